@@ -1,0 +1,218 @@
+"""Data sets by name, from folders and from torchvision."""
+
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+
+from vaezoo.data import Dataset, datasets, from_tensors, get, load_dataset
+from vaezoo.data.sets.fashion_mnist import COLLECTION as FASHION
+from vaezoo.data.sets.mnist import COLLECTION as MNIST
+from vaezoo.errors import DataError, DownloadError, UnknownNameError
+
+image = pytest.importorskip("PIL.Image")
+
+Colour = int | tuple[int, ...]
+
+
+def picture(path: Path, colour: Colour = 0, size: tuple[int, int] = (4, 3), mode: str = "L") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.new(mode, size, colour).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def downloaded() -> None:
+    """Skips where this machine can reach no source of MNIST; says which were tried."""
+    try:
+        get("mnist")
+    except DownloadError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures("downloaded")
+def test_mnist_is_mnist() -> None:
+    train, test = load_dataset("mnist"), load_dataset("mnist", "test", download=False)
+    assert (len(train), len(test), train.shape, train.classes) == (60_000, 10_000, (1, 28, 28), 10)
+    assert train.labels is not None and train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert train.labels.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    histogram = train.images.flatten().bincount(minlength=256).double()
+    values = torch.arange(256) / 255
+    mean = (histogram @ values.double()) / histogram.sum()
+    assert mean.item() == pytest.approx(0.13066, abs=5e-6)
+    assert train.images.dtype == torch.uint8 and "CC BY-SA 3.0" in train.licence
+    assert test.digest == "e40f9e400931556a6a016f0aeb12ccaa51caf46b46953f76a67ad59378c05934"
+
+
+def test_digits_and_their_split_never_change() -> None:
+    train, test = load_dataset("digits"), load_dataset("digits", "test")
+    assert (len(train), len(test), test.shape) == (1437, 360, (1, 8, 8))
+    assert test.labels is not None and test.labels.bincount().tolist() == [36, 36, 36, 36, 37, 36, 36, 36, 35, 36]
+    assert int(test.images.max()) == 255 and set(test.images.flatten().tolist()) <= {
+        round(v * 255 / 16) for v in range(17)
+    }
+    assert train.digest == "0ae2274577d8322405554c30c25194f21939014539f44055de79f4dfac7f9281"
+    assert test.digest == "eab599a0fd179a5b0173d832ac499695fbbe40effe4d3a8793defe026fcfa458"
+
+
+def test_names_are_found_and_mistakes_explained() -> None:
+    assert {"mnist", "fashion-mnist", "digits"} <= set(datasets.names())
+    with pytest.raises(UnknownNameError, match="fashion-mnist"):
+        load_dataset("fashion_mnist")
+    with pytest.raises(DataError, match="split_off"):
+        load_dataset("digits", "validation")
+    with pytest.raises(DataError, match="Did you mean 'train'"):
+        load_dataset("mnist", "trian")
+
+
+def test_every_collection_has_its_own_files() -> None:
+    assert len({file.sha256 for each in (MNIST, FASHION) for file in each.files}) == 8
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_without_download_only_the_cache_is_asked(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="t10k-images-idx3-ubyte"):
+        load_dataset(name, "test", cache_dir=tmp_path, download=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_truncated_file_in_the_cache_is_not_believed(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "mnist"
+    folder.mkdir(parents=True)
+    (folder / "t10k-images-idx3-ubyte").write_bytes(
+        b"\x00\x00\x08\x03" + struct.pack(">3I", 10_000, 28, 28) + bytes(99)
+    )
+    with pytest.raises(DownloadError, match="0fa7898d"):
+        load_dataset("mnist", "test", cache_dir=tmp_path, download=False)
+
+
+def test_get_of_a_set_without_files() -> None:
+    said: list[str] = []
+    assert get("digits", report=said.append) == []
+    assert "1,437" in said[0]
+
+
+def test_one_can_register_a_data_set_of_ones_own() -> None:
+    def ramp(split: str, *, cache: Path, download: bool) -> Dataset:
+        return from_tensors(torch.linspace(0, 1, 10).unsqueeze(1), "ramp", split=split)
+
+    datasets.register("ramp-of-this-test", ramp, override=True)
+    assert len(load_dataset("ramp-of-this-test", "test")) == 10
+
+    def broken(split: str, *, cache: Path, download: bool) -> list[str]:
+        return [split]
+
+    datasets.register("broken-of-this-test", broken, override=True)  # type: ignore[arg-type]  # what plug-ins may do
+    with pytest.raises(DataError, match="returned a list"):
+        load_dataset("broken-of-this-test")
+
+
+def test_a_folder_without_classes(tmp_path: Path) -> None:
+    for i in range(20):
+        picture(tmp_path / f"{i:02}.png", i)
+    (tmp_path / "notes.txt").write_text("no image")
+    picture(tmp_path / ".hidden.png")
+    train, test = (load_dataset(f"folder:{tmp_path}", split) for split in ("train", "test"))
+    assert (len(train), len(test), train.shape, train.labels) == (18, 2, (1, 3, 4), None)
+    values = torch.cat([train.images, test.images])[:, 0, 0, 0].tolist()
+    assert sorted(values) == list(range(20))
+    assert train.images[:, 0, 0, 0].tolist() == sorted(train.images[:, 0, 0, 0].tolist())
+    assert load_dataset(f"folder:{tmp_path}").digest == train.digest
+
+
+def test_a_folder_with_classes_is_split_by_class(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        for i in range(20):
+            picture(tmp_path / name / "deeper" / f"{i}.png", (i, 0, 9), mode="RGB")
+    test = load_dataset(f"folder:{tmp_path}", "test")
+    assert test.labels is not None and test.labels.tolist() == [0, 0, 1, 1] and test.classes == 2
+    assert test.shape == (3, 3, 4) and set(test.images[0, 2].flatten().tolist()) == {9}
+
+
+def test_a_folder_with_train_and_test(tmp_path: Path) -> None:
+    picture(tmp_path / "train" / "cat" / "1.png", 1)
+    picture(tmp_path / "train" / "dog" / "2.png", 2)
+    picture(tmp_path / "test" / "dog" / "3.png", (3, 3, 3), mode="RGB")
+    train, test = (load_dataset(f"folder:{tmp_path}", split) for split in ("train", "test"))
+    assert train.labels is not None and train.labels.tolist() == [0, 1]
+    assert test.labels is not None and test.labels.tolist() == [1] and test.classes == 2
+    assert train.shape == test.shape == (3, 3, 4)  # one colour image makes both splits colour
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("1", 1, [255]),
+        ("LA", (200, 0), [0]),
+        ("P", 0, [0, 0, 0]),
+        ("RGBA", (10, 20, 30, 255), [10, 20, 30]),
+        ("RGBA", (10, 20, 30, 0), [0, 0, 0]),
+    ],
+)
+def test_modes_become_grey_or_colour(tmp_path: Path, mode: str, colour: Colour, expected: list[int]) -> None:
+    for i in range(2):
+        picture(tmp_path / f"{i}.png", colour, mode=mode)
+    assert load_dataset(f"folder:{tmp_path}").images[0, :, 0, 0].tolist() == expected
+
+
+def test_folder_errors_name_the_file(tmp_path: Path) -> None:
+    def refused(match: str) -> None:
+        with pytest.raises(DataError, match=match):
+            load_dataset(f"folder:{tmp_path}", "train")
+
+    with pytest.raises(DataError, match="no folder"):
+        load_dataset(f"folder:{tmp_path / 'gone'}")
+    refused("no images")
+    picture(tmp_path / "0.png")
+    refused("one image")
+    for i in range(1, 20):
+        picture(tmp_path / f"{i:02}.png")
+    large = picture(tmp_path / "zz.png", size=(8, 9))
+    refused(r"zz\.png.*8 x 9 pixels; expected 4 x 3.*0\.png")
+    large.write_bytes(large.read_bytes()[:44])
+    refused(r"zz\.png.*cannot be read")
+    large.write_bytes(b"no image")
+    refused(r"zz\.png.*cannot be read")
+    picture(large, 70_000 % 65_536, mode="I;16")
+    refused(r"zz\.png.*8 bits")
+    large.unlink()
+    (tmp_path / "empty").mkdir()
+    refused("beside them")
+    for loose in tmp_path.glob("*.png"):
+        loose.unlink()
+    picture(tmp_path / "full" / "0.png")
+    refused("empty.*without images")
+
+
+def fake_idx(root: Path, count: int) -> None:
+    """What torchvision reads: four raw idx files, none of which it checks."""
+    raw = root / "torchvision" / "MNIST" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        pixels = b"\x00\x00\x08\x03" + struct.pack(">3I", count, 28, 28) + bytes(range(256)) * (count * 784 // 256)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(pixels)
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(b"\x00\x00\x08\x01" + struct.pack(">I", count) + bytes(count))
+
+
+def test_torchvision_sets_by_class_name(tmp_path: Path) -> None:
+    pytest.importorskip("torchvision")
+    fake_idx(tmp_path, 16)
+    dataset = load_dataset("torchvision:MNIST", "test", cache_dir=tmp_path, download=False)
+    assert (dataset.name, len(dataset), dataset.shape) == ("torchvision:MNIST", 16, (1, 28, 28))
+    assert dataset.classes == 10 and dataset.labels is not None and dataset.images[0].flatten()[5] == 5
+
+
+def test_torchvision_errors(tmp_path: Path) -> None:
+    pytest.importorskip("torchvision")
+    for name in ("MNISTT", "VisionDataset", "os", "wrap_dataset_for_transforms_v2", "__builtins__"):
+        with pytest.raises(UnknownNameError, match="torchvision data set"):
+            load_dataset(f"torchvision:{name}", cache_dir=tmp_path)
+    with pytest.raises(UnknownNameError, match="Did you mean 'torchvision:CIFAR10'"):
+        load_dataset("torchvision:cifar-10", cache_dir=tmp_path)
+    with pytest.raises(DataError, match="from_tensors"):
+        load_dataset("torchvision:FakeData", cache_dir=tmp_path)
+    with pytest.raises(DataError, match="needs"):
+        load_dataset("torchvision:ImageFolder", cache_dir=tmp_path)
+    with pytest.raises(DownloadError, match=r"CIFAR10.*download=False"):
+        load_dataset("torchvision:CIFAR10", cache_dir=tmp_path, download=False)

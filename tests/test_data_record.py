@@ -1,0 +1,206 @@
+"""The record, a user's own tensors, and the bundled images."""
+
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+
+from vaezoo.data import Dataset, bundled_images, from_tensors
+from vaezoo.data.bundled import _FILE
+from vaezoo.errors import DataError, ShapeError
+
+
+def grey(count: int = 6) -> torch.Tensor:
+    return (torch.arange(count * 4) * 10 % 256).to(torch.uint8).reshape(count, 1, 2, 2)
+
+
+def labelled() -> Dataset:
+    return Dataset(name="toy", split="train", images=grey(), labels=torch.arange(6) % 3, classes=3)
+
+
+def test_batch_scales_pixels_to_exactly_zero_and_one() -> None:
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(3, 1)
+    batch = Dataset(name="toy", split="train", images=images).batch(torch.tensor([2, 0, 1, 2]))
+    assert batch.dtype == torch.float32
+    assert batch.flatten().tolist() == [1.0, 0.0, pytest.approx(0.2), 1.0]
+
+
+def test_batch_leaves_floating_values_alone() -> None:
+    images = torch.tensor([[-3.0, 300.0]], dtype=torch.float64)
+    batch = Dataset(name="table", split="train", images=images).batch(torch.tensor([0]))
+    assert batch.dtype == torch.float32 and batch.tolist() == [[-3.0, 300.0]]
+
+
+def test_length_shape_and_identity() -> None:
+    dataset = labelled()
+    assert len(dataset) == 6 and dataset.shape == (1, 2, 2)
+    assert dataset != labelled()  # compared by identity: tensors have no truth value
+
+
+def test_subset_takes_everything_along() -> None:
+    dataset = Dataset(name="toy", split="train", images=grey(), context=torch.arange(12.0).reshape(6, 2))
+    part = dataset.subset([4, 1, -1])
+    assert torch.equal(part.images, grey()[[4, 1, 5]])
+    assert part.context is not None and part.context[:, 0].tolist() == [8.0, 2.0, 10.0]
+    assert labelled().subset(torch.tensor([0])).classes == 3
+
+
+@pytest.mark.parametrize("indices", [[], [6], [-7], [[0]]])
+def test_subset_refuses_bad_indices(indices: list[int]) -> None:
+    with pytest.raises(DataError, match="indices"):
+        labelled().subset(indices)
+
+
+def test_split_off_partitions_and_never_changes() -> None:
+    dataset = from_tensors(torch.arange(20.0).unsqueeze(1))
+    rest, held_out = dataset.split_off(5, seed=7)
+    assert (rest.split, held_out.split) == ("train", "validation")
+    assert held_out.images.flatten().tolist() == [3.0, 4.0, 6.0, 11.0, 12.0]  # golden: published splits rest on it
+    assert sorted([*rest.images.flatten().tolist(), *held_out.images.flatten().tolist()]) == list(map(float, range(20)))
+
+
+@pytest.mark.parametrize("count", [0, 6, 7])
+def test_split_off_leaves_no_part_empty(count: int) -> None:
+    with pytest.raises(DataError, match="hold out"):
+        labelled().split_off(count, 0)
+
+
+def test_to_moves_every_tensor() -> None:
+    moved = labelled().to("cpu")
+    assert moved.labels is not None and moved.images.device.type == "cpu"
+
+
+def test_digest_is_of_the_content_alone() -> None:
+    dataset = labelled()
+    renamed = Dataset(name="other", split="test", images=grey(), labels=torch.arange(6) % 3, classes=3)
+    assert dataset.digest == renamed.digest == dataset.digest
+    assert dataset.digest != Dataset(name="toy", split="train", images=grey()).digest
+    assert dataset.digest != from_tensors(grey().reshape(6, 4)).digest
+    halves = from_tensors(torch.zeros(2, 2, dtype=torch.bfloat16))
+    assert len(halves.digest) == 64
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"images": grey().long()}, ShapeError, "int64"),
+        ({"images": torch.zeros(0, 1, 2, 2)}, DataError, "at least one"),
+        ({"images": torch.zeros(6)}, DataError, "at least one"),
+        ({"images": torch.tensor([[1.0]] * 5 + [[float("nan")]])}, DataError, "example 5"),
+        ({"scale": 1}, DataError, "scale = 1"),
+        ({"labels": torch.arange(5)}, ShapeError, r"\(5,\)"),
+        ({"labels": torch.arange(6).int()}, ShapeError, "int32"),
+        ({"labels": torch.arange(6)}, DataError, "0 to 5"),
+        ({"labels": torch.arange(6) - 1}, DataError, "-1"),
+        ({"classes": None}, DataError, "classes=None"),
+        ({"context": torch.zeros(6)}, ShapeError, "context"),
+        ({"context": torch.zeros(6, 2).long()}, ShapeError, "labels"),
+        ({"context": torch.full((6, 2), torch.inf)}, DataError, "context"),
+    ],
+)
+def test_what_is_no_data_is_refused(change: dict[str, object], error: type[Exception], match: str) -> None:
+    good = {"name": "toy", "split": "train", "images": grey(), "labels": torch.arange(6) % 3, "classes": 3}
+    with pytest.raises(error, match=match):
+        Dataset(**{**good, **change})  # type: ignore[arg-type]  # wrong types are the point
+
+
+def test_from_tensors_takes_tensors_and_arrays() -> None:
+    tensor = from_tensors(grey())
+    assert (tensor.name, tensor.split, tensor.labels, tensor.scale) == ("tensors", "train", None, 255)
+    array = from_tensors(grey().numpy(), "mine", split="test")
+    assert array.digest == tensor.digest and (array.name, array.split) == ("mine", "test")
+    assert from_tensors(tensor) is tensor
+
+
+def test_from_tensors_reads_masks_as_binary() -> None:
+    for masks in (torch.eye(3, dtype=torch.bool), torch.eye(3, dtype=torch.uint8)):
+        dataset = from_tensors(masks)
+        assert dataset.scale == 1 and torch.equal(dataset.batch(torch.arange(3)), torch.eye(3))
+
+
+def test_from_tensors_takes_pairs() -> None:
+    by_class = from_tensors((grey(), np.array([0, 1, 2, 0, 1, 2], dtype=np.int32)))
+    assert by_class.labels is not None and by_class.labels.dtype == torch.int64 and by_class.classes == 3
+    assert from_tensors((grey(), torch.zeros(6).long()), classes=10).classes == 10
+    by_vector = from_tensors((grey(), torch.randn(6, 4, requires_grad=True)))
+    assert by_vector.labels is None and by_vector.context is not None and not by_vector.context.requires_grad
+
+
+class Squares(torch.utils.data.Dataset[object]):
+    """Map-style, and endless for an iterator that waits for IndexError."""
+
+    def __init__(self, sizes: tuple[int, ...] = (2, 2, 2)) -> None:
+        self.sizes = sizes
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, index: int) -> object:
+        size = self.sizes[index % len(self.sizes)]
+        return torch.full((1, size, size), float(index)), index
+
+
+class Stream(torch.utils.data.IterableDataset[object]):
+    """Iterable, x alone."""
+
+    def __iter__(self):  # type: ignore[no-untyped-def]  # as users write it
+        return iter([np.zeros(3, dtype=np.float32), np.ones(3, dtype=np.float32)])
+
+
+def test_from_tensors_takes_torch_datasets() -> None:
+    squares = from_tensors(Squares())
+    assert squares.shape == (1, 2, 2) and squares.labels is not None and squares.labels.tolist() == [0, 1, 2]
+    assert from_tensors(Stream()).images.tolist() == [[0.0] * 3, [1.0] * 3]
+    plain = from_tensors(torch.utils.data.TensorDataset(grey()))
+    assert plain.digest == from_tensors(grey()).digest
+    vectors = from_tensors(torch.utils.data.TensorDataset(grey(), torch.zeros(6, 2)))
+    assert vectors.context is not None and vectors.context.shape == (6, 2)
+
+
+def test_from_tensors_takes_pillow_items() -> None:
+    image = pytest.importorskip("PIL.Image")
+    items = [(image.new("RGB", (3, 2), (1, 2, 3)), 0), (image.new("RGB", (3, 2), (4, 5, 6)), 1)]
+
+    class Pictures(Squares):
+        def __getitem__(self, index: int) -> object:
+            return items[index]
+
+    dataset = from_tensors(Pictures((0, 0)))
+    assert dataset.shape == (3, 2, 3) and dataset.images[1, :, 0, 0].tolist() == [4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "match"),
+    [
+        ([grey(), grey()], ShapeError, "got a list"),
+        ("mnist", ShapeError, "got a str"),
+        ((grey(), torch.zeros(6)), ShapeError, "condition"),
+        ((grey(), torch.zeros(6, 1).long()), ShapeError, "condition"),
+        ((grey(), torch.zeros(6, dtype=torch.bool)), ShapeError, "condition"),
+        ((grey(), torch.zeros(5, 2)), ShapeError, "context"),
+        (grey().long(), ShapeError, "int64"),
+        (np.array([["a"]]), ShapeError, "no tensor"),
+        (np.array([None]), ShapeError, "no tensor"),
+        (Squares((2, 2, 3)), ShapeError, "item 2"),
+        (Squares(()), DataError, "0 items"),
+    ],
+)
+def test_from_tensors_refuses_what_it_cannot_read(data: object, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        from_tensors(data)
+
+
+def test_bundled_images_are_whole_and_licensed() -> None:
+    images = bundled_images()
+    assert len(images) == 64 and images.shape == (1, 28, 28) and images.classes == 10
+    assert images.labels is not None and images.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert "CC BY-SA 3.0" in images.licence
+    sidecar = (files("vaezoo.data") / "mnist64.LICENCE.txt").read_text()
+    assert _FILE in sidecar and "CC BY-SA 3.0" in sidecar
+
+
+def test_a_damaged_installation_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vaezoo.data.bundled._FILE", "mnist64.LICENCE.txt")
+    with pytest.raises(DataError, match="reinstall"):
+        bundled_images()

@@ -1,0 +1,182 @@
+"""Crash-safe folders of safetensors and JSON. No pickle, ever.
+
+A folder is written under a temporary name, every file flushed to disk, a manifest with size and SHA-256 of each file last, and
+then renamed: whoever sees a name sees all of it. Reading verifies the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from safetensors.torch import load as parse_tensors
+from safetensors.torch import save as pack_tensors
+from torch import Tensor
+
+from vaezoo.errors import CheckpointError, CorruptWeightsError
+
+__all__ = ["Checkpoint", "canonical", "newest", "read_folder", "sha256", "write_file", "write_folder"]
+
+MANIFEST = "manifest.json"
+LARGEST_JSON = 2**20  # bytes: anything longer is not a config of ours
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What a checkpoint folder holds: named groups of tensors, and a plain state."""
+
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    state: Mapping[str, object]
+
+
+def canonical(value: object) -> str:
+    """Returns canonical JSON: sorted keys, no NaN; equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def sha256(data: bytes) -> str:
+    """Returns the SHA-256 of `data` in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def parse_json(data: bytes, name: str) -> object:
+    """Returns the value of JSON bytes; raises CorruptWeightsError for anything malformed, doubled, or too large."""
+    if len(data) > LARGEST_JSON:
+        raise CorruptWeightsError(f"{name} has {len(data)} bytes; expected at most {LARGEST_JSON}.")
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise ValueError("a key stands twice")
+        return dict(pairs)
+
+    def refuse(text: str) -> object:
+        raise ValueError(f"{text} is no JSON number")
+
+    try:
+        return cast(object, json.loads(data, object_pairs_hook=unique, parse_constant=refuse))
+    except (ValueError, RecursionError) as error:
+        raise CorruptWeightsError(f"{name} is not valid JSON: {error}. Fetch or save the folder again.") from None
+
+
+def flush(path: Path) -> None:
+    """Makes a file or folder durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replaces a file durably and at once; never through a symlink's target.
+
+    Raises:
+        CheckpointError: disk full, no permission.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        flush(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"Could not write {path} ({len(data)} bytes): {error}. Free space or choose a folder.") from None
+
+
+def write_folder(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint as the folder `path`, which appears only when it is whole.
+
+    Raises:
+        CheckpointError: disk full, no permission; what was there before is untouched.
+    """
+    files = {f"{name}.safetensors": pack_tensors(dict(group)) for name, group in checkpoint.tensors.items()}
+    files["state.json"] = canonical(checkpoint.state).encode()
+    listing = {name: {"size": len(data), "sha256": sha256(data)} for name, data in files.items()}
+    files[MANIFEST] = canonical({"format": 1, "files": listing}).encode()
+    temporary = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex[:8]}"
+    try:
+        temporary.mkdir(parents=True)
+        for name, data in files.items():
+            with open(temporary / name, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        flush(temporary)
+        if path.exists():
+            shutil.rmtree(path)
+        os.rename(temporary, path)
+        flush(path.parent)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        size = sum(len(data) for data in files.values())
+        raise CheckpointError(f"Could not write {path} ({size} bytes): {error}. Free space or choose another folder.") from None
+
+
+def read_folder(path: Path) -> Checkpoint:
+    """Returns a checkpoint folder's content, every byte of it verified against its manifest.
+
+    Raises:
+        CorruptWeightsError: a file is missing, or not the one that was written.
+    """
+    manifest = parse_json(read_bytes(path / MANIFEST), f"{path.name}/{MANIFEST}")
+    listing = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(listing, dict) or "state.json" not in listing:
+        raise CorruptWeightsError(f"{path.name}/{MANIFEST} lists no files; the checkpoint is unusable.")
+    tensors: dict[str, Mapping[str, Tensor]] = {}
+    state: object = None
+    for name, facts in listing.items():
+        if "/" in name or "\\" in name or name.startswith("."):
+            raise CorruptWeightsError(f"{path.name}/{MANIFEST} names a file outside its folder: {name!r}.")
+        data = read_bytes(path / name)
+        if not isinstance(facts, dict) or sha256(data) != facts.get("sha256"):
+            raise CorruptWeightsError(f"{path.name}/{name} is not the file that was written (SHA-256 differs).")
+        if name == "state.json":
+            state = parse_json(data, f"{path.name}/{name}")
+        else:
+            tensors[name.removesuffix(".safetensors")] = parse_tensors(data)
+    if not isinstance(state, dict):
+        raise CorruptWeightsError(f"{path.name}/state.json holds no table.")
+    return Checkpoint(tensors=tensors, state=state)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Returns a file's bytes; raises CorruptWeightsError when it is missing or unreadable."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CorruptWeightsError(f"{path} cannot be read: {error.strerror}. The folder is incomplete.") from None
+
+
+def newest(folder: Path) -> tuple[Path, Checkpoint, list[str]] | None:
+    """Returns the newest valid `step-…` checkpoint of a folder, with a warning for each broken one that was passed over.
+
+    Raises:
+        CheckpointError: there are checkpoints, but none is valid.
+    """
+    steps = sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
+    warnings = []
+    for path in steps:
+        try:
+            return path, read_folder(path), warnings
+        except CorruptWeightsError as error:
+            warnings.append(f"Passed over a broken checkpoint: {error}")
+    if steps:
+        raise CheckpointError(f"None of the {len(steps)} checkpoints in {folder} is valid:\n" + "\n".join(warnings))
+    return None
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Removes all but the newest `keep` checkpoints, and what crashed writes left behind."""
+    steps = sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
+    for path in [*steps[keep:], *folder.glob(".tmp-*")]:
+        shutil.rmtree(path, ignore_errors=True)

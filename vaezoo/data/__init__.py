@@ -1,0 +1,22 @@
+"""Data sets by name, one record type, verified sources."""
+
+from vaezoo.data.binarize import BINARIZATIONS, STATIC_SEED, TEST_SEED, binarize_fixed, draw, prepare
+from vaezoo.data.bundled import bundled_images
+from vaezoo.data.load import datasets, get, load_dataset
+from vaezoo.data.record import Dataset
+from vaezoo.data.tensors import from_tensors
+
+__all__ = [
+    "BINARIZATIONS",
+    "STATIC_SEED",
+    "TEST_SEED",
+    "Dataset",
+    "binarize_fixed",
+    "bundled_images",
+    "datasets",
+    "draw",
+    "from_tensors",
+    "get",
+    "load_dataset",
+    "prepare",
+]

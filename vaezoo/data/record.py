@@ -1,0 +1,189 @@
+"""The one record that every data set is loaded into: tensors in memory, validated once."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaezoo.errors import DataError, ShapeError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """A split of a data set, held in memory as whole tensors.
+
+    Pixels stay `uint8` (MNIST is 47 MB, not 188 MB) and become floats one batch at a time in `batch`.
+
+    Args:
+        name: Name of the data set, as in `load_dataset(name)`.
+        split: `"train"`, `"test"`, or `"validation"` for what `split_off` holds out.
+        images: Examples of shape (N, *shape): `uint8`, or any floating type. Tabular data is (N, D).
+        labels: Class numbers of shape (N,), `int64`, each in [0, classes), or None.
+        context: Vectors of shape (N, C), floating, that a conditional model is given, or None.
+        classes: Number of classes; needed with labels (a split may lack some classes).
+        licence: Under which licence the images are, in one line.
+        binarization: `"none"`, `"dynamic"` (to be drawn anew for each batch) or `"static"` (drawn once).
+        scale: The `uint8` value that stands for 1.0: 255, or 1 for binary images. Floating images are not scaled.
+
+    Raises:
+        DataError: The set is empty, not finite, or has labels or pixels out of range.
+        ShapeError: A tensor has the wrong type, number of dimensions or length.
+    """
+
+    name: str
+    split: str
+    images: Tensor
+    labels: Tensor | None = None
+    context: Tensor | None = None
+    classes: int | None = None
+    licence: str = ""
+    binarization: str = "none"
+    scale: int = 255
+
+    def __post_init__(self) -> None:
+        """Validates what the user or a loader passed in."""
+        self._check_images()
+        if self.labels is not None:
+            self._check_labels(self.labels)
+        if self.context is not None:
+            self._check_context(self.context)
+
+    def __len__(self) -> int:
+        """Returns N, the number of examples."""
+        return self.images.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example, such as (1, 28, 28)."""
+        return tuple(self.images.shape[1:])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hexadecimal) over type, shape and bytes of images, labels and context."""
+        total = hashlib.sha256()
+        for key, tensor in (("images", self.images), ("labels", self.labels), ("context", self.context)):
+            if tensor is not None:
+                total.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+                total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        return total.hexdigest()
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Returns the examples at `indices` (B,) as `float32` of shape (B, *shape), `uint8` scaled to [0, 1]."""
+        images = self.images[indices.to(self.images.device)].to(torch.float32)
+        # Division, not multiplication by 1/255: 255 becomes exactly 1.
+        return images if self.images.is_floating_point() else images.div_(self.scale)
+
+    def subset(self, indices: Tensor | Sequence[int]) -> Self:
+        """Returns the examples at `indices`, in that order.
+
+        Args:
+            indices: Integers of shape (M,), M ≥ 1.
+
+        Raises:
+            DataError: No index is given, or one is out of range.
+        """
+        index = torch.as_tensor(indices, dtype=torch.int64, device=self.images.device)
+        if index.ndim != 1 or index.numel() == 0 or int(index.min()) < -len(self) or int(index.max()) >= len(self):
+            raise DataError(
+                f"{self.name}: got indices of shape {tuple(index.shape)}; expected at least one index, each below "
+                f"{len(self)}, the size of the set. Check how the indices were made."
+            )
+        return replace(
+            self,
+            images=self.images[index],
+            labels=None if self.labels is None else self.labels[index],
+            context=None if self.context is None else self.context[index],
+        )
+
+    def split_off(self, count: int, seed: int) -> tuple[Self, Self]:
+        """Holds out `count` examples, chosen by `seed` alone; both parts keep the order of the set.
+
+        Args:
+            count: Number of examples to hold out, 1 ≤ count < N.
+            seed: The same seed holds out the same examples on every platform and library version.
+
+        Returns:
+            The rest, with this set's split, and the held-out part, with split `"validation"`.
+
+        Raises:
+            DataError: `count` leaves one of the two parts empty.
+        """
+        if not 0 < count < len(self):
+            raise DataError(
+                f"{self.name}: got {count} examples to hold out; expected 1 to {len(self) - 1}, as the set has "
+                f"{len(self)}. Choose a smaller validation set, or a larger data set."
+            )
+        order = stable_permutation(len(self), seed)
+        held_out, rest = np.sort(order[:count]), np.sort(order[count:])
+        return self.subset(torch.from_numpy(rest)), replace(self.subset(torch.from_numpy(held_out)), split="validation")
+
+    def to(self, device: torch.device | str) -> Self:
+        """Returns the set with its tensors on `device`."""
+        return replace(
+            self,
+            images=self.images.to(device),
+            labels=None if self.labels is None else self.labels.to(device),
+            context=None if self.context is None else self.context.to(device),
+        )
+
+    def _check_images(self) -> None:
+        images = self.images
+        if images.dtype != torch.uint8 and not images.is_floating_point():
+            raise ShapeError(
+                f"{self.name}: got images of type {images.dtype}; expected uint8 (0 to 255) or floating. "
+                "Convert them with .to(torch.uint8) or .float()."
+            )
+        if images.ndim < 2 or images.numel() == 0:
+            raise DataError(
+                f"{self.name}: got images of shape {tuple(images.shape)}; expected (N, *shape) with at least one "
+                "example and one pixel. Check that the source holds data, and add a first dimension if it is missing."
+            )
+        _check_finite(images, "images", self.name)
+        if images.dtype == torch.uint8 and int(images.max()) > self.scale:
+            raise DataError(
+                f"{self.name}: got a pixel of {int(images.max())}; expected at most scale = {self.scale}. "
+                "Pass scale=255 for grey or colour images."
+            )
+
+    def _check_labels(self, labels: Tensor) -> None:
+        if labels.dtype != torch.int64 or labels.shape != (len(self),):
+            raise ShapeError(
+                f"{self.name}: got labels of type {labels.dtype} and shape {tuple(labels.shape)}; expected int64 and "
+                f"({len(self)},), one class number per example. Convert them with .long().flatten()."
+            )
+        low, high = int(labels.min()), int(labels.max())
+        if self.classes is None or low < 0 or high >= self.classes:
+            raise DataError(
+                f"{self.name}: got labels from {low} to {high} with classes={self.classes}; expected 0 ≤ label < "
+                "classes. Number the classes from 0, and pass how many there are."
+            )
+
+    def _check_context(self, context: Tensor) -> None:
+        if not context.is_floating_point() or context.ndim != 2 or context.shape[0] != len(self):
+            raise ShapeError(
+                f"{self.name}: got a context of type {context.dtype} and shape {tuple(context.shape)}; expected "
+                f"floating vectors of shape ({len(self)}, C). Pass class numbers as labels (N,) of type int64 instead."
+            )
+        _check_finite(context, "context", self.name)
+
+
+def stable_permutation(count: int, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    """Returns a permutation of 0 … count - 1 that depends on `seed` alone.
+
+    It sorts raw PCG64 output, whose stream NumPy guarantees for good; `Generator.permutation` has no such promise.
+    """
+    return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable")
+
+
+def _check_finite(tensor: Tensor, what: str, name: str) -> None:
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        first = int((~torch.isfinite(tensor)).flatten(1).any(1).nonzero()[0])
+        raise DataError(
+            f"{name}: got NaN or infinite values in {what}, first in example {first}; expected finite numbers. "
+            "Remove or impute them before training."
+        )

@@ -1,0 +1,35 @@
+"""Fashion-MNIST: 60,000 + 10,000 articles of clothing, 28x28 grey (Xiao, Rasul and Vollgraf, 2017)."""
+
+from pathlib import Path
+from typing import Final
+
+from vaezoo.data.cache import Collection
+from vaezoo.data.mnist_files import idx_files, load_idx_split
+from vaezoo.data.record import Dataset
+from vaezoo.data.sources import DebianPackage, TorchvisionMirrors
+
+LICENCE: Final = "Fashion-MNIST: Zalando SE, MIT"
+
+COLLECTION: Final = Collection(
+    name="fashion-mnist",
+    files=idx_files(
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    ),
+    sources=(TorchvisionMirrors("FashionMNIST"), DebianPackage("dataset-fashion-mnist")),
+)
+
+
+def fashion_mnist(split: str, *, cache: Path, download: bool) -> Dataset:
+    """Returns Fashion-MNIST: `uint8` images (N, 1, 28, 28), ten classes; N = 60,000 (train) or 10,000 (test).
+
+    Licence: MIT. Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine
+    learning algorithms", 2017.
+
+    Raises:
+        DataError: `split` is neither `"train"` nor `"test"`.
+        DownloadError: No source brought a verified copy.
+    """
+    return load_idx_split(COLLECTION, split, LICENCE, cache=cache, download=download)

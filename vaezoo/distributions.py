@@ -1,0 +1,294 @@
+"""Distributions that torch lacks, or has too heavily for the inner loop.
+
+All draw z together with its log density (`rsample_and_log_prob`) and name their `center`. They are built without argument
+checks: what a user passes in is validated once, at the public door (`VAE.__call__`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+from torch.distributions.kl import register_kl
+from torch.nn.functional import binary_cross_entropy_with_logits, embedding, logsigmoid
+
+LOG_TWO_PI = math.log(2.0 * math.pi)
+
+
+def sum_event(values: Tensor, dims: int) -> Tensor:
+    """Returns `values` summed over its last `dims` dimensions."""
+    return values.flatten(-dims).sum(-1) if dims else values
+
+
+class DiagonalNormal(Distribution):
+    r"""$\mathcal{N}(\mu, \mathrm{diag}(\sigma^2))$ over an event of any shape, from `loc` and `log_scale` ($\log\sigma$).
+
+    Args:
+        loc: (*batch, *event)
+        log_scale: (*batch, *event)
+        event_dims: how many trailing dimensions are the event.
+    """
+
+    has_rsample = True
+
+    def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int = 1) -> None:
+        self.loc, self.log_scale, self.event_dims = loc, log_scale, event_dims
+        split = loc.dim() - event_dims
+        super().__init__(loc.shape[:split], loc.shape[split:], validate_args=False)
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:  # type: ignore[override]  # a property in torch too
+        """Says which values the parameters may take."""
+        return {"loc": constraints.real, "log_scale": constraints.real}
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The whole space."""
+        return constraints.independent(constraints.real, self.event_dims)
+
+    @property
+    def mean(self) -> Tensor:
+        """The location, (*batch, *event)."""
+        return self.loc
+
+    @property
+    def mode(self) -> Tensor:
+        """The location, (*batch, *event)."""
+        return self.loc
+
+    @property
+    def center(self) -> Tensor:
+        """The location, (*batch, *event)."""
+        return self.loc
+
+    @property
+    def stddev(self) -> Tensor:
+        """The standard deviation, (*batch, *event)."""
+        return self.log_scale.exp()
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance, (*batch, *event)."""
+        return (2.0 * self.log_scale).exp()
+
+    def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Returns z (*sample, *batch, *event) and its log density (*sample, *batch)."""
+        noise = torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
+        z = torch.addcmul(self.loc, self.log_scale.exp(), noise)
+        log_density = -0.5 * (noise.square() + LOG_TWO_PI) - self.log_scale
+        return z, sum_event(log_density, self.event_dims)
+
+    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:  # type: ignore[override]  # torch's own type is narrower
+        """Returns z (*sample, *batch, *event), differentiable in the parameters."""
+        return self.rsample_and_log_prob(sample_shape)[0]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Returns the log density of `value`, (*sample, *batch), nats."""
+        standardised = (value - self.loc) * (-self.log_scale).exp()
+        return sum_event(-0.5 * (standardised.square() + LOG_TWO_PI) - self.log_scale, self.event_dims)
+
+    def entropy(self) -> Tensor:
+        """Returns the differential entropy, (*batch), nats."""
+        return sum_event(self.log_scale + 0.5 * (1.0 + LOG_TWO_PI), self.event_dims)
+
+    def expand(self, batch_shape: Sequence[int], _instance: None = None) -> DiagonalNormal:  # type: ignore[override]  # no in-place twin
+        """Returns the same distribution with a larger batch."""
+        shape = (*batch_shape, *self.event_shape)
+        return DiagonalNormal(self.loc.expand(shape), self.log_scale.expand(shape), self.event_dims)
+
+
+class StandardNormal(DiagonalNormal):
+    """N(0, 1) over `event`; its log density and KL skip the parameters that are all 0."""
+
+    def __init__(self, zeros: Tensor, event_dims: int) -> None:
+        super().__init__(zeros, zeros, event_dims)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Returns the log density of `value`, (*sample, *batch), nats."""
+        return sum_event(-0.5 * (value.square() + LOG_TWO_PI), self.event_dims)
+
+
+@register_kl(DiagonalNormal, DiagonalNormal)
+def kl_normal_normal(p: DiagonalNormal, q: DiagonalNormal) -> Tensor:
+    """Returns KL(p || q), (*batch), nats."""
+    ratio = p.log_scale - q.log_scale
+    squares = ((p.loc - q.loc) * (-q.log_scale).exp()).square()
+    return sum_event(0.5 * ((2.0 * ratio).exp() + squares - 1.0) - ratio, p.event_dims)
+
+
+@register_kl(DiagonalNormal, StandardNormal)
+def kl_normal_standard(p: DiagonalNormal, q: StandardNormal) -> Tensor:
+    """Returns KL(p || N(0, 1)), (*batch), nats."""
+    return sum_event(0.5 * ((2.0 * p.log_scale).exp() + p.loc.square() - 1.0) - p.log_scale, p.event_dims)
+
+
+class BernoulliPixels(Distribution):
+    """Independent Bernoulli pixels, from logits (*batch, *event).
+
+    `log_prob` also takes grey values in [0, 1]: it is then the cross-entropy, a loss, not a log-likelihood.
+    """
+
+    arg_constraints = {"logits": constraints.real}  # noqa: RUF012  (torch declares it as a plain class attribute)
+
+    def __init__(self, logits: Tensor, event_dims: int) -> None:
+        self.logits, self.event_dims = logits, event_dims
+        split = logits.dim() - event_dims
+        super().__init__(logits.shape[:split], logits.shape[split:], validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """0 or 1 at each pixel."""
+        return constraints.independent(constraints.boolean, self.event_dims)
+
+    @property
+    def mean(self) -> Tensor:
+        """The probabilities, (*batch, *event)."""
+        return self.logits.sigmoid()
+
+    @property
+    def mode(self) -> Tensor:
+        """The likelier value of each pixel, (*batch, *event)."""
+        return (self.logits > 0).to(self.logits.dtype)
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of each pixel, (*batch, *event)."""
+        return self.mean * (1.0 - self.mean)
+
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:  # type: ignore[override]  # torch's own type is narrower
+        """Returns binary pixels, (*sample, *batch, *event)."""
+        with torch.no_grad():
+            return torch.bernoulli(self.mean.expand(*sample_shape, *self.logits.shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Returns log p(value), (*batch), nats."""
+        target = value.to(self.logits.dtype).expand_as(self.logits)
+        return -sum_event(binary_cross_entropy_with_logits(self.logits, target, reduction="none"), self.event_dims)
+
+
+class DiscretizedLogistic(Distribution):
+    r"""A logistic, rounded to `levels` values k/(levels-1) in [0, 1]; the first and last level take the tails.
+
+    Salimans et al., 2017, "PixelCNN++" (https://arxiv.org/abs/1701.05517). With $\delta$ half a level,
+    $P(x) = \sigma((x + \delta - \mu)/s) - \sigma((x - \delta - \mu)/s)$.
+
+    Args:
+        loc: (*batch, *event), in units of x.
+        log_scale: (*batch, *event), log s.
+        levels: how many values a pixel can take.
+        event_dims: how many trailing dimensions are the event.
+    """
+
+    arg_constraints = {"loc": constraints.real, "log_scale": constraints.real}  # noqa: RUF012  (as torch declares it)
+
+    def __init__(self, loc: Tensor, log_scale: Tensor, levels: int, event_dims: int) -> None:
+        self.loc, self.log_scale, self.levels, self.event_dims = loc, log_scale, levels, event_dims
+        split = loc.dim() - event_dims
+        super().__init__(loc.shape[:split], loc.shape[split:], validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Returns log P(value), (*batch), nats; values between two levels count as the density of the nearest mass."""
+        half = 0.5 / (self.levels - 1)
+        inverse = (-self.log_scale).exp()
+        upper = logsigmoid((value + half - self.loc) * inverse)
+        lower = logsigmoid((self.loc - value + half) * inverse)
+        # σ(a) - σ(b) = σ(a) σ(-b) (1 - exp(b - a)): no cancellation, however far the tails.
+        inside = upper + lower + torch.log(-torch.expm1(-2.0 * half * inverse))
+        masses = torch.where(value < half, upper, torch.where(value > 1.0 - half, lower, inside))
+        return sum_event(masses, self.event_dims)
+
+    @property
+    def mean(self) -> Tensor:
+        """The exact mean over the levels, (*batch, *event): the sum of P(x > level) over all levels but the last."""
+        inverse, step = (-self.log_scale).exp(), 1.0 / (self.levels - 1)
+        total = torch.zeros_like(self.loc)
+        for level in range(self.levels - 1):
+            total += ((self.loc - (level + 0.5) * step) * inverse).sigmoid()
+        return total * step
+
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:  # type: ignore[override]  # torch's own type is narrower
+        """Returns values on the levels, (*sample, *batch, *event)."""
+        with torch.no_grad():
+            uniform = torch.rand(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
+            value = self.loc + self.log_scale.exp() * torch.logit(uniform, eps=1e-7)
+            return (value.clamp(0.0, 1.0) * (self.levels - 1)).round() / (self.levels - 1)
+
+
+class CodePoint(Distribution):
+    """A point mass on one of V codes at each of N positions: the posterior of a vector-quantised model.
+
+    Args:
+        value: (*batch, D, *grid), the chosen codes; a straight-through estimator may have put its gradient on it.
+        indices: (*batch, *grid) int64, which code was chosen.
+        encoded: (*batch, D, *grid), what the encoder gave before it was replaced by the nearest code.
+    """
+
+    has_rsample = True
+    arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
+
+    def __init__(self, value: Tensor, indices: Tensor, encoded: Tensor) -> None:
+        self.value, self.indices, self.encoded = value, indices, encoded
+        super().__init__(value.shape[:1], value.shape[1:], validate_args=False)
+
+    @property
+    def center(self) -> Tensor:
+        """The codes themselves, (B, D, *grid)."""
+        return self.value
+
+    @property
+    def mean(self) -> Tensor:
+        """The codes themselves, (B, D, *grid)."""
+        return self.value
+
+    def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Returns the codes (*sample, B, D, *grid) and the log of their probability, 0: there is only one outcome."""
+        value = self.value.expand(*sample_shape, *self.value.shape)
+        return value, value.new_zeros(value.shape[: len(sample_shape) + 1])
+
+    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:  # type: ignore[override]  # torch's own type is narrower
+        """Returns the codes, (*sample, B, D, *grid)."""
+        return self.rsample_and_log_prob(sample_shape)[0]
+
+
+class UniformCodes(Distribution):
+    """V equally likely codes at each of N positions, independent: the prior that a VQ-VAE is trained under.
+
+    Args:
+        codebook: (V, D)
+        grid: the positions, such as (7, 7).
+    """
+
+    arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
+
+    def __init__(self, codebook: Tensor, grid: Sequence[int], batch_shape: Sequence[int] = ()) -> None:
+        self.codebook, self.grid = codebook, tuple(grid)
+        super().__init__(torch.Size(batch_shape), torch.Size((codebook.shape[1], *grid)), validate_args=False)
+
+    @property
+    def log_mass(self) -> float:
+        """The log probability of any choice of codes, -N·log V nats."""
+        return -math.prod(self.grid) * math.log(self.codebook.shape[0])
+
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:  # type: ignore[override]  # torch's own type is narrower
+        """Returns codes drawn independently at each position, (*sample, *batch, D, *grid)."""
+        shape = (*sample_shape, *self.batch_shape, *self.grid)
+        indices = torch.randint(self.codebook.shape[0], shape, device=self.codebook.device)
+        return look_up(self.codebook, indices, len(self.grid))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Returns -N·log V for each of `value` (*sample, D, *grid), which must hold codes."""
+        return value.new_full(value.shape[: value.dim() - len(self.event_shape)], self.log_mass)
+
+
+def look_up(codebook: Tensor, indices: Tensor, positions: int) -> Tensor:
+    """Returns the codes of `indices` (..., *grid) from `codebook` (V, D), as (..., D, *grid); `positions` = len(grid)."""
+    return embedding(indices, codebook).movedim(-1, indices.dim() - positions)
+
+
+@register_kl(CodePoint, UniformCodes)
+def kl_code_uniform(p: CodePoint, q: UniformCodes) -> Tensor:
+    """Returns N·log V for each example, (B,), nats."""
+    return p.value.new_full(p.value.shape[:1], -q.log_mass)

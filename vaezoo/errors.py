@@ -1,0 +1,134 @@
+"""Every error that vaezoo raises on purpose.
+
+Each is a `VaezooError`, and also the built-in exception that Python users would catch in its place. Messages say what was
+got, what was expected and what to do next; `code` is stable, so that scripts and logs can rely on it.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class VaezooError(Exception):
+    """Base of all errors that vaezoo raises on purpose."""
+
+    code = "error"
+
+
+class UnknownNameError(VaezooError, LookupError):
+    """A name (variant, model, data set, backbone, likelihood, recipe) that nothing is registered under."""
+
+    code = "unknown-name"
+
+    def __init__(self, kind: str, name: object, known: Iterable[str], hint: str = "") -> None:
+        names = sorted(known)
+        shown = ", ".join(names) if len(names) <= 24 else f"{', '.join(names[:24])}, … ({len(names)} in all)"
+        message = f"Unknown {kind} {shorten(name)}.{did_you_mean(name, names)} Known: {shown or 'none'}."
+        super().__init__(f"{message} {hint}".strip())
+
+
+class RegistryCollisionError(VaezooError, ValueError):
+    """Two owners register one name."""
+
+    code = "registry-collision"
+
+
+class ConfigError(VaezooError, ValueError):
+    """An option, an architecture, a recipe or a config file that does not say what it must."""
+
+    code = "config"
+
+
+class RecipeError(ConfigError):
+    """A recipe with one or more mistakes; all are listed, each with its path."""
+
+    code = "recipe"
+
+
+class CompositionError(ConfigError):
+    """Variants that cannot be composed, because they change the same part or need what is missing."""
+
+    code = "composition"
+
+
+class ShapeError(VaezooError, ValueError):
+    """A tensor, a latent or a grid of the wrong shape, type or size."""
+
+    code = "shape"
+
+
+class SupportError(VaezooError, ValueError):
+    """Values that the likelihood gives no density: NaN, infinite, or outside its support."""
+
+    code = "support"
+
+
+class ContextError(VaezooError, ValueError):
+    """A context that is missing, unwanted, of the wrong shape or out of range."""
+
+    code = "context"
+
+
+class NoDensityError(VaezooError, ValueError):
+    """A likelihood or an evidence was asked of a model that has no density."""
+
+    code = "no-density"
+
+
+class DataError(VaezooError, ValueError):
+    """A data set that is empty, unreadable or not what it claims to be."""
+
+    code = "data"
+
+
+class DownloadError(VaezooError, OSError):
+    """Nothing could be fetched: each source is listed with its reason."""
+
+    code = "download"
+
+
+class CorruptWeightsError(VaezooError, ValueError):
+    """A model folder whose bytes, names, shapes or digests are not the recorded ones."""
+
+    code = "corrupt-weights"
+
+
+class CheckpointError(VaezooError, OSError):
+    """A checkpoint or model folder that cannot be written, read or resumed."""
+
+    code = "checkpoint"
+
+
+class NonFiniteLossError(VaezooError, ArithmeticError):
+    """A loss became NaN or infinite; the message names step, term and batch."""
+
+    code = "non-finite-loss"
+
+
+class InterruptedTrainingError(VaezooError, RuntimeError):
+    """Training was stopped by the user; the message says how to go on."""
+
+    code = "interrupted"
+
+
+class MissingExtraError(VaezooError, ImportError):
+    """An optional package is needed; the message says how to install it."""
+
+    code = "missing-extra"
+
+
+class PluginWarning(UserWarning):
+    """A third-party plug-in could not be loaded; everything else works on."""
+
+
+def shorten(value: object, limit: int = 80) -> str:
+    """Returns `repr(value)`, cut to `limit` characters, so that no message is flooded by hostile input."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Returns ` Did you mean 'x'?` for the closest known name, or an empty string."""
+    if not isinstance(name, str) or len(name) > 200:
+        return ""
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), list(known), n=2, cutoff=0.6)
+    return f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""

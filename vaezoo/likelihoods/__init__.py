@@ -1,0 +1,60 @@
+"""Likelihoods p(x|z): heads that turn a network's raw output (..., P, *shape) into a distribution with event `shape`.
+
+One file each, found by its name. A head says how many numbers it needs per element of x (`parameters`), which values have a
+density (`contains`) and which may at least be trained on as a loss (`accepts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaezoo.elbo import Part
+
+
+class Likelihood(Part):
+    """A decoder's head; see the module's own words.
+
+    Args:
+        shape: the event shape of x.
+    """
+
+    #: raw numbers per element of x
+    parameters = 1
+    #: what `accepts` accepts, in words, for messages
+    domain = "finite values"
+    #: what `contains` contains, in words, for messages
+    support = "finite values"
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def forward(self, raw: Tensor) -> Distribution:
+        """Returns p(x|z) for raw outputs (..., P, *shape)."""
+        raise NotImplementedError
+
+    def accepts(self, x: Tensor) -> Tensor:
+        """Returns for each example (B,) whether all its values may be trained on."""
+        return torch.isfinite(x).flatten(1).all(1)
+
+    def contains(self, x: Tensor) -> Tensor:
+        """Returns for each example (B,) whether it has a density."""
+        return self.accepts(x)
+
+    def initial_raw(self, mean: Tensor) -> Tensor | None:
+        """Returns raw outputs (P, *shape) that say the data's mean (*shape), or None to start at 0."""
+        return None
+
+
+def full_precision(raw: Tensor) -> Tensor:
+    """Returns `raw` as float32 where it is half or bfloat16: densities are never computed in 8 bits of mantissa."""
+    return raw.float() if raw.dtype in (torch.bfloat16, torch.float16) else raw
+
+
+def within_unit(x: Tensor) -> Tensor:
+    """Returns for each example (B,) whether all its values lie in [0, 1]; NaN does not."""
+    return ((x >= 0) & (x <= 1)).flatten(1).all(1)

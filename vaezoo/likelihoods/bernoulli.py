@@ -1,0 +1,39 @@
+"""Bernoulli pixels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaezoo.distributions import BernoulliPixels
+from vaezoo.likelihoods import Likelihood, within_unit
+
+__all__ = ["bernoulli"]
+
+
+class bernoulli(Likelihood):  # noqa: N801  (called by its registered name)
+    """Independent Bernoulli pixels from logits, for data in {0, 1}.
+
+    Grey values in [0, 1] may be trained on, as many introductions do, but that cross-entropy is a loss, not a likelihood: no
+    bound is reported for them.
+    """
+
+    domain = "values in [0, 1]"
+    support = "values that are 0 or 1 (binarize grey pixels first)"
+
+    def forward(self, raw: Tensor) -> Distribution:
+        """Returns p(x|z) for logits (..., 1, *shape)."""
+        return BernoulliPixels(raw.squeeze(-1 - len(self.shape)), len(self.shape))
+
+    def accepts(self, x: Tensor) -> Tensor:
+        """Returns for each example (B,) whether all its values lie in [0, 1]."""
+        return within_unit(x)
+
+    def contains(self, x: Tensor) -> Tensor:
+        """Returns for each example (B,) whether all its values are 0 or 1."""
+        return ((x == 0) | (x == 1)).flatten(1).all(1)
+
+    def initial_raw(self, mean: Tensor) -> Tensor | None:
+        """Returns the logits (1, *shape) of the data's mean, kept within ±5."""
+        return torch.logit(mean.clamp(0.0, 1.0), eps=1e-6).clamp(-5.0, 5.0).unsqueeze(0)

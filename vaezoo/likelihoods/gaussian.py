@@ -1,0 +1,78 @@
+"""Gaussian pixels or features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+import torch
+from msgspec import Meta
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaezoo.distributions import DiagonalNormal
+from vaezoo.elbo import Inference
+from vaezoo.likelihoods import Likelihood
+
+__all__ = ["gaussian"]
+
+MEMORY = 100  # optimizer steps that the running error of an optimal scale remembers
+
+
+class gaussian(Likelihood):  # noqa: N801  (called by its registered name)
+    r"""$\mathcal{N}(x; \mu(z), \sigma^2)$, for any real data.
+
+    Args:
+        shape: the event shape of x.
+        scale: $\sigma > 0$; with "learned" and "optimal" where it starts.
+        scale_kind: "fixed"; "learned", an output of the decoder per element; "optimal", one number for all, kept at the running
+            root-mean-square error, the value that maximises the likelihood (Rybkin et al., 2021, https://arxiv.org/abs/2006.13202).
+    """
+
+    scale: Tensor
+    updates: Tensor
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        scale: Annotated[float, Meta(gt=0)] = 1.0,
+        scale_kind: Literal["fixed", "learned", "optimal"] = "fixed",
+    ) -> None:
+        super().__init__(shape)
+        self.learned, self.optimal = scale_kind == "learned", scale_kind == "optimal"
+        self.parameters = 2 if self.learned else 1
+        self.start = math.log(scale)
+        # A fixed scale is in the config; only a running one is something that was learnt.
+        self.register_buffer("log_scale", torch.tensor(self.start), persistent=self.optimal)
+        self.register_buffer("updates", torch.tensor(0.0), persistent=self.optimal)
+
+    def forward(self, raw: Tensor) -> Distribution:
+        """Returns p(x|z) for means (..., 1, *shape), or means and log scales (..., 2, *shape)."""
+        if self.learned:
+            loc, log_scale = raw.unbind(-1 - len(self.shape))
+            return DiagonalNormal(loc, log_scale + self.start, len(self.shape))
+        loc = raw.squeeze(-1 - len(self.shape))
+        log_scale = self.log_scale.to(loc.dtype)
+        return DiagonalNormal(loc, log_scale.expand_as(loc), len(self.shape))
+
+    def initial_raw(self, mean: Tensor) -> Tensor | None:
+        """Returns the data's mean (P, *shape), with log scales of 0 above the configured start."""
+        return torch.stack([mean, torch.zeros_like(mean)][: self.parameters])
+
+    def observe(self, inference: Inference) -> dict[str, Tensor]:
+        """Returns the mean squared error of this pass, 0-dim, where the scale follows it."""
+        if not self.optimal:
+            return {}
+        return {"squared_error": (inference.likelihood.mean.detach() - inference.x).square().mean()}
+
+    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+        """Moves an optimal scale towards the root-mean-square error of the step."""
+        if not self.optimal:
+            return
+        error = torch.stack([each["squared_error"] for each in seen]).mean().to(self.log_scale.dtype)
+        self.updates += 1
+        share = (1.0 / self.updates).clamp(min=1.0 / MEMORY)
+        variance = torch.lerp((2.0 * self.log_scale).exp(), error.clamp(min=1e-12), share)
+        self.log_scale.copy_(0.5 * variance.log())

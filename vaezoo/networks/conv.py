@@ -1,0 +1,198 @@
+"""Convolutional networks for images of any size and any number of channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import torch
+from einops import rearrange
+from msgspec import Meta
+from torch import Tensor, nn
+
+from vaezoo.errors import ShapeError
+from vaezoo.networks import ACTIVATIONS, Activation, Backbone, Network, join
+from vaezoo.networks.mlp import MLP
+
+__all__ = ["ConvDown", "ConvUp", "conv"]
+
+Width = Annotated[int, Meta(ge=1, le=8192)]
+
+
+def ladder(size: Sequence[int], stages: int) -> list[tuple[int, int]]:
+    """Returns the grids from `size` (H, W) down, each half of the last, rounded up."""
+    grids = [(size[0], size[1])]
+    for _ in range(stages):
+        grids.append(((grids[-1][0] + 1) // 2, (grids[-1][1] + 1) // 2))
+    return grids
+
+
+def check_image(shape: Sequence[int]) -> None:
+    """Raises ShapeError unless `shape` is (channels, height, width)."""
+    if len(shape) != 3:
+        raise ShapeError(
+            f"The conv backbone maps images (channels, height, width); got shape {tuple(shape)}. Use backbone 'mlp' for it."
+        )
+
+
+def check_grid(event: Sequence[int], shape: Sequence[int], stages: int) -> None:
+    """Raises ShapeError unless a latent (channels, h, w) lies on the last grid of the ladder."""
+    grids = ladder(shape[1:], 8)
+    if tuple(event[1:]) != grids[stages]:
+        reach = ", ".join(f"{grid[0]}x{grid[1]} with {depth}" for depth, grid in enumerate(grids[1:], 1))
+        raise ShapeError(
+            f"The conv backbone with {stages} channels entries brings {tuple(shape)} to a grid of "
+            f"{grids[stages][0]}x{grids[stages][1]}; got latent {list(event)}. Reachable grids: {reach} entries in channels."
+        )
+
+
+class Block(nn.Module):
+    """A residual block: activation, k x k convolution, activation, 1 x 1 convolution."""
+
+    def __init__(self, channels: int, kernel: int, activation: Activation) -> None:
+        super().__init__()
+        act = ACTIVATIONS[activation]
+        self.layers = nn.Sequential(
+            act(), nn.Conv2d(channels, channels, kernel, padding=kernel // 2), act(), nn.Conv2d(channels, channels, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns (rows, channels, h, w)."""
+        out: Tensor = x + self.layers(x)
+        return out
+
+
+def planes(x: Tensor, c: Tensor | None) -> Tensor:
+    """Returns images (rows, C, h, w) with the context (rows, c) as constant planes beside them."""
+    if c is None:
+        return x
+    return torch.cat([x, c.to(x.dtype)[..., None, None].expand(-1, -1, *x.shape[2:])], 1)
+
+
+class ConvDown(Network):
+    """Strided convolutions, each halving the grid; then a small MLP to a vector, or a 1 x 1 convolution to a grid.
+
+    Args:
+        shape: (C, H, W). out: (P, n) for vectors, (P, D, h, w) for grids. context: width of the context, 0 for none.
+        channels: width of each stage. dense: hidden widths between grid and vector. blocks: residual blocks a stage.
+        kernel: odd size of the convolutions. activation: the non-linearity.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        out: Sequence[int],
+        context: int,
+        *,
+        channels: Sequence[int],
+        dense: Sequence[int],
+        blocks: int,
+        kernel: int,
+        activation: Activation,
+    ) -> None:
+        super().__init__(shape, out, context)
+        check_image(shape)
+        layers: list[nn.Module] = []
+        for before, after in pairwise([shape[0] + context, *channels]):
+            layers += [nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2)]
+            layers += [*(Block(after, kernel, activation) for _ in range(blocks)), ACTIVATIONS[activation]()]
+        self.stages = nn.Sequential(*layers)
+        grid = (channels[-1], *ladder(shape[1:], len(channels))[-1])
+        self.head: nn.Module
+        if len(out) == 4:
+            check_grid(out[1:], shape, len(channels))
+            self.head = nn.Conv2d(channels[-1], out[0] * out[1], 1)
+        else:
+            self.head = MLP(grid, out, context, dense, activation)
+
+    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """Returns (rows, *out)."""
+        features = self.stages(planes(x, c))
+        out: Tensor = self.head(features) if isinstance(self.head, nn.Conv2d) else self.head(features, c)
+        return out
+
+
+class ConvUp(Network):
+    """The mirror of `ConvDown`: from a vector (n,) or a grid (D, h, w) to (P, C, H, W), every grid of the ladder met exactly.
+
+    The last layer adds a learnt offset to each element of its output instead of one bias to each channel, so that it can start
+    at the mean image. Arguments as in `ConvDown`.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        out: Sequence[int],
+        context: int,
+        *,
+        channels: Sequence[int],
+        dense: Sequence[int],
+        blocks: int,
+        kernel: int,
+        activation: Activation,
+    ) -> None:
+        super().__init__(shape, out, context)
+        check_image(out[1:])
+        act = ACTIVATIONS[activation]
+        grids = ladder(out[2:], len(channels))[::-1]
+        self.stem: nn.Module
+        if len(shape) == 3:
+            check_grid(shape, out[1:], len(channels))
+            self.stem = nn.Conv2d(shape[0] + context, channels[-1], 1)
+        else:
+            self.stem = MLP(shape, (channels[-1], *grids[0]), context, dense[::-1], activation)
+        layers: list[nn.Module] = []
+        widths = [*channels[::-1], out[0] * out[1]]
+        for (before, after), (high, wide) in zip(pairwise(widths), grids[1:], strict=True):
+            # An odd side needs no padding, an even one does: 2n - 1 or 2n.
+            padding, last = (1 - high % 2, 1 - wide % 2), (high, wide) == grids[-1]
+            layers += [*(Block(before, kernel, activation) for _ in range(blocks)), act()]
+            layers += [nn.ConvTranspose2d(before, after, kernel, 2, kernel // 2, padding, bias=not last)]
+        self.stages = nn.Sequential(*layers)
+        self.offset = nn.Parameter(torch.zeros(*out))
+
+    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """Returns (rows, *out)."""
+        features = self.stem(planes(x, c)) if isinstance(self.stem, nn.Conv2d) else self.stem(x, c)
+        pixels = rearrange(self.stages(features), "n (p c) h w -> n p c h w", p=self.out[0])
+        out: Tensor = pixels + self.offset
+        return out
+
+    def start_at(self, output: Tensor) -> None:
+        """Sets the offset to `output` (*out)."""
+        with torch.no_grad():
+            self.offset.copy_(output)
+
+
+def conv(
+    *,
+    channels: Annotated[list[Width], Meta(min_length=1, max_length=8)] | None = None,
+    dense: Annotated[list[Width], Meta(max_length=8)] | None = None,
+    blocks: Annotated[int, Meta(ge=0, le=16)] = 0,
+    kernel: Literal[3, 5, 7] = 3,
+    activation: Activation = "silu",
+) -> Backbone:
+    """Convolutions for images of any size: each entry of `channels` ([32, 64]) halves the grid, rounded up, and widens it.
+
+    Vectors pass through hidden layers `dense` ([256]); grids do not. `blocks` residual blocks stand at each stage.
+    """
+    widths = [32, 64] if channels is None else list(channels)
+    hidden = [256] if dense is None else list(dense)
+
+    def down(shape: Sequence[int], out: Sequence[int], context: int) -> Network:
+        return ConvDown(
+            shape, out, context, channels=widths, dense=hidden, blocks=blocks, kernel=kernel, activation=activation
+        )
+
+    def up(shape: Sequence[int], out: Sequence[int], context: int) -> Network:
+        return ConvUp(
+            shape, out, context, channels=widths, dense=hidden, blocks=blocks, kernel=kernel, activation=activation
+        )
+
+    def grid(shape: Sequence[int], channels: int) -> tuple[int, ...]:
+        check_image(shape)
+        return (channels, *ladder(shape[1:], len(widths))[-1])
+
+    return Backbone(down=down, up=up, grid=grid)

@@ -1,0 +1,72 @@
+"""Priors p(z|c): modules whose `forward(c)` returns a distribution over (*latent,), or (B, *latent) when conditional."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaezoo.distributions import DiagonalNormal, StandardNormal, UniformCodes
+from vaezoo.elbo import Model, Part
+
+
+class StandardNormalPrior(Part):
+    """N(0, 1) over `latent`, whatever the context.
+
+    Args:
+        latent: the event shape of z.
+    """
+
+    zeros: Tensor
+
+    def __init__(self, latent: Sequence[int]) -> None:
+        super().__init__()
+        # Not saved: it holds nothing that was learnt, it only carries device and dtype.
+        self.register_buffer("zeros", torch.zeros(*latent), persistent=False)
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """Returns N(0, 1) with no batch dimension."""
+        return StandardNormal(self.zeros, self.zeros.dim())
+
+
+class ConditionalNormalPrior(Part):
+    """N(μ(c), σ(c)²) with both learnt (Sohn et al., 2015).
+
+    Args:
+        network: maps (B, context) to (B, 2, *latent): μ and log σ.
+        latent: the event shape of z.
+    """
+
+    def __init__(self, network: nn.Module, latent: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.event_dims = len(latent)
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """Returns the prior of each example's context `c` (B, context)."""
+        loc, log_scale = self.network(c).unbind(-1 - self.event_dims)
+        return DiagonalNormal(loc, log_scale, self.event_dims)
+
+
+class UniformCodePrior(Part):
+    """Equally likely codes at every position; refers to the encoder's codebook, which it does not own.
+
+    Args:
+        grid: the positions of the codes, such as (7, 7).
+    """
+
+    def __init__(self, grid: Sequence[int]) -> None:
+        super().__init__()
+        self.grid = tuple(grid)
+        self._owner: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not registered
+
+    def bind(self, model: Model) -> None:
+        """Remembers the encoder that owns the codebook, without registering it."""
+        self._owner = (model.encoder,)
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """Returns the uniform distribution over codes."""
+        return UniformCodes(cast(Tensor, self._owner[0].codebook), self.grid)

@@ -1,0 +1,37 @@
+"""The conditional VAE with a learnt prior."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from vaezoo.model import VAE
+from vaezoo.networks.mlp import MLP, Width
+from vaezoo.priors import ConditionalNormalPrior
+from vaezoo.registry import Architecture, register
+
+
+@register(
+    "cvae",
+    changes="prior",
+    year=2015,
+    paper="Sohn et al.",
+    url="https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html",
+    context="required",
+)
+def cvae(
+    base: VAE, architecture: Architecture, *, prior_hidden: Annotated[list[Width], Meta(max_length=16)] | None = None
+) -> VAE:
+    r"""Minimises $D + \mathrm{KL}(q(z|x,c)\,\|\,p(z|c))$ with a prior that is learnt for each context.
+
+    $$\log p(x|c) \ge \mathbb{E}_{q(z|x,c)}[\log p(x|z,c)] - \mathrm{KL}(q(z|x,c)\,\|\,\mathcal{N}(\mu(c), \sigma^2(c)))$$
+
+    Args:
+        prior_hidden: widths of the prior network's hidden layers; none by default, which is a table for class labels.
+
+    When to use it: to draw examples of a class, or to model x given side information. Any other variant with `context > 0` is
+    conditional as well, with a prior that ignores c; this name is what Sohn et al. added, the learnt conditional prior.
+    """
+    network = MLP((architecture.context,), (2, *architecture.latent), 0, prior_hidden or [], "tanh")
+    return base.replace(prior=ConditionalNormalPrior(network, architecture.latent))
