@@ -1,0 +1,44 @@
+# `make demo` and `make test` need only python3 (3.11 or newer): they make .venv themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# The models are small: more threads than this only wait for each other.
+export OMP_NUM_THREADS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-deep lint format wheel clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing vaezoo and its tools into $(VENV) (a few minutes the first time) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@
+
+demo: $(STAMP)  ## load pretrained models and make pictures with them
+	$(BIN)/vaezoo demo
+
+test: $(STAMP)  ## run the tests (under 6 minutes on two cores)
+	$(BIN)/python -m pytest
+
+test-deep: $(STAMP)  ## run the slow checks too
+	$(BIN)/python -m pytest -m "deep or not deep" --timeout 3600
+
+lint: $(STAMP)  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(STAMP)  ## build the sdist and the wheel into dist/
+	$(BIN)/python -m build
+
+clean:  ## remove what was built, but not .venv
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

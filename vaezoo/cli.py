@@ -1,0 +1,325 @@
+"""The commands. No logic of its own: each calls one function of the library and prints what it returns."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from vaezoo.errors import VaezooError
+
+__all__ = ["main"]
+
+app = App(
+    name="vaezoo",
+    help="A zoo of variational autoencoders: load, train and compare them. All figures in nats per example.",
+    version=lambda: __import__("vaezoo").__version__,
+    result_action="return_value",
+)
+data_app = App(name="data", help="Data sets by name.")
+app.command(data_app)
+
+Out = Annotated[Path | None, Parameter(help="Folder to write to.")]
+PICTURES = Path("pictures")
+
+
+def console() -> Console:
+    """Returns the console that results are printed on; wide where the output is a file."""
+    return Console(width=None if sys.stdout.isatty() else 160, soft_wrap=not sys.stdout.isatty(), highlight=False)
+
+
+@app.command
+def demo(*, out: Path = Path("demo"), seconds: float = 60.0) -> None:
+    """Load beta-vae-mnist, draw and measure it, then train the tutorial's VAE for about a minute beside it.
+
+    Parameters
+    ----------
+    out
+        Folder for the pictures.
+    seconds
+        How long to train.
+    """
+    from vaezoo.zoo.demo import demo as run
+
+    run(out, seconds, say=console().print)
+
+
+@app.command(name="list")
+def list_(pattern: str = "*", *, variants: bool = False, recipes: bool = False) -> None:
+    """List pretrained models (default), variants or recipes.
+
+    Parameters
+    ----------
+    pattern
+        Shell pattern that names must match.
+    """
+    from vaezoo.zoo import tables
+
+    table = tables.variants if variants else tables.recipes if recipes else tables.models
+    headings, rows = table(pattern)
+    print_table(headings, rows)
+
+
+@app.command
+def show(name: str) -> None:
+    """Show what is known of a pretrained model, a variant or a recipe.
+
+    Parameters
+    ----------
+    name
+        Of a pretrained model, a variant, or a recipe.
+    """
+    from vaezoo.zoo.tables import describe
+
+    console().print(describe(name), markup=False)
+
+
+@app.command
+def train(
+    recipe: str, *overrides: str, out: Out = None, resume: bool = False, device: str = "auto", seed: int | None = None
+) -> None:
+    """Train by a recipe, into runs/NAME unless --out says otherwise.
+
+    Parameters
+    ----------
+    recipe
+        Name of a recipe, or a path that ends in .toml.
+    overrides
+        Settings as key=value: train.steps=1000, beta=2.
+    resume
+        Go on from the newest valid checkpoint.
+    device
+        "auto", "cpu", "cuda", …
+    seed
+        Instead of the recipe's.
+    """
+    from vaezoo.zoo.reproduce import train as run
+
+    changes = {} if seed is None else {"seed": seed}
+    done = run(recipe, *overrides, out=out or "auto", resume=resume, device=device, **changes)
+    last = next((line for line in reversed(done.history) if "distortion" in line), {})
+    figures = ", ".join(f"{key} {last[key]:.2f}" for key in ("bound", "distortion", "rate") if last.get(key) is not None)
+    console().print(f"Trained {recipe}: {figures} nats (training images). The model is in {done.folder}.")
+
+
+@app.command
+def evaluate(
+    name: str,
+    *,
+    data: str | None = None,
+    samples: int | None = None,
+    limit: int | None = None,
+    binarize: str | None = None,
+    device: str = "auto",
+    write: bool = False,
+) -> None:
+    """Measure a model on a test set: bound, distortion, rate, log-evidence, PSNR, active units.
+
+    Parameters
+    ----------
+    name
+        Pretrained model, folder or hf:owner/name.
+    data
+        Data set; the one it was trained on by default.
+    samples
+        K of the importance-weighted evidence; what its published figures used, else 5000.
+    limit
+        Only the first so many examples.
+    binarize
+        "none", "dynamic" or "static"; as it was trained by default.
+    write
+        Store the figures in the model's folder.
+    """
+    from vaezoo.zoo.measure import measure
+
+    lines = measure(
+        name, data=data, samples=samples, limit=limit, binarize=binarize, device=device, write=write, bar=progress
+    )
+    console().print(lines, markup=False)
+
+
+@app.command
+def sample(name: str, n: int = 64, *, c: int | None = None, seed: int = 0, out: Path = PICTURES) -> None:
+    """Draw samples into a picture.
+
+    Parameters
+    ----------
+    name
+        Pretrained model, folder or hf:owner/name.
+    n
+        How many.
+    c
+        Class of a conditional model; all in turn by default.
+    """
+    from vaezoo.zoo import drawings
+
+    console().print(f"Wrote {drawings.samples(name, n, c, seed, out)}")
+
+
+@app.command
+def reconstruct(name: str, n: int = 16, *, data: str | None = None, out: Path = PICTURES) -> None:
+    """Draw test images above their reconstructions.
+
+    Parameters
+    ----------
+    name
+        Pretrained model, folder or hf:owner/name.
+    n
+        How many images.
+    data
+        Data set; the one it was trained on by default.
+    """
+    from vaezoo.zoo import drawings
+
+    console().print(f"Wrote {drawings.reconstructions(name, n, data, out)}")
+
+
+@app.command
+def traverse(
+    name: str, *, index: int = 0, dims: list[int] | None = None, data: str | None = None, out: Path = PICTURES
+) -> None:
+    """Draw what each latent changes, from one test image.
+
+    Parameters
+    ----------
+    name
+        Pretrained model, folder or hf:owner/name.
+    index
+        Which test image.
+    dims
+        Which latents; the most active by default.
+    """
+    from vaezoo.zoo import drawings
+
+    console().print(f"Wrote {drawings.traversal(name, index, dims, data, out)}")
+
+
+@app.command
+def interpolate(
+    name: str, *, pairs: int = 6, steps: int = 10, data: str | None = None, out: Path = PICTURES
+) -> None:
+    """Draw the way from one test image to another through the latents.
+
+    Parameters
+    ----------
+    name
+        Pretrained model, folder or hf:owner/name.
+    pairs
+        How many pairs of images.
+    steps
+        Images a row.
+    """
+    from vaezoo.zoo import drawings
+
+    console().print(f"Wrote {drawings.interpolation(name, pairs, steps, data, out)}")
+
+
+@app.command
+def compare(
+    *names: str,
+    data: str = "mnist",
+    steps: int = 2000,
+    seeds: int = 1,
+    samples: int = 100,
+    limit: int = 1000,
+    device: str = "auto",
+    out: Out = None,
+) -> None:
+    """Put models side by side: pretrained names, run folders, and variants (trained first), or "all" variants.
+
+    Parameters
+    ----------
+    names
+        Pretrained models, folders with a slash, variants such as vae or conv-vae+iwae, or all.
+    steps
+        Training steps of each variant.
+    seeds
+        Runs of each variant.
+    samples
+        K of the importance-weighted evidence.
+    limit
+        How many test images.
+    out
+        Folder for a picture of the same images under each model.
+    """
+    from vaezoo.zoo import compare as comparing
+    from vaezoo.zoo import drawings
+
+    rows = []
+    for row in comparing.compare(
+        names, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, device=device,
+        report=lambda name: print(f"… {name}", file=sys.stderr),
+    ):  # fmt: skip
+        rows.append(row)
+    if rows:
+        print_table(comparing.HEADINGS, [comparing.cells(row) for row in rows])
+        console().print(comparing.measured_on(rows[0].report))
+    if rows and out is not None:
+        console().print(f"Wrote {drawings.comparison({row.name: row.model for row in rows}, data, out)}")
+
+
+@data_app.command(name="get")
+def data_get(name: str) -> None:
+    """Fetch and verify a data set.
+
+    Parameters
+    ----------
+    name
+        "mnist" or "fashion-mnist".
+    """
+    from vaezoo.data import get
+
+    out = console()
+    for path in get(name, report=out.print):
+        out.print(f"{path}  (SHA-256 verified)")
+
+
+@data_app.command(name="list")
+def data_list() -> None:
+    """List the data sets that have a name."""
+    from vaezoo.data import datasets
+
+    for name in [*datasets.names(), "folder:PATH", "torchvision:NAME"]:
+        console().print(name)
+
+
+def progress(done: int, total: int) -> None:
+    """Shows on a terminal how far a long measurement is."""
+    if sys.stderr.isatty():
+        print(f"\r{done:,} of {total:,} examples", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Prints a table."""
+    table = Table(*headings)
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
+def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Prints a warning as one line, without a place in the code."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; returns 0, or 1 after an error, 2 after a wrong call, 130 after Ctrl-C."""
+    warnings.showwarning = show_warning  # type: ignore[assignment]  # typeshed wants every parameter by name
+    try:
+        app(arguments, exit_on_error=True)
+    except VaezooError as error:
+        print(f"error [{error.code}]: {error}", file=sys.stderr)
+        return 130 if error.code == "interrupted" else 1
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0

@@ -1,0 +1,46 @@
+"""A model's batches of a data set, checked at the public door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from vaezoo.data import Dataset
+from vaezoo.errors import ContextError, ShapeError
+from vaezoo.model import VAE
+
+__all__ = ["batches", "context_of"]
+
+
+def context_of(model: VAE, data: Dataset) -> Tensor | None:
+    """Returns the contexts of a data set that the model asks for: vectors (N, C), labels (N,), or None.
+
+    Raises:
+        ContextError: the model is conditional and the set has nothing to condition on.
+    """
+    if not model.context:
+        return None
+    if data.context is not None:
+        return data.context
+    if data.labels is None:
+        raise ContextError(
+            f"The model needs a context of width {model.context}, but {data.name!r} has no labels. Pass (x, c) instead."
+        )
+    return data.labels
+
+
+def batches(model: VAE, data: Dataset, size: int = 500) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yields (x, c) on the model's device, x (B, *shape) in the model's dtype.
+
+    Raises:
+        ShapeError: the set's examples do not have the model's shape.
+    """
+    if model.shape is not None and data.shape != model.shape:
+        raise ShapeError(f"Got {data.name!r} with examples of shape {data.shape}; the model expects {model.shape}.")
+    device = next(model.parameters()).device
+    context = context_of(model, data)
+    for indices in torch.arange(len(data)).split(size):
+        x = data.batch(indices).to(device)
+        yield model.check(x, None if context is None else context[indices].to(device))

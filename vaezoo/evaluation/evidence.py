@@ -1,0 +1,60 @@
+"""Importance-weighted evidence over a data set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vaezoo.data import Dataset
+from vaezoo.evaluation.batches import batches
+from vaezoo.model import VAE
+
+__all__ = ["Estimate", "estimate", "evidence"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean over examples and its standard error; None where there is no density."""
+
+    mean: float | None
+    error: float | None = None
+
+
+def estimate(values: Tensor) -> Estimate:
+    """Returns the mean of per-example `values` (N,) with its standard error; None when any of them is infinite."""
+    if not bool(torch.isfinite(values).all()):
+        return Estimate(mean=None)
+    values = values.double()
+    error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
+    return Estimate(mean=values.mean().item(), error=error)
+
+
+def evidence(
+    model: VAE,
+    data: Dataset,
+    samples: int = 5000,
+    *,
+    seed: int = 0,
+    report: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Returns the importance-weighted bound on log p(x) of every example, (N,), nats.
+
+    Args:
+        samples: K, draws of z per example; the bound rises with K.
+        seed: of the draws; the same seed gives the same figures on the same machine.
+        report: hears (examples done, examples in all).
+
+    Raises:
+        SupportError, NoDensityError: the model has no evidence for these data.
+    """
+    done, parts = 0, []
+    for x, c in batches(model, data, size=100):
+        parts.append(model.log_evidence(x, c, samples=samples, seed=seed + done).cpu())
+        done += len(x)
+        if report is not None:
+            report(done, len(data))
+    return torch.cat(parts)

@@ -1,0 +1,49 @@
+"""What the latents carry."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from vaezoo.data import Dataset
+from vaezoo.elbo import center
+from vaezoo.evaluation.batches import batches
+from vaezoo.model import VAE
+
+__all__ = ["active_units", "codes", "perplexity"]
+
+ACTIVE_VARIANCE = 0.01
+
+
+@torch.no_grad()
+def active_units(model: VAE, data: Dataset) -> int:
+    """Returns how many latents are active: the variance of their posterior mean over the set exceeds 0.01.
+
+    Burda et al., 2016, https://arxiv.org/abs/1509.00519, section 5.2. Meaningless for discrete codes; see `perplexity`.
+    """
+    centres = torch.cat([center(model.encoder(x, c)).flatten(1) for x, c in batches(model, data)])
+    return int((centres.var(0) > ACTIVE_VARIANCE).sum())
+
+
+@torch.no_grad()
+def codes(model: VAE, data: Dataset) -> Tensor | None:
+    """Returns the code indices of every example, (N, *grid) int64, or None for a model without codes."""
+    found = []
+    for x, c in batches(model, data):
+        indices = getattr(model.encoder(x, c), "indices", None)
+        if indices is None:
+            return None
+        found.append(cast(Tensor, indices))
+    return torch.cat(found)
+
+
+def perplexity(indices: Tensor) -> float:
+    """Returns the perplexity of a histogram of codes, exp of its entropy: how many codes are in use, evenly counted.
+
+    Args:
+        indices: code indices of a whole set, of any shape, int64.
+    """
+    shares = torch.bincount(indices.flatten()).double() / indices.numel()
+    return float(torch.special.entr(shares).sum().exp())

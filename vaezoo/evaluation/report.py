@@ -1,0 +1,138 @@
+"""`evaluate`: every figure of a model on a test set, with what it was measured on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from vaezoo.data import TEST_SEED, Dataset, from_tensors, load_dataset, prepare
+from vaezoo.elbo import ELBO
+from vaezoo.errors import ConfigError, DataError
+from vaezoo.evaluation.batches import batches
+from vaezoo.evaluation.evidence import Estimate, estimate, evidence
+from vaezoo.evaluation.latents import active_units, codes, perplexity
+from vaezoo.model import VAE, seeded
+
+__all__ = ["Report", "evaluate", "test_set"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Figures of a model on a data set: means over examples in nats, each with its standard error.
+
+    `bound` and `log_evidence` are None where x has no density under the likelihood; the distortion is then a loss. `psnr` is in
+    dB, of the mean squared error over the whole set, peak 1. `active_units` counts latents, `perplexity` codes.
+    """
+
+    data: str
+    split: str
+    binarization: str
+    binarization_seed: int | None
+    examples: int
+    samples: int
+    seed: int
+    bound: Estimate
+    distortion: Estimate
+    rate: Estimate
+    log_evidence: Estimate
+    psnr: float
+    latents: int
+    active_units: int | None
+    perplexity: float | None
+    parameters: int
+
+    def as_dict(self) -> dict[str, object]:
+        """Returns plain values, as `metrics.json` holds them."""
+        return asdict(self)
+
+
+def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | None = None) -> Dataset:
+    """Returns a data set as this model was meant to see it.
+
+    Args:
+        data: a name, a tensor, (x, c), or a `Dataset`.
+        binarize: "none", "dynamic" or "static"; None for what the model was trained on. Test sets are always binarized with
+            the one documented seed.
+    """
+    table = (model.config or {}).get("data")
+    known = cast(dict[str, object], table) if isinstance(table, dict) else {}
+    how = binarize or str(known.get("binarize", "none"))
+    loaded = load_dataset(data, split) if isinstance(data, str) else from_tensors(data, split=split)
+    return prepare(loaded, how) if loaded.images.dtype == torch.uint8 else loaded
+
+
+@torch.no_grad()
+def evaluate(
+    model: VAE,
+    data: object,
+    samples: int = 5000,
+    *,
+    split: str = "test",
+    binarize: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    report: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Measures a model on a test set: bound, distortion, rate, log-evidence, PSNR, active units, perplexity.
+
+    Args:
+        model: in eval mode from `load`; put into eval mode here.
+        data: a name such as "mnist", a tensor, (x, c), or a `Dataset`.
+        samples: K of the importance-weighted evidence; 0 leaves it out.
+        split: of a named data set.
+        binarize: see `test_set`.
+        limit: only the first so many examples; the report says so.
+        seed: of all noise.
+        report: hears (examples done, examples in all).
+
+    Raises:
+        DataError, ShapeError, SupportError, ContextError: what was got, what was expected and what to do.
+    """
+    if samples < 0:
+        raise ConfigError(f"Got samples = {samples}; expected 0 (no evidence) or more.")
+    chosen = test_set(model, data, split=split, binarize=binarize)
+    if limit is not None:
+        if limit < 1:
+            raise DataError(f"Got limit = {limit}; expected at least 1 example.")
+        chosen = chosen.subset(torch.arange(min(limit, len(chosen))))
+    model.eval()
+    bound, distortion, rate, errors = pass_over(model, chosen, seed)
+    finite = bool(torch.isfinite(bound).all())
+    log_evidence = estimate(evidence(model, chosen, samples, seed=seed, report=report)) if samples and finite else None
+    indices = codes(model, chosen)
+    fixed = chosen.binarization == "static"
+    return Report(
+        data=chosen.name,
+        split=chosen.split,
+        binarization=chosen.binarization,
+        binarization_seed=TEST_SEED if fixed and chosen.split != "train" else None,
+        examples=len(chosen),
+        samples=samples if log_evidence is not None else 0,
+        seed=seed,
+        bound=estimate(bound),
+        distortion=estimate(distortion),
+        rate=estimate(rate),
+        log_evidence=log_evidence or Estimate(mean=None),
+        psnr=-10.0 * math.log10(max(errors.double().mean().item(), 1e-20)),
+        latents=math.prod(model.latent or (0,)),
+        active_units=active_units(model, chosen) if indices is None else None,
+        perplexity=perplexity(indices) if indices is not None else None,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+
+
+def pass_over(model: VAE, data: Dataset, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Returns bound, distortion, rate (nats) and mean squared error of every example, (N,) each."""
+    rows: list[Tensor] = []
+    with seeded(seed, next(model.parameters()).device):
+        for x, c in batches(model, data):
+            elbo = cast(ELBO, model(x, c))
+            error = (model.reconstruct(x, c) - x).square().flatten(1).mean(1)
+            rows.append(torch.stack([elbo.bound, elbo.distortion, elbo.rate, error]).cpu())
+    bound, distortion, rate, errors = torch.cat(rows, 1)
+    return bound, distortion, rate, errors

@@ -1,0 +1,25 @@
+"""What training returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vaezoo.model import VAE
+from vaezoo.recipe import Recipe
+
+__all__ = ["Run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run: the model in eval mode, its metrics line by line as in `metrics.jsonl`, and what was noticed.
+
+    Figures are nats per example; None where there is none (a bound on data that the likelihood gives no density).
+    """
+
+    model: VAE
+    recipe: Recipe
+    history: list[dict[str, float | None]]
+    folder: Path | None = None
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,119 @@
+"""What comes before the first step: the model of a recipe, the device, and whether model and data fit each other."""
+
+from __future__ import annotations
+
+import torch
+
+from vaezoo.data import Dataset
+from vaezoo.errors import ContextError, DataError, RecipeError, ShapeError, SupportError
+from vaezoo.model import VAE, seeded
+from vaezoo.recipe import Recipe
+from vaezoo.registry import create
+from vaezoo.trainer.feed import BUILD, Feed, noise_seed
+
+__all__ = ["build_model", "choose_device", "context_width", "every_example_has_a_density"]
+
+CHUNK = 1_000  # examples that are looked at together
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Returns the device of a name; "auto" takes a GPU when there is one.
+
+    Raises:
+        DataError: there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise DataError(
+            f"Got device {name!r}, which cannot be used here: {error}. Use device='auto' or 'cpu'."
+        ) from None
+    return device
+
+
+def build_model(recipe: Recipe, data: Dataset, options: dict[str, object] | None = None) -> VAE:
+    """Returns the recipe's untrained model for a data set; the weights depend on the recipe's seed only.
+
+    Args:
+        recipe: what to build.
+        data: the training set: its shape, its size and its context.
+        options: instead of the recipe's, such as those of a stage.
+
+    Raises:
+        RecipeError: the recipe wants a context that the data lacks.
+        ConfigError, CompositionError, ShapeError: see `vaezoo.create`.
+    """
+    table = recipe.architecture
+    with seeded(noise_seed(recipe.seed, BUILD, 0), torch.device("cpu")):
+        return create(
+            recipe.variant,
+            shape=data.shape,
+            latent=table.latent,
+            context=context_width(recipe, data),
+            backbone=table.backbone,
+            likelihood=table.likelihood,
+            examples=len(data),
+            **(recipe.options if options is None else options),
+        )
+
+
+def context_width(recipe: Recipe, data: Dataset) -> int:
+    """Returns the width of the context that the recipe's data gives, 0 for none.
+
+    Vectors (`data.context`) come before class numbers (`data.labels`), which are given as one-hot vectors.
+
+    Raises:
+        RecipeError: the recipe wants a context, and the data has neither.
+    """
+    if not recipe.data.context:
+        return 0
+    if data.context is not None:
+        return data.context.shape[1]
+    if data.labels is None or not data.classes:
+        raise RecipeError(
+            f"data.context = true, but the data set {data.name!r} has neither labels nor context vectors. Set it to "
+            "false, or pass (x, c)."
+        )
+    return data.classes
+
+
+def make_feed(recipe: Recipe, model: VAE, data: Dataset, batch_size: int, device: torch.device) -> Feed:
+    """Returns the batches of a data set with the context that the model takes.
+
+    Raises:
+        RecipeError, ContextError: the data set lacks the context, or has another than the model's.
+    """
+    width = context_width(recipe, data)
+    if width and data.context is None and data.labels is not None and width != model.context:
+        # A held-out part of one's own may lack the highest classes.
+        width = model.context if int(data.labels.max()) < model.context else width
+    if width != model.context:
+        has = f"a context of width {width}" if width else "no context (data.context = false)"
+        raise ContextError(
+            f"The {data.split} set {data.name!r} gives {has}; the model takes one of width {model.context}. Build the "
+            "model with build_model(recipe, data), and use sets of the same classes."
+        )
+    return Feed(data, batch_size, device, seed=recipe.seed, context=width)
+
+
+@torch.no_grad()
+def every_example_has_a_density(model: VAE, feed: Feed) -> bool:
+    """Looks at a whole data set, and says whether the likelihood gives every example a density.
+
+    Raises:
+        ShapeError, SupportError, ContextError: what the model cannot be trained on, naming the data set.
+    """
+    data, density = feed.data, True
+    # What a dynamic binarization draws is 0 or 1 wherever it is looked at.
+    count = min(CHUNK, len(data)) if feed.dynamic else len(data)
+    with seeded(0, feed.device):
+        for indices in torch.arange(count, device=feed.device).split(CHUNK):
+            try:
+                x, _ = model.check(*feed.take(indices))
+            except (ShapeError, SupportError, ContextError) as error:
+                raise type(error)(f"The {data.split} set {data.name!r} does not fit the model: {error}") from None
+            density = density and model.has_density(x)
+    return density

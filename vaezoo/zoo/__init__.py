@@ -1,0 +1,1 @@
+"""The bundled weights, their index, and what is done with them."""

@@ -1,0 +1,67 @@
+"""The model card of a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import cast
+
+__all__ = ["figures_table", "model_card"]
+
+USAGE = """```python
+import vaezoo
+
+model = vaezoo.load("{name}")
+images = model.sample(16{context})
+```"""
+
+
+def estimate_text(value: object, digits: int = 2) -> str:
+    """Returns "mean ± standard error" of an estimate's dict, or a dash."""
+    if not isinstance(value, Mapping) or value.get("mean") is None:
+        return "–"
+    error = value.get("error")
+    text = f"{float(value['mean']):.{digits}f}"
+    return text if error is None else f"{text} ± {float(error):.{digits}f}"
+
+
+def figures_table(metrics: Mapping[str, object]) -> str:
+    """Returns the figures of an evaluation as a Markdown table, with what they were measured on."""
+    rows = {
+        "bound, nats": estimate_text(metrics.get("bound")),
+        "distortion, nats": estimate_text(metrics.get("distortion")),
+        "rate, nats": estimate_text(metrics.get("rate")),
+        f"log-evidence (K = {metrics.get('samples')}), nats": estimate_text(metrics.get("log_evidence")),
+        "PSNR, dB": f"{cast(float, metrics.get('psnr', 0.0)):.2f}",
+        "active units": str(metrics.get("active_units") if metrics.get("active_units") is not None else "–"),
+        "perplexity of the codes": f"{cast(float, metrics['perplexity']):.0f}" if metrics.get("perplexity") else "–",
+        "parameters": f"{cast(int, metrics.get('parameters', 0)):,}",
+    }
+    seed = metrics.get("binarization_seed")
+    measured = f"Measured on {metrics.get('examples'):,} {metrics.get('split')} images of {metrics.get('data')}" + (
+        f", binarized once with seed {seed}" if seed else ", not binarized"
+    )
+    lines = ["| figure | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
+    return "\n".join([*lines, "", f"{measured}; ± is the standard error of the mean over images."])
+
+
+def model_card(name: str, config: Mapping[str, object], metrics: Mapping[str, object] | None) -> str:
+    """Returns the README.md of a model folder."""
+    architecture = cast(Mapping[str, object], config["architecture"])
+    data = cast(Mapping[str, object] | None, config.get("data"))
+    recipe = cast(Mapping[str, object] | None, config.get("recipe"))
+    context = ", c=0" if architecture["context"] else ""
+    parts = [
+        "---\nlibrary_name: vaezoo\ntags:\n- vae\n- " + f"{config['variant']}\n---",
+        f"# {name}",
+        f"A `{config['variant']}` made with [vaezoo](https://pypi.org/project/vaezoo/)"
+        + (f", trained on {data['name']} (binarization: {data['binarize']})." if data else "."),
+        USAGE.format(name=name, context=context),
+    ]
+    if metrics is not None:
+        parts += ["## Figures", figures_table(metrics)]
+    if recipe is not None:
+        parts += ["## Recipe", f"`vaezoo train {recipe['name']}` makes it again (recipe digest `{str(recipe['digest'])[:12]}`)."]
+    shown = {key: config[key] for key in ("variant", "architecture", "options", "data")}
+    parts += ["## Config", f"```json\n{json.dumps(shown, indent=1, sort_keys=True)}\n```"]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,192 @@
+"""`compare`: models side by side on one data set, in one table."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from vaezoo.errors import ConfigError, UnknownNameError
+from vaezoo.evaluation import Estimate, Report, evaluate
+from vaezoo.hub import load
+from vaezoo.model import VAE
+from vaezoo.recipe import Recipe, read_recipe
+from vaezoo.registry import chosen, variants
+from vaezoo.zoo.index import read_index
+from vaezoo.zoo.reproduce import train
+
+__all__ = ["Row", "compare", "expand", "speed"]
+
+LITTLE_RATE = 0.1  # nats: below it the latents carry nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a comparison; for several seeds means over them, with the spread of the evidence between seeds."""
+
+    name: str
+    report: Report
+    seeds: int
+    spread: float | None
+    images_per_second: float
+    model: VAE
+
+    @property
+    def mark(self) -> str:
+        """What to beware of, or an empty string."""
+        rate, active = self.report.rate.mean, self.report.active_units
+        if rate is not None and rate < LITTLE_RATE:
+            return "rate under 0.1 nats"
+        return "few active units" if active is not None and active < self.report.latents / 10 else ""
+
+
+def expand(names: Sequence[str]) -> list[str]:
+    """Returns the names, "all" replaced by every registered variant."""
+    return [each for name in names for each in (variants.names() if name == "all" else [name])]
+
+
+def recipe_for(variant: str, data: str, steps: int, seed: int) -> Recipe:
+    """Returns a short recipe for a variant that has no weights: the same for all, so that they can be compared."""
+    entries = chosen(variant)
+    conditional = any(entry.context != "optional" for entry in entries)
+    codes = any("encoder" in entry.changes and entry.defaults.get("likelihood") for entry in entries)
+    return read_recipe(
+        {
+            "variant": variant,
+            "seed": seed,
+            "data": {"name": data, "binarize": "none" if codes else "dynamic", "context": conditional},
+            "train": {"steps": steps, "batch_size": 100, "learning_rate": 1e-3, "schedule": "cosine"},
+        }
+    )
+
+
+def compare(
+    names: Sequence[str],
+    *,
+    data: str = "mnist",
+    steps: int = 2000,
+    seeds: int = 1,
+    samples: int = 100,
+    limit: int | None = 1000,
+    device: str = "auto",
+    report: Callable[[str], None] | None = None,
+) -> Iterator[Row]:
+    """Yields a row for each pretrained model, run folder or variant; variants are trained for `steps` first, per seed.
+
+    Args:
+        names: pretrained names, folders (with a slash), Hub repositories (hf:…), variants (also composed), or "all" variants.
+        data: the data set to measure on, and to train variants on.
+        steps, seeds: for variants.
+        samples, limit: K of the evidence, and on how many test images.
+        device: where to train and measure.
+        report: hears what is being done.
+
+    Raises:
+        UnknownNameError: neither a pretrained model nor a variant, with the closest names.
+    """
+    if seeds < 1:
+        raise ConfigError(f"Got seeds = {seeds}; expected at least 1.")
+    for name in expand(names):
+        if report is not None:
+            report(name)
+        models = models_for(name, data=data, steps=steps, seeds=seeds, device=device)
+        reports = [evaluate(model, data, samples, limit=limit) for model in models]
+        evidences = [each.log_evidence.mean for each in reports if each.log_evidence.mean is not None]
+        yield Row(
+            name=name,
+            report=mean_report(reports),
+            seeds=len(models),
+            spread=statistics.stdev(evidences) if len(evidences) > 1 else None,
+            images_per_second=speed(models[0]),
+            model=models[0],
+        )
+
+
+def mean_report(reports: Sequence[Report]) -> Report:
+    """Returns the first report with its figures replaced by means over all of them (one per seed)."""
+    if len(reports) == 1:
+        return reports[0]
+
+    def over_seeds(key: str) -> Estimate:
+        values = [getattr(each, key) for each in reports]
+        if any(value.mean is None for value in values):
+            return Estimate(mean=None)
+        errors = [value.error or 0.0 for value in values]
+        return Estimate(mean=statistics.mean(value.mean for value in values), error=statistics.mean(errors))
+
+    means = {key: over_seeds(key) for key in ("bound", "distortion", "rate", "log_evidence")}
+    active = [each.active_units for each in reports if each.active_units is not None]
+    return replace(
+        reports[0],
+        **means,
+        psnr=statistics.mean(each.psnr for each in reports),
+        active_units=round(statistics.mean(active)) if active else None,
+    )
+
+
+def models_for(name: str, *, data: str, steps: int, seeds: int, device: str) -> list[VAE]:
+    """Returns the model of a pretrained name or folder, or one trained model per seed of a variant."""
+    if name in read_index() or "/" in name or name.startswith("hf:"):
+        return [load(name, device=device)]
+    try:
+        chosen(name)
+    except UnknownNameError:
+        raise UnknownNameError("model or variant", name, [*read_index(), *variants.names()]) from None
+    return [train(recipe_for(name, data, steps, seed), out=None, device=device).model for seed in range(seeds)]
+
+
+@torch.no_grad()
+def speed(model: VAE, rows: int = 256, rounds: int = 5) -> float:
+    """Returns how many images a second the model encodes and decodes, the median of several rounds."""
+    device = next(model.parameters()).device
+    x = torch.zeros(rows, *(model.shape or ()), device=device)
+    c = torch.zeros(rows, dtype=torch.int64, device=device) if model.context else None
+    times = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        model.reconstruct(x, c).sum().item()
+        times.append(time.perf_counter() - start)
+    return rows / statistics.median(times[1:])
+
+
+def estimate_cells(value: Estimate) -> str:
+    """Returns "mean ± standard error", or a dash where there is no density."""
+    if value.mean is None:
+        return "–"
+    return f"{value.mean:.2f}" if value.error is None else f"{value.mean:.2f} ± {value.error:.2f}"
+
+
+HEADINGS = ("model", "bound", "distortion", "rate", "log-evidence", "active", "PSNR", "parameters", "images/s", "note")
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """Returns a row of the table, one string per heading."""
+    report = row.report
+    active = f"{report.active_units}/{report.latents}" if report.active_units is not None else (
+        f"perplexity {report.perplexity:.0f}" if report.perplexity is not None else "–"
+    )  # fmt: skip
+    note = row.mark if row.spread is None else f"{row.mark} ± {row.spread:.2f} over {row.seeds} seeds".strip()
+    return (
+        row.name,
+        estimate_cells(report.bound),
+        estimate_cells(report.distortion),
+        estimate_cells(report.rate),
+        estimate_cells(report.log_evidence),
+        active,
+        f"{report.psnr:.2f}",
+        f"{report.parameters:,}",
+        f"{row.images_per_second:,.0f}",
+        note,
+    )
+
+
+def measured_on(report: Report) -> str:
+    """Returns in words what a report was measured on."""
+    seed = f", binarized once with seed {report.binarization_seed}" if report.binarization_seed else ""
+    return (
+        f"{report.examples:,} {report.split} examples of {report.data}{seed}; log-evidence with K = {report.samples}; nats per "
+        "example, higher is better for bound and log-evidence; ± is the standard error of the mean"
+    )

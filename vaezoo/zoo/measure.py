@@ -1,0 +1,67 @@
+"""`measure`: evaluate a model by name and say on what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from vaezoo.checkpoint import canonical, write_file
+from vaezoo.errors import ConfigError
+from vaezoo.evaluation import evaluate
+from vaezoo.hub import load, locate
+from vaezoo.model import VAE
+from vaezoo.zoo.card import figures_table, model_card
+from vaezoo.zoo.folder import CARD, METRICS, read_config, read_metrics
+
+__all__ = ["data_of", "measure", "store_metrics"]
+
+
+def data_of(model: VAE, data: str | None) -> str:
+    """Returns the name of the data set to use: the given one, or the one the model was trained on.
+
+    Raises:
+        ConfigError: neither is known.
+    """
+    table = (model.config or {}).get("data")
+    known = table.get("name") if isinstance(table, dict) else None
+    if data is None and not known:
+        raise ConfigError("The model does not say which data it was trained on: name one (data='mnist', --data mnist).")
+    return data if data is not None else str(known)
+
+
+def measure(
+    name: str | Path,
+    *,
+    data: str | None = None,
+    samples: int | None = None,
+    limit: int | None = None,
+    binarize: str | None = None,
+    device: str = "auto",
+    write: bool = False,
+    bar: Callable[[int, int], None] | None = None,
+) -> str:
+    """Returns the figures of a model as text, beside those that its folder published; `write` stores them there.
+
+    K is by default that of the published figures. See `vaezoo.evaluate` for the other arguments and for what is raised.
+    """
+    folder = locate(name)
+    model = load(name, device=device)
+    published = read_metrics(folder)
+    known = cast(int, published["samples"]) if published and published.get("samples") else 5000
+    chosen = known if samples is None else samples
+    report = evaluate(model, data_of(model, data), chosen, binarize=binarize, limit=limit, report=bar).as_dict()
+    parts = [f"{name}: {(model.config or {}).get('variant')}", figures_table(report)]
+    comparable = published and all(published.get(key) == report[key] for key in ("data", "examples", "samples"))
+    if published and comparable and not write:
+        parts += ["Published with the weights:", figures_table(published)]
+    if write:
+        store_metrics(folder, report)
+        parts.append(f"Stored in {folder / METRICS}.")
+    return "\n\n".join(parts)
+
+
+def store_metrics(folder: Path, metrics: dict[str, object]) -> None:
+    """Writes figures into a model folder, and its card again."""
+    write_file(folder / METRICS, canonical(metrics).encode())
+    write_file(folder / CARD, model_card(folder.name, read_config(folder), metrics).encode())

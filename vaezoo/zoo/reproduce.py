@@ -1,0 +1,132 @@
+"""`train`: from a recipe to a model folder."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vaezoo.checkpoint import canonical, write_file
+from vaezoo.data import Dataset, from_tensors, load_dataset, prepare
+from vaezoo.errors import CheckpointError, ConfigError
+from vaezoo.hub import load
+from vaezoo.model import VAE
+from vaezoo.recipe import Recipe, read_recipe
+from vaezoo.trackers import Bar, Tracker
+from vaezoo.trainer import Run, Trainer, build_model, choose_device
+from vaezoo.zoo.folder import save
+
+__all__ = ["free_folder", "start_from", "train", "training_data"]
+
+PARTS = ("encoder", "decoder", "prior", "objective")
+
+
+def train(
+    recipe: str | Path | dict[str, object] | Recipe,
+    *overrides: str,
+    data: object | None = None,
+    out: str | Path | None = "auto",
+    device: str = "auto",
+    resume: bool = False,
+    trackers: Sequence[Tracker] | None = None,
+    **changes: object,
+) -> Run:
+    """Trains a model by a recipe and returns the run, its model in eval mode.
+
+    Args:
+        recipe: a recipe's name ("vae-mnist"), a path that ends in .toml, its tables as a dict, or a `Recipe`.
+        *overrides: "key=value" strings.
+        data: your own data instead of the recipe's: a tensor, (x, c), a torch or a vaezoo `Dataset`.
+        out: the folder for checkpoints, metrics and the final model; "auto" takes a free one under runs/, None writes nothing.
+        device: "auto" takes a GPU when there is one.
+        resume: go on from the newest valid checkpoint in `out`.
+        trackers: what hears of the metrics; a progress bar by default.
+        **changes: overrides by keyword: `steps=2_000`, `seed=1`.
+
+    Raises:
+        RecipeError: every mistake in the recipe at once.
+        DataError, DownloadError: the data could not be had.
+        NonFiniteLossError, InterruptedTrainingError, CheckpointError: see `Trainer.fit`.
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, **changes)
+    training, held_out = training_data(chosen, data)
+    model = build_model(chosen, training)
+    fresh = start_from(model, chosen.init) if chosen.init else None
+    folder = None if out is None else free_folder(chosen) if out == "auto" else Path(out)
+    if folder is not None:
+        prepare_folder(folder, chosen, resume)
+    run = Trainer(
+        chosen,
+        model,
+        training,
+        held_out=held_out,
+        folder=folder,
+        device=choose_device(device),
+        trackers=[Bar()] if trackers is None else trackers,
+        fresh=fresh,
+    ).fit(resume)
+    run.model.config = {
+        **(run.model.config or {}),
+        "data": {"name": training.name, "binarize": chosen.data.binarize, "digest": training.digest},
+        "recipe": {"name": chosen.name, "digest": chosen.digest},
+    }
+    return run if folder is None else replace(run, folder=save(run.model, folder))
+
+
+def training_data(recipe: Recipe, data: object | None = None) -> tuple[Dataset, Dataset | None]:
+    """Returns the training set as the recipe binarizes it, and what it holds out, or None."""
+    whole = load_dataset(recipe.data.name, "train") if data is None else from_tensors(data)
+    held_out = None
+    if recipe.data.validation:
+        whole, held_out = whole.split_off(recipe.data.validation, recipe.seed)
+        held_out = prepare(held_out, recipe.data.binarize)
+    return prepare(whole, recipe.data.binarize), held_out
+
+
+def start_from(model: VAE, init: str) -> list[str]:
+    """Copies the weights of another model into `model`, and returns the parts that it says nothing about.
+
+    Raises:
+        ConfigError: no tensor fits, or one of the same name has another shape.
+    """
+    given = load(init).state_dict()
+    own = model.state_dict()
+    shared = own.keys() & given.keys()
+    wrong = [key for key in sorted(shared) if own[key].shape != given[key].shape]
+    if not shared or wrong:
+        reason = f"{wrong[0]} is {tuple(given[wrong[0]].shape)} there, {tuple(own[wrong[0]].shape)} here" if wrong else (
+            "no tensor has the same name"
+        )  # fmt: skip
+        raise ConfigError(f"init = {init!r} does not fit the recipe's model: {reason}. Use the same architecture.")
+    model.load_state_dict({key: given[key] for key in shared}, strict=False)
+    return [part for part in PARTS if not any(key.startswith(f"{part}.") for key in shared)]
+
+
+def free_folder(recipe: Recipe) -> Path:
+    """Returns runs/NAME, or the first of runs/NAME-2, … that does not exist."""
+    name = recipe.name or recipe.variant
+    folder, number = Path("runs") / name, 2
+    while folder.exists():
+        folder, number = Path("runs") / f"{name}-{number}", number + 1
+    return folder
+
+
+def prepare_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Makes the folder of a run and writes the recipe into it.
+
+    Raises:
+        CheckpointError: another run is in it, or it cannot be written.
+    """
+    if (folder / "metrics.jsonl").exists() and not resume:
+        raise CheckpointError(
+            f"{folder} already holds a run. Go on with it by resume=True (--resume), or choose another folder (--out)."
+        )
+    if resume and not (folder / "checkpoints").exists():
+        warnings.warn(f"{folder} holds no checkpoint: the run starts from the beginning.", stacklevel=3)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"Could not make {folder}: {error}. Choose another folder (--out).") from None
+    write_file(folder / "recipe.json", canonical(json.loads(json.dumps(recipe.as_dict()))).encode())

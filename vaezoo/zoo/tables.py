@@ -1,0 +1,140 @@
+"""What `vaezoo list` and `show` print, and the tables of the README (`python -m vaezoo.zoo.tables README.md`)."""
+
+from __future__ import annotations
+
+import fnmatch
+import inspect
+import re
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from vaezoo.errors import UnknownNameError
+from vaezoo.recipe import list_recipes
+from vaezoo.zoo.card import estimate_text, figures_table
+from vaezoo.zoo.index import list_models, read_index
+
+__all__ = ["describe", "markdown", "models", "recipes", "refresh", "variants"]
+
+Rows = list[tuple[str, ...]]
+
+#: figures of the same class in the literature, nats, on all test images
+PUBLISHED = {
+    "vae-mnist": "-86.76 (Burda et al., 2016)",
+    "iwae-mnist": "-84.78 (Burda et al., 2016)",
+    "cvae-mnist": "-82.32 (label prior)",
+    "conv-vae-mnist": "-81.08 (ResNet; Chen et al., 2017)",
+}
+
+
+def models(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
+    """Returns headings and rows of the pretrained models, from the index alone."""
+    headings = ("model", "variant", "data", "bound", "log-evidence (K)", "published", "PSNR", "active", "parameters", "size")
+    rows: Rows = []
+    for name in list_models(pattern):
+        facts = read_index()[name]
+        metrics = cast(Mapping[str, object], facts["metrics"])
+        files = cast(Mapping[str, Mapping[str, int]], facts["files"])
+        evidence = estimate_text(metrics["log_evidence"])
+        active = metrics["active_units"]
+        rows.append(
+            (
+                name,
+                str(facts["variant"]),
+                f"{metrics['data']}, {'binarized' if metrics['binarization'] != 'none' else 'grey'}",
+                estimate_text(metrics["bound"]),
+                evidence if evidence == "–" else f"{evidence} ({metrics['samples']})",
+                PUBLISHED.get(name, ""),
+                f"{cast(float, metrics['psnr']):.1f}",
+                f"{active}/{metrics['latents']}" if active is not None else f"{cast(float, metrics['perplexity']):.0f} codes",
+                f"{cast(int, metrics['parameters']):,}",
+                f"{files['model.safetensors']['size'] / 1e6:.1f} MB",
+            )
+        )
+    return headings, rows
+
+
+def variants(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
+    """Returns headings and rows of the registered variants."""
+    from vaezoo.registry import variants as registry
+
+    trained = {part for facts in read_index().values() for part in str(facts["variant"]).split("+")}
+    rows: Rows = []
+    for name in registry.names():
+        if not fnmatch.fnmatchcase(name, pattern):
+            continue
+        entry = registry.get(name)
+        options = ", ".join(f"{option.name} = {option.default}" for option in entry.options.values()) or "–"
+        rows.append(
+            (
+                name,
+                ", ".join(entry.changes) or "–",
+                summary(entry.builder),
+                options,
+                f"[{entry.paper} ({entry.year})]({entry.url})",
+                "yes" if name in trained else "no",
+            )
+        )
+    return ("variant", "changes", "what it does", "options", "paper", "weights"), rows
+
+
+def recipes(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
+    """Returns headings and rows of the recipes."""
+    rows: Rows = []
+    for name, path in sorted(list_recipes().items()):
+        if fnmatch.fnmatchcase(name, pattern):
+            text = path.read_text(encoding="utf-8")
+            table = tomllib.loads(text)
+            first = text.splitlines()[0].removeprefix("#").strip()
+            rows.append((name, str(table["variant"]), str(table["data"]["name"]), first))
+    return ("recipe", "variant", "data", "what it is"), rows
+
+
+def summary(function: object) -> str:
+    """Returns the first sentence of a docstring, dollar signs kept."""
+    return (inspect.getdoc(function) or "").splitlines()[0]
+
+
+def describe(name: str) -> str:
+    """Returns what is known of a pretrained model, a variant or a recipe, as text.
+
+    Raises:
+        UnknownNameError: it is none of them; with the closest names.
+    """
+    if name in read_index():
+        facts = read_index()[name]
+        return f"{name}: a pretrained {facts['variant']}\n{facts['architecture']}\n\n" + figures_table(
+            cast(Mapping[str, object], facts["metrics"])
+        )
+    known = list_recipes()
+    if name in known:
+        return known[name].read_text(encoding="utf-8")
+    from vaezoo.registry import variants as registry
+
+    if name in registry.names():
+        entry = registry.get(name)
+        options = "\n".join(f"  {option.name} = {option.default!r}" for option in entry.options.values())
+        return f"{name} ({entry.paper}, {entry.year}; {entry.url})\n\n{inspect.getdoc(entry.builder)}\n\nOptions:\n{options or '  none'}"
+    raise UnknownNameError("model, variant or recipe", name, [*read_index(), *known, *registry.names()])
+
+
+def markdown(headings: Sequence[str], rows: Rows) -> str:
+    """Returns a Markdown table."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def refresh(text: str) -> str:
+    """Returns a page with what stands between `<!-- NAME -->` and `<!-- end -->` replaced by the table of that name."""
+    for name, table in (("models", models), ("variants", variants), ("recipes", recipes)):
+        block = f"<!-- {name} -->\n{markdown(*table())}\n<!-- end -->"
+        text = re.sub(rf"<!-- {name} -->\n.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL)
+    return text
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        page = Path(argument)
+        page.write_text(refresh(page.read_text(encoding="utf-8")), encoding="utf-8")
