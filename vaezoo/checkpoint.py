@@ -1,7 +1,7 @@
 """Crash-safe folders of safetensors and JSON. No pickle, ever.
 
-A folder is written under a temporary name, every file flushed to disk, a manifest with size and SHA-256 of each file last, and
-then renamed: whoever sees a name sees all of it. Reading verifies the manifest.
+A folder is written under a temporary name, every file flushed to disk, a manifest with size and SHA-256 of each file
+last, and then renamed: whoever sees a name sees all of it. Reading verifies every byte, the manifest's own included.
 """
 
 from __future__ import annotations
@@ -9,22 +9,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as pack_tensors
 from torch import Tensor
 
-from vaezoo.errors import CheckpointError, CorruptWeightsError
+from vaezoo.errors import CheckpointError, CorruptWeightsError, shorten
 
 __all__ = ["Checkpoint", "canonical", "newest", "read_folder", "sha256", "write_file", "write_folder"]
 
-MANIFEST = "manifest.json"
+MANIFEST, FORMAT = "manifest.json", 1
+FILE_NAME = re.compile(r"[a-z_]+\.(safetensors|json)")
+STEP_NAME = re.compile(r"step-([0-9]+)")
 LARGEST_JSON = 2**20  # bytes: anything longer is not a config of ours
 
 
@@ -60,13 +65,17 @@ def parse_json(data: bytes, name: str) -> object:
         raise ValueError(f"{text} is no JSON number")
 
     try:
-        return cast(object, json.loads(data, object_pairs_hook=unique, parse_constant=refuse))
+        value: object = json.loads(data, object_pairs_hook=unique, parse_constant=refuse)
+        canonical(value).encode()  # refuses what JSON cannot say again: 1e999, half a surrogate pair
+        return value
     except (ValueError, RecursionError) as error:
         raise CorruptWeightsError(f"{name} is not valid JSON: {error}. Fetch or save the folder again.") from None
 
 
 def flush(path: Path) -> None:
-    """Makes a file or folder durable."""
+    """Makes a file or folder durable; Windows cannot do that for folders, and need not."""
+    if os.name == "nt" and path.is_dir():
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -74,23 +83,32 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
+def put(path: Path, data: bytes) -> None:
+    """Writes a new file and makes it durable; its mode follows the umask."""
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Replaces a file durably and at once; never through a symlink's target.
 
     Raises:
-        CheckpointError: disk full, no permission.
+        CheckpointError: disk full, no permission; what was there before is untouched.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        put(temporary, data)
         os.replace(temporary, path)
         flush(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"Could not write {path} ({len(data)} bytes): {error}. Free space or choose a folder.") from None
+        raise CheckpointError(
+            f"Could not write {path} ({len(data):,} bytes): {error}. Free space, or choose another folder."
+        ) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_folder(path: Path, checkpoint: Checkpoint) -> None:
@@ -102,51 +120,69 @@ def write_folder(path: Path, checkpoint: Checkpoint) -> None:
     files = {f"{name}.safetensors": pack_tensors(dict(group)) for name, group in checkpoint.tensors.items()}
     files["state.json"] = canonical(checkpoint.state).encode()
     listing = {name: {"size": len(data), "sha256": sha256(data)} for name, data in files.items()}
-    files[MANIFEST] = canonical({"format": 1, "files": listing}).encode()
-    temporary = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex[:8]}"
+    files[MANIFEST] = canonical({"format": FORMAT, "files": listing}).encode()
+    temporary, replaced = (path.parent / f".tmp-{path.name}-{uuid.uuid4().hex[:8]}{end}" for end in ("", "-old"))
     try:
         temporary.mkdir(parents=True)
         for name, data in files.items():
-            with open(temporary / name, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            put(temporary / name, data)
         flush(temporary)
         if path.exists():
-            shutil.rmtree(path)
+            os.rename(path, replaced)
         os.rename(temporary, path)
         flush(path.parent)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         size = sum(len(data) for data in files.values())
-        raise CheckpointError(f"Could not write {path} ({size} bytes): {error}. Free space or choose another folder.") from None
+        raise CheckpointError(
+            f"Could not write {path} ({size:,} bytes): {error}. What was there before is intact. Free space, or choose "
+            "another folder."
+        ) from None
+    finally:
+        if replaced.exists() and not path.exists():
+            os.rename(replaced, path)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def read_folder(path: Path) -> Checkpoint:
-    """Returns a checkpoint folder's content, every byte of it verified against its manifest.
+    """Returns a checkpoint folder's content, every byte of it verified.
 
     Raises:
         CorruptWeightsError: a file is missing, or not the one that was written.
     """
-    manifest = parse_json(read_bytes(path / MANIFEST), f"{path.name}/{MANIFEST}")
-    listing = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(listing, dict) or "state.json" not in listing:
-        raise CorruptWeightsError(f"{path.name}/{MANIFEST} lists no files; the checkpoint is unusable.")
     tensors: dict[str, Mapping[str, Tensor]] = {}
     state: object = None
-    for name, facts in listing.items():
-        if "/" in name or "\\" in name or name.startswith("."):
-            raise CorruptWeightsError(f"{path.name}/{MANIFEST} names a file outside its folder: {name!r}.")
+    for name, facts in read_manifest(path).items():
         data = read_bytes(path / name)
-        if not isinstance(facts, dict) or sha256(data) != facts.get("sha256"):
-            raise CorruptWeightsError(f"{path.name}/{name} is not the file that was written (SHA-256 differs).")
+        if {"size": len(data), "sha256": sha256(data)} != facts:
+            raise CorruptWeightsError(f"{path.name}/{name} is not the file that was written: size or SHA-256 differs.")
         if name == "state.json":
             state = parse_json(data, f"{path.name}/{name}")
-        else:
+            continue
+        try:
             tensors[name.removesuffix(".safetensors")] = parse_tensors(data)
+        except SafetensorError as error:
+            raise CorruptWeightsError(f"{path.name}/{name} holds no tensors: {error}.") from None
     if not isinstance(state, dict):
-        raise CorruptWeightsError(f"{path.name}/state.json holds no table.")
+        raise CorruptWeightsError(f"{path.name}/state.json is missing or holds no table.")
     return Checkpoint(tensors=tensors, state=state)
+
+
+def read_manifest(path: Path) -> dict[str, object]:
+    """Returns size and SHA-256 of each file of a checkpoint folder, by name.
+
+    Raises:
+        CorruptWeightsError: it is missing, or not byte for byte what this version writes.
+    """
+    data = read_bytes(path / MANIFEST)
+    manifest = parse_json(data, f"{path.name}/{MANIFEST}")
+    listing = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(listing, dict) or canonical({"format": FORMAT, "files": listing}).encode() != data:
+        raise CorruptWeightsError(f"{path.name}/{MANIFEST} is not one that was written as format {FORMAT}.")
+    for name in listing:
+        if not FILE_NAME.fullmatch(name):
+            raise CorruptWeightsError(f"{path.name}/{MANIFEST} names a file outside its folder: {shorten(name)}.")
+    return listing
 
 
 def read_bytes(path: Path) -> bytes:
@@ -157,26 +193,33 @@ def read_bytes(path: Path) -> bytes:
         raise CorruptWeightsError(f"{path} cannot be read: {error.strerror}. The folder is incomplete.") from None
 
 
+def listed(folder: Path) -> list[Path]:
+    """Returns the `step-…` folders of a folder, the newest first."""
+    found = [(int(match[1]), path) for path in folder.glob("step-*") if (match := STEP_NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found, reverse=True) if path.is_dir()]
+
+
 def newest(folder: Path) -> tuple[Path, Checkpoint, list[str]] | None:
-    """Returns the newest valid `step-…` checkpoint of a folder, with a warning for each broken one that was passed over.
+    """Returns the newest valid `step-…` checkpoint of a folder, with a warning for each broken one passed over.
 
     Raises:
         CheckpointError: there are checkpoints, but none is valid.
     """
-    steps = sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
-    warnings = []
+    steps, warnings = listed(folder), list[str]()
     for path in steps:
         try:
             return path, read_folder(path), warnings
         except CorruptWeightsError as error:
             warnings.append(f"Passed over a broken checkpoint: {error}")
     if steps:
-        raise CheckpointError(f"None of the {len(steps)} checkpoints in {folder} is valid:\n" + "\n".join(warnings))
+        raise CheckpointError(
+            f"None of the {len(steps)} checkpoints in {folder} is valid; start again in another folder.\n"
+            + "\n".join(warnings)
+        )
     return None
 
 
 def prune(folder: Path, keep: int) -> None:
     """Removes all but the newest `keep` checkpoints, and what crashed writes left behind."""
-    steps = sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
-    for path in [*steps[keep:], *folder.glob(".tmp-*")]:
+    for path in [*listed(folder)[keep:], *folder.glob(".tmp-*")]:
         shutil.rmtree(path, ignore_errors=True)

@@ -11,6 +11,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vaezoo.errors import VaezooError
 
@@ -101,10 +102,12 @@ def train(
     """
     from vaezoo.zoo.reproduce import train as run
 
-    changes = {} if seed is None else {"seed": seed}
-    done = run(recipe, *overrides, out=out or "auto", resume=resume, device=device, **changes)
+    settings = [*overrides, *([] if seed is None else [f"seed={seed}"])]
+    done = run(recipe, *settings, out=out or "auto", resume=resume, device=device)
     last = next((line for line in reversed(done.history) if "distortion" in line), {})
-    figures = ", ".join(f"{key} {last[key]:.2f}" for key in ("bound", "distortion", "rate") if last.get(key) is not None)
+    figures = ", ".join(
+        f"{key} {last[key]:.2f}" for key in ("bound", "distortion", "rate") if last.get(key) is not None
+    )
     console().print(f"Trained {recipe}: {figures} nats (training images). The model is in {done.folder}.")
 
 
@@ -201,9 +204,7 @@ def traverse(
 
 
 @app.command
-def interpolate(
-    name: str, *, pairs: int = 6, steps: int = 10, data: str | None = None, out: Path = PICTURES
-) -> None:
+def interpolate(name: str, *, pairs: int = 6, steps: int = 10, data: str | None = None, out: Path = PICTURES) -> None:
     """Draw the way from one test image to another through the latents.
 
     Parameters
@@ -299,7 +300,7 @@ def print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Prints a table."""
     table = Table(*headings)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) for cell in row))
     console().print(table)
 
 
@@ -310,7 +311,7 @@ def show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns 0, or 1 after an error, 2 after a wrong call, 130 after Ctrl-C."""
-    warnings.showwarning = show_warning  # type: ignore[assignment]  # typeshed wants every parameter by name
+    warnings.showwarning = show_warning
     try:
         app(arguments, exit_on_error=True)
     except VaezooError as error:

@@ -1,6 +1,7 @@
 """Distributions that torch lacks, or has too heavily for the inner loop.
 
-All draw z together with its log density (`rsample_and_log_prob`) and name their `center`. They are built without argument
+All draw z together with its log density (`rsample_and_log_prob`) and name their `center`. They are built without
+argument
 checks: what a user passes in is validated once, at the public door (`VAE.__call__`).
 """
 
@@ -16,6 +17,12 @@ from torch.distributions.kl import register_kl
 from torch.nn.functional import binary_cross_entropy_with_logits, embedding, logsigmoid
 
 LOG_TWO_PI = math.log(2.0 * math.pi)
+LOG_SCALE_LIMIT = 15.0  # |log σ| of a network's output: beyond it exp() would soon be 0 or infinite, and 0 · ∞ is NaN
+
+
+def full_precision(raw: Tensor) -> Tensor:
+    """Returns `raw` as float32 where it is half or bfloat16: densities need more than 8 or 11 bits of mantissa."""
+    return raw.float() if raw.dtype in (torch.bfloat16, torch.float16) else raw
 
 
 def sum_event(values: Tensor, dims: int) -> Tensor:
@@ -24,11 +31,11 @@ def sum_event(values: Tensor, dims: int) -> Tensor:
 
 
 class DiagonalNormal(Distribution):
-    r"""$\mathcal{N}(\mu, \mathrm{diag}(\sigma^2))$ over an event of any shape, from `loc` and `log_scale` ($\log\sigma$).
+    r"""$\mathcal{N}(\mu, \mathrm{diag}(\sigma^2))$ over an event of any shape, from `loc` and `log_scale`.
 
     Args:
         loc: (*batch, *event)
-        log_scale: (*batch, *event)
+        log_scale: (*batch, *event), $\log\sigma$
         event_dims: how many trailing dimensions are the event.
     """
 
@@ -40,7 +47,7 @@ class DiagonalNormal(Distribution):
         super().__init__(loc.shape[:split], loc.shape[split:], validate_args=False)
 
     @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:  # type: ignore[override]  # a property in torch too
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
         """Says which values the parameters may take."""
         return {"loc": constraints.real, "log_scale": constraints.real}
 
@@ -81,7 +88,7 @@ class DiagonalNormal(Distribution):
         log_density = -0.5 * (noise.square() + LOG_TWO_PI) - self.log_scale
         return z, sum_event(log_density, self.event_dims)
 
-    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:  # type: ignore[override]  # torch's own type is narrower
+    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Returns z (*sample, *batch, *event), differentiable in the parameters."""
         return self.rsample_and_log_prob(sample_shape)[0]
 
@@ -94,7 +101,7 @@ class DiagonalNormal(Distribution):
         """Returns the differential entropy, (*batch), nats."""
         return sum_event(self.log_scale + 0.5 * (1.0 + LOG_TWO_PI), self.event_dims)
 
-    def expand(self, batch_shape: Sequence[int], _instance: None = None) -> DiagonalNormal:  # type: ignore[override]  # no in-place twin
+    def expand(self, batch_shape: Sequence[int], _instance: None = None) -> DiagonalNormal:
         """Returns the same distribution with a larger batch."""
         shape = (*batch_shape, *self.event_shape)
         return DiagonalNormal(self.loc.expand(shape), self.log_scale.expand(shape), self.event_dims)
@@ -111,7 +118,7 @@ class StandardNormal(DiagonalNormal):
         return sum_event(-0.5 * (value.square() + LOG_TWO_PI), self.event_dims)
 
 
-@register_kl(DiagonalNormal, DiagonalNormal)
+@register_kl(DiagonalNormal, DiagonalNormal)  # type: ignore[untyped-decorator]  # torch's own has no types
 def kl_normal_normal(p: DiagonalNormal, q: DiagonalNormal) -> Tensor:
     """Returns KL(p || q), (*batch), nats."""
     ratio = p.log_scale - q.log_scale
@@ -119,10 +126,17 @@ def kl_normal_normal(p: DiagonalNormal, q: DiagonalNormal) -> Tensor:
     return sum_event(0.5 * ((2.0 * ratio).exp() + squares - 1.0) - ratio, p.event_dims)
 
 
-@register_kl(DiagonalNormal, StandardNormal)
+@register_kl(DiagonalNormal, StandardNormal)  # type: ignore[untyped-decorator]  # torch's own has no types
 def kl_normal_standard(p: DiagonalNormal, q: StandardNormal) -> Tensor:
     """Returns KL(p || N(0, 1)), (*batch), nats."""
     return sum_event(0.5 * ((2.0 * p.log_scale).exp() + p.loc.square() - 1.0) - p.log_scale, p.event_dims)
+
+
+def normal_from(raw: Tensor, event_dims: int, start: float = 0.0) -> DiagonalNormal:
+    """Returns the normal of a network's raw output (*batch, 2, *event): μ and log σ - `start`, which is kept finite."""
+    loc, log_scale = full_precision(raw).unbind(-1 - event_dims)
+    log_scale = log_scale + start if start else log_scale
+    return DiagonalNormal(loc, log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT), event_dims)
 
 
 class BernoulliPixels(Distribution):
@@ -158,15 +172,65 @@ class BernoulliPixels(Distribution):
         """The variance of each pixel, (*batch, *event)."""
         return self.mean * (1.0 - self.mean)
 
-    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:  # type: ignore[override]  # torch's own type is narrower
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Returns binary pixels, (*sample, *batch, *event)."""
         with torch.no_grad():
             return torch.bernoulli(self.mean.expand(*sample_shape, *self.logits.shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns log p(value), (*batch), nats."""
-        target = value.to(self.logits.dtype).expand_as(self.logits)
-        return -sum_event(binary_cross_entropy_with_logits(self.logits, target, reduction="none"), self.event_dims)
+        logits, target = torch.broadcast_tensors(self.logits, value.to(self.logits.dtype))
+        return -sum_event(binary_cross_entropy_with_logits(logits, target, reduction="none"), self.event_dims)
+
+
+class ContinuousBernoulliPixels(BernoulliPixels):
+    r"""Independent continuous Bernoulli pixels in [0, 1], from logits $\eta$ (*batch, *event).
+
+    Loaiza-Ganem and Cunningham, 2019, https://arxiv.org/abs/1907.06845: $p(x) = e^{\eta x}\,\eta / (e^\eta - 1)$, the
+    Bernoulli's probability times $\eta / \tanh(\eta/2)$. From logits, without the cuts of torch's own class.
+    """
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """[0, 1] at each pixel."""
+        return constraints.independent(constraints.unit_interval, self.event_dims)
+
+    def _series(self) -> tuple[Tensor, Tensor]:
+        """Returns where the logits are so small that a series is exact, and logits that are safe elsewhere."""
+        small = self.logits.abs() < 0.1
+        return small, torch.where(small, 1.0, self.logits)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean 1/(1 - exp(-η)) - 1/η, (*batch, *event); not the probability of the Bernoulli with these logits."""
+        small, safe = self._series()
+        near = 0.5 + self.logits / 12.0 - self.logits**3 / 720.0
+        return torch.where(small, near, -1.0 / torch.expm1(-safe) - 1.0 / safe)
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance 1/η² - 1/(4 sinh²(η/2)) of each pixel, (*batch, *event)."""
+        small, safe = self._series()
+        near = 1.0 / 12.0 - self.logits.square() / 240.0 + self.logits**4 / 6048.0
+        far = safe**-2 - safe.sigmoid() * (-safe).sigmoid() / torch.tanh(0.5 * safe).square()
+        return torch.where(small, near, far)
+
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """Returns pixels in [0, 1], (*sample, *batch, *event), by the inverse of the distribution function."""
+        with torch.no_grad():
+            size = self.logits.abs()
+            u = torch.rand(*sample_shape, *size.shape, dtype=size.dtype, device=size.device)
+            near = u + 0.5 * size * u * (1.0 - u)
+            value = torch.where(size < 1e-3, near, 1.0 + torch.log(u + (1.0 - u) * (-size).exp()) / size)
+            return torch.where(self.logits < 0, 1.0 - value, value).clamp(0.0, 1.0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Returns the log density of `value`, (*batch), nats; it may exceed 0."""
+        small, safe = self._series()
+        squared = self.logits.square()
+        near = math.log(2.0) + squared / 12.0 - 7.0 * squared.square() / 1440.0
+        far = torch.log(safe / torch.tanh(0.5 * safe))
+        return super().log_prob(value) + sum_event(torch.where(small, near, far), self.event_dims)
 
 
 class DiscretizedLogistic(Distribution):
@@ -209,7 +273,7 @@ class DiscretizedLogistic(Distribution):
             total += ((self.loc - (level + 0.5) * step) * inverse).sigmoid()
         return total * step
 
-    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:  # type: ignore[override]  # torch's own type is narrower
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Returns values on the levels, (*sample, *batch, *event)."""
         with torch.no_grad():
             uniform = torch.rand(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
@@ -227,6 +291,7 @@ class CodePoint(Distribution):
     """
 
     has_rsample = True
+    deterministic = True  # every draw is the same
     arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
 
     def __init__(self, value: Tensor, indices: Tensor, encoded: Tensor) -> None:
@@ -248,7 +313,7 @@ class CodePoint(Distribution):
         value = self.value.expand(*sample_shape, *self.value.shape)
         return value, value.new_zeros(value.shape[: len(sample_shape) + 1])
 
-    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:  # type: ignore[override]  # torch's own type is narrower
+    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Returns the codes, (*sample, B, D, *grid)."""
         return self.rsample_and_log_prob(sample_shape)[0]
 
@@ -272,7 +337,7 @@ class UniformCodes(Distribution):
         """The log probability of any choice of codes, -N·log V nats."""
         return -math.prod(self.grid) * math.log(self.codebook.shape[0])
 
-    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:  # type: ignore[override]  # torch's own type is narrower
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Returns codes drawn independently at each position, (*sample, *batch, D, *grid)."""
         shape = (*sample_shape, *self.batch_shape, *self.grid)
         indices = torch.randint(self.codebook.shape[0], shape, device=self.codebook.device)
@@ -284,11 +349,11 @@ class UniformCodes(Distribution):
 
 
 def look_up(codebook: Tensor, indices: Tensor, positions: int) -> Tensor:
-    """Returns the codes of `indices` (..., *grid) from `codebook` (V, D), as (..., D, *grid); `positions` = len(grid)."""
+    """Returns codes (..., D, *grid) from `codebook` (V, D) for `indices` (..., *grid); `positions` is len(grid)."""
     return embedding(indices, codebook).movedim(-1, indices.dim() - positions)
 
 
-@register_kl(CodePoint, UniformCodes)
+@register_kl(CodePoint, UniformCodes)  # type: ignore[untyped-decorator]  # torch's own has no types
 def kl_code_uniform(p: CodePoint, q: UniformCodes) -> Tensor:
     """Returns N·log V for each example, (B,), nats."""
     return p.value.new_full(p.value.shape[:1], -q.log_mass)

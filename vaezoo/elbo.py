@@ -3,9 +3,9 @@ r"""The one language that every variant speaks: distortion, rate and bound, per 
 $$\log p(x) \ge \mathbb{E}_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(q(z|x)\,\|\,p(z)) = -(D + R)$$
 
 *Distortion* $D$ is what the decoder loses, *rate* $R$ is what the posterior tells beyond the prior (Alemi et al., 2018,
-"Fixing a Broken ELBO", https://arxiv.org/abs/1711.00464). Both are summed over event dimensions and never averaged over the
-batch; only the trainer averages. An objective may minimise something else, but it always reports these two and a bound that
-no weight has touched.
+"Fixing a Broken ELBO", https://arxiv.org/abs/1711.00464). Both are summed over event dimensions and never averaged over
+the batch; only the trainer averages. An objective may minimise something else, but it always reports these two and a
+bound that no weight has touched.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import singledispatch
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ __all__ = [
     "center",
     "draw",
     "has_closed_form_rate",
+    "log_mean_exp",
 ]
 
 
@@ -42,6 +43,11 @@ class JointlySampled(Protocol):
 
     def rsample_and_log_prob(self, sample_shape: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Returns z (*sample_shape, B, *latent) and log q(z|x) (*sample_shape, B)."""
+
+
+def has_density(posterior: Distribution) -> bool:
+    """Says whether a posterior has a density, or probabilities; a point mass in a continuous space has neither."""
+    return bool(getattr(posterior, "has_density", True))
 
 
 def draw(posterior: Distribution, samples: int) -> tuple[Tensor, Tensor]:
@@ -62,9 +68,9 @@ def center(posterior: Distribution) -> Tensor:
     if isinstance(own, Tensor):
         return own
     try:
-        return cast(Tensor, posterior.mean)
+        return posterior.mean
     except NotImplementedError:
-        return cast(Tensor, posterior.mode)
+        return posterior.mode
 
 
 def has_closed_form_rate(posterior: Distribution, prior: Distribution) -> bool:
@@ -91,28 +97,29 @@ class Inference:
     likelihood: Distribution
 
     def distortion(self) -> Tensor:
-        """Returns $-\\mathbb{E}_q \\log p(x|z)$, (B,), nats."""
-        return -cast(Tensor, self.likelihood.log_prob(self.x)).mean(0)
+        r"""Returns $-\mathbb{E}_q \log p(x|z)$, (B,), nats."""
+        return -self.likelihood.log_prob(self.x).mean(0)
 
     def rate(self) -> Tensor:
-        """Returns $\\mathrm{KL}(q\\|p)$, (B,), nats: closed form where registered, else the mean over the K samples."""
+        r"""Returns $\mathrm{KL}(q\|p)$, (B,), nats: closed form where registered, else the mean over the K samples."""
         try:
-            return cast(Tensor, kl_divergence(self.posterior, self.prior)).expand(self.log_q.shape[1:])
+            return kl_divergence(self.posterior, self.prior).expand(self.log_q.shape[1:])
         except NotImplementedError:
-            return (self.log_q - cast(Tensor, self.prior.log_prob(self.z))).mean(0)
+            return (self.log_q - self.prior.log_prob(self.z)).mean(0)
 
     def log_weights(self) -> Tensor:
-        """Returns $\\log p(x|z) + \\log p(z) - \\log q(z|x)$, (K, B), nats."""
-        return cast(Tensor, self.likelihood.log_prob(self.x) + self.prior.log_prob(self.z) - self.log_q)
+        r"""Returns $\log p(x|z) + \log p(z) - \log q(z|x)$, (K, B), nats."""
+        return self.likelihood.log_prob(self.x) + self.prior.log_prob(self.z) - self.log_q
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ELBO:
     """What every variant reports, per example, in nats.
 
-    `distortion`, `rate`, `bound`: (B,); the bound is a lower bound on log p(x) that no weight has touched, -inf where there is
-    no density. `losses`: what each player minimises, (B,) each. `terms`: the variant's own named terms, (B,) each. `seen`: what
-    parts that learn without a gradient (an EMA codebook, a running scale) need of this pass, detached, keyed `part.name`.
+    `distortion`, `rate`, `bound`: (B,); the bound is a lower bound on log p(x) that no weight has touched, -inf where
+    there is no density. `losses`: what each player minimises, (B,) each. `terms`: the variant's own named terms, (B,)
+    each. `seen`: what parts that learn without a gradient (an EMA codebook, a running scale) need of this pass,
+    detached, keyed `part.name`.
     """
 
     distortion: Tensor
@@ -143,7 +150,8 @@ class Model(Protocol):
 class Part(nn.Module):
     """A part of a model: encoder, decoder, prior or objective. Each hook has a harmless default.
 
-    `forward` changes no buffer. What learns without a gradient reports tensors from `observe` and moves in `after_step`.
+    `forward` changes no buffer. What learns without a gradient reports tensors from `observe` and moves in
+    `after_step`.
     """
 
     def bind(self, model: Model) -> None:
@@ -210,7 +218,7 @@ class Cyclical(Constant):
 class Objective(Part):
     """What is minimised. `forward(model, x, c, step)` returns an `ELBO`; `players` says who minimises which loss."""
 
-    #: whether the objective has a rate weight that a recipe may schedule (`scheduled`)
+    #: whether the objective has a rate weight that a recipe may schedule (`WeightedObjective.schedule`)
     has_rate_weight = False
 
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
@@ -222,8 +230,12 @@ class Objective(Part):
         return {"model": [parameter for parameter in model.parameters() if parameter.requires_grad]}
 
     def bound_of(self, inference: Inference, distortion: Tensor, rate: Tensor) -> Tensor:
-        """Returns the bound -(D + R), (B,); -inf where the prior gives the posterior no density."""
-        return -(distortion + rate)
+        """Returns the bound -(D + R), (B,); -inf where the posterior has no density."""
+        return self.if_density(inference, -(distortion + rate))
+
+    def if_density(self, inference: Inference, bound: Tensor) -> Tensor:
+        """Returns `bound` (B,), or -inf where the posterior is a point mass in a continuous space."""
+        return bound if has_density(inference.posterior) else torch.full_like(bound, -torch.inf)
 
 
 class WeightedObjective(Objective):
@@ -231,7 +243,8 @@ class WeightedObjective(Objective):
 
     Args:
         rate: $\beta \ge 0$, a number or a `Schedule`; 0 removes the term.
-        free_bits: $\lambda \ge 0$, nats per example that cost nothing (after Kingma et al., 2016, https://arxiv.org/abs/1606.04934).
+        free_bits: $\lambda \ge 0$, nats per example that cost nothing (after Kingma et al., 2016,
+            https://arxiv.org/abs/1606.04934).
         capacity: $C$, the rate in nats that is aimed at (Burgess et al., 2018, https://arxiv.org/abs/1804.03599).
         samples: $K$, draws of z per example.
     """
@@ -251,6 +264,8 @@ class WeightedObjective(Objective):
         self.capacity = Constant(capacity) if isinstance(capacity, int | float) else capacity
         self.free_bits = float(free_bits)
         self.samples = samples
+        # What `schedule` starts from; in a tuple, so that it is not registered.
+        self._built = (self.rate, self.free_bits)
 
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
         """Returns the ELBO, with the one player `model`."""
@@ -270,7 +285,7 @@ class WeightedObjective(Objective):
 
     def penalty(self, rate: Tensor, step: Tensor | None) -> Tensor:
         """Returns what the rate costs at this step, (B,)."""
-        weight = self.rate(step)
+        weight: Tensor | float = self.rate(step)
         if isinstance(weight, float) and weight == 0.0:
             return torch.zeros_like(rate)
         if self.capacity is not None:
@@ -280,10 +295,14 @@ class WeightedObjective(Objective):
         return weight * rate
 
     def schedule(self, *, warmup: int = 0, cycles: int = 0, free_bits: float = 0.0) -> None:
-        """Puts a recipe's schedule on the rate's weight: warm-up or cycles over `warmup` steps, and free nats."""
-        value = self.rate(None)
+        """Puts a stage's schedule on the rate's weight: warm-up or cycles over `warmup` steps, and free nats.
+
+        What an earlier stage had put there is gone: without arguments the objective is as it was built.
+        """
+        self.rate, self.free_bits = self._built
+        value = float(self.rate(None))
         if warmup:
-            self.rate = Cyclical(float(value), warmup, cycles) if cycles else Warmup(float(value), warmup)
+            self.rate = Cyclical(value, warmup, cycles) if cycles else Warmup(value, warmup)
         if free_bits:
             self.free_bits = free_bits
 

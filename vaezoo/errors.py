@@ -1,7 +1,7 @@
 """Every error that vaezoo raises on purpose.
 
-Each is a `VaezooError`, and also the built-in exception that Python users would catch in its place. Messages say what was
-got, what was expected and what to do next; `code` is stable, so that scripts and logs can rely on it.
+Each is a `VaezooError`, and also the built-in exception that Python users would catch in its place. Messages say what
+was got, what was expected and what to do next; `code` is stable, so that scripts and logs can rely on it.
 """
 
 import difflib
@@ -130,5 +130,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Returns ` Did you mean 'x'?` for the closest known name, or an empty string."""
     if not isinstance(name, str) or len(name) > 200:
         return ""
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), list(known), n=2, cutoff=0.6)
+    spellings = {each.lower().replace("_", "-"): each for each in known}
+    found = difflib.get_close_matches(name.lower().replace("_", "-"), list(spellings), n=2, cutoff=0.6)
+    close = [spellings[match] for match in found]
     return f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""

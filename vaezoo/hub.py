@@ -23,8 +23,8 @@ def load(name: str | Path, *, device: str = "cpu") -> VAE:
     """Returns a trained model in eval mode.
 
     Args:
-        name: a pretrained model's name ("beta-vae-mnist"), a folder (anything with a slash: "runs/mine"), or a Hub repository
-            ("hf:owner/name" or "hf:owner/name@revision").
+        name: a pretrained model's name ("beta-vae-mnist"), a folder (anything with a slash: "runs/mine"), or a Hub
+            repository ("hf:owner/name" or "hf:owner/name@revision").
         device: "cpu", "cuda", …, or "auto".
 
     Raises:
@@ -50,7 +50,10 @@ def locate(name: str | Path) -> Path:
             return folder / "model"
         raise UnknownNameError("model folder", str(name), (), f"Expected a folder with {CONFIG} and {WEIGHTS}.")
     raise UnknownNameError(
-        "pretrained model", name, read_index(), "A folder of your own needs a slash (./mine); a Hub repository starts with hf:."
+        "pretrained model",
+        name,
+        read_index(),
+        "A folder of your own needs a slash (./mine); a Hub repository starts with hf:.",
     )
 
 
@@ -62,10 +65,10 @@ def verified(name: str) -> Path:
     """
     folder = bundled_folder(name)
     files = cast(dict[str, dict[str, object]], info(name)["files"])
-    found = sha256(read_bytes(folder / CONFIG))
-    if found != files[CONFIG]["sha256"]:
+    found, wanted = sha256(read_bytes(folder / CONFIG)), str(files[CONFIG]["sha256"])
+    if found != wanted:
         raise CorruptWeightsError(
-            f"{name}/{CONFIG} has SHA-256 {found[:12]}…; the index says {str(files[CONFIG]['sha256'])[:12]}…. Reinstall vaezoo."
+            f"{name}/{CONFIG} has SHA-256 {found[:12]}…; the index says {wanted[:12]}…. Reinstall vaezoo."
         )
     return folder
 
@@ -85,7 +88,9 @@ def fetch(name: str) -> Path:
         import huggingface_hub
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     except ImportError as error:
-        raise MissingExtraError(f"Loading from the Hub needs huggingface-hub: pip install huggingface-hub ({error}).") from None
+        raise MissingExtraError(
+            f"Loading from the Hub needs huggingface-hub: pip install huggingface-hub ({error})."
+        ) from None
     try:
         folder = huggingface_hub.snapshot_download(
             repository,
@@ -96,8 +101,10 @@ def fetch(name: str) -> Path:
         )
     except LocalEntryNotFoundError as error:
         raise DownloadError(
-            f"{name} is not in the cache and the Hub could not be reached: {error}. Go online once, or pass a local folder."
+            f"{name} is not in the cache, and the Hub could not be reached: {error}. Go online once, or pass a folder."
         ) from None
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        raise DownloadError(f"{name} could not be fetched: {type(error).__name__}: {str(error).splitlines()[0]}") from None
+        raise DownloadError(
+            f"{name} could not be fetched: {type(error).__name__}: {str(error).splitlines()[0]}"
+        ) from None
     return Path(folder)

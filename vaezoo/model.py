@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
+from itertools import chain
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.elbo import ELBO, Inference, Objective, Part, center, draw
+from vaezoo.elbo import ELBO, Inference, Objective, Part, center, draw, has_density
 from vaezoo.errors import ContextError, NoDensityError, ShapeError, SupportError
 
 __all__ = ["VAE", "seeded"]
 
 PARTS = ("encoder", "decoder", "prior", "objective")
-ROWS = 1000  # decoder inputs at a time in log_evidence: they and their activations stay in cache
+PIXELS = 784_000  # elements of x that log_evidence decodes at a time: they and their activations stay in cache
+LARGEST_VALUE = 1e9  # of latents and contexts from outside: beyond it float32 overflows inside the networks
 
 
 @contextmanager
@@ -68,6 +72,7 @@ class VAE(nn.Module):
         self._bind()
 
     def __setattr__(self, name: str, value: object) -> None:
+        """Sets an attribute; a part that is set makes this a model of one's own (no config) and is told the others."""
         super().__setattr__(name, value)  # type: ignore[arg-type]  # nn.Module narrows what it accepts
         if name in PARTS and "objective" in self._modules:
             self.config = None
@@ -82,11 +87,18 @@ class VAE(nn.Module):
         return {name: module for name, module in modules.items() if isinstance(module, Part)}
 
     def replace(self, **parts: nn.Module) -> VAE:
-        """Returns a model with other parts (`encoder`, `decoder`, `prior`, `objective`); the rest is shared, not copied."""
+        """Returns a model with other parts (`encoder`, `decoder`, `prior`, `objective`); the rest shares its tensors.
+
+        A kept part is a second module around the same tensors: where it refers to another part (a prior to the
+        encoder's codebook), that is the new model's there and still this one's here.
+
+        Raises:
+            TypeError: a name that is no part.
+        """
         unknown = set(parts) - set(PARTS)
         if unknown:
             raise TypeError(f"replace() takes {', '.join(PARTS)}; got {', '.join(sorted(unknown))}.")
-        chosen = {name: parts.get(name, self._modules[name]) for name in PARTS}
+        chosen = {name: parts[name] if name in parts else copy(self._modules[name]) for name in PARTS}
         return VAE(**chosen, shape=self.shape, latent=self.latent, context=self.context)  # type: ignore[arg-type]  # modules by name
 
     # What objectives and the trainer use: nothing is checked here.
@@ -105,21 +117,25 @@ class VAE(nn.Module):
         return {
             f"{name}.{key}": value
             for name, part in self._parts().items()
+            if not is_frozen(part)
             for key, value in part.observe(inference).items()
         }
 
-    def initialize(
-        self, batches: Sequence[tuple[Tensor, Tensor | None]], parts: Sequence[str] | None = None
-    ) -> None:
+    def initialize(self, batches: Sequence[tuple[Tensor, Tensor | None]], parts: Sequence[str] | None = None) -> None:
         """Starts from data what should start from data, in all or in the named parts; (x, c) batches, c as vectors."""
         for name, part in self._parts().items():
             if parts is None or name in parts:
                 part.initialize(self, batches)
 
     def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
-        """Moves what learns without a gradient; `seen`: `ELBO.seen` of each micro-batch and rank, in order."""
+        """Moves what learns without a gradient; `seen`: `ELBO.seen` of each micro-batch and rank, in order.
+
+        A part whose parameters are all frozen (in a stage that trains others) stays as it is.
+        """
         with torch.no_grad():
             for name, part in self._parts().items():
+                if is_frozen(part):
+                    continue
                 prefix = f"{name}."
                 own = [
                     {key.removeprefix(prefix): value for key, value in each.items() if key.startswith(prefix)}
@@ -136,14 +152,18 @@ class VAE(nn.Module):
     def forward(self, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
         """Returns the ELBO of `x` (B, *shape) given `c`, class indices (B,) or vectors (B, context).
 
-        Without a density (grey pixels under a Bernoulli, say) the bound is -inf and the losses are a loss, no likelihood.
+        Where there is no density (grey pixels under a Bernoulli, say) an example's bound is -inf, and its losses are no
+        likelihood.
 
         Raises:
             ShapeError, SupportError, ContextError: what was got, what was expected and what to do.
         """
         x, c = self.check(x, c)
         elbo = cast(ELBO, self.objective(self, x, c, step))
-        return elbo if self.has_density(x) else replace(elbo, bound=torch.full_like(elbo.bound, -torch.inf))
+        likelihood = getattr(self.decoder, "likelihood", None)
+        if likelihood is None:
+            return elbo
+        return replace(elbo, bound=elbo.bound.where(likelihood.contains(x), -torch.inf))
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior q(z|x,c) of `x` (B, *shape); nothing random happens."""
@@ -151,11 +171,13 @@ class VAE(nn.Module):
         return cast(Distribution, self.encoder(x, c))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the likelihood p(x|z,c) of `z` (..., *latent), `c` as in `forward`."""
-        if self.latent is not None and tuple(z.shape[max(z.dim() - len(self.latent), 0) :]) != self.latent:
-            raise ShapeError(f"Got z of shape {tuple(z.shape)}; expected (..., {str(self.latent)[1:-1].rstrip(',')}).")
+        """Returns the likelihood p(x|z,c) of `z` (..., B, *latent), `c` as in `forward`.
+
+        Raises:
+            ShapeError, SupportError, ContextError: what was got, what was expected and what to do.
+        """
+        z = check_latent(z, self.latent).to(*self._home())
         leading = z.dim() - len(self.latent) if self.latent is not None else 1
-        z = z.to(*self._home())
         return cast(Distribution, self.decoder(z, self.check_context(c, z.shape[leading - 1] if leading else 1)))
 
     @torch.no_grad()
@@ -168,8 +190,8 @@ class VAE(nn.Module):
     def sample(self, n: int = 1, c: Tensor | int | None = None, seed: int | None = None) -> Tensor:
         """Returns the means of p(x|z,c) for `n` draws of z ~ p(z|c), (n, *shape).
 
-        `c`: one class index for all, class indices (n,) or vectors (n, context). `seed=None` draws from the caller's random
-        state; a number leaves that state alone.
+        `c`: one class index for all, class indices (n,) or vectors (n, context). `seed=None` draws from the caller's
+        random state; a number leaves that state alone.
         """
         if n < 1:
             raise ShapeError(f"Got n = {n}; expected at least 1 sample.")
@@ -182,13 +204,11 @@ class VAE(nn.Module):
             return cast(Tensor, self.decoder(z, context).mean)
 
     @torch.no_grad()
-    def log_evidence(
-        self, x: Tensor, c: Tensor | None = None, samples: int = 5000, seed: int | None = None
-    ) -> Tensor:
+    def log_evidence(self, x: Tensor, c: Tensor | None = None, samples: int = 5000, seed: int | None = None) -> Tensor:
         r"""Returns an importance-weighted lower bound on log p(x|c) for each example, (B,), nats.
 
         $\log \frac1K \sum_k p(x|z_k)\,p(z_k)/q(z_k|x)$ with K = `samples` (Burda et al., 2016,
-        https://arxiv.org/abs/1509.00519): a stochastic lower bound that rises with K. Computed in chunks that fit in cache.
+        https://arxiv.org/abs/1509.00519): a stochastic lower bound that rises with K, in chunks that fit in cache.
 
         Raises:
             NoDensityError: the posterior is a point mass in a continuous space.
@@ -200,9 +220,10 @@ class VAE(nn.Module):
         likelihood = getattr(self.decoder, "likelihood", None)
         if likelihood is not None and not bool(likelihood.contains(x).all()):
             raise SupportError(
-                f"The {type(likelihood).__name__} likelihood gives these x no density: expected {likelihood.support}."
+                f"Got x to which the {type(likelihood).__name__} likelihood gives no density; expected "
+                f"{likelihood.support}. `model(x)` still gives the losses."
             )
-        rows = min(len(x), 10)
+        rows = min(len(x), 10)  # few examples and many samples: the encoder runs once for each example either way
         with seeded(seed, x.device):
             parts = [
                 self._log_evidence(x[start : start + rows], None if c is None else c[start : start + rows], samples)
@@ -212,9 +233,14 @@ class VAE(nn.Module):
 
     def _log_evidence(self, x: Tensor, c: Tensor | None, samples: int) -> Tensor:
         posterior, prior = cast(Distribution, self.encoder(x, c)), self.prior(c)
-        if not getattr(posterior, "has_density", True):
-            raise NoDensityError("This model's posterior has no density (a point mass): it has no evidence either.")
-        chunk = max(1, ROWS // len(x))
+        if not has_density(posterior):
+            raise NoDensityError(
+                "Got a model whose posterior is a point mass in a continuous space; expected one that has a density. "
+                "Compare distortions, or train another variant."
+            )
+        # One draw says all where every draw is the same.
+        samples = 1 if getattr(posterior, "deterministic", False) else samples
+        chunk = max(1, PIXELS // max(1, x.numel()))
         total = x.new_full((len(x),), -torch.inf)
         for done in range(0, samples, chunk):
             z, log_q = draw(posterior, min(chunk, samples - done))
@@ -222,15 +248,15 @@ class VAE(nn.Module):
                 x=x, z=z, log_q=log_q, posterior=posterior, prior=prior, likelihood=self.decoder(z, c)
             )
             total = torch.logaddexp(total, inference.log_weights().logsumexp(0))
-        return total - torch.tensor(float(samples), dtype=total.dtype).log().item()
+        return total - math.log(samples)
 
     def has_density(self, x: Tensor) -> bool:
-        """Says whether all of checked `x` lies where the likelihood is one (and not a mere loss)."""
+        """Says whether all of checked `x` (B, *shape) lies where the likelihood is one (and not a mere loss)."""
         likelihood = getattr(self.decoder, "likelihood", None)
         return likelihood is None or bool(likelihood.contains(x).all())
 
     def check(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Returns `x` and `c` in the model's dtype, `c` as vectors (B, context) or None.
+        """Returns `x` and `c` in the model's dtype (float32 for a model in half precision), `c` as vectors or None.
 
         Raises:
             ShapeError: wrong shape, type or device, or an empty batch.
@@ -240,15 +266,15 @@ class VAE(nn.Module):
         device, dtype = self._home()
         x = check_tensor(x, self.shape, device).to(dtype)
         if not bool(torch.isfinite(x).all()):
-            bad = (~torch.isfinite(x)).flatten(1).any(1).nonzero().flatten().tolist()
+            bad = (~torch.isfinite(x)).reshape(len(x), -1).any(1).nonzero().flatten().tolist()
             raise SupportError(
-                f"x holds NaN or infinite values in examples {bad[:8]}; expected finite values. Clean the data first."
+                f"Got NaN or infinite values ({dtype}) in examples {bad[:8]} of x; expected finite ones. Clean them."
             )
         likelihood = getattr(self.decoder, "likelihood", None)
         if likelihood is not None and not bool(likelihood.accepts(x).all()):
             raise SupportError(
-                f"x ranges from {x.min().item():.4g} to {x.max().item():.4g}; the {type(likelihood).__name__} likelihood "
-                f"expects {likelihood.domain}. Scale the data or choose another likelihood."
+                f"Got x from {x.min().item():.6g} to {x.max().item():.6g}; the {type(likelihood).__name__} likelihood "
+                f"expected {likelihood.domain}. Scale the data or choose another likelihood."
             )
         return x, self.check_context(c, len(x))
 
@@ -259,9 +285,13 @@ class VAE(nn.Module):
             ContextError: missing, unwanted, of the wrong shape, or class indices out of range.
         """
         device, dtype = self._home()
+        if c is not None and not isinstance(c, Tensor):
+            raise ContextError(
+                f"Got a context of type {type(c).__name__}; expected a torch.Tensor. Use torch.as_tensor(c)."
+            )
         if not self.context:
-            if c is not None and c.numel():
-                raise ContextError(f"Got a context of shape {tuple(c.shape)}; this model is unconditional. Leave c out.")
+            if c is not None and c.shape != (rows, 0):
+                raise ContextError(f"Got a context of shape {tuple(c.shape)}; this model expected none. Leave c out.")
             return None
         expected = f"class indices ({rows},) from 0 to {self.context - 1} or vectors ({rows}, {self.context})"
         if c is None:
@@ -272,28 +302,55 @@ class VAE(nn.Module):
                 raise ContextError(f"Got class indices from {int(c.min())} to {int(c.max())}; expected {expected}.")
             return nn.functional.one_hot(c.long(), self.context).to(dtype)
         if c.shape == (rows, self.context) and not c.is_complex():
-            if not bool(torch.isfinite(c).all()):
-                raise ContextError(f"The context holds NaN or infinite values; expected {expected}.")
+            if not bool((c.to(dtype).abs() <= LARGEST_VALUE).all()):
+                raise ContextError(
+                    f"Got a context with NaN, infinite or huge values; expected {expected}, finite and up to "
+                    f"{LARGEST_VALUE:g} in magnitude."
+                )
             return c.to(dtype)
         raise ContextError(f"Got a context of shape {tuple(c.shape)} and type {c.dtype}; expected {expected}.")
 
     def _home(self) -> tuple[torch.device, torch.dtype]:
-        tensor = next(self.parameters(), None)
-        tensor = tensor if tensor is not None else next(self.buffers(), torch.zeros(()))
-        return tensor.device, tensor.dtype
+        tensor = next(chain(self.parameters(), self.buffers()), torch.zeros(()))
+        # Data stay in float32 for a model in half precision: densities are computed in it.
+        return tensor.device, torch.promote_types(tensor.dtype, torch.float32)
+
+
+def is_frozen(part: nn.Module) -> bool:
+    """Says whether a part has parameters and none of them is trained."""
+    flags = [parameter.requires_grad for parameter in part.parameters()]
+    return bool(flags) and not any(flags)
+
+
+def check_latent(z: object, latent: tuple[int, ...] | None) -> Tensor:
+    """Returns `z` if it is a tensor (..., *latent) of finite floating values; raises ShapeError or SupportError."""
+    if not isinstance(z, Tensor):
+        raise ShapeError(f"Got z of type {type(z).__name__}; expected a torch.Tensor. Use torch.as_tensor(z).")
+    if latent is not None and tuple(z.shape[max(z.dim() - len(latent), 0) :]) != latent:
+        raise ShapeError(f"Got z of shape {tuple(z.shape)}; expected (..., {', '.join(map(str, latent))}).")
+    if not z.is_floating_point():
+        raise ShapeError(f"Got z of type {z.dtype}; expected floating values. Use z.float().")
+    if not bool((z.abs() <= LARGEST_VALUE).all()):
+        raise SupportError(f"Got NaN, infinite or huge values in z; expected magnitudes up to {LARGEST_VALUE:g}.")
+    return z
 
 
 def check_tensor(x: object, shape: tuple[int, ...] | None, device: torch.device) -> Tensor:
-    """Returns `x` if it is a non-empty batch (B, *shape) of floating (or bool) values on `device`; raises ShapeError."""
+    """Returns `x` if it is a non-empty batch (B, *shape) of floats (or bool) on `device`; raises ShapeError."""
     if not isinstance(x, Tensor):
         raise ShapeError(f"Got x of type {type(x).__name__}; expected a torch.Tensor. Use torch.as_tensor(x).")
     wanted = "(B, ...)" if shape is None else f"(B, {', '.join(map(str, shape))})"
     if x.dim() == 0 or (shape is not None and tuple(x.shape[1:]) != shape):
-        raise ShapeError(f"Got x of shape {tuple(x.shape)}; expected {wanted}.")
+        hint = " Use x.unsqueeze(0) for a single example." if tuple(x.shape) == shape else ""
+        raise ShapeError(f"Got x of shape {tuple(x.shape)}; expected {wanted}.{hint}")
     if x.shape[0] == 0:
         raise ShapeError(f"Got an empty batch of shape {tuple(x.shape)}; expected at least one example, {wanted}.")
+    if x.layout != torch.strided:
+        raise ShapeError(f"Got x of layout {x.layout}; expected a dense tensor. Use x.to_dense().")
     if not (x.is_floating_point() or x.dtype == torch.bool):
         raise ShapeError(f"Got x of type {x.dtype}; expected floating values: for 8-bit images use x.float() / 255.")
     if x.device != device:
-        raise ShapeError(f"Got x on {x.device}; the model is on {device}. Use x.to('{device}') or model.to('{x.device}').")
+        raise ShapeError(
+            f"Got x on {x.device}; the model is on {device}. Use x.to('{device}') or model.to('{x.device}')."
+        )
     return x

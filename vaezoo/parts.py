@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.distributions import DiagonalNormal
+from vaezoo.distributions import full_precision, normal_from
 from vaezoo.elbo import Inference, Model, Part
-from vaezoo.likelihoods import Likelihood, full_precision
+from vaezoo.likelihoods import Likelihood
 
 __all__ = ["Decoder", "GaussianEncoder"]
 
@@ -30,8 +30,7 @@ class GaussianEncoder(Part):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""
-        loc, log_scale = full_precision(self.network(x, c)).unbind(-1 - len(self.latent))
-        return DiagonalNormal(loc, log_scale, len(self.latent))
+        return normal_from(self.network(x, c), len(self.latent))
 
 
 class Decoder(Part):
@@ -57,8 +56,9 @@ class Decoder(Part):
         self.likelihood.initialize(model, batches)
         mean = torch.stack([x.mean(0) for x, _ in batches]).mean(0)
         raw = self.likelihood.initial_raw(mean)
-        if raw is not None and hasattr(self.network, "start_at"):
-            self.network.start_at(raw)
+        start_at = getattr(self.network, "start_at", None)
+        if raw is not None and callable(start_at):
+            start_at(raw)
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
         """Returns what the likelihood needs of a pass."""

@@ -1,4 +1,4 @@
-"""Priors p(z|c): modules whose `forward(c)` returns a distribution over (*latent,), or (B, *latent) when conditional."""
+"""Priors p(z|c): modules whose `forward(c)` returns a distribution over *latent, with batch (B,) when conditional."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.distributions import DiagonalNormal, StandardNormal, UniformCodes
+from vaezoo.distributions import StandardNormal, UniformCodes, normal_from
 from vaezoo.elbo import Model, Part
 
 
@@ -47,8 +47,7 @@ class ConditionalNormalPrior(Part):
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Returns the prior of each example's context `c` (B, context)."""
-        loc, log_scale = self.network(c).unbind(-1 - self.event_dims)
-        return DiagonalNormal(loc, log_scale, self.event_dims)
+        return normal_from(self.network(c), self.event_dims)
 
 
 class UniformCodePrior(Part):

@@ -35,7 +35,8 @@ def draw(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         x: Probabilities of any shape, floating.
         generator: Where the noise comes from, on the device of `x`; None draws from torch's global state.
     """
-    return (torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device) < x).to(x.dtype)
+    # In place: a comparison that makes booleans, to be converted, costs several times more on a CPU.
+    return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device).lt_(x)
 
 
 def prepare(dataset: Dataset, how: str) -> Dataset:

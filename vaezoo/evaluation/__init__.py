@@ -1,4 +1,4 @@
-"""Figures of a model, as functions of it: evidence, latents, reconstructions. All in nats unless a name says otherwise."""
+"""Figures of a model, as functions of it: evidence, latents, reconstructions; in nats unless a name says otherwise."""
 
 from vaezoo.evaluation.evidence import Estimate, evidence
 from vaezoo.evaluation.latents import active_units, perplexity

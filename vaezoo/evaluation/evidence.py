@@ -44,6 +44,8 @@ def evidence(
     """Returns the importance-weighted bound on log p(x) of every example, (N,), nats.
 
     Args:
+        model: in eval mode.
+        data: the examples, binarized as they should be.
         samples: K, draws of z per example; the bound rises with K.
         seed: of the draws; the same seed gives the same figures on the same machine.
         report: hears (examples done, examples in all).

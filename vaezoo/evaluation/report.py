@@ -25,8 +25,9 @@ __all__ = ["Report", "evaluate", "test_set"]
 class Report:
     """Figures of a model on a data set: means over examples in nats, each with its standard error.
 
-    `bound` and `log_evidence` are None where x has no density under the likelihood; the distortion is then a loss. `psnr` is in
-    dB, of the mean squared error over the whole set, peak 1. `active_units` counts latents, `perplexity` codes.
+    `bound` and `log_evidence` are None where x has no density under the likelihood; the distortion is then a loss.
+    `psnr` is in dB, of the mean squared error over the whole set, peak 1. `active_units` counts latents, `perplexity`
+    codes.
     """
 
     data: str
@@ -55,9 +56,11 @@ def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | N
     """Returns a data set as this model was meant to see it.
 
     Args:
+        model: its config says how its training data were binarized.
         data: a name, a tensor, (x, c), or a `Dataset`.
-        binarize: "none", "dynamic" or "static"; None for what the model was trained on. Test sets are always binarized with
-            the one documented seed.
+        split: of a named data set.
+        binarize: "none", "dynamic" or "static"; None for what the model was trained on. Test sets are always binarized
+            with the one documented seed.
     """
     table = (model.config or {}).get("data")
     known = cast(dict[str, object], table) if isinstance(table, dict) else {}

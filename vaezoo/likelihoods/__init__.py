@@ -1,18 +1,19 @@
 """Likelihoods p(x|z): heads that turn a network's raw output (..., P, *shape) into a distribution with event `shape`.
 
-One file each, found by its name. A head says how many numbers it needs per element of x (`parameters`), which values have a
-density (`contains`) and which may at least be trained on as a loss (`accepts`).
+One file each, found by its name. A head says how many numbers it needs per element of x (`outputs`), which values
+have a density (`contains`) and which may at least be trained on as a loss (`accepts`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from vaezoo.elbo import Part
+
+LARGEST_VALUE = 1e9  # of data: squares and their sums stay finite in float32
 
 
 class Likelihood(Part):
@@ -23,11 +24,11 @@ class Likelihood(Part):
     """
 
     #: raw numbers per element of x
-    parameters = 1
+    outputs = 1
     #: what `accepts` accepts, in words, for messages
-    domain = "finite values"
+    domain = f"finite values of magnitude up to {LARGEST_VALUE:g}"
     #: what `contains` contains, in words, for messages
-    support = "finite values"
+    support = domain
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
@@ -39,7 +40,7 @@ class Likelihood(Part):
 
     def accepts(self, x: Tensor) -> Tensor:
         """Returns for each example (B,) whether all its values may be trained on."""
-        return torch.isfinite(x).flatten(1).all(1)
+        return (x.abs() <= LARGEST_VALUE).flatten(1).all(1)
 
     def contains(self, x: Tensor) -> Tensor:
         """Returns for each example (B,) whether it has a density."""
@@ -48,11 +49,6 @@ class Likelihood(Part):
     def initial_raw(self, mean: Tensor) -> Tensor | None:
         """Returns raw outputs (P, *shape) that say the data's mean (*shape), or None to start at 0."""
         return None
-
-
-def full_precision(raw: Tensor) -> Tensor:
-    """Returns `raw` as float32 where it is half or bfloat16: densities are never computed in 8 bits of mantissa."""
-    return raw.float() if raw.dtype in (torch.bfloat16, torch.float16) else raw
 
 
 def within_unit(x: Tensor) -> Tensor:

@@ -12,11 +12,11 @@ from vaezoo.likelihoods import Likelihood, within_unit
 __all__ = ["bernoulli"]
 
 
-class bernoulli(Likelihood):  # noqa: N801  (called by its registered name)
+class bernoulli(Likelihood):
     """Independent Bernoulli pixels from logits, for data in {0, 1}.
 
-    Grey values in [0, 1] may be trained on, as many introductions do, but that cross-entropy is a loss, not a likelihood: no
-    bound is reported for them.
+    Grey values in [0, 1] may be trained on, as many introductions do, but that cross-entropy is a loss, not a
+    likelihood: no bound is reported for them.
     """
 
     domain = "values in [0, 1]"

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.distributions import ContinuousBernoulli, Distribution, Independent
+from torch.distributions import Distribution
 
+from vaezoo.distributions import ContinuousBernoulliPixels
 from vaezoo.likelihoods import Likelihood, within_unit
 
 __all__ = ["continuous_bernoulli"]
 
 
-class continuous_bernoulli(Likelihood):  # noqa: N801  (called by its registered name)
+class continuous_bernoulli(Likelihood):
     """Independent continuous Bernoullis, a true density on [0, 1].
 
-    Loaiza-Ganem and Cunningham, 2019, https://arxiv.org/abs/1907.06845: the normaliser that the cross-entropy on grey pixels
-    lacks. Densities may exceed 1, so that nats here are not comparable with Bernoulli's.
+    Loaiza-Ganem and Cunningham, 2019, https://arxiv.org/abs/1907.06845: the normaliser that the cross-entropy on grey
+    pixels lacks. Densities may exceed 1, so that nats here are not comparable with Bernoulli's.
     """
 
     domain = support = "values in [0, 1]"
 
     def forward(self, raw: Tensor) -> Distribution:
         """Returns p(x|z) for logits (..., 1, *shape)."""
-        logits = raw.squeeze(-1 - len(self.shape))
-        return Independent(ContinuousBernoulli(logits=logits, validate_args=False), len(self.shape), validate_args=False)
+        return ContinuousBernoulliPixels(raw.squeeze(-1 - len(self.shape)), len(self.shape))
 
     def accepts(self, x: Tensor) -> Tensor:
         """Returns for each example (B,) whether all its values lie in [0, 1]."""

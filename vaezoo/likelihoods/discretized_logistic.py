@@ -16,7 +16,7 @@ from vaezoo.likelihoods import Likelihood, within_unit
 __all__ = ["discretized_logistic"]
 
 
-class discretized_logistic(Likelihood):  # noqa: N801  (called by its registered name)
+class discretized_logistic(Likelihood):
     """A logistic rounded to the values that a pixel can take: an honest likelihood of 8-bit images.
 
     Args:
@@ -24,7 +24,7 @@ class discretized_logistic(Likelihood):  # noqa: N801  (called by its registered
         levels: how many values a pixel can take, 256 for 8 bits.
     """
 
-    parameters = 2
+    outputs = 2
     domain = "values in [0, 1]"
 
     def __init__(self, shape: Sequence[int], *, levels: Annotated[int, Meta(ge=2, le=65536)] = 256) -> None:
@@ -35,8 +35,8 @@ class discretized_logistic(Likelihood):  # noqa: N801  (called by its registered
     def forward(self, raw: Tensor) -> Distribution:
         """Returns p(x|z) for locations and log scales (..., 2, *shape); at raw 0 the scale is 0.1."""
         loc, log_scale = raw.unbind(-1 - len(self.shape))
-        # Below a tenth of a level the mass is all in one level; the floor keeps 1/s finite.
-        log_scale = (log_scale - 2.3).clamp(min=-12.0)
+        # Below a tenth of a level the mass is all in one level; the limits keep 1/s and the mass inside finite.
+        log_scale = (log_scale - 2.3).clamp(-12.0, 12.0)
         return DiscretizedLogistic(loc, log_scale, self.levels, len(self.shape))
 
     def accepts(self, x: Tensor) -> Tensor:
@@ -46,7 +46,8 @@ class discretized_logistic(Likelihood):  # noqa: N801  (called by its registered
     def contains(self, x: Tensor) -> Tensor:
         """Returns for each example (B,) whether all its values lie on the levels."""
         scaled = x * (self.levels - 1)
-        return within_unit(x) & ((scaled - scaled.round()).abs() < 1e-3).flatten(1).all(1)
+        rounding = 1e-3 + self.levels * torch.finfo(torch.float32).eps  # of k/(levels-1), as float32 holds it
+        return within_unit(x) & ((scaled - scaled.round()).abs() < rounding).flatten(1).all(1)
 
     def initial_raw(self, mean: Tensor) -> Tensor | None:
         """Returns the data's mean as location (2, *shape), with the scale's own start."""

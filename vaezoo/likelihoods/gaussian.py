@@ -11,7 +11,7 @@ from msgspec import Meta
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.distributions import DiagonalNormal
+from vaezoo.distributions import DiagonalNormal, normal_from
 from vaezoo.elbo import Inference
 from vaezoo.likelihoods import Likelihood
 
@@ -20,46 +20,46 @@ __all__ = ["gaussian"]
 MEMORY = 100  # optimizer steps that the running error of an optimal scale remembers
 
 
-class gaussian(Likelihood):  # noqa: N801  (called by its registered name)
+class gaussian(Likelihood):
     r"""$\mathcal{N}(x; \mu(z), \sigma^2)$, for any real data.
 
     Args:
         shape: the event shape of x.
         scale: $\sigma > 0$; with "learned" and "optimal" where it starts.
-        scale_kind: "fixed"; "learned", an output of the decoder per element; "optimal", one number for all, kept at the running
-            root-mean-square error, the value that maximises the likelihood (Rybkin et al., 2021, https://arxiv.org/abs/2006.13202).
+        scale_kind: "fixed"; "learned", an output of the decoder per element; "optimal", one number for all, kept at the
+            running root-mean-square error, the value that maximises the likelihood (Rybkin et al., 2021,
+            https://arxiv.org/abs/2006.13202).
     """
 
-    scale: Tensor
+    log_scale: Tensor
     updates: Tensor
 
     def __init__(
         self,
         shape: Sequence[int],
         *,
-        scale: Annotated[float, Meta(gt=0)] = 1.0,
+        scale: Annotated[float, Meta(ge=1e-6, le=1e6)] = 1.0,
         scale_kind: Literal["fixed", "learned", "optimal"] = "fixed",
     ) -> None:
         super().__init__(shape)
         self.learned, self.optimal = scale_kind == "learned", scale_kind == "optimal"
-        self.parameters = 2 if self.learned else 1
+        self.outputs = 2 if self.learned else 1
         self.start = math.log(scale)
-        # A fixed scale is in the config; only a running one is something that was learnt.
+        # A fixed scale is in the config (and exact in any precision); only a running one is something that was learnt.
         self.register_buffer("log_scale", torch.tensor(self.start), persistent=self.optimal)
         self.register_buffer("updates", torch.tensor(0.0), persistent=self.optimal)
 
     def forward(self, raw: Tensor) -> Distribution:
         """Returns p(x|z) for means (..., 1, *shape), or means and log scales (..., 2, *shape)."""
         if self.learned:
-            loc, log_scale = raw.unbind(-1 - len(self.shape))
-            return DiagonalNormal(loc, log_scale + self.start, len(self.shape))
+            return normal_from(raw, len(self.shape), self.start)
         loc = raw.squeeze(-1 - len(self.shape))
-        log_scale = self.log_scale.to(loc.dtype)
+        log_scale = self.log_scale.to(loc.dtype) if self.optimal else loc.new_full((), self.start)
         return DiagonalNormal(loc, log_scale.expand_as(loc), len(self.shape))
 
     def initial_raw(self, mean: Tensor) -> Tensor | None:
         """Returns the data's mean (P, *shape), with log scales of 0 above the configured start."""
-        return torch.stack([mean, torch.zeros_like(mean)][: self.parameters])
+        return torch.stack([mean, torch.zeros_like(mean)][: self.outputs])
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
         """Returns the mean squared error of this pass, 0-dim, where the scale follows it."""

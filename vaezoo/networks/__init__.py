@@ -1,18 +1,22 @@
 """Backbones: plain modules from tensors to tensors that know nothing of autoencoders.
 
-One file each, found by its name. A backbone is a builder that returns a `Backbone`: `down` maps a shape to a smaller one, `up`
-maps it back. Both kinds take any number of leading dimensions and an optional context (B, context), which is broadcast over
-the dimensions in front of B.
+One file each, found by its name. A backbone is a builder that returns a `Backbone`: `down` maps a shape to a smaller
+one, `up` maps it back. Both kinds take any number of leading dimensions and an optional context (B, context), which is
+broadcast over the dimensions in front of B.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from vaezoo.errors import ShapeError
+
+LARGEST_NETWORK = 2**28  # weights: 1 GiB of float32
 
 Activation = Literal["relu", "tanh", "silu", "gelu", "elu", "leaky-relu"]
 
@@ -48,10 +52,11 @@ class Network(nn.Module):
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Returns (*leading, *out)."""
         leading = x.shape[: x.dim() - len(self.shape)]
-        rows = x.reshape(-1, *self.shape)
+        # A model in half precision: densities and draws are float32, weights are not.
+        rows = x.reshape(-1, *self.shape).to(next(self.parameters()).dtype)
         if self.context:
             assert c is not None
-            c = c.expand(*leading, self.context).reshape(-1, self.context)
+            c = c.expand(*(leading or (1,)), self.context).reshape(-1, self.context)
         return self.rows(rows, c if self.context else None).reshape(*leading, *self.out)
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
@@ -61,6 +66,16 @@ class Network(nn.Module):
     def start_at(self, output: Tensor) -> None:
         """Sets the last bias so that a zero input to the last layer gives `output` (*out), or its closest."""
         raise NotImplementedError
+
+
+def check_weights(what: str, layers: Iterable[int]) -> None:
+    """Raises ShapeError, before anything is allocated, if layers of so many weights each are too large to be meant."""
+    total = sum(layers)
+    if total > LARGEST_NETWORK:
+        raise ShapeError(
+            f"Got a {what} of {total:,} weights; expected at most {LARGEST_NETWORK:,}. Choose a smaller shape, latent "
+            "or width, or a convolutional backbone."
+        )
 
 
 def join(features: Tensor, c: Tensor | None) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -13,7 +12,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from vaezoo.errors import ShapeError
-from vaezoo.networks import ACTIVATIONS, Activation, Backbone, Network, join
+from vaezoo.networks import ACTIVATIONS, Activation, Backbone, Network, check_weights
 from vaezoo.networks.mlp import MLP
 
 __all__ = ["ConvDown", "ConvUp", "conv"]
@@ -33,7 +32,7 @@ def check_image(shape: Sequence[int]) -> None:
     """Raises ShapeError unless `shape` is (channels, height, width)."""
     if len(shape) != 3:
         raise ShapeError(
-            f"The conv backbone maps images (channels, height, width); got shape {tuple(shape)}. Use backbone 'mlp' for it."
+            f"Got shape {tuple(shape)}; the conv backbone expected (channels, height, width). Use backbone 'mlp'."
         )
 
 
@@ -41,11 +40,17 @@ def check_grid(event: Sequence[int], shape: Sequence[int], stages: int) -> None:
     """Raises ShapeError unless a latent (channels, h, w) lies on the last grid of the ladder."""
     grids = ladder(shape[1:], 8)
     if tuple(event[1:]) != grids[stages]:
-        reach = ", ".join(f"{grid[0]}x{grid[1]} with {depth}" for depth, grid in enumerate(grids[1:], 1))
+        sizes = [f"{high}x{wide}" for high, wide in grids]
+        reach = ", ".join(f"{size} with {depth}" for depth, size in enumerate(sizes[1:], 1) if size != sizes[depth - 1])
         raise ShapeError(
-            f"The conv backbone with {stages} channels entries brings {tuple(shape)} to a grid of "
-            f"{grids[stages][0]}x{grids[stages][1]}; got latent {list(event)}. Reachable grids: {reach} entries in channels."
+            f"Got latent {list(event)}; the conv backbone with {stages} widths in channels brings {tuple(shape)} to a "
+            f"grid of {sizes[stages]}. Reachable grids: {reach or sizes[0]} widths in channels."
         )
+
+
+def count_weights(widths: Sequence[int], kernel: int, blocks: int) -> list[int]:
+    """Returns how many weights each stage has, between these widths."""
+    return [*(a * b * kernel**2 for a, b in pairwise(widths)), blocks * max(widths) ** 2 * (kernel**2 + 1)]
 
 
 class Block(nn.Module):
@@ -76,8 +81,8 @@ class ConvDown(Network):
 
     Args:
         shape: (C, H, W). out: (P, n) for vectors, (P, D, h, w) for grids. context: width of the context, 0 for none.
-        channels: width of each stage. dense: hidden widths between grid and vector. blocks: residual blocks a stage.
-        kernel: odd size of the convolutions. activation: the non-linearity.
+        channels: width of each stage. dense: hidden widths between grid and vector. blocks: residual blocks on the
+            last grid. kernel: odd size of the convolutions. activation: the non-linearity.
     """
 
     def __init__(
@@ -94,15 +99,17 @@ class ConvDown(Network):
     ) -> None:
         super().__init__(shape, out, context)
         check_image(shape)
+        check_weights("convolutional network", count_weights([shape[0] + context, *channels], kernel, blocks))
         layers: list[nn.Module] = []
         for before, after in pairwise([shape[0] + context, *channels]):
-            layers += [nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2)]
-            layers += [*(Block(after, kernel, activation) for _ in range(blocks)), ACTIVATIONS[activation]()]
+            layers += [nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2), ACTIVATIONS[activation]()]
+        layers[-1:-1] = [Block(channels[-1], kernel, activation) for _ in range(blocks)]
         self.stages = nn.Sequential(*layers)
         grid = (channels[-1], *ladder(shape[1:], len(channels))[-1])
         self.head: nn.Module
         if len(out) == 4:
             check_grid(out[1:], shape, len(channels))
+            check_weights("convolutional head", [channels[-1] * out[0] * out[1]])
             self.head = nn.Conv2d(channels[-1], out[0] * out[1], 1)
         else:
             self.head = MLP(grid, out, context, dense, activation)
@@ -115,10 +122,10 @@ class ConvDown(Network):
 
 
 class ConvUp(Network):
-    """The mirror of `ConvDown`: from a vector (n,) or a grid (D, h, w) to (P, C, H, W), every grid of the ladder met exactly.
+    """The mirror of `ConvDown`: from a vector (n,) or a grid (D, h, w) to (P, C, H, W), every grid met exactly.
 
-    The last layer adds a learnt offset to each element of its output instead of one bias to each channel, so that it can start
-    at the mean image. Arguments as in `ConvDown`.
+    The last layer adds a learnt offset to each element of its output, not one bias to each channel: it can start at
+    the mean image. Arguments as in `ConvDown`.
     """
 
     def __init__(
@@ -140,16 +147,18 @@ class ConvUp(Network):
         self.stem: nn.Module
         if len(shape) == 3:
             check_grid(shape, out[1:], len(channels))
+            check_weights("convolutional stem", [channels[-1] * (shape[0] + context)])
             self.stem = nn.Conv2d(shape[0] + context, channels[-1], 1)
         else:
             self.stem = MLP(shape, (channels[-1], *grids[0]), context, dense[::-1], activation)
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [Block(channels[-1], kernel, activation) for _ in range(blocks)]
         widths = [*channels[::-1], out[0] * out[1]]
-        for (before, after), (high, wide) in zip(pairwise(widths), grids[1:], strict=True):
+        check_weights("convolutional network", count_weights(widths, kernel, blocks))
+        for stage, (before, after) in enumerate(pairwise(widths), 1):
+            high, wide = grids[stage]
+            padding, last = (1 - high % 2, 1 - wide % 2), stage == len(channels)
             # An odd side needs no padding, an even one does: 2n - 1 or 2n.
-            padding, last = (1 - high % 2, 1 - wide % 2), (high, wide) == grids[-1]
-            layers += [*(Block(before, kernel, activation) for _ in range(blocks)), act()]
-            layers += [nn.ConvTranspose2d(before, after, kernel, 2, kernel // 2, padding, bias=not last)]
+            layers += [act(), nn.ConvTranspose2d(before, after, kernel, 2, kernel // 2, padding, bias=not last)]
         self.stages = nn.Sequential(*layers)
         self.offset = nn.Parameter(torch.zeros(*out))
 
@@ -174,9 +183,10 @@ def conv(
     kernel: Literal[3, 5, 7] = 3,
     activation: Activation = "silu",
 ) -> Backbone:
-    """Convolutions for images of any size: each entry of `channels` ([32, 64]) halves the grid, rounded up, and widens it.
+    """Convolutions for images of any size: each entry of `channels` ([32, 64]) halves the grid, rounded up.
 
-    Vectors pass through hidden layers `dense` ([256]); grids do not. `blocks` residual blocks stand at each stage.
+    Vectors pass through hidden layers `dense` ([256]); grids do not. `blocks` residual blocks stand on the coarsest
+    grid, where they are cheap and see far.
     """
     widths = [32, 64] if channels is None else list(channels)
     hidden = [256] if dense is None else list(dense)

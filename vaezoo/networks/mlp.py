@@ -11,7 +11,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor, nn
 
-from vaezoo.networks import ACTIVATIONS, Activation, Backbone, Network, join
+from vaezoo.networks import ACTIVATIONS, Activation, Backbone, Network, check_weights, join
 
 __all__ = ["MLP", "mlp"]
 
@@ -33,6 +33,7 @@ class MLP(Network):
     ) -> None:
         super().__init__(shape, out, context)
         widths = [math.prod(shape) + context, *hidden]
+        check_weights("perceptron", (before * after for before, after in pairwise([*widths, math.prod(out)])))
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]

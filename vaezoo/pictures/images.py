@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vaezoo.errors import DataError, ShapeError, shorten
 from vaezoo.model import VAE
-from vaezoo.pictures.sheet import Sheet, columns_of_slide, enlarged, rows_of, tiles_of
+from vaezoo.pictures.sheet import SLIDE, Sheet, columns_of_slide, enlarged, rows_of, tiles_of
 
 __all__ = ["comparison", "grid", "reconstructions", "samples"]
 
@@ -31,8 +31,8 @@ def grid(
     """Writes images side by side.
 
     Args:
-        images: (N, H, W) or (N, C, H, W), floating values clipped to [0, 1] or `uint8`. One channel is grey, three are colour,
-            two are shown as two grey panels, the first on the left.
+        images: (N, H, W) or (N, C, H, W), floating values clipped to [0, 1] or `uint8`. One channel is grey, three are
+            colour, two are shown as two grey panels, the first on the left.
         path: where to write, `….png`; its folder is made.
         columns: images in a row; None for a picture about as wide as a slide.
         labels: a text under each image.
@@ -63,8 +63,12 @@ def reconstructions(model: VAE, x: Tensor, path: str | os.PathLike[str], c: Tens
     check_images(model)
     with evaluating(model):
         made = model.reconstruct(x, c)
-    both = enlarged(np.concatenate([tiles_of(x, "x"), tiles_of(made, "reconstructions")]), None, len(x))
-    return Sheet(rows=[both[: len(x)], both[len(x) :]], row_labels=["original", "reconstruction"]).save(path)
+    before, after = tiles_of(x, "x"), tiles_of(made, "reconstructions")
+    width = columns_of_slide(2 * len(before), before.shape[2] / before.shape[1])
+    tiles = enlarged(np.concatenate([before, after]), None, width)
+    pairs = zip(rows_of(tiles[: len(before)], width), rows_of(tiles[len(before) :], width), strict=True)
+    rows = [row for pair in pairs for row in pair]
+    return Sheet(rows=rows, row_labels=["original", "reconstruction"] * (len(rows) // 2)).save(path)
 
 
 def samples(
@@ -95,7 +99,7 @@ def comparison(columns: Mapping[str, Tensor], path: str | os.PathLike[str]) -> P
         raise ShapeError(f"Got images of shapes {shorten(shapes, 400)}; expected one shape, the same for every name.")
     sets = [tiles_of(images, name) for name, images in columns.items()]
     count, ratio = len(sets[0]), sets[0].shape[2] / sets[0].shape[1]
-    ideal = columns_of_slide(count * len(sets), ratio) / len(sets)
+    ideal = math.sqrt(count / len(sets) * SLIDE / ratio)
     full = [columns for columns in range(1, count + 1) if count % columns == 0]
     width = min(full, key=lambda columns: abs(math.log(columns / ideal)))
     tiles = enlarged(np.concatenate(sets), None, width * len(sets))
@@ -124,6 +128,6 @@ def check_images(model: VAE) -> None:
     """Raises ShapeError for a model of anything but images."""
     if model.shape is not None and len(model.shape) not in (2, 3):
         raise ShapeError(
-            f"This model's x has shape {model.shape}; expected images (H, W) or (C, H, W). There is no picture of a table's "
-            "row: look at model.reconstruct(x) and model.sample(n) themselves."
+            f"This model's x has shape {model.shape}; expected images (H, W) or (C, H, W). There is no picture of a "
+            "table's row: look at model.reconstruct(x) and model.sample(n) themselves."
         )

@@ -22,6 +22,7 @@ from vaezoo.pictures.sheet import Sheet, enlarged, rows_of, tiles_of
 __all__ = ["interpolation", "traversal"]
 
 ROWS = 256  # latents decoded at a time
+MOST = 6  # rows of a traversal that nobody chose: what fits on a slide
 PRIOR_DRAWS = 2_000  # from priors that do not know their own standard deviation
 
 
@@ -34,28 +35,29 @@ def traversal(
     steps: int = 9,
     c: Tensor | None = None,
 ) -> Path:
-    r"""Writes what each latent does: a row for each, in which it alone moves through $\pm$ `span` standard deviations of the prior.
+    """Writes what each latent does: a row for each, in which it alone moves.
 
-    The other latents stay at the posterior's centre of `x`.
+    It goes from -`span` to +`span` standard deviations of its prior; the others stay at the posterior's centre of `x`.
 
     Args:
         model: a model of images with continuous latents.
         x: one image, (1, *shape).
         path: where to write, `….png`.
-        dims: which latents, numbered over the flattened event of z; None for the up to ten that change this image most
+        dims: which latents, numbered over the flattened event of z; None for the up to six that change this image most
             between the two ends, the most active first.
         span: how far, in standard deviations of the prior.
         steps: images in a row.
         c: the context of the image, as in `VAE.encode`.
 
     Raises:
-        ShapeError: not one image, no such latent, fewer than 2 steps, no images at all; or latents that are discrete or bound
-            to a surface, so that none can move alone.
+        ShapeError: not one image, no such latent, fewer than 2 steps, no images at all; or latents that are discrete or
+            bound to a surface, so that none can move alone.
     """
     check_images(model)
     if len(x) != 1 or steps < 2 or not 0 < span < math.inf:
         raise ShapeError(
-            f"Got {len(x)} images, steps = {steps} and span = {span}; expected 1 image, at least 2 steps and a span above 0."
+            f"Got {len(x)} images, steps = {steps} and span = {span}; expected 1 image, at least 2 steps and a "
+            "span above 0."
         )
     with evaluating(model):
         x, context = model.check(x, c)
@@ -69,7 +71,7 @@ def traversal(
         turned = moved(z, chosen.repeat_interleave(steps), values.flatten())
         check_support(prior, turned, "A latent cannot be moved alone in this model")
         tiles = enlarged(tiles_of(decoded(model, turned, context), "images"), None, steps)
-    marks = [f"{mark:+.2g}σ".replace("-", "−") if mark else "0" for mark in np.linspace(-span, span, steps)]
+    marks = [f"{mark:+.3g}σ".replace("-", "−") if mark else "0" for mark in np.linspace(-span, span, steps)]
     names = [f"z{index}" for index in chosen.tolist()]
     return Sheet(
         rows=rows_of(tiles, steps), row_labels=names, headers=[(k, k, mark) for k, mark in enumerate(marks)]
@@ -79,7 +81,7 @@ def traversal(
 def interpolation(
     model: VAE, pairs: Tensor, path: str | os.PathLike[str], steps: int = 9, c: Tensor | None = None
 ) -> Path:
-    """Writes the way from one image to another, a row for each pair: both originals outside, what is decoded between them.
+    """Writes the way from one image to another, a row for each pair: the originals outside, what is decoded between.
 
     The latents go straight from the posterior's centre of the first image to that of the second.
 
@@ -91,8 +93,8 @@ def interpolation(
         c: the context of each pair, class indices (P,) or vectors (P, context).
 
     Raises:
-        ShapeError: pairs of another shape, fewer than 2 steps, no images at all; or latents that are discrete or bound to a
-            surface, so that no straight way leads from one to another.
+        ShapeError: pairs of another shape, fewer than 2 steps, no images at all; or latents that are discrete or bound
+            to a surface, so that no straight way leads from one to another.
     """
     check_images(model)
     if pairs.dim() < 2 or pairs.shape[1] != 2 or steps < 2:
@@ -126,8 +128,8 @@ def continuous_centre(model: VAE, x: Tensor, c: Tensor | None) -> Tensor:
     posterior = cast(Distribution, model.encoder(x, c))
     if hasattr(posterior, "indices"):
         raise ShapeError(
-            "This model's latents are discrete codes; expected continuous ones: there is nothing between two codes. Use "
-            "reconstructions(…) or samples(…)."
+            "This model's latents are discrete codes; expected continuous ones: there is nothing between two codes. "
+            "Use reconstructions(…) or samples(…)."
         )
     return center(posterior)
 
@@ -166,7 +168,7 @@ def check_dims(dims: Sequence[int] | None, size: int) -> list[int]:
     return chosen
 
 
-def most_active(model: VAE, z: Tensor, c: Tensor | None, ends: Tensor, most: int = 10) -> list[int]:
+def most_active(model: VAE, z: Tensor, c: Tensor | None, ends: Tensor, most: int = MOST) -> list[int]:
     """Returns up to `most` latents in the order of how much the decoded image changes between their ends (2, D)."""
     effects = []
     for dims in torch.arange(z.numel(), device=z.device).split(ROWS):

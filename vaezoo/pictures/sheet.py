@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Sheet", "columns_of_slide", "enlarged", "rows_of", "tiles_of", "write"]
 
+SLIDE = 16 / 9  # width/height
 DPI = 200
 LARGEST = 2**25  # pixels of a picture: beyond it nobody sees an image any more
 GAP, WIDE, MARGIN = 6, 30, 24  # pixels between tiles, between groups of columns, and around all of them
 FRAME = 208  # the grey of the line around a tile, which shows where a white image ends
 INK, FAINT = "#1f2430", "#5b6272"
-SMALLEST = 11.0  # pixels of letters: below it a text is cut instead
+SMALLEST = 15.0  # pixels of letters: below it a text is cut instead
 FONT = "DejaVu Sans"  # matplotlib carries it
 
 
@@ -57,8 +58,8 @@ def tiles_of(images: Tensor, what: str) -> Pixels:
 
 
 def columns_of_slide(count: int, ratio: float) -> int:
-    """Returns how many tiles of width/height `ratio` stand in a row of a 16:9 picture, better still in full rows."""
-    ideal = max(1, min(count, math.ceil(math.sqrt(count * 16 / 9 / ratio))))
+    """Returns how many tiles of width/height `ratio` stand in a row of a slide, better still in full rows."""
+    ideal = max(1, min(count, math.ceil(math.sqrt(count * SLIDE / ratio))))
     full = [columns for columns in range(1, count + 1) if count % columns == 0 and 0.7 <= columns / ideal <= 1.5]
     return min(full, key=lambda columns: abs(columns - ideal), default=ideal)
 
@@ -71,10 +72,10 @@ def enlarged(tiles: Pixels, scale: int | None, columns: int) -> Pixels:
     factor = scale or max(1, round(min(168, max(56, 1600 // columns)) / side))
     if tiles.size // 3 * factor**2 > LARGEST:
         raise ShapeError(
-            f"Got {len(tiles)} images of {tiles.shape[1]} x {tiles.shape[2]} pixels, each {factor} wide; expected at most "
-            f"{LARGEST:,} pixels in all. Show fewer images, or make scale smaller."
+            f"Got {len(tiles)} images of {tiles.shape[1]} x {tiles.shape[2]} pixels, each {factor} wide; expected at "
+            f"most {LARGEST:,} pixels in all. Show fewer images, or make scale smaller."
         )
-    return cast("Pixels", tiles.repeat(factor, 1).repeat(factor, 2))
+    return tiles.repeat(factor, 1).repeat(factor, 2)
 
 
 def rows_of(tiles: Pixels, width: int) -> list[Pixels]:
@@ -84,7 +85,7 @@ def rows_of(tiles: Pixels, width: int) -> list[Pixels]:
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """A line of text: where it stands (pixels from the top left corner to its middle height), its size, its side at `x`."""
+    """A line of text: the pixels from the top left corner to its middle height, its size, its side at `x`."""
 
     text: str
     x: float
@@ -97,8 +98,8 @@ class Words:
 class Sheet:
     """Tiles in rows and columns, with what is written around them.
 
-    `rows`: (n, h, w, 3) each, the last may be shorter. `row_labels` stand on the left, `captions` under each tile, `headers`
-    (first column, last column, text) above, `title` above all. A wide gap follows the columns in `breaks`.
+    `rows`: (n, h, w, 3) each, the last may be shorter. `row_labels` stand on the left, `captions` under each tile,
+    `headers` (first column, last column, text) above, `title` above all. A wide gap follows the columns in `breaks`.
     """
 
     rows: Sequence[Pixels]
@@ -141,7 +142,7 @@ def paste(page: Pixels, rows: Sequence[Pixels], x: Sequence[int], y: Sequence[in
 
 
 def fitted(boxes: Sequence[tuple[float, float, float, str]], size: float) -> list[Words]:
-    """Returns texts in the middle of their boxes (left, right, height, text), all of one size, cut where they are too long."""
+    """Returns texts in the middle of their boxes (left, right, height, text), of one size, cut where too long."""
     widest = max((width_of(text, size) / (right - left) for left, right, _, text in boxes), default=1.0)
     size = max(SMALLEST, size / max(1.0, widest))
     words = []
@@ -191,7 +192,12 @@ def lettered(page: Pixels, words: Sequence[Words]) -> Figure:
 
 
 def write(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Writes a figure as PNG without a clock or a version in it, and returns the path; raises DataError or CheckpointError."""
+    """Writes a figure as PNG, without a clock or a version in it, and returns the path.
+
+    Raises:
+        DataError: the path does not end in .png.
+        CheckpointError: the file cannot be written.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     target = Path(path)

@@ -20,13 +20,13 @@ COLOURS = ("#1f5fa8", "#d1601c")  # of training and validation
 
 
 def curves(history: Sequence[Mapping[str, float | None]], path: str | os.PathLike[str]) -> Path:
-    """Writes how bound, distortion and rate (nats) moved with the step, in training and, where measured, on held-out images.
+    """Writes how bound, distortion and rate (nats) moved with the step, in training and on held-out images.
 
     The scale leaves out the first twentieth of the run, whose values dwarf the rest.
 
     Args:
-        history: `Run.history`, or the lines of `metrics.jsonl`; a quantity without finite values (the bound of a model without
-            a density) has no panel.
+        history: `Run.history`, or the lines of `metrics.jsonl`; a quantity without finite values (the bound of a model
+            without a density) has no panel.
         path: where to write, `….png`.
 
     Raises:

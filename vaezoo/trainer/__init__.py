@@ -1,7 +1,7 @@
 """The only training loop: any variant, any number of players and stages.
 
-Order of images and noise are functions of (seed, step, micro-batch), so that a run that was stopped goes on as if it had not
-been.
+Order of images and noise are functions of (seed, step, micro-batch), so that a run that was stopped goes on as if it
+had not been.
 """
 
 from vaezoo.trainer.figures import held_out_figures

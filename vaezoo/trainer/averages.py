@@ -25,7 +25,7 @@ class Averages:
         self._averaged = list(self.values.values())
 
     def update(self, step: int) -> None:
-        """Moves the averages after every `EVERY`th step; early ones forget faster, so that the start does not linger."""
+        """Moves the averages after every `EVERY`th step; early ones forget faster, lest the start linger."""
         if step % EVERY == 0:
             share = max(1.0 - self.decay, 1.0 / (1 + step // EVERY))
             torch._foreach_lerp_(self._averaged, self._own, share)

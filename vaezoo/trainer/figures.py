@@ -19,9 +19,7 @@ ROWS = 500  # examples that are measured together
 ACTIVE_VARIANCE = 0.01  # of the posterior mean over images, above which a latent is active (Burda et al., 2016)
 
 
-def held_out_figures(
-    model: VAE, data: Dataset, recipe: Recipe, device: torch.device
-) -> tuple[float, float, float]:
+def held_out_figures(model: VAE, data: Dataset, recipe: Recipe, device: torch.device) -> tuple[float, float, float]:
     """Returns mean bound, distortion and rate (nats) of a model in eval mode; the noise is the same at every call.
 
     The bound is -inf where the likelihood gives the data no density.
@@ -55,6 +53,6 @@ def note_on_latents(model: VAE, feed: Feed) -> str | None:
     if active >= centres.shape[1] / 2:
         return None
     return (
-        f"{active} of {centres.shape[1]} latents are active (variance of the posterior mean over {ACTIVE_VARIANCE}); the "
-        "others carry nothing. Fewer latents, a smaller rate weight, or rate_warmup may help."
+        f"{active} of {centres.shape[1]} latents are active (variance of the posterior mean over {ACTIVE_VARIANCE}); "
+        "the others carry nothing. Fewer latents, a smaller rate weight, or rate_warmup may help."
     )

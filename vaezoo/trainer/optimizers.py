@@ -17,7 +17,7 @@ TINY = {"exp_avg": 1e-25, "exp_avg_sq": 1e-35}
 
 
 def make_optimizer(stage: Stage, parameters: Sequence[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
-    """Returns a stage's optimizer of one player's parameters; fused where torch has it, which is several times faster."""
+    """Returns a stage's optimizer of one player's parameters; fused where torch has it, several times faster."""
     kind = torch.optim.Adam if stage.optimizer == "adam" else torch.optim.AdamW
     return kind(
         parameters,
@@ -32,8 +32,8 @@ def make_optimizer(stage: Stage, parameters: Sequence[nn.Parameter], device: tor
 def learning_rate(stage: Stage, player: str, done: int, steps: int) -> float:
     """Returns a player's learning rate after `done` of `steps` steps.
 
-    It rises linearly over `stage.warmup` steps, and by `schedule = "cosine"` it falls to `stage.final_learning_rate`, which is
-    scaled alike for a player with a rate of its own.
+    It rises linearly over `stage.warmup` steps, and by `schedule = "cosine"` it falls to `stage.final_learning_rate`,
+    which is scaled alike for a player with a rate of its own.
     """
     base = stage.learning_rates.get(player, stage.learning_rate)
     share = min(1.0, (done + 1) / stage.warmup) if stage.warmup else 1.0
@@ -46,8 +46,8 @@ def learning_rate(stage: Stage, player: str, done: int, steps: int) -> float:
 def sweep(optimizers: Iterable[torch.optim.Optimizer]) -> None:
     """Zeroes the denormal tails of Adam's moments.
 
-    Weights of pixels that are always black get no gradient; their moments decay into denormal numbers, which a CPU handles
-    tens of times slower.
+    Weights of pixels that are always black get no gradient; their moments decay into denormal numbers, which a CPU
+    handles tens of times slower.
     """
     for optimizer in optimizers:
         for state in optimizer.state.values():

@@ -19,8 +19,9 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Catches both signals inside the block, and puts the caller's handlers back; elsewhere than in the main thread,
-        where Python delivers no signals, it does nothing.
+        """Catches both signals inside the block, and puts the caller's handlers back.
+
+        Elsewhere than in the main thread, where Python delivers no signals, it does nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

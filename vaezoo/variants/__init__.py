@@ -1,1 +1,1 @@
-"""The variants: one name, one file, one builder `(base, architecture, *, hyperparameters) -> VAE`; found, not listed."""
+"""The variants: one name, one file, one builder `(base, architecture, *, options) -> VAE`; found, not listed."""

@@ -25,13 +25,15 @@ def cvae(
 ) -> VAE:
     r"""Minimises $D + \mathrm{KL}(q(z|x,c)\,\|\,p(z|c))$ with a prior that is learnt for each context.
 
-    $$\log p(x|c) \ge \mathbb{E}_{q(z|x,c)}[\log p(x|z,c)] - \mathrm{KL}(q(z|x,c)\,\|\,\mathcal{N}(\mu(c), \sigma^2(c)))$$
+    $$\log p(x|c) \ge \mathbb{E}_{q(z|x,c)}[\log p(x|z,c)] - \mathrm{KL}(q(z|x,c)\,\|\,\mathcal{N}(\mu(c),
+    \sigma^2(c)))$$
 
-    Args:
+    Hyperparameters:
         prior_hidden: widths of the prior network's hidden layers; none by default, which is a table for class labels.
 
-    When to use it: to draw examples of a class, or to model x given side information. Any other variant with `context > 0` is
-    conditional as well, with a prior that ignores c; this name is what Sohn et al. added, the learnt conditional prior.
+    The rate is in closed form. When to use it: to draw examples of a class, or to model x given side information. Any
+    other variant with `context > 0` is conditional as well, with a prior that ignores c; this name is what Sohn et al.
+    added, the learnt conditional prior.
     """
     network = MLP((architecture.context,), (2, *architecture.latent), 0, prior_hidden or [], "tanh")
     return base.replace(prior=ConditionalNormalPrior(network, architecture.latent))

@@ -11,6 +11,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from vaezoo.distributions import full_precision
 from vaezoo.elbo import ELBO, Model, WeightedObjective
 from vaezoo.model import VAE
 from vaezoo.networks.mlp import MLP, Width
@@ -41,15 +42,20 @@ class TotalCorrelationObjective(WeightedObjective):
         if self.critic is None:
             return elbo
         z = inference.z[0].flatten(1)
-        correlation = self.critic(z).squeeze(-1)
+        correlation = self.log_ratio(z)
         own = z.detach()
         shuffled = own.gather(0, torch.rand_like(own).argsort(0))
         # The critic tells joint draws (logit up) from draws whose dimensions were shuffled over the batch (logit down).
-        critic_loss = 0.5 * (softplus(-self.critic(own)) + softplus(self.critic(shuffled))).squeeze(-1)
-        loss = elbo.losses["model"] + self.gamma * correlation
+        critic_loss = 0.5 * (softplus(-self.log_ratio(own)) + softplus(self.log_ratio(shuffled)))
+        loss = elbo.losses["model"] + self.gamma * correlation if self.gamma else elbo.losses["model"]
         return replace(
             elbo, losses={"model": loss, "critic": critic_loss}, terms={"total_correlation": correlation.detach()}
         )
+
+    def log_ratio(self, z: Tensor) -> Tensor:
+        """Returns the critic's logit of each of z (B, n), (B,): the log of the density ratio that it has learnt."""
+        assert self.critic is not None
+        return full_precision(self.critic(z)).squeeze(-1)
 
 
 @register(
@@ -64,19 +70,20 @@ def factor_vae(
     base: VAE,
     architecture: Architecture,
     *,
-    gamma: Annotated[float, Meta(ge=0)] = 10.0,
+    gamma: Annotated[float, Meta(ge=0, le=1e6)] = 10.0,
     critic_hidden: Annotated[list[Width], Meta(max_length=16)] | None = None,
 ) -> VAE:
     r"""Minimises $D + R + \gamma\,\mathrm{KL}(q(z)\,\|\,\prod_j q(z_j))$: latents that are independent of each other.
 
     $$\mathrm{TC} \approx \mathbb{E}_{q(z)}\Big[\log \frac{C(z)}{1 - C(z)}\Big]$$
 
-    Args:
+    Hyperparameters:
         gamma: $\gamma \ge 0$, the weight of the total correlation; the paper uses 10 to 40.
         critic_hidden: widths of the critic's hidden layers, five of 1000 in the paper and by default.
 
-    When to use it: for disentangled factors with sharper images than `beta-vae` at the same independence. Negative draws are
-    latents shuffled over the batch, so an example's loss depends on the others; the critic is not part of a saved model.
+    When to use it: for disentangled factors with sharper images than `beta-vae` at the same independence. Negative
+    draws are latents shuffled over the batch, so an example's loss depends on the others; the critic is not part of a
+    saved model. The rate is in closed form, the total correlation is what the critic says of the drawn z.
     """
     width = math.prod(architecture.latent)
     hidden = [1000] * 5 if critic_hidden is None else critic_hidden

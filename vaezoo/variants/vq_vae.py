@@ -35,7 +35,7 @@ class CommitmentObjective(Objective):
             distortion=distortion,
             rate=rate,
             bound=self.bound_of(inference, distortion, rate),
-            losses={"model": distortion + self.commitment * commitment},
+            losses={"model": distortion + self.commitment * commitment if self.commitment else distortion},
             terms={"codebook": commitment.detach(), "commitment": commitment},
             seen=model.observe(inference),
         )
@@ -63,7 +63,7 @@ def vq_vae(
     architecture: Architecture,
     *,
     codes: Annotated[int, Meta(ge=2, le=65536)] = 512,
-    commitment: Annotated[float, Meta(ge=0)] = 0.25,
+    commitment: Annotated[float, Meta(ge=0, le=1e6)] = 0.25,
     decay: Annotated[float, Meta(ge=0, lt=1)] = 0.99,
     revival: Annotated[float, Meta(ge=0, lt=1)] = 0.05,
 ) -> VAE:
@@ -71,15 +71,15 @@ def vq_vae(
 
     $$\log p(x) \ge \log p(x|e(x)) - N \log V$$
 
-    Args:
+    Hyperparameters:
         codes: $V$, how many codes there are.
         commitment: $\beta \ge 0$, what it costs the encoder to stay away from its code.
         decay: of the moving averages that the codes follow.
         revival: a code chosen less often than this share of an equal share is moved to a vector of the batch.
 
-    The latent shape is (D, *grid): D numbers at each of N positions. The rate is that of the uniform prior, N·log V nats, which
-    is what `sample` draws from. When to use it: for sharp reconstructions and discrete codes. It has no KL weight to tune; its
-    commitment is confused with one.
+    The latent shape is (D, *grid): D numbers at each of N positions. The rate is that of the uniform prior, N·log V
+    nats in closed form, and `sample` draws from that prior. When to use it: for sharp reconstructions and discrete
+    codes. It has no KL weight to tune; its commitment is confused with one.
     """
     network = architecture.network().down(architecture.shape, (1, *architecture.latent), architecture.context)
     encoder = CodebookEncoder(network, architecture.latent, codes=codes, decay=decay, revival=revival)

@@ -1,4 +1,4 @@
-"""Takes evaluated model folders into the package: `python -m vaezoo.zoo.bundle FOLDER NAME` or, without arguments, re-indexes."""
+"""Takes evaluated model folders into the package: `python -m vaezoo.zoo.bundle FOLDER NAME`."""
 
 from __future__ import annotations
 

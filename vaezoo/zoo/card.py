@@ -61,7 +61,10 @@ def model_card(name: str, config: Mapping[str, object], metrics: Mapping[str, ob
     if metrics is not None:
         parts += ["## Figures", figures_table(metrics)]
     if recipe is not None:
-        parts += ["## Recipe", f"`vaezoo train {recipe['name']}` makes it again (recipe digest `{str(recipe['digest'])[:12]}`)."]
+        parts += [
+            "## Recipe",
+            f"`vaezoo train {recipe['name']}` makes it again (recipe digest `{str(recipe['digest'])[:12]}`).",
+        ]
     shown = {key: config[key] for key in ("variant", "architecture", "options", "data")}
     parts += ["## Config", f"```json\n{json.dumps(shown, indent=1, sort_keys=True)}\n```"]
     return "\n\n".join(parts) + "\n"

@@ -77,10 +77,13 @@ def compare(
     """Yields a row for each pretrained model, run folder or variant; variants are trained for `steps` first, per seed.
 
     Args:
-        names: pretrained names, folders (with a slash), Hub repositories (hf:…), variants (also composed), or "all" variants.
+        names: pretrained names, folders (with a slash), Hub repositories (hf:…), variants (also composed), or "all" of
+            the variants.
         data: the data set to measure on, and to train variants on.
-        steps, seeds: for variants.
-        samples, limit: K of the evidence, and on how many test images.
+        steps: of training, for variants.
+        seeds: how many runs of each variant.
+        samples: K of the evidence.
+        limit: how many test images.
         device: where to train and measure.
         report: hears what is being done.
 
@@ -117,11 +120,13 @@ def mean_report(reports: Sequence[Report]) -> Report:
         errors = [value.error or 0.0 for value in values]
         return Estimate(mean=statistics.mean(value.mean for value in values), error=statistics.mean(errors))
 
-    means = {key: over_seeds(key) for key in ("bound", "distortion", "rate", "log_evidence")}
     active = [each.active_units for each in reports if each.active_units is not None]
     return replace(
         reports[0],
-        **means,
+        bound=over_seeds("bound"),
+        distortion=over_seeds("distortion"),
+        rate=over_seeds("rate"),
+        log_evidence=over_seeds("log_evidence"),
         psnr=statistics.mean(each.psnr for each in reports),
         active_units=round(statistics.mean(active)) if active else None,
     )
@@ -187,6 +192,6 @@ def measured_on(report: Report) -> str:
     """Returns in words what a report was measured on."""
     seed = f", binarized once with seed {report.binarization_seed}" if report.binarization_seed else ""
     return (
-        f"{report.examples:,} {report.split} examples of {report.data}{seed}; log-evidence with K = {report.samples}; nats per "
-        "example, higher is better for bound and log-evidence; ± is the standard error of the mean"
+        f"{report.examples:,} {report.split} examples of {report.data}{seed}; log-evidence with K = {report.samples}; "
+        "nats per example, higher is better for bound and log-evidence; ± is the standard error of the mean"
     )

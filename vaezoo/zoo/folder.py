@@ -1,4 +1,4 @@
-"""Model folders: `config.json`, `model.safetensors`, `README.md`, `metrics.json`, written at once and checked at every load."""
+"""Model folders: `config.json`, `model.safetensors`, `README.md`, `metrics.json`; checked at every load."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def save(model: VAE, folder: str | Path, *, metrics: Mapping[str, object] | None
     """
     if model.config is None:
         raise ConfigError(
-            "This model was changed by hand, so that its folder could not say how to build it again. Register what you changed "
-            "as a variant (docs/adding-a-variant.md) and create the model by that name."
+            "This model was changed by hand, so that its folder could not say how to build it again. Register what you "
+            "changed as a variant (docs/adding-a-variant.md) and create the model by that name."
         )
     return write_model(Path(folder), model.config, published_state(model), metrics)
 
@@ -124,10 +124,11 @@ def read_weights(folder: Path, config: Mapping[str, object]) -> bytes:
     if not isinstance(facts, dict) or len(data) != facts.get("size"):
         wanted = facts.get("size") if isinstance(facts, dict) else None
         raise CorruptWeightsError(f"{folder.name}/{WEIGHTS} has {len(data)} bytes; expected {wanted}. Fetch it again.")
-    if sha256(data) != facts.get("sha256"):
+    found, expected = sha256(data), str(facts.get("sha256"))
+    if found != expected:
         raise CorruptWeightsError(
-            f"{folder.name}/{WEIGHTS} has SHA-256 {sha256(data)[:12]}…; expected {str(facts.get('sha256'))[:12]}…. The file is "
-            "damaged: fetch or save it again."
+            f"{folder.name}/{WEIGHTS} has SHA-256 {found[:12]}…; expected {expected[:12]}…. It is damaged: fetch or save "
+            "it again."
         )
     return data
 
@@ -159,7 +160,7 @@ def check_header(data: bytes, twin: VAE, name: str) -> None:
         raise CorruptWeightsError(f"{name} has no safetensors header.")
     wanted = {key: (tuple(value.shape), value.dtype) for key, value in published_meta(twin).items()}
     found = {
-        key: (tuple(facts.get("shape", ())), DTYPES.get(facts.get("dtype")))
+        key: (tuple(facts.get("shape", ())), DTYPES.get(str(facts.get("dtype"))))
         for key, facts in header.items()
         if key != "__metadata__" and isinstance(facts, dict)
     }
@@ -195,7 +196,9 @@ def read_model(folder: Path) -> VAE:
         state = parse_tensors(data)
     except SafetensorError as error:
         raise CorruptWeightsError(f"{folder.name}/{WEIGHTS} is not a safetensors file: {error}.") from None
-    broken = [key for key, value in state.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())]
+    broken = [
+        key for key, value in state.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())
+    ]
     if broken:
         raise CorruptWeightsError(f"{folder.name}/{WEIGHTS} holds NaN or infinite values in {', '.join(broken[:5])}.")
     model = build(config, "cpu")

@@ -39,7 +39,8 @@ def train(
         recipe: a recipe's name ("vae-mnist"), a path that ends in .toml, its tables as a dict, or a `Recipe`.
         *overrides: "key=value" strings.
         data: your own data instead of the recipe's: a tensor, (x, c), a torch or a vaezoo `Dataset`.
-        out: the folder for checkpoints, metrics and the final model; "auto" takes a free one under runs/, None writes nothing.
+        out: the folder for checkpoints, metrics and the final model; "auto" takes a free one under runs/, None writes
+            nothing.
         device: "auto" takes a GPU when there is one.
         resume: go on from the newest valid checkpoint in `out`.
         trackers: what hears of the metrics; a progress bar by default.
@@ -96,9 +97,9 @@ def start_from(model: VAE, init: str) -> list[str]:
     shared = own.keys() & given.keys()
     wrong = [key for key in sorted(shared) if own[key].shape != given[key].shape]
     if not shared or wrong:
-        reason = f"{wrong[0]} is {tuple(given[wrong[0]].shape)} there, {tuple(own[wrong[0]].shape)} here" if wrong else (
-            "no tensor has the same name"
-        )  # fmt: skip
+        reason = "no tensor has the same name"
+        for key in wrong[:1]:
+            reason = f"{key} is {tuple(given[key].shape)} there, {tuple(own[key].shape)} here"
         raise ConfigError(f"init = {init!r} does not fit the recipe's model: {reason}. Use the same architecture.")
     model.load_state_dict({key: given[key] for key in shared}, strict=False)
     return [part for part in PARTS if not any(key.startswith(f"{part}.") for key in shared)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
-import re
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -29,16 +28,20 @@ PUBLISHED = {
 }
 
 
+MODEL_HEADINGS = (
+    "model", "variant", "data", "bound", "log-evidence (K)", "published", "PSNR", "active", "parameters", "size"
+)  # fmt: skip
+
+
 def models(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
     """Returns headings and rows of the pretrained models, from the index alone."""
-    headings = ("model", "variant", "data", "bound", "log-evidence (K)", "published", "PSNR", "active", "parameters", "size")
     rows: Rows = []
     for name in list_models(pattern):
         facts = read_index()[name]
         metrics = cast(Mapping[str, object], facts["metrics"])
         files = cast(Mapping[str, Mapping[str, int]], facts["files"])
         evidence = estimate_text(metrics["log_evidence"])
-        active = metrics["active_units"]
+        active, codes = metrics["active_units"], cast(float, metrics["perplexity"] or 0.0)
         rows.append(
             (
                 name,
@@ -48,16 +51,16 @@ def models(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
                 evidence if evidence == "–" else f"{evidence} ({metrics['samples']})",
                 PUBLISHED.get(name, ""),
                 f"{cast(float, metrics['psnr']):.1f}",
-                f"{active}/{metrics['latents']}" if active is not None else f"{cast(float, metrics['perplexity']):.0f} codes",
+                f"{codes:.0f} codes" if active is None else f"{active}/{metrics['latents']}",
                 f"{cast(int, metrics['parameters']):,}",
                 f"{files['model.safetensors']['size'] / 1e6:.1f} MB",
             )
         )
-    return headings, rows
+    return MODEL_HEADINGS, rows
 
 
-def variants(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
-    """Returns headings and rows of the registered variants."""
+def variants(pattern: str = "*", *, links: bool = False) -> tuple[tuple[str, ...], Rows]:
+    """Returns headings and rows of the registered variants; `links` makes Markdown links of the papers."""
     from vaezoo.registry import variants as registry
 
     trained = {part for facts in read_index().values() for part in str(facts["variant"]).split("+")}
@@ -67,13 +70,14 @@ def variants(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
             continue
         entry = registry.get(name)
         options = ", ".join(f"{option.name} = {option.default}" for option in entry.options.values()) or "–"
+        source = f"{entry.paper} ({entry.year})"
         rows.append(
             (
                 name,
                 ", ".join(entry.changes) or "–",
                 summary(entry.builder),
                 options,
-                f"[{entry.paper} ({entry.year})]({entry.url})",
+                f"[{source}]({entry.url})" if links and entry.url else source,
                 "yes" if name in trained else "no",
             )
         )
@@ -116,7 +120,8 @@ def describe(name: str) -> str:
     if name in registry.names():
         entry = registry.get(name)
         options = "\n".join(f"  {option.name} = {option.default!r}" for option in entry.options.values())
-        return f"{name} ({entry.paper}, {entry.year}; {entry.url})\n\n{inspect.getdoc(entry.builder)}\n\nOptions:\n{options or '  none'}"
+        head = f"{name} ({entry.paper}, {entry.year}; {entry.url})"
+        return f"{head}\n\n{inspect.getdoc(entry.builder)}\n\nOptions:\n{options or '  none'}"
     raise UnknownNameError("model, variant or recipe", name, [*read_index(), *known, *registry.names()])
 
 
@@ -128,9 +133,11 @@ def markdown(headings: Sequence[str], rows: Rows) -> str:
 
 def refresh(text: str) -> str:
     """Returns a page with what stands between `<!-- NAME -->` and `<!-- end -->` replaced by the table of that name."""
-    for name, table in (("models", models), ("variants", variants), ("recipes", recipes)):
-        block = f"<!-- {name} -->\n{markdown(*table())}\n<!-- end -->"
-        text = re.sub(rf"<!-- {name} -->\n.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL)
+    for name, (headings, rows) in (("models", models()), ("variants", variants(links=True)), ("recipes", recipes())):
+        block = f"<!-- {name} -->\n{markdown(headings, rows)}\n<!-- end -->"
+        start, marker, rest = text.partition(f"<!-- {name} -->\n")
+        if marker:
+            text = start + block + rest.partition("<!-- end -->")[2]
     return text
 
 

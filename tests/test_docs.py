@@ -1,0 +1,237 @@
+"""README and docs: their code runs, their recipes are valid, their commands exist, their tables and links are right."""
+
+import inspect
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote
+
+import msgspec
+import pytest
+
+from vaezoo.cli import app
+from vaezoo.recipe import ArchitectureTable, DataTable, Recipe, Stage, find_recipe, read_recipe
+from vaezoo.zoo.tables import refresh
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+SHELL = ("sh", "console", "bash", "shell")
+
+# Runs the python blocks of each page in order, in one namespace and one empty folder for each page. All pages share a
+# process, so that torch is imported once; line numbers in tracebacks are those of the page.
+RUNNER = r"""
+import json, os, sys, traceback
+results = {}
+for job in json.load(sys.stdin):
+    os.makedirs(job["folder"])
+    os.chdir(job["folder"])
+    try:
+        space = {"__name__": "__main__"}
+        for line, code in job["blocks"]:
+            exec(compile("\n" * line + code, job["page"], "exec"), space)
+        results[job["page"]] = ""
+    except BaseException:
+        results[job["page"]] = traceback.format_exc()
+with open(sys.argv[1], "w") as file:
+    json.dump(results, file)
+"""
+
+
+def blocks(page: Path, *languages: str) -> list[tuple[int, str]]:
+    """Returns (line above, text) of a page's fenced blocks in one of these languages."""
+    found = []
+    text = page.read_text(encoding="utf-8")
+    for match in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        if match[1] in languages:
+            found.append((text[: match.start()].count("\n") + 1, match[2]))
+    return found
+
+
+def label(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def environment(*folders: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*folders, ROOT]))}
+
+
+def in_blocks(*languages: str) -> list[object]:
+    """Returns a test case for each block in one of these languages."""
+    return [
+        pytest.param(text, id=f"{label(page)}:{line}") for page in PAGES for line, text in blocks(page, *languages)
+    ]
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Runs all pages; page -> traceback, empty where all went well."""
+    place = tmp_path_factory.mktemp("pages")
+    jobs = [
+        {"page": label(page), "folder": str(place / str(number)), "blocks": blocks(page, "python")}
+        for number, page in enumerate(PAGES)
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", RUNNER, str(place / "results.json")],
+        input=json.dumps(jobs), capture_output=True, text=True, timeout=240, env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results: dict[str, str] = json.loads((place / "results.json").read_text())
+    return results
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=label)
+def test_python_blocks_run(page: Path, outcomes: dict[str, str]) -> None:
+    assert not outcomes[label(page)], outcomes[label(page)]
+
+
+def test_every_block_says_its_language() -> None:
+    known = {"python", "toml", "text", "json", *SHELL}
+    for page in PAGES:
+        fences = re.findall(r"^```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(fences) % 2 == 0, page
+        assert set(fences[::2]) <= known and set(fences[1::2]) <= {""}, (page, set(fences[::2]) - known)
+
+
+@pytest.mark.parametrize("text", in_blocks("toml"))
+def test_recipes_are_valid(text: str) -> None:
+    tables = tomllib.loads(text)
+    if "variant" in tables:
+        read_recipe(tables)
+
+
+def test_the_tutorials_recipe_is_the_one_that_is_shipped() -> None:
+    (shown,) = [text for _, text in blocks(ROOT / "docs" / "tutorial.md", "toml")]
+    assert tomllib.loads(shown) == tomllib.loads(find_recipe("tutorial-vae-mnist").read_text(encoding="utf-8"))
+
+
+def commands(text: str) -> list[list[str]]:
+    """Returns the arguments of each `vaezoo …` line of a shell block, without comments and prompts."""
+    lines = [shlex.split(line.removeprefix("$ "), comments=True) for line in text.replace("\\\n", " ").splitlines()]
+    return [words[1:] for words in lines if words and words[0] == "vaezoo"]
+
+
+@pytest.mark.parametrize("text", [case for case in in_blocks(*SHELL) if commands(case.values[0])])  # type: ignore[attr-defined]
+def test_commands_exist(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in commands(text):
+        command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+        assert command.__module__ == "vaezoo.cli", words
+        if command.__name__ == "train":
+            settings = bound.arguments.get("overrides", ())
+            assert all("=" in each for each in settings), words
+            if not bound.arguments["recipe"].startswith(("my", "./")):
+                monkeypatch.chdir(ROOT)
+                read_recipe(bound.arguments["recipe"], settings)
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for page in PAGES:
+        for _, text in blocks(page, *SHELL):
+            assert set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)) <= targets, page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=label)
+def test_tables_are_current(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert refresh(text) == text, f"Run: python -m vaezoo.zoo.tables {label(page)}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Returns the anchors that GitHub gives to the headings of a page."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=label)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = unquote(target).partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{label(page)}: {target}"
+        assert not anchor or anchor in anchors(file), f"{label(page)}: {target}"
+
+
+def test_every_picture_is_shown() -> None:
+    shown = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for picture in (ROOT / "docs" / "pictures").iterdir():
+        assert f"pictures/{picture.name})" in shown, picture.name
+
+
+# docs/recipes.md lists every key
+
+
+def documented(heading: str) -> dict[str, str]:
+    """Returns key -> default as docs/recipes.md has them under a heading."""
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    section = text.partition(f"### {heading}\n")[2].partition("\n#")[0]
+    return dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("heading", "struct", "not_keys"),
+    [
+        ("Top level", Recipe, {"name", "stages"}),
+        ("`[architecture]`", ArchitectureTable, set()),
+        ("`[data]`", DataTable, set()),
+        ("`[train]` and `[[stage]]`", Stage, set()),
+    ],
+)
+def test_every_key_of_a_recipe_is_documented(heading: str, struct: type[msgspec.Struct], not_keys: set[str]) -> None:
+    fields = {field.name: field for field in msgspec.structs.fields(struct) if field.name not in not_keys}
+    given = documented(heading)
+    assert set(given) == set(fields)
+    for key, text in given.items():
+        field = fields[key]
+        if text == "required":
+            assert field.required, key
+            continue
+        assert not field.required, key
+        factory: Callable[[], object] | None = None if field.default_factory is msgspec.NODEFAULT else field.default_factory
+        default = msgspec.to_builtins(factory() if factory else field.default)
+        if text == "–":
+            assert default is None, key
+        else:
+            plain = list(default) if isinstance(default, tuple) else default
+            assert tomllib.loads(f"value = {text.strip('`')}")["value"] == plain, key
+
+
+# docs/adding-a-variant.md: the package of the example
+
+
+def test_the_example_works_as_an_installed_package(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "adding-a-variant.md"
+    (code,) = [text for _, text in blocks(page, "python") if text.startswith("# my_package/")]
+    (points,) = [tomllib.loads(text)["project"]["entry-points"] for _, text in blocks(page, "toml") if "entry-points" in text]
+    file = tmp_path / code.splitlines()[0].removeprefix("# ")
+    file.parent.mkdir()
+    (file.parent / "__init__.py").write_text("")
+    file.write_text(code, encoding="utf-8")
+    facts = tmp_path / "my_package-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    lines = [f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in own.items()) for group, own in points.items()]
+    (facts / "entry_points.txt").write_text("\n".join(lines))
+    script = inspect.cleandoc(
+        """
+        import sys, vaezoo
+        assert "my-geco" in vaezoo.list_variants() and "my_package" not in sys.modules
+        model = vaezoo.create("conv-vae+my-geco", shape=(1, 8, 8), target=3.0)
+        vaezoo.save(model, "runs/geco")
+        print(vaezoo.load("runs/geco").config["options"])
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "'my-geco.target': 3.0" in done.stdout

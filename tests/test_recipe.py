@@ -1,0 +1,307 @@
+"""Recipes: all mistakes at once, strict types, overrides, a digest that stays."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from vaezoo import recipe as recipes
+from vaezoo.errors import RecipeError, UnknownNameError, VaezooError
+from vaezoo.recipe import Recipe, find_recipe, list_recipes, read_recipe
+
+Tables = dict[str, object]
+
+
+def tables(**changes: object) -> Tables:
+    return {"variant": "beta-vae", "data": {"name": "digits"}, "train": {"steps": 10}} | changes
+
+
+def mistakes(source: object, *overrides: str, **changes: object) -> list[str]:
+    """Returns the mistakes in a recipe, without their numbers."""
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(source, overrides, **changes)  # type: ignore[arg-type]  # hostile sources too
+    first, *lines = str(caught.value).splitlines()
+    assert f"{len(lines)} mistake" in first
+    assert all(line.startswith(f"  {number}. ") for number, line in enumerate(lines, 1))
+    return [line.split(". ", 1)[1] for line in lines]
+
+
+def test_a_recipe_with_its_defaults() -> None:
+    recipe = read_recipe(tables(name="mine"))
+    assert (recipe.name, recipe.variant, recipe.seed, recipe.init) == ("mine", "beta-vae", 0, None)
+    assert recipe.architecture.latent is None and recipe.data.binarize == "none"
+    assert recipe.stages[0].learning_rate == 1e-3 and recipe.stages[0].betas == (0.9, 0.999)
+
+
+@pytest.mark.parametrize("name", sorted(list_recipes()))
+def test_every_recipe_that_comes_with_vaezoo(name: str) -> None:
+    recipe, text = read_recipe(name), find_recipe(name).read_text(encoding="utf-8")
+    assert recipe.name == name and read_recipe(find_recipe(name)) == recipe
+    words, command, *_ = text.splitlines()
+    assert re.fullmatch(r"# \S.{20,}[.;].*", words) or words.endswith("."), "the first line says what it is"
+    assert command == f"# vaezoo train {name}"
+    assert recipe.data.name in name
+
+
+# Mistakes
+
+
+def test_three_mistakes_at_once_each_with_its_path() -> None:
+    found = mistakes(
+        {"variant": "beta-vea", "data": {"name": "digits"}, "train": {"stpes": 100, "batch_size": 0}},
+    )
+    assert len(found) == 3
+    assert found[0].startswith("train.stpes: unknown key. Did you mean 'steps'?")
+    assert found[1] == "train.batch_size: expected `int` >= 1; got 0."
+    assert found[2].startswith("variant: Unknown variant 'beta-vea'. Did you mean 'beta-vae'?")
+
+
+def test_mistakes_in_every_table_at_once() -> None:
+    found = mistakes(
+        {
+            "varaint": "vae",
+            "variant": "beta-vae",
+            "seed": -1,
+            "options": {"beta": -1, "bta": 2},
+            "architecture": {"latent": [1, "a"], "backbone": {"name": "cnov"}, "likelihood": {"name": "gaussian", "sd": 2}},
+            "data": {"binarize": "dinamic"},
+            "stage": [{"steps": 1, "epochs": 2}, {"epochs": 1, "train": ["encodr"]}, 3],
+        }
+    )
+    starts = [
+        "'varaint': unknown key. Did you mean 'variant'?",
+        "seed: expected `int` >= 0; got -1",
+        "data.binarize: expected one of none, dynamic, static; got 'dinamic'. Did you mean 'dynamic'?",
+        "data.name: missing.",
+        "architecture.latent[1]: expected `int`; got [1, 'a']",
+        "stage[1].train[0]: expected one of encoder, decoder, prior, objective; got 'encodr'",
+        "stage[2]: expected a table; got 3",
+        "stage[0]: set one of steps and epochs; got steps = 1, epochs = 2",
+        "options.bta: ",
+        "options.beta: ",
+    ]
+    assert len(found) == len(starts), found
+    for start in starts:
+        assert any(each.startswith(start) for each in found), (start, found)
+
+
+def test_names_of_backbone_and_likelihood_are_looked_up() -> None:
+    found = mistakes(tables(architecture={"backbone": {"name": "cnov"}, "likelihood": {"name": "gaussian", "scael": 2}}))
+    assert len(found) == 2
+    assert found[0].startswith("architecture.backbone: Unknown backbone 'cnov'. Did you mean 'conv'?")
+    assert found[1].startswith("architecture.likelihood.scael: ") and "'scale'" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("train", "start"),
+    [
+        ({}, "train: set one of steps and epochs; got steps = 0, epochs = 0"),
+        ({"steps": 1.0}, "train.steps: expected `int`; got 1.0"),
+        ({"steps": True}, "train.steps: expected `int`; got True"),
+        ({"steps": "10"}, "train.steps: expected `int`; got '10'"),
+        ({"steps": 10**10}, "train.steps: expected `int` <= 1000000000; got 10000000000"),
+        ({"steps": 10**30}, "train.steps: expected a finite number of at most 63 bits"),
+        ({"steps": 1, "learning_rate": 0}, "train.learning_rate: expected `float` > 0"),
+        ({"steps": 1, "learning_rate": float("nan")}, "train.learning_rate: expected a finite number"),
+        ({"steps": 1, "clip": float("inf")}, "train.clip: expected a finite number"),
+        ({"steps": 1, "betas": [0.9]}, "train.betas: expected `list` of length 2"),
+        ({"steps": 1, "betas": [0.9, 1.0]}, "train.betas[1]: expected `float` < 1.0"),
+        ({"steps": 1, "learning_rates": {"critic": "fast"}}, "train.learning_rates[...]: expected `float`; got"),
+        ({"steps": 1, "schedule": "cosin"}, "train.schedule: expected one of constant, cosine; got 'cosin'. Did you"),
+        ({"steps": 1, "rate_cycles": 2}, "train.rate_cycles: needs rate_warmup"),
+        ({"steps": 1, "final_learning_rate": 1e-4}, "train.final_learning_rate: nothing falls to it"),
+        ({"steps": 1, "options": {"bta": 2}}, "train.options.bta: beta-vae: unknown option 'bta'. Did you mean 'beta'?"),
+    ],
+)
+def test_what_a_stage_may_not_say(train: Tables, start: str) -> None:
+    (found,) = mistakes(tables(train=train))
+    assert found.startswith(start)
+
+
+def test_whole_numbers_stand_for_floats() -> None:
+    recipe = read_recipe(tables(train={"steps": 1, "learning_rate": 1, "clip": 2}))
+    assert recipe.stages[0].learning_rate == 1.0 and type(recipe.stages[0].clip) is float
+
+
+def test_tables_that_do_not_go_together() -> None:
+    assert mistakes(tables(stage=[{"steps": 1}]))[0].startswith("train: expected one [train] table or several [[stage]]")
+    assert mistakes(tables(train=None))[0].endswith("got neither.")
+    assert mistakes(tables(train=None, stage=[]))[0].startswith("stage: expected [[stage]] tables")
+    assert mistakes(tables(variant="cvae"))[0].startswith("data.context: 'cvae' needs a context")
+    assert mistakes(tables(variant="beta-vae+iwae"))[0].startswith("variant: 'beta-vae' and 'iwae' cannot be composed")
+    assert mistakes({})[0].startswith("variant: missing")
+
+
+def test_a_stage_changes_the_objective_alone() -> None:
+    (found,) = mistakes(tables(variant="vq-vae", train={"steps": 1, "options": {"codes": 9}}))
+    assert found.startswith("train.options.codes: a stage may change the objective alone, but 'vq-vae' changes the encoder")
+    recipe = read_recipe(tables(train=None, stage=[{"steps": 1, "options": {"beta": 2.0}}, {"epochs": 3}]))
+    assert recipe.stages[0].options == {"beta": 2.0} and recipe.stages[1].epochs == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["http://x/y", "../digits", "/etc/passwd", "a\\b", "ftp:x", "folder:", "torchvision:../x", "", "x\0y", "d" * 2000]
+)
+def test_a_data_set_is_named_not_addressed(name: str) -> None:
+    assert mistakes(tables(data={"name": name}))[0].startswith("data.name: expected ")
+
+
+@pytest.mark.parametrize("name", ["digits", "torchvision:CIFAR10", "folder:/a folder/of images", "my table"])
+def test_names_of_data_sets(name: str) -> None:
+    assert read_recipe(tables(data={"name": name})).data.name == name
+
+
+def test_hostile_mappings() -> None:
+    deep: Tables = {}
+    inner = deep
+    for _ in range(5000):
+        inner["a"] = inner = {}
+    assert "nested more than 16 deep" in mistakes(tables(options=deep))[0]
+    assert mistakes(tables(seed=object()))[0].startswith("seed: expected a finite number")
+    assert mistakes(tables(variant="vae\0"))[0].startswith("variant: expected")
+    assert mistakes(tables(variant=["vae"]))[0].startswith("variant: expected `str`")
+    assert mistakes(tables(options=[1]))[0].startswith("options: expected `table`")
+    assert mistakes(tables(train={"steps": 10**5000}))[0].startswith("train.steps: ")
+    assert mistakes(tables(init=""))[0].startswith("init: expected `str` of length >= 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"variant = ", "cannot be read as TOML"),
+        (b"seed = 1\nseed = 2", "cannot be read as TOML"),
+        (b"[train]\nsteps = 1\n[train]\nsteps = 2", "cannot be read as TOML"),
+        (b"variant = '\xff'", "cannot be read as TOML"),
+        (b"a = " + b"[" * 20_000 + b"]" * 20_000, "cannot be read as TOML"),
+        (b"seed = " + b"9" * 5000, "cannot be read as TOML"),
+        (b"# " + b"x" * 2**20, "longer than"),
+        (b"seed = 2020-01-01", "seed: expected a finite number"),
+        (b"seed = nan", "seed: expected a finite number"),
+    ],
+    ids=lambda value: repr(value[:16]),
+)
+def test_files_that_are_no_recipe(tmp_path: Path, text: bytes, reason: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(text)
+    with pytest.raises(RecipeError, match=reason) as caught:
+        read_recipe(path)
+    assert "mine" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["nope", "../vae-mnist", "vae-mnist\0", "\0.toml", "x.toml", "a" * 5000 + ".toml", "", "/"])
+def test_names_that_are_no_recipe(name: str) -> None:
+    with pytest.raises(UnknownNameError, match="Unknown recipe"):
+        find_recipe(name)
+
+
+def test_the_closest_recipe_is_named() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'vae-mnist'"):
+        find_recipe("vae-minst")
+
+
+def test_a_folder_beside_an_installed_package_is_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site-packages" / "vaezoo"
+    for folder in (package, package / "recipes", package.parent / "recipes"):
+        folder.mkdir(parents=True, exist_ok=True)
+    (package / "recipes" / "own.toml").touch()
+    (package.parent / "recipes" / "foreign.toml").touch()
+    monkeypatch.setattr(recipes.finding, "PACKAGE", package)
+    assert set(list_recipes()) == {"own"}
+    (package.parent / "pyproject.toml").touch()
+    assert set(list_recipes()) == {"own", "foreign"}
+
+
+# Overrides
+
+
+def test_dotted_and_bare_overrides() -> None:
+    recipe = read_recipe(
+        tables(), ["steps=20", "train.batch_size=7", "beta=2", "latent = [2]", "data.binarize=dynamic", "init=a/b"], seed=3
+    )
+    assert (recipe.stages[0].steps, recipe.stages[0].batch_size, recipe.seed) == (20, 7, 3)
+    assert (recipe.options, recipe.architecture.latent) == ({"beta": 2}, [2])
+    assert (recipe.data.binarize, recipe.init) == ("dynamic", "a/b")
+
+
+def test_steps_and_epochs_replace_each_other() -> None:
+    assert read_recipe(tables(), ["epochs=2"]).stages[0].steps == 0
+    assert read_recipe(tables(), [], epochs=2, steps=3).stages[0].epochs == 0
+
+
+def test_overrides_inside_a_backbone() -> None:
+    given = tables(architecture={"backbone": "mlp"})
+    recipe = read_recipe(given, ["architecture.backbone.hidden=[8, 4]", "architecture.likelihood={name='gaussian'}"])
+    assert recipe.architecture.backbone == {"name": "mlp", "hidden": [8, 4]}
+    assert recipe.architecture.likelihood == {"name": "gaussian"}
+    assert given == tables(architecture={"backbone": "mlp"}), "what the caller passed in is left alone"
+    assert "backbone={name='mlp'" in mistakes(tables(), "architecture.backbone.hidden=[8]")[0]
+
+
+def test_overrides_of_stages() -> None:
+    given = tables(train=None, stage=[{"steps": 1}, {"steps": 2}])
+    recipe = read_recipe(given, ["stage.1.steps=7", "stage.0.epochs=3", "train.batch_size=4", "learning_rate=0.5"])
+    assert [(s.steps, s.epochs, s.batch_size, s.learning_rate) for s in recipe.stages] == [(0, 3, 4, 0.5), (7, 0, 4, 0.5)]
+    assert read_recipe(tables(), ["stage.0.steps=5"]).stages[0].steps == 5
+    assert "stage.2.steps" in mistakes(given, "stage.2.steps=1")[0]
+    assert mistakes(given, "stage.0.stpes=1")[0].startswith("stage[0].stpes: unknown key")
+
+
+def test_options_of_composed_variants() -> None:
+    recipe = read_recipe(tables(variant="conv-vae+iwae"), ["options.iwae.samples=3"])
+    assert recipe.options == {"iwae.samples": 3}
+    assert read_recipe(tables(variant="conv-vae+iwae"), ["samples=3"]).options == {"samples": 3}
+
+
+@pytest.mark.parametrize(
+    ("override", "start"),
+    [
+        ("steps", "override 'steps': expected key=value"),
+        ("=3", "override '=3': expected key=value"),
+        ("stepz=3", "override 'stepz' is unknown. Did you mean 'steps'?"),
+        ("bta=3", "override 'bta' is unknown. Did you mean 'beta'"),
+        ("trian.steps=3", "'trian': unknown key. Did you mean 'train'?"),
+        ("train.stepz=3", "train.stepz: unknown key. Did you mean 'steps'?"),
+        ("train.steps.x=3", "override 'train.steps.x': the recipe has no table"),
+        ("train=3", "override 'train'"),
+        ("steps=many", "train.steps: expected `int`; got 'many'"),
+        ("steps=1e3", "train.steps: expected `int`; got 1000.0"),
+        ("clip=inf", "clip: expected a finite number"),
+        ("steps=" + "9" * 5000, "steps: expected a finite number"),
+        ("options=" + "[" * 9999, "options: expected"),
+    ],
+    ids=lambda value: value[:16],
+)
+def test_overrides_with_mistakes(override: str, start: str) -> None:
+    assert mistakes(tables(), override)[0].startswith(start)
+
+
+# What a recipe is again
+
+
+def test_a_recipe_can_be_read_back_from_its_tables() -> None:
+    for given in (tables(name="x"), tables(train=None, stage=[{"steps": 1, "betas": [0.5, 0.9]}, {"epochs": 2}])):
+        recipe = read_recipe(given)
+        written = json.loads(json.dumps(recipe.as_dict()))
+        assert read_recipe(written) == recipe and read_recipe(written).digest == recipe.digest
+        assert "stages" not in written
+
+
+def test_the_digest_is_of_what_the_recipe_says() -> None:
+    digest = read_recipe(tables()).digest
+    assert digest == "@@DIGEST@@"
+    assert read_recipe(tables(name="other", seed=0, train={"steps": 10, "batch_size": 128, "betas": [0.9, 0.999]})).digest == digest
+    others = [tables(seed=1), tables(options={"beta": 3}), tables(train={"epochs": 10}), tables(architecture={"latent": 2})]
+    assert len({digest, *(read_recipe(each).digest for each in others)}) == 5
+
+
+def test_every_error_of_a_recipe_is_one_of_ours() -> None:
+    for source in (3, None, [], {"variant": {}}, {"train": 1, "stage": 2, "data": 3, "architecture": 4, "options": 5}):
+        with pytest.raises(VaezooError):
+            read_recipe(source)  # type: ignore[arg-type]  # that is the point
+
+
+def test_recipes_are_frozen() -> None:
+    recipe: Recipe = read_recipe(tables())
+    with pytest.raises(AttributeError):
+        recipe.seed = 1  # type: ignore[misc]  # that is the point

@@ -1,0 +1,12 @@
+"""Recipes: TOML in, a validated record out.
+
+A recipe names a variant, its options, an architecture, a data set and how to train. Unknown keys are errors; all
+mistakes are reported at once, each with its path and the closest known name. `key=value` overrides take a dotted key,
+or a bare one that is unique.
+"""
+
+from vaezoo.recipe.finding import find_recipe, list_recipes
+from vaezoo.recipe.reading import read_recipe
+from vaezoo.recipe.schema import ArchitectureTable, DataTable, Recipe, Stage
+
+__all__ = ["ArchitectureTable", "DataTable", "Recipe", "Stage", "find_recipe", "list_recipes", "read_recipe"]

@@ -1,0 +1,225 @@
+"""Every mistake in the tables of a recipe, each with its path."""
+
+from __future__ import annotations
+
+import math
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from numbers import Integral
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import msgspec
+
+from vaezoo.errors import VaezooError, did_you_mean, shorten
+from vaezoo.recipe.schema import ArchitectureTable, DataName, DataTable, Recipe, Stage
+
+if TYPE_CHECKING:
+    from vaezoo.registry import Variant
+
+__all__ = ["build", "plain"]
+
+S = TypeVar("S", bound=msgspec.Struct)
+DEEPEST = 16  # tables inside tables
+LONGEST = 4096  # characters of a string
+HEAD = ("variant", "seed", "init", "options")
+KEYS = (*HEAD, "architecture", "data", "train", "stage")
+
+
+def plain(value: object, path: str, mistakes: list[str], depth: int = 0) -> object:
+    """Returns `value` as tables, lists, strings and finite numbers; anything else is a mistake. None means left out."""
+    if depth > DEEPEST:
+        mistakes.append(f"{path[:40]}…: tables are nested more than {DEEPEST} deep.")
+        return None
+    if isinstance(value, Mapping):
+        return {
+            str(key): plain(each, f"{path}.{key}" if path else str(key), mistakes, depth + 1)
+            for key, each in value.items()
+            if each is not None
+        }
+    if isinstance(value, list | tuple):
+        return [plain(each, f"{path}[{index}]", mistakes, depth + 1) for index, each in enumerate(value)]
+    return scalar(value, path, mistakes)
+
+
+def scalar(value: object, path: str, mistakes: list[str]) -> object:
+    """Returns text, a finite number or a truth value as a plain one; anything else is a mistake."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Integral) and abs(int(value)) < 2**63:
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, str) and len(value) <= LONGEST and value.isprintable():
+        return value
+    got = f"a number of {int(value).bit_length()} bits" if isinstance(value, Integral) else shorten(value)
+    mistakes.append(
+        f"{path}: expected a finite number of at most 63 bits, printable text of at most {LONGEST} characters, true or "
+        f"false; got {got}."
+    )
+    return None
+
+
+def spoilt(path: str, mistakes: Sequence[str]) -> bool:
+    """Says whether there is a mistake at `path` or inside it."""
+    return any(each.startswith((f"{path}:", f"{path}.", f"{path}[")) for each in mistakes)
+
+
+def build(name: str, tables: Mapping[str, object], mistakes: list[str]) -> Recipe | None:
+    """Returns the recipe of plain tables; adds every mistake to `mistakes`."""
+    for key in tables:
+        if key not in KEYS:
+            mistakes.append(f"{shorten(key)}: unknown key.{did_you_mean(key, KEYS)} Keys: {', '.join(KEYS)}.")
+    types = typing.get_type_hints(Recipe, include_extras=True)
+    head = {key: convert(tables[key], types[key], key, mistakes) for key in HEAD if key in tables}
+    if "variant" not in tables:
+        mistakes.append("variant: missing. Name one, such as variant = 'vae'.")
+    data = table(DataTable, tables.get("data", {}), "data", mistakes)
+    architecture = table(ArchitectureTable, tables.get("architecture", {}), "architecture", mistakes)
+    stages = build_stages(tables, mistakes)
+    check_names(head, architecture, data, stages, mistakes)
+    if mistakes or data is None or architecture is None:
+        return None
+    fields: dict[str, typing.Any] = head  # Any: the fields of Recipe, each of its own type
+    return Recipe(name=name, data=data, architecture=architecture, stages=tuple(stages.values()), **fields)
+
+
+def table(struct: type[S], given: object, path: str, mistakes: list[str]) -> S | None:
+    """Returns `given` as `struct`; adds every mistake in it to `mistakes` with its path."""
+    if not isinstance(given, Mapping):
+        mistakes.append(f"{path}: expected a table; got {shorten(given)}.")
+        return None
+    types = typing.get_type_hints(struct, include_extras=True)
+    known = {field.name: field for field in msgspec.structs.fields(struct)}
+    values: dict[str, object] = {}
+    for key, value in given.items():
+        if key in known:
+            values[key] = convert(value, types[key], f"{path}.{key}", mistakes)
+        else:
+            mistakes.append(f"{path}.{key}: unknown key.{did_you_mean(key, known)} Keys: {', '.join(known)}.")
+    mistakes += [f"{path}.{key}: missing." for key, field in known.items() if field.required and key not in given]
+    return None if spoilt(path, mistakes) else struct(**values)
+
+
+def convert(value: object, kind: object, path: str, mistakes: list[str]) -> object:
+    """Returns `value` as the type `kind`; adds what is wrong with it to `mistakes`, unless `plain` did."""
+    if spoilt(path, mistakes):
+        return None
+    try:
+        return cast(object, msgspec.convert(value, type=kind, strict=True))
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `$")
+        choices = [each for each in literals(kind) if isinstance(each, str)]
+        if choices and "Invalid enum value" in text:
+            wrong = next(
+                (each for each in (value if isinstance(value, list) else [value]) if each not in choices), value
+            )
+            text, value = f"expected one of {', '.join(choices)}", wrong
+            hint = did_you_mean(wrong, choices)
+        else:
+            text, hint = text.partition(", got `")[0].replace("object", "table").replace("array", "list"), ""
+        if kind is DataName:
+            text, hint = "expected a data set's name, torchvision:NAME or folder:PATH", ""
+        mistakes.append(f"{path}{place.rstrip('`')}: {text[0].lower()}{text[1:]}; got {shorten(value)}.{hint}")
+        return None
+
+
+def literals(kind: object) -> tuple[object, ...]:
+    """Returns the values that a `Literal`, or a list of one, allows."""
+    if typing.get_origin(kind) is typing.Literal:
+        return typing.get_args(kind)
+    return tuple(each for inner in typing.get_args(kind) for each in literals(inner))
+
+
+def build_stages(tables: Mapping[str, object], mistakes: list[str]) -> dict[str, Stage]:
+    """Returns the valid stages of `[train]` or `[[stage]]` by their path."""
+    if ("train" in tables) == ("stage" in tables):
+        got = "both" if "train" in tables else "neither"
+        mistakes.append(f"train: expected one [train] table or several [[stage]] tables; got {got}.")
+        return {}
+    given = tables.get("stage", [tables.get("train")])
+    if not isinstance(given, list) or not given:
+        mistakes.append(f"stage: expected [[stage]] tables; got {shorten(given)}.")
+        return {}
+    paths = ["train"] if "train" in tables else [f"stage[{number}]" for number in range(len(given))]
+    found = {path: table(Stage, each, path, mistakes) for path, each in zip(paths, given, strict=True)}
+    stages = {path: stage for path, stage in found.items() if stage is not None}
+    for path, stage in stages.items():
+        mistakes += stage_mistakes(path, stage)
+    return stages
+
+
+def stage_mistakes(path: str, stage: Stage) -> list[str]:
+    """Returns what is wrong with keys that only make sense together."""
+    found = []
+    if bool(stage.steps) == bool(stage.epochs):
+        found.append(f"{path}: set one of steps and epochs; got steps = {stage.steps}, epochs = {stage.epochs}.")
+    if stage.rate_cycles and not stage.rate_warmup:
+        found.append(f"{path}.rate_cycles: needs rate_warmup, the steps of one cycle.")
+    if stage.final_learning_rate and stage.schedule == "constant":
+        found.append(f"{path}.final_learning_rate: nothing falls to it. Set schedule = 'cosine', or leave it out.")
+    return found
+
+
+def check_names(
+    head: Mapping[str, object],
+    architecture: ArchitectureTable | None,
+    data: DataTable | None,
+    stages: Mapping[str, Stage],
+    mistakes: list[str],
+) -> None:
+    """Looks the variant, its options, the backbone and the likelihood up in their registries."""
+    from vaezoo import registry  # it imports variants, which import torch: only when a recipe is read
+
+    for kind in ("backbone", "likelihood"):
+        choice = getattr(architecture, kind, None)
+        if choice is not None:
+            names = registry.backbones if kind == "backbone" else registry.likelihoods
+            given = choice if isinstance(choice, dict) else {}
+            mistakes += told(f"architecture.{kind}", given, partial(registry.check_named, names, choice))
+    if not isinstance(head.get("variant"), str):
+        return
+    try:
+        entries = registry.chosen(str(head["variant"]))
+    except VaezooError as error:
+        mistakes.append(f"variant: {error}")
+        return
+    own = cast("dict[str, object]", head.get("options") or {})
+    mistakes += told("options", own, partial(registry.split_options, entries, own))
+    for path, stage in stages.items():
+        if stage.options:
+            both = {**own, **stage.options}
+            known = mistakes.copy()
+            found = told(f"{path}.options", stage.options, partial(registry.split_options, entries, both))
+            mistakes += [each for each in found if not any(each.endswith(text) for text in known)]
+            mistakes += unstaged(entries, stage.options, path)
+    needy = [entry.name for entry in entries if entry.context != "optional"]
+    if needy and data is not None and not data.context:
+        mistakes.append(f"data.context: {needy[0]!r} needs a context. Set data.context = true.")
+
+
+def told(path: str, given: Mapping[str, object], check: Callable[[], object]) -> list[str]:
+    """Returns what a check says is wrong, each line with the path of the key that it is about."""
+    try:
+        check()
+    except VaezooError as error:
+        lines = str(error).splitlines()
+        return [f"{path}{subject(given, line)}: {line}" for line in lines]
+    return []
+
+
+def subject(given: Mapping[str, object], line: str) -> str:
+    """Returns `.key` of the key that a line names first, or an empty string."""
+    places = {line.find(text): f".{key}" for key in given for text in (f" {key}:", repr(key)) if text in line}
+    return places[min(places)] if places else ""
+
+
+def unstaged(entries: Sequence[Variant], options: Mapping[str, object], path: str) -> list[str]:
+    """Returns a mistake for each option of a stage that belongs to more than the objective."""
+    return [
+        f"{path}.options.{key}: a stage may change the objective alone, but {entry.name!r} changes the "
+        f"{', '.join(entry.changes)}. Set it in [options]."
+        for key in options
+        for entry in entries
+        if key.rpartition(".")[2] in entry.options and set(entry.changes) != {"objective"}
+    ]

@@ -1,0 +1,123 @@
+"""`key=value` overrides: a dotted key, or a bare one that only one setting has."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from vaezoo.errors import VaezooError, did_you_mean, shorten
+from vaezoo.recipe.schema import ArchitectureTable, DataTable, Stage
+
+if TYPE_CHECKING:
+    from vaezoo.registry import Variant
+
+__all__ = ["apply_override", "split_override"]
+
+Tables = dict[str, object]
+# Named like a table: only with the table in front.
+NOT_BARE = {("train", "train"), ("train", "options")}
+
+
+def split_override(text: object, mistakes: list[str]) -> tuple[str, object] | None:
+    """Returns key and value of a `key=value` override; the value is read as TOML, else as a string."""
+    key, equals, value = text.partition("=") if isinstance(text, str) else ("", "", "")
+    if not equals or not key.strip():
+        mistakes.append(f"override {shorten(text)}: expected key=value, such as train.steps=1000.")
+        return None
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except (ValueError, RecursionError):
+        return key.strip(), value.strip()
+
+
+def apply_override(tables: Tables, key: str, value: object, mistakes: list[str]) -> None:
+    """Sets a dotted or a bare key in the tables."""
+    parts = key.split(".")
+    if len(parts) == 1 and key not in ("options", "architecture", "data"):
+        homes = sorted({*slots(key), *variant_options(tables, key)})
+        if len(homes) != 1:
+            mistakes.append(f"override {shorten(key)} {why_not(tables, key, homes)}")
+            return
+        parts = list(homes[0])
+    elif parts[0] == "options":
+        parts = ["options", ".".join(parts[1:])] if len(parts) > 1 else parts  # "iwae.samples" is one option
+    for target, rest in targets(tables, parts):
+        holder = inner(target, rest[:-1])
+        if holder is None or not rest or not rest[-1]:
+            mistakes.append(
+                f"override {shorten(key)}: the recipe has no table that it could be in. Set the whole table, as in "
+                "architecture.backbone={name='mlp', hidden=[400]}."
+            )
+            return
+        holder[rest[-1]] = value
+        # steps and epochs say the same thing: the override wins.
+        other = {"steps": "epochs", "epochs": "steps"}.get(rest[-1])
+        if other:
+            holder.pop(other, None)
+
+
+def slots(key: str) -> Iterator[tuple[str, ...]]:
+    """Yields the path of every setting called `key` that an override may name without its table."""
+    if key in ("variant", "seed", "init"):
+        yield (key,)
+    for table, struct in (("architecture", ArchitectureTable), ("data", DataTable), ("train", Stage)):
+        fields = {field.name for field in msgspec.structs.fields(struct)}
+        if key in fields and (table, key) not in NOT_BARE:
+            yield table, key
+
+
+def variant_options(tables: Tables, key: str) -> Iterator[tuple[str, ...]]:
+    """Yields the path of the variant's option `key`, if it has one; of two where two composed variants have it."""
+    owners = [entry.name for entry in entries(tables) if key in entry.options]
+    for owner in owners:
+        yield "options", key if len(owners) == 1 else f"{owner}.{key}"
+
+
+def entries(tables: Tables) -> Sequence[Variant]:
+    """Returns the variants that the recipe names; none where the name is wrong, which is reported elsewhere."""
+    from vaezoo import registry  # it imports variants, which import torch: only when a recipe is read
+
+    try:
+        return registry.chosen(cast(str, tables.get("variant")))
+    except VaezooError:
+        return []
+
+
+def why_not(tables: Tables, key: str, homes: list[tuple[str, ...]]) -> str:
+    """Returns why a bare key cannot be used."""
+    if homes:
+        return f"is ambiguous: write {' or '.join('.'.join(home) for home in homes)}."
+    known = ["variant", "seed", "init", *(option for entry in entries(tables) for option in entry.options)]
+    for struct in (ArchitectureTable, DataTable, Stage):
+        known += [field.name for field in msgspec.structs.fields(struct)]
+    return f"is unknown.{did_you_mean(key, known)}"
+
+
+def targets(tables: Tables, parts: list[str]) -> list[tuple[object, list[str]]]:
+    """Returns what an override starts from and the rest of its path: `train` means every stage, `stage.0` the first."""
+    if parts[0] not in ("train", "stage"):
+        return [(tables, parts)]
+    stages = tables["stage"] if isinstance(tables.get("stage"), list) else [tables.setdefault("train", {})]
+    rest = parts[1:]
+    every = cast(list[object], stages)
+    if parts[0] == "stage" and rest and rest[0].isdecimal():
+        number = int(rest[0][:9])
+        return [(every[number] if number < len(every) else None, rest[1:])]
+    return [(each, rest) for each in every]
+
+
+def inner(target: object, path: list[str]) -> Tables | None:
+    """Returns the table at `path` inside `target`, made where it is missing; None where something else is there."""
+    for depth, part in enumerate(path):
+        if not isinstance(target, dict):
+            return None
+        named = part in ("backbone", "likelihood") and depth == 1
+        if named and isinstance(target.get(part), str):
+            target[part] = {"name": target[part]}  # "mlp" and { name = "mlp" } say the same
+        if named and part not in target:
+            return None
+        target = target.setdefault(part, {})
+    return target if isinstance(target, dict) else None

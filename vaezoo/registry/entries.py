@@ -1,0 +1,161 @@
+"""`register`: how a builder becomes a variant; which variants a composed name stands for, and whose an option is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from vaezoo.errors import CompositionError, ConfigError, UnknownNameError, did_you_mean, shorten
+from vaezoo.registry.names import Registry
+from vaezoo.registry.options import Option, options_of, parse_options
+from vaezoo.registry.shared import Architecture
+
+if TYPE_CHECKING:
+    from vaezoo.model import VAE
+
+__all__ = ["Variant", "chosen", "register", "split_options", "variants"]
+
+CHANGES = frozenset({"encoder", "decoder", "prior", "objective", "backbone"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A registered variant: its builder, which parts it changes, and where it was published."""
+
+    name: str
+    builder: Callable[..., VAE]
+    changes: tuple[str, ...]
+    year: int
+    paper: str
+    url: str
+    defaults: Mapping[str, object]
+    context: Literal["required", "optional", "labels"]
+    couples_examples: bool
+
+    @cached_property
+    def options(self) -> dict[str, Option]:
+        """The builder's keyword-only parameters: the paper's hyperparameters."""
+        return options_of(self.builder)
+
+
+variants: Registry[Variant] = Registry(
+    "variant", "vaezoo.variants", "vaezoo.variants", lambda entry: isinstance(entry, Variant)
+)
+
+
+def register(
+    name: str,
+    *,
+    changes: str | Sequence[str] = (),
+    year: int = 0,
+    paper: str = "",
+    url: str = "",
+    defaults: Mapping[str, object] | None = None,
+    context: Literal["required", "optional", "labels"] = "optional",
+    couples_examples: bool = False,
+    override: bool = False,
+) -> Callable[[Callable[..., VAE]], Variant]:
+    """Registers the decorated builder `(base, architecture, *, options) -> VAE` as the variant `name`.
+
+    Args:
+        name: what it is called; `a-b`, never `a_b`.
+        changes: which parts it changes: "encoder", "decoder", "prior", "objective", "backbone".
+        year: when it was published.
+        paper: by whom.
+        url: where.
+        defaults: what it needs of an `Architecture` unless told otherwise; a callable is given the other fields.
+        context: "required" where it makes no sense without one.
+        couples_examples: whether an example's loss depends on the others in the batch.
+        override: take a name that another owner has.
+
+    Raises:
+        RegistryCollisionError: the name is taken.
+        ConfigError: an option is named like a field that all variants share, or the name, `changes` or `defaults` is
+            malformed.
+    """
+    changed = (changes,) if isinstance(changes, str) else tuple(changes)
+    shared = {each.name for each in fields(Architecture)}
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise ConfigError(f"Got variant name {shorten(name)}; expected lower-case letters, digits and single hyphens.")
+    for got, known, what in ((changed, CHANGES, "changes"), (defaults or {}, shared, "defaults")):
+        if set(got) - known:
+            raise ConfigError(f"Variant {name!r}: got {what} = {shorten(got)}; expected of {', '.join(sorted(known))}.")
+
+    def decorate(builder: Callable[..., VAE]) -> Variant:
+        entry = Variant(
+            name=name,
+            builder=builder,
+            changes=changed,
+            year=year,
+            paper=paper,
+            url=url,
+            defaults=defaults or {},
+            context=context,
+            couples_examples=couples_examples,
+        )
+        clash = shared & set(entry.options)
+        if clash:
+            raise ConfigError(f"Variant {name!r} names an option like a shared field: {', '.join(sorted(clash))}.")
+        return variants.register(name, entry, owner=builder.__module__, override=override)
+
+    return decorate
+
+
+def chosen(name: str) -> list[Variant]:
+    """Returns the variants of a composed name such as "conv-vae+iwae", in order.
+
+    Raises:
+        UnknownNameError: one of them is not registered.
+        CompositionError: two change the same part, or one is named twice.
+    """
+    if not isinstance(name, str):
+        raise UnknownNameError("variant", name, variants.names(), "A name is a string.")
+    entries = [variants.get(each.strip()) for each in name.split("+")]
+    names = [entry.name for entry in entries]
+    twice = [each for each in names if names.count(each) > 1]
+    if twice:
+        raise CompositionError(f"{shorten(name)} names {twice[0]!r} twice. Leave one out.")
+    owners: dict[str, str] = {}
+    for entry in entries:
+        for part in entry.changes:
+            if part in owners:
+                raise CompositionError(
+                    f"{owners[part]!r} and {entry.name!r} cannot be composed: both change the {part}. Leave one out."
+                )
+            owners[part] = entry.name
+    return entries
+
+
+def split_options(entries: Sequence[Variant], given: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    """Returns each variant's own options; `variant.option` names one that several variants have.
+
+    Raises:
+        ConfigError: all mistakes at once.
+    """
+    shares: dict[str, dict[str, object]] = {entry.name: {} for entry in entries}
+    mistakes: list[str] = []
+    for key, value in given.items():
+        owner, _, option = key.rpartition(".")
+        takers = [e.name for e in entries if (option in e.options and owner in ("", e.name))]
+        if len(takers) == 1 and option in shares[takers[0]]:
+            mistakes.append(f"Option {option!r} of {takers[0]} is given twice. Leave one out.")
+        elif len(takers) == 1:
+            shares[takers[0]][option] = value
+        elif takers:
+            mistakes.append(f"Option {option!r} belongs to {' and '.join(takers)}: write '{takers[0]}.{option}'.")
+        else:
+            known = sorted({each for e in entries for each in e.options})
+            names, choice = "+".join(e.name for e in entries), ", ".join(known) or "none"
+            mistakes.append(f"{names}: unknown option {shorten(key)}.{did_you_mean(option, known)} Options: {choice}.")
+    parsed: dict[str, dict[str, object]] = {}
+    for entry in entries:
+        try:
+            parsed[entry.name] = parse_options(f"variant {entry.name}", entry.options, shares[entry.name])
+        except ConfigError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return parsed

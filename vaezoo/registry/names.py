@@ -1,0 +1,133 @@
+"""One registry class for everything that has a name: built-ins found as files, third parties through entry points."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import warnings
+from collections.abc import Callable
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from typing import Generic, TypeVar, cast
+
+from vaezoo.errors import PluginWarning, RegistryCollisionError, UnknownNameError, shorten
+
+__all__ = ["Registry", "owner_of"]
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names of one kind, with what each stands for.
+
+    Args:
+        kind: what the names are, for messages.
+        group: the entry-point group through which other packages register.
+        package: where built-ins are found: the name `a-b` is `a_b` in the module `package.a_b`.
+        accepts: says whether what a plug-in offers can be an entry.
+    """
+
+    def __init__(
+        self, kind: str, group: str, package: str | None = None, accepts: Callable[[object], bool] = callable
+    ) -> None:
+        self.kind, self.group, self.package, self.accepts = kind, group, package, accepts
+        self._entries: dict[str, T] = {}
+        self._owners: dict[str, str] = {}
+        self._warned: set[str] = set()
+
+    @cached_property
+    def builtin(self) -> frozenset[str]:
+        """The names found as files of the package."""
+        spec = find_spec(self.package) if self.package else None
+        places = list(spec.submodule_search_locations or ()) if spec else []
+        return frozenset(module.name.replace("_", "-") for module in pkgutil.iter_modules(places))
+
+    def plugins(self) -> dict[str, EntryPoint]:
+        """Returns the entry points of other packages, by name; a built-in name or a second owner is refused."""
+        found: dict[str, EntryPoint] = {}
+        for point in entry_points(group=self.group):
+            if point.name in self.builtin:
+                self._warn(point, f"the name belongs to vaezoo itself; {owner_of(point)} must choose another")
+            elif point.name in found and owner_of(found[point.name]) != owner_of(point):
+                raise RegistryCollisionError(
+                    f"Two packages register the {self.kind} {point.name!r}: {owner_of(found[point.name])} and "
+                    f"{owner_of(point)}. Uninstall one of them."
+                )
+            else:
+                found[point.name] = point
+        return found
+
+    def names(self) -> list[str]:
+        """Returns every name, sorted; imports nothing."""
+        return sorted({*self.builtin, *self.plugins(), *self._entries})
+
+    def register(self, name: str, entry: T, *, owner: str = "your code", override: bool = False) -> T:
+        """Files `entry` under `name`.
+
+        Raises:
+            RegistryCollisionError: the name is taken by another owner and `override` is False.
+        """
+        taken = self._taken(name, owner)
+        if taken is not None and taken != owner and not override:
+            raise RegistryCollisionError(
+                f"The {self.kind} {name!r} of {owner} is already registered by {taken}. Choose another name, or pass "
+                "override=True."
+            )
+        self._entries[name], self._owners[name] = entry, owner
+        return entry
+
+    def _taken(self, name: str, owner: str) -> str | None:
+        """Returns who else has a name: vaezoo, whoever registered it, or an installed package that offers it."""
+        if name in self.builtin:
+            return None if owner == f"{self.package}.{name.replace('-', '_')}" else "vaezoo"
+        if name in self._owners:
+            return self._owners[name]
+        point = self.plugins().get(name)
+        return None if point is None or point.module.partition(".")[0] == owner.partition(".")[0] else owner_of(point)
+
+    def get(self, name: str) -> T:
+        """Returns what `name` stands for, importing its module on first use.
+
+        Raises:
+            UnknownNameError: with the closest names.
+        """
+        if not isinstance(name, str):
+            raise UnknownNameError(self.kind, name, self.names(), "A name is a string.")
+        if name not in self._entries:
+            if name in self.builtin:
+                module = importlib.import_module(f"{self.package}.{name.replace('-', '_')}")
+                if name not in self._entries:
+                    self._entries[name] = getattr(module, name.replace("-", "_"))
+            else:
+                self._load_plugin(name)
+        return self._entries[name]
+
+    def _load_plugin(self, name: str) -> None:
+        point = self.plugins().get(name)
+        hint = ""
+        if point is not None:
+            try:
+                loaded = point.load()
+                if name not in self._entries:  # its own `register` may have filed it already
+                    self._entries[name] = self._checked(loaded)
+                return
+            except (Exception, SystemExit) as error:  # a broken plug-in must break nothing else
+                hint = f"The plug-in {owner_of(point)} that offers it failed to load: {type(error).__name__}: {error}."
+                self._warn(point, hint)
+        raise UnknownNameError(self.kind, name, self.names(), hint)
+
+    def _checked(self, loaded: object) -> T:
+        if not self.accepts(loaded):
+            raise TypeError(f"got {shorten(loaded)} from its entry point; expected what @register returns or a builder")
+        return cast(T, loaded)
+
+    def _warn(self, point: EntryPoint, reason: str) -> None:
+        if point.value not in self._warned:
+            self._warned.add(point.value)
+            warnings.warn(f"The {self.kind} {point.name!r} was ignored: {reason}", PluginWarning, stacklevel=3)
+
+
+def owner_of(point: EntryPoint) -> str:
+    """Returns the name of the distribution that an entry point comes from."""
+    return point.dist.name if point.dist is not None else point.value

@@ -1,0 +1,81 @@
+"""Options: the keyword-only parameters of a builder, each with its type, range and default, and their validation."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+
+from vaezoo.errors import ConfigError, did_you_mean, shorten
+
+__all__ = ["Option", "options_of", "parse_options"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One keyword of a builder: its type with its range, and its default."""
+
+    name: str
+    type: Any  # a typing object such as Annotated[float, Meta(ge=0)]: typing has no name for these
+    default: object
+    required: bool = False
+
+    def parse(self, value: object, path: str) -> object:
+        """Returns `value` if it fits; raises ConfigError with `path`, what was got and what was expected."""
+        plain = float(value) if isinstance(value, float) else value  # numpy's float64 is a float too
+        try:
+            parsed = cast(object, msgspec.convert(plain, type=self.type, strict=True))
+        except (msgspec.ValidationError, OverflowError, RecursionError) as error:
+            raise ConfigError(f"{path}: {error}; got {shorten(value)}.") from None
+        if any(isinstance(item, float) and not math.isfinite(item) for item in flat(parsed)):
+            raise ConfigError(f"{path}: expected finite numbers; got {shorten(value)}.")
+        return parsed
+
+
+def flat(value: object) -> list[object]:
+    """Returns a value, or the items of a list, tuple or table of any depth."""
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else None
+    return [value] if inner is None else [item for each in inner for item in flat(each)]
+
+
+def options_of(builder: Callable[..., object]) -> dict[str, Option]:
+    """Returns the keyword-only parameters of a builder."""
+    inner = builder.__init__ if inspect.isclass(builder) else builder
+    hints = typing.get_type_hints(inner, include_extras=True)
+    return {
+        name: Option(
+            name=name,
+            type=hints[name],
+            default=None if parameter.default is parameter.empty else parameter.default,
+            required=parameter.default is parameter.empty,
+        )
+        for name, parameter in inspect.signature(inner).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+
+
+def parse_options(owner: str, known: Mapping[str, Option], given: Mapping[str, object]) -> dict[str, object]:
+    """Returns the options of `given`, each checked.
+
+    Raises:
+        ConfigError: all mistakes at once: unknown names with the closest known one, wrong types, values out of range.
+    """
+    mistakes, parsed = [], {}
+    for name, value in given.items():
+        if name not in known:
+            choice = ", ".join(known) or "none"
+            mistakes.append(f"{owner}: unknown option {shorten(name)}.{did_you_mean(name, known)} Options: {choice}.")
+            continue
+        try:
+            parsed[name] = known[name].parse(value, f"{owner}: option {name}")
+        except ConfigError as error:
+            mistakes.append(str(error))
+    mistakes += [f"{owner}: option {name} is missing." for name in known if known[name].required and name not in given]
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return parsed

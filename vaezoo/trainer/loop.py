@@ -1,0 +1,264 @@
+"""`Trainer`: the stages of a recipe, what is measured between their steps, stopping and going on."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from vaezoo import checkpoint
+from vaezoo.data import Dataset
+from vaezoo.elbo import WeightedObjective
+from vaezoo.errors import CheckpointError, InterruptedTrainingError, NonFiniteLossError
+from vaezoo.model import VAE
+from vaezoo.recipe import Recipe
+from vaezoo.trackers import Tracker
+from vaezoo.trainer.feed import START, START_IMAGES, noise_seed, reseed, stage_steps
+from vaezoo.trainer.figures import feed_figures, note_on_latents
+from vaezoo.trainer.journal import Journal
+from vaezoo.trainer.objectives import Stages
+from vaezoo.trainer.resume import Best, Checkpoints, restored_best
+from vaezoo.trainer.run import Run
+from vaezoo.trainer.stage import StageRun
+from vaezoo.trainer.start import every_example_has_a_density, make_feed
+from vaezoo.trainer.stopping import StopRequest
+
+__all__ = ["Trainer"]
+
+LOG_EVERY = 100  # steps between two lines of metrics
+VALIDATIONS = 20  # how often a stage looks at the held-out images
+CHECKPOINTS = 10  # how many checkpoints a stage writes
+FIRST_IMAGES = 2_000  # images that parts may start from
+
+
+class Trainer:
+    """Trains one model by one recipe.
+
+    Args:
+        recipe: what to do.
+        model: what to train, built by `build_model` or started elsewhere; moved to `device`.
+        data: the training set, binarized as the recipe says (`vaezoo.data.prepare`).
+        held_out: images that choose the best weights, prepared likewise; None keeps the last weights.
+        folder: where checkpoints and metrics go; None writes nothing.
+        device: where to train.
+        trackers: what else hears of the metrics.
+        fresh: the parts that start from data; None for all.
+
+    Raises:
+        RecipeError: the recipe asks for what the variant or the data does not have.
+        ContextError: the data gives another context than the model takes.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: VAE,
+        data: Dataset,
+        *,
+        held_out: Dataset | None = None,
+        folder: Path | None = None,
+        device: torch.device | None = None,
+        trackers: Sequence[Tracker] = (),
+        fresh: Sequence[str] | None = None,
+    ) -> None:
+        self.device = device or torch.device("cpu")
+        self.recipe, self.model, self.data, self.fresh = recipe, model.to(self.device), data, fresh
+        self.folder = None if folder is None else Path(folder)
+        self.notes: list[str] = []
+        self.best = Best()
+        self._stages = Stages(recipe, model, data)
+        self._held_out = None if held_out is None else make_feed(recipe, model, held_out, len(held_out), self.device)
+        self._feed = make_feed(recipe, model, data, recipe.stages[0].batch_size, self.device)
+        self._journal = Journal(self.folder, trackers)
+        self._checkpoints = None if self.folder is None else Checkpoints(self.folder, recipe, data, held_out)
+        self._stop = StopRequest()
+
+    @property
+    def history(self) -> list[dict[str, float | None]]:
+        """The metrics so far, line by line as in `metrics.jsonl`."""
+        return self._journal.history
+
+    def fit(self, resume: bool = False) -> Run:
+        """Runs every stage that is not done yet, and returns the model with its best weights.
+
+        Best are those with the highest bound on the held-out images (the least distortion where there is no bound);
+        without held-out images, the last ones.
+
+        Args:
+            resume: go on from the newest valid checkpoint of the folder; from the start where there is none.
+
+        Raises:
+            SupportError, ShapeError: the likelihood cannot be trained on the data; raised before the first step.
+            NonFiniteLossError: a loss or a gradient became NaN or infinite; the last good weights are in a checkpoint.
+            InterruptedTrainingError: Ctrl-C or SIGTERM; a checkpoint was written.
+            CheckpointError: nothing valid to resume, another recipe, or nowhere to write.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []))
+            stack.enter_context(self._stop.listening())
+            stack.callback(self._journal.trackers.notify, "close")
+            stack.callback(self._stages.end)
+            self._density = every_example_has_a_density(self.model, self._feed)
+            if self._held_out is not None:
+                self._held_out_density = every_example_has_a_density(self.model, self._held_out)
+            saved = self._restore() if resume else None
+            if saved is None:
+                self._begin()
+            first = 0 if saved is None else int(cast(int, saved.state["stage"]))
+            for number in range(first, len(self.recipe.stages)):
+                self._run_stage(number, saved)
+                saved = None
+        if self.best.weights is not None:
+            self.model.load_state_dict(dict(self.best.weights))
+        self.model.eval()
+        self._note(note_on_latents(self.model, self._feed))
+        return Run(model=self.model, recipe=self.recipe, history=self.history, folder=self.folder, notes=self.notes)
+
+    # One stage
+
+    def _run_stage(self, number: int, saved: checkpoint.Checkpoint | None) -> None:
+        run = self._set_up(number, saved)
+        self.model.train()
+        self._journal.trackers.notify("start", self.recipe.name or self.recipe.variant, run.steps, run.done)
+        validate_every = max(1, run.steps // VALIDATIONS)
+        save_every = max(LOG_EVERY, run.steps // CHECKPOINTS)
+        self._clock = (run.done, time.perf_counter())
+        while run.done < run.steps:
+            self._advance(run, number)
+            last = run.done == run.steps
+            if run.done % LOG_EVERY == 0 or last:
+                self._log(run, number)
+            if run.done % validate_every == 0 or last:
+                self._validate(run, number)
+            if run.done % save_every == 0 and not last:
+                self._save(run, number)
+            if self._stop.received is not None and not last:
+                self._interrupted(run, number)
+        if run.averaged is not None:
+            run.averaged.swap()
+
+    def _set_up(self, number: int, saved: checkpoint.Checkpoint | None) -> StageRun:
+        """Returns a stage, ready for its first step or where a checkpoint left it."""
+        stage = self.recipe.stages[number]
+        self._stages.begin(number, self.device)
+        self._feed = make_feed(self.recipe, self.model, self.data, stage.batch_size, self.device)
+        if saved is None and number == 0:
+            self._initialize()
+        offset = sum(stage_steps(earlier, len(self.data)) for earlier in self.recipe.stages[:number])
+        done = 0 if saved is None else int(cast(int, saved.state["done"]))
+        run = StageRun(self.model, stage, self._feed, offset=offset, done=done)
+        if saved is not None:
+            run.load(saved)
+        return run
+
+    def _initialize(self) -> None:
+        """Lets parts start from some of the images, chosen by the seed."""
+        seed = self.recipe.seed
+        reseed(self.device, seed, START, 0)
+        generator = torch.Generator().manual_seed(noise_seed(seed, START_IMAGES, 0))
+        indices = torch.randperm(len(self.data), generator=generator)[:FIRST_IMAGES].to(self.device)
+        self.model.initialize([self._feed.take(part) for part in indices.split(500)], self.fresh)
+
+    def _advance(self, run: StageRun, number: int) -> None:
+        try:
+            run.advance()
+        except NonFiniteLossError as error:
+            kept = "Nothing was written; train with a folder to keep checkpoints."
+            if self._checkpoints is not None:
+                self._save(run, number)
+                kept = f"The weights of before are the newest checkpoint in {self._checkpoints.place}."
+            raise NonFiniteLossError(
+                f"{error} No weight was changed by it. {kept} Lower the learning rate, clip gradients "
+                "(train.clip = 1.0), or look at these images."
+            ) from None
+
+    # What is measured
+
+    def _log(self, run: StageRun, number: int) -> None:
+        metrics: dict[str, float] = {"step": run.number, "stage": number, **run.take_means()}
+        if not self._density:
+            metrics["bound"] = -math.inf
+        if isinstance(self.model.objective, WeightedObjective):
+            metrics["rate_weight"] = float(self.model.objective.rate(run.step))
+        metrics["learning_rate"] = next(iter(run.optimizers.values())).param_groups[0]["lr"]
+        self._journal.record(metrics)
+        done, since = self._clock
+        self._clock = (run.done, time.perf_counter())
+        images = (run.done - done) * run.feed.size * run.stage.accumulation
+        self._journal.tell(run.done, metrics, images / max(self._clock[1] - since, 1e-9))
+
+    def _validate(self, run: StageRun, number: int) -> None:
+        """Measures the held-out images with the averaged weights, and keeps the best ones so far."""
+        if self._held_out is None:
+            return
+        with self._final_weights(run):
+            bound, distortion, rate = feed_figures(self.model, self._held_out, self._held_out_density)
+            self.best.offer(bound, distortion, self.model)
+        metrics = {
+            "step": run.number,
+            "stage": number,
+            "validation_bound": bound,
+            "validation_distortion": distortion,
+            "validation_rate": rate,
+        }
+        self._journal.record(metrics)
+        self._journal.tell(run.done, metrics)
+
+    @contextmanager
+    def _final_weights(self, run: StageRun) -> Iterator[None]:
+        averages = run.averaged
+        if averages is not None:
+            averages.swap()
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train()
+            if averages is not None:
+                averages.swap()
+
+    def _note(self, text: str | None) -> None:
+        if text is not None:
+            self.notes.append(text)
+            warnings.warn(text, stacklevel=3)
+
+    # Stopping and going on
+
+    def _interrupted(self, run: StageRun, number: int) -> None:
+        at = f"Stopped at step {run.number} of {run.offset + run.steps}"
+        if self._checkpoints is None:
+            raise InterruptedTrainingError(f"{at}; nothing was written, because the run has no folder.")
+        self._save(run, number)
+        raise InterruptedTrainingError(
+            f"{at}; a checkpoint is in {self._checkpoints.place}. To go on, repeat the same command with "
+            f"--resume --out {self.folder} (in Python: resume=True)."
+        )
+
+    def _save(self, run: StageRun, number: int) -> None:
+        if self._checkpoints is None:
+            return
+        self._journal.flush()
+        state = {"stage": number, "done": run.done, "counted": run.counted, "lines": len(self.history)}
+        self._checkpoints.save(run.number, run.tensors(), state, self.best)
+
+    def _begin(self) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.refuse_if_any()
+        self._journal.begin()
+
+    def _restore(self) -> checkpoint.Checkpoint | None:
+        if self._checkpoints is None:
+            raise CheckpointError("Nothing to resume: the run has no folder.")
+        saved = self._checkpoints.newest()
+        if saved is None:
+            return None
+        if not self._journal.begin(int(cast(int, saved.state["lines"]))):
+            warnings.warn(f"{self.folder}/metrics.jsonl lacks lines; the run goes on without them.", stacklevel=3)
+        self.best = restored_best(saved, self.device)
+        return saved

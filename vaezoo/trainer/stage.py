@@ -1,0 +1,170 @@
+"""One stage: its batches, players, optimizers and averages, and the one step that every variant takes."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from vaezoo.checkpoint import Checkpoint
+from vaezoo.elbo import ELBO
+from vaezoo.errors import NonFiniteLossError
+from vaezoo.model import VAE
+from vaezoo.recipe import Stage
+from vaezoo.trainer import optimizers as players_optimizers
+from vaezoo.trainer.averages import EVERY, Averages
+from vaezoo.trainer.feed import Feed, reseed, stage_steps
+from vaezoo.trainer.optimizers import learning_rate, make_optimizer, sweep
+
+__all__ = ["StageRun"]
+
+SWEEP_EVERY = 100  # steps between two sweeps of denormal numbers out of Adam's moments
+
+
+class StageRun:
+    """One stage of a run, step by step.
+
+    Args:
+        model: what is trained; its parts are frozen and its objective scheduled as the stage says.
+        stage: what to do.
+        feed: the batches.
+        offset: steps of the stages before, on which the noise depends.
+        done: steps of this stage that were done before.
+    """
+
+    def __init__(self, model: VAE, stage: Stage, feed: Feed, *, offset: int, done: int = 0) -> None:
+        self.model, self.stage, self.feed = model, stage, feed
+        self.offset, self.done = offset, done
+        self.steps = stage_steps(stage, len(feed.data))
+        self.players = {name: own for name, own in model.players().items() if own}
+        self.optimizers = {name: make_optimizer(stage, own, feed.device) for name, own in self.players.items()}
+        self.averages = Averages(model, stage.average) if stage.average else None
+        self.step = torch.tensor(done, device=feed.device)
+        self.totals: dict[str, Tensor] = {}
+        self.counted = 0
+
+    @property
+    def number(self) -> int:
+        """How many steps all stages have taken so far."""
+        return self.offset + self.done
+
+    @property
+    def averaged(self) -> Averages | None:
+        """The averaged weights, once there are any."""
+        return self.averages if self.done >= EVERY else None
+
+    def advance(self) -> None:
+        """Takes one optimizer step.
+
+        Raises:
+            NonFiniteLossError: a loss or a gradient is NaN or infinite; no weight was changed by it.
+        """
+        passes = [self._pass(micro) for micro in range(self.stage.accumulation)]
+        for name, optimizer in self.optimizers.items():
+            self._check_gradients(name)
+            optimizer.param_groups[0]["lr"] = learning_rate(self.stage, name, self.done, self.steps)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        for elbo in passes:
+            self._count(elbo)
+        self.done += 1
+        seen = [elbo.seen for elbo in passes if elbo.seen]
+        if seen:
+            self.model.after_step(seen, self.step)
+        self.step += 1
+        if self.done % SWEEP_EVERY == 0:
+            sweep(self.optimizers.values())
+        if self.averages is not None:
+            self.averages.update(self.done)
+
+    def _pass(self, micro: int) -> ELBO:
+        """Takes one micro-batch forward and backward."""
+        batch = self.done * self.stage.accumulation + micro
+        reseed(self.feed.device, self.feed.seed, self.number, micro)
+        x, c = self.feed.take(self.feed.indices(batch))
+        with self._precision():
+            elbo = cast(ELBO, self.model.objective(self.model, x, c, self.step))
+        names = [name for name in elbo.losses if name in self.players]
+        for position, name in enumerate(names):
+            loss = elbo.losses[name].mean()
+            if not math.isfinite(loss.item()):
+                self._non_finite(elbo, name, batch)
+            if self.stage.accumulation > 1:
+                loss = loss / self.stage.accumulation
+            inputs = None if len(self.players) == 1 else self.players[name]
+            loss.backward(inputs=inputs, retain_graph=position + 1 < len(names))
+        return elbo
+
+    def _check_gradients(self, player: str) -> None:
+        """Clips a player's gradients where the stage says so, and makes sure that all are finite."""
+        gradients = [parameter.grad for parameter in self.players[player] if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if not math.isfinite(norm.item()):
+            names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+            bad = [p for p in self.players[player] if p.grad is not None and not bool(torch.isfinite(p.grad).all())]
+            what = f"gradient of {names[id(bad[0])]}" if bad else f"norm of the gradients of {player}"
+            raise NonFiniteLossError(f"The {what} became non-finite at {self._place(self.done)}.")
+        if self.stage.clip:
+            nn.utils.clip_grads_with_norm_(self.players[player], self.stage.clip, norm)
+
+    def _count(self, elbo: ELBO) -> None:
+        """Adds a pass to the running totals, per example and without leaving the device."""
+        named = {"distortion": elbo.distortion, "rate": elbo.rate, "bound": elbo.bound, **elbo.terms}
+        if len(elbo.losses) > 1:
+            named |= {f"loss_{name}": value for name, value in elbo.losses.items()}
+        for name, value in named.items():
+            if name in self.totals:
+                self.totals[name] += value.detach()
+            else:
+                self.totals[name] = value.detach().clone()
+        self.counted += 1
+
+    def take_means(self) -> dict[str, float]:
+        """Returns the means of what was counted since the last call, nats per example."""
+        means = {name: (total / self.counted).mean().item() for name, total in self.totals.items()}
+        self.totals, self.counted = {}, 0
+        return means
+
+    def _precision(self) -> torch.autocast | nullcontext[None]:
+        if self.stage.precision == "bf16":
+            return torch.autocast(self.feed.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def _non_finite(self, elbo: ELBO, player: str, batch: int) -> None:
+        parts = {"distortion": elbo.distortion, "rate": elbo.rate, **elbo.terms}
+        parts[f"loss of {player}"] = elbo.losses[player]
+        bad = {name: (~torch.isfinite(value)).nonzero().flatten() for name, value in parts.items()}
+        term = next((name for name, rows in bad.items() if len(rows)), f"mean loss of {player}")
+        images = ""
+        if term in bad:
+            images = f", training images {self.feed.indices(batch)[bad[term][:5]].tolist()}"
+        raise NonFiniteLossError(f"The {term} became non-finite at {self._place(batch)}{images}.")
+
+    def _place(self, batch: int) -> str:
+        epoch, position = divmod(batch, self.feed.per_epoch)
+        return f"step {self.number + 1}, batch {position + 1} of {self.feed.per_epoch} in epoch {epoch + 1}"
+
+    # What a checkpoint keeps of a stage
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Returns model, averages, optimizers and running totals as named groups of tensors."""
+        return {
+            "model": {key: tensor.contiguous() for key, tensor in self.model.state_dict().items()},
+            "averages": dict(self.averages.values) if self.averages is not None else {},
+            "optimizers": players_optimizers.pack(self.optimizers),
+            "totals": self.totals,
+        }
+
+    def load(self, saved: Checkpoint) -> None:
+        """Puts the tensors of a checkpoint where they were."""
+        self.model.load_state_dict(dict(saved.tensors["model"]))
+        if self.averages is not None:
+            for name, value in saved.tensors["averages"].items():
+                self.averages.values[name].copy_(value)
+        players_optimizers.unpack(self.optimizers, saved.tensors.get("optimizers", {}))
+        self.totals = {key: value.to(self.feed.device) for key, value in saved.tensors.get("totals", {}).items()}
+        self.counted = int(cast(int, saved.state["counted"]))
