@@ -28,13 +28,16 @@ def content(value: float = 1.0) -> Checkpoint:
 
 
 def same(a: Checkpoint, b: Checkpoint) -> bool:
-    return a.state == b.state and all(
-        a.tensors[group].keys() == b.tensors[group].keys()
+    flat = [
+        {(group, key): value for group, tensors in each.tensors.items() for key, value in tensors.items()}
+        for each in (a, b)
+    ]
+    return (
+        a.state == b.state
+        and flat[0].keys() == flat[1].keys()
         and all(
-            x.dtype == y.dtype and torch.equal(x, y)
-            for x, y in zip(a.tensors[group].values(), b.tensors[group].values(), strict=True)
+            value.dtype == flat[1][key].dtype and torch.equal(value, flat[1][key]) for key, value in flat[0].items()
         )
-        for group in {*a.tensors, *b.tensors}
     )
 
 
@@ -117,7 +120,7 @@ STEPS = ("fsync", "rename", "replace", "mkdir", "rmdir", "unlink")
 
 
 def counted(limit: int) -> Callable[[], int]:
-    """Ends this process at the `limit`th call that changes the file system; returns a function that says how many there were."""
+    """Ends this process at the `limit`th call that changes the file system; the result counts them."""
     calls = 0
 
     def wrap(function: Callable[..., object]) -> Callable[..., object]:

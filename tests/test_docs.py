@@ -78,7 +78,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     ]
     done = subprocess.run(
         [sys.executable, "-c", RUNNER, str(place / "results.json")],
-        input=json.dumps(jobs), capture_output=True, text=True, timeout=240, env=environment(),
+        input=json.dumps(jobs), capture_output=True, text=True, timeout=280, env=environment(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     results: dict[str, str] = json.loads((place / "results.json").read_text())

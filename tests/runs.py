@@ -1,0 +1,66 @@
+"""Small runs: 40 images of 4 x 4 and networks of a few units, trained in a fraction of a second."""
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from vaezoo.data import Dataset, from_tensors, prepare
+from vaezoo.recipe import Recipe, read_recipe
+from vaezoo.trackers import Tracker
+from vaezoo.trainer import Run, Trainer, build_model
+
+LATENT = {"vq-vae": [3, 2, 2]}
+OPTIONS = {"factor-vae": {"critic_hidden": [6]}, "vq-vae": {"codes": 5}, "iwae": {"samples": 3}}
+BACKBONE = {"vq-vae": {"name": "conv", "channels": [4], "dense": []}}
+
+
+def small_recipe(variant: str = "vae", *, stages: list[dict[str, object]] | None = None, **train: object) -> Recipe:
+    """Returns a recipe for `small_data`; keywords go to [train]."""
+    conditional = variant == "cvae"
+    return read_recipe(
+        {
+            "variant": variant,
+            "options": OPTIONS.get(variant, {}),
+            "architecture": {
+                "latent": LATENT.get(variant, 3),
+                "backbone": BACKBONE.get(variant, {"name": "mlp", "hidden": [6]}),
+            },
+            "data": {"name": "small", "binarize": "none" if variant == "vq-vae" else "dynamic", "context": conditional},
+            **({"stage": stages} if stages else {"train": {"steps": 24, "batch_size": 8} | train}),
+        }
+    )
+
+
+def small_data(recipe: Recipe, count: int = 40, split: str = "train") -> Dataset:
+    """Returns grey blobs with labels, binarized as the recipe says."""
+    generator = torch.Generator().manual_seed(len(split))
+    labels = torch.arange(count) % 3
+    x = torch.rand(count, 1, 4, 4, generator=generator) * 0.3 + 0.3 * labels[:, None, None, None]
+    return prepare(from_tensors((x, labels), "small", split=split), recipe.data.binarize)
+
+
+def trainer(
+    recipe: Recipe,
+    folder: Path | None = None,
+    *,
+    data: Dataset | None = None,
+    held_out: Dataset | None = None,
+    trackers: tuple[Tracker, ...] = (),
+) -> Trainer:
+    """Returns the trainer of a new model."""
+    data = small_data(recipe) if data is None else data
+    return Trainer(recipe, build_model(recipe, data), data, folder=folder, held_out=held_out, trackers=trackers)
+
+
+def fit(chosen: Trainer, resume: bool = False) -> Run:
+    """Trains; few of the latents are active after so few steps, which is no news here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*latents are active")
+        return chosen.fit(resume)
+
+
+def equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    """Says whether two models have equal tensors, bit for bit."""
+    x, y = a.state_dict(), b.state_dict()
+    return x.keys() == y.keys() and all(torch.equal(x[key], y[key]) for key in x)

@@ -1,0 +1,250 @@
+"""A run that was stopped goes on as if it had not been, bit for bit."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from runs import equal, fit, small_data, small_recipe, trainer
+
+from vaezoo import checkpoint
+from vaezoo.data import Dataset
+from vaezoo.errors import CheckpointError, InterruptedTrainingError
+from vaezoo.recipe import Recipe
+from vaezoo.trainer import Run, loop, stage
+
+STAGES: dict[str, list[dict[str, object]]] = {
+    "beta-vae": [
+        {"steps": 12, "batch_size": 8, "average": 0.9, "rate_warmup": 6, "options": {"beta": 2.0}},
+        {"steps": 14, "batch_size": 4, "train": ["decoder"], "learning_rate": 0.01},
+    ],
+    "vq-vae": [
+        {"steps": 12, "batch_size": 8},
+        {"steps": 12, "batch_size": 8, "train": ["decoder"], "average": 0.9},
+    ],
+}
+RECIPES: dict[str, Recipe] = {
+    "vae": small_recipe("vae", average=0.9, schedule="cosine", warmup=5, rate_warmup=8, free_bits=0.1),
+    "iwae": small_recipe("iwae", optimizer="adamw", weight_decay=0.1, clip=0.5),
+    "cvae": small_recipe("cvae", precision="bf16", batch_size=16),
+    "vq-vae": small_recipe("vq-vae", accumulation=2),
+    "factor-vae": small_recipe("factor-vae", accumulation=2, average=0.9, learning_rates={"critic": 1e-2}),
+    "beta-vae, two stages": small_recipe("beta-vae", stages=STAGES["beta-vae"]),
+    "vq-vae, two stages": small_recipe("vq-vae", stages=STAGES["vq-vae"]),
+}
+
+
+def held_out_for(recipe: Recipe) -> Dataset:
+    return small_data(recipe, 12, "validation")
+
+
+@pytest.fixture(autouse=True)
+def frequent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes everything that happens once in a while happen in a small run."""
+    monkeypatch.setattr(loop, "LOG_EVERY", 7)
+    monkeypatch.setattr(loop, "VALIDATIONS", 4)
+    monkeypatch.setattr(stage, "SWEEP_EVERY", 5)
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], None]) -> None:
+    """Has `action` happen in the middle of step `number` of all."""
+    advance = stage.StageRun.advance
+
+    def hooked(run: stage.StageRun) -> None:
+        if run.number + 1 == number:
+            action()
+        advance(run)
+
+    monkeypatch.setattr(stage.StageRun, "advance", hooked)
+
+
+def stopped(recipe: Recipe, folder: Path, number: int, resume: bool = False) -> str:
+    """Trains until Ctrl-C in step `number`, and returns what was said."""
+    with pytest.MonkeyPatch.context() as patch:
+        at_step(patch, number, lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(InterruptedTrainingError) as caught:
+            fit(trainer(recipe, folder, held_out=held_out_for(recipe)), resume)
+    return str(caught.value)
+
+
+def whole(recipe: Recipe, folder: Path, resume: bool = False) -> Run:
+    return fit(trainer(recipe, folder, held_out=held_out_for(recipe)), resume)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_resumed_equals_uninterrupted(name: str, tmp_path: Path) -> None:
+    recipe = RECIPES[name]
+    once = whole(recipe, tmp_path / "once")
+    stopped(recipe, tmp_path / "twice", 10)
+    stopped(recipe, tmp_path / "twice", 16, resume=True)
+    again = whole(recipe, tmp_path / "twice", resume=True)
+    assert equal(once.model, again.model) and once.history == again.history
+    assert once.model.config == again.model.config
+    lines = [(tmp_path / run / "metrics.jsonl").read_bytes() for run in ("once", "twice")]
+    assert lines[0] == lines[1] and [json.loads(line) for line in lines[0].splitlines()] == once.history
+
+
+@pytest.mark.parametrize("name", ["factor-vae", "vq-vae, two stages"])
+def test_checkpoints_after_a_resume_are_equal_byte_for_byte(name: str, tmp_path: Path) -> None:
+    recipe = RECIPES[name]
+    stopped(recipe, tmp_path / "once", 20)
+    stopped(recipe, tmp_path / "twice", 11)
+    stopped(recipe, tmp_path / "twice", 20, resume=True)
+    files = sorted((tmp_path / "once" / "checkpoints" / "step-000000020").iterdir())
+    assert {"model", "averages", "optimizers", "totals", "best"} <= {path.stem for path in files}
+    for path in files:
+        assert path.read_bytes() == (tmp_path / "twice" / "checkpoints" / "step-000000020" / path.name).read_bytes()
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from runs import small_data, small_recipe, trainer
+from vaezoo.trainer import loop, stage
+loop.LOG_EVERY, loop.CHECKPOINTS, stage.SWEEP_EVERY = 3, 8, 5
+advance = stage.StageRun.advance
+def hooked(run):
+    if run.number == 17:
+        os.kill(os.getpid(), signal.SIGKILL)
+    advance(run)
+stage.StageRun.advance = hooked
+recipe = small_recipe(average=0.9)
+trainer(recipe, Path(sys.argv[2])).fit()
+"""
+
+
+def test_a_killed_process_goes_on_from_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "LOG_EVERY", 3)
+    monkeypatch.setattr(loop, "CHECKPOINTS", 8)
+    here = str(Path(__file__).parent)
+    command = [sys.executable, "-c", KILLED, here, str(tmp_path / "killed")]
+    done = subprocess.run(command, cwd=Path(here).parent, timeout=250)
+    assert done.returncode == -signal.SIGKILL
+    steps = sorted(path.name for path in (tmp_path / "killed" / "checkpoints").iterdir())
+    assert steps == ["step-000000012", "step-000000015"]
+    recipe = small_recipe(average=0.9)
+    once, again = fit(trainer(recipe, tmp_path / "once")), fit(trainer(recipe, tmp_path / "killed"), resume=True)
+    assert equal(once.model, again.model) and once.history == again.history
+
+
+# Signals
+
+
+def test_the_first_signal_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    text = stopped(RECIPES["vae"], tmp_path, 5)
+    assert text.startswith("Stopped at step 5 of 24") and "--resume" in text and str(tmp_path) in text
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_step(monkeypatch, 5, lambda: [signal.raise_signal(signal.SIGTERM), signal.raise_signal(signal.SIGINT)])
+    with pytest.raises(KeyboardInterrupt):
+        fit(trainer(RECIPES["vae"], tmp_path))
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_without_a_folder_nothing_is_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_step(monkeypatch, 5, lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(InterruptedTrainingError, match="nothing was written"):
+        fit(trainer(RECIPES["vae"]))
+
+
+def test_handlers_of_the_caller_come_back(tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    fit(trainer(RECIPES["vae"]))
+    stopped(RECIPES["vae"], tmp_path, 3)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_thread_trains_without_signals() -> None:
+    found: list[Run] = []
+    thread = threading.Thread(target=lambda: found.append(fit(trainer(RECIPES["vae"]))))
+    thread.start()
+    thread.join()
+    assert equal(found[0].model, fit(trainer(RECIPES["vae"])).model)
+
+
+# What is refused, and what is passed over
+
+
+def test_a_run_of_something_else_is_refused(tmp_path: Path) -> None:
+    recipe = RECIPES["vae"]
+    stopped(recipe, tmp_path, 5)
+    with pytest.raises(CheckpointError, match="another recipe"):
+        fit(trainer(small_recipe(steps=25), tmp_path, held_out=held_out_for(recipe)), resume=True)
+    with pytest.raises(CheckpointError, match="another data set"):
+        other = small_data(recipe, 41)
+        fit(trainer(recipe, tmp_path, data=other, held_out=held_out_for(recipe)), resume=True)
+    with pytest.raises(CheckpointError, match=r"another held-out set .*none now"):
+        fit(trainer(recipe, tmp_path), resume=True)
+    with pytest.raises(CheckpointError, match="holds checkpoints of another run"):
+        whole(recipe, tmp_path)
+    with pytest.raises(CheckpointError, match="no folder"):
+        fit(trainer(recipe), resume=True)
+
+
+def test_a_broken_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    recipe = RECIPES["vae"]
+    once = whole(recipe, tmp_path / "once")
+    for number, resume in ((5, False), (9, True)):
+        stopped(recipe, tmp_path / "twice", number, resume)
+    model = tmp_path / "twice" / "checkpoints" / "step-000000009" / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match=r"Passed over a broken checkpoint: step-000000009"):
+        again = whole(recipe, tmp_path / "twice", resume=True)
+    assert equal(once.model, again.model) and once.history == again.history
+
+
+def test_no_valid_checkpoint_is_an_error_not_a_new_start(tmp_path: Path) -> None:
+    stopped(RECIPES["vae"], tmp_path, 5)
+    (tmp_path / "checkpoints" / "step-000000005" / "state.json").unlink()
+    with pytest.raises(CheckpointError, match="None of the 1 checkpoints"):
+        whole(RECIPES["vae"], tmp_path, resume=True)
+
+
+def test_resuming_without_a_checkpoint_starts_over(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("left by a run that was killed early\n")
+    run = whole(RECIPES["vae"], tmp_path, resume=True)
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == run.history
+
+
+def test_another_torch_and_lost_lines_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(RECIPES["vae"], tmp_path, 8)
+    (tmp_path / "metrics.jsonl").unlink()
+    monkeypatch.setattr(torch, "__version__", "0.1")
+    with pytest.warns(UserWarning) as caught:
+        run = whole(RECIPES["vae"], tmp_path, resume=True)
+    texts = " ".join(str(each.message) for each in caught)
+    assert "this is 0.1" in texts and "lacks lines" in texts and run.history[0]["step"] > 8
+
+
+def test_nowhere_to_write_is_said_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="file"):
+        fit(trainer(RECIPES["vae"], tmp_path / "file" / "run"))
+
+
+def test_a_save_that_fails_ends_the_run_and_keeps_what_was_there(tmp_path: Path) -> None:
+    stopped(RECIPES["vae"], tmp_path, 5)
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "put", full)
+        with pytest.raises(CheckpointError, match="No space left"):
+            whole(RECIPES["vae"], tmp_path, resume=True)
+    assert equal(whole(RECIPES["vae"], tmp_path, resume=True).model, whole(RECIPES["vae"], tmp_path / "other").model)
+
+
+def test_old_checkpoints_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "LOG_EVERY", 2)
+    fit(trainer(RECIPES["vae"], tmp_path))
+    assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["step-000000020", "step-000000022"]
