@@ -63,9 +63,7 @@ def environment(*folders: Path) -> dict[str, str]:
 
 def in_blocks(*languages: str) -> list[object]:
     """Returns a test case for each block in one of these languages."""
-    return [
-        pytest.param(text, id=f"{label(page)}:{line}") for page in PAGES for line, text in blocks(page, *languages)
-    ]
+    return [pytest.param(text, id=f"{label(page)}:{line}") for page in PAGES for line, text in blocks(page, *languages)]
 
 
 @pytest.fixture(scope="module")
@@ -196,12 +194,15 @@ def test_every_key_of_a_recipe_is_documented(heading: str, struct: type[msgspec.
             assert field.required, key
             continue
         assert not field.required, key
-        factory: Callable[[], object] | None = None if field.default_factory is msgspec.NODEFAULT else field.default_factory
-        default = msgspec.to_builtins(factory() if factory else field.default)
+        factory: Callable[[], object] | None = (
+            None if field.default_factory is msgspec.NODEFAULT else field.default_factory
+        )
+        default = factory() if factory else field.default
         if text == "–":
             assert default is None, key
         else:
-            plain = list(default) if isinstance(default, tuple) else default
+            empty_table = isinstance(default, msgspec.Struct) and default == type(default)()
+            plain = {} if empty_table else list(default) if isinstance(default, tuple) else default
             assert tomllib.loads(f"value = {text.strip('`')}")["value"] == plain, key
 
 
@@ -211,7 +212,9 @@ def test_every_key_of_a_recipe_is_documented(heading: str, struct: type[msgspec.
 def test_the_example_works_as_an_installed_package(tmp_path: Path) -> None:
     page = ROOT / "docs" / "adding-a-variant.md"
     (code,) = [text for _, text in blocks(page, "python") if text.startswith("# my_package/")]
-    (points,) = [tomllib.loads(text)["project"]["entry-points"] for _, text in blocks(page, "toml") if "entry-points" in text]
+    (points,) = [
+        tomllib.loads(text)["project"]["entry-points"] for _, text in blocks(page, "toml") if "entry-points" in text
+    ]
     file = tmp_path / code.splitlines()[0].removeprefix("# ")
     file.parent.mkdir()
     (file.parent / "__init__.py").write_text("")
@@ -219,7 +222,9 @@ def test_the_example_works_as_an_installed_package(tmp_path: Path) -> None:
     facts = tmp_path / "my_package-1.0.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    lines = [f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in own.items()) for group, own in points.items()]
+    lines = [
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in own.items()) for group, own in points.items()
+    ]
     (facts / "entry_points.txt").write_text("\n".join(lines))
     script = inspect.cleandoc(
         """
@@ -231,7 +236,12 @@ def test_the_example_works_as_an_installed_package(tmp_path: Path) -> None:
         """
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     assert "'my-geco.target': 3.0" in done.stdout

@@ -70,7 +70,7 @@ def test_mistakes_in_every_table_at_once() -> None:
         }
     )
     starts = [
-        "'varaint': unknown key. Did you mean 'variant'?",
+        "'varaint': unknown key. Did you mean 'variant'",
         "seed: expected `int` >= 0; got -1",
         "data.binarize: expected one of none, dynamic, static; got 'dinamic'. Did you mean 'dynamic'?",
         "data.name: missing.",
@@ -266,7 +266,7 @@ def test_options_of_composed_variants() -> None:
         ("=3", "override '=3': expected key=value"),
         ("stepz=3", "override 'stepz' is unknown. Did you mean 'steps'?"),
         ("bta=3", "override 'bta' is unknown. Did you mean 'beta'"),
-        ("trian.steps=3", "'trian': unknown key. Did you mean 'train'?"),
+        ("trian.steps=3", "'trian': unknown key. Did you mean 'train'"),
         ("train.stepz=3", "train.stepz: unknown key. Did you mean 'steps'?"),
         ("train.steps.x=3", "override 'train.steps.x': the recipe has no table"),
         ("train=3", "override 'train'"),
@@ -295,7 +295,7 @@ def test_a_recipe_can_be_read_back_from_its_tables() -> None:
 
 def test_the_digest_is_of_what_the_recipe_says() -> None:
     digest = read_recipe(tables()).digest
-    assert digest == "4a645f2d1e45efce55b0901517659ca860eabf6ed1f4a389813370c5203ede5c"
+    assert digest == "2f5c17f8ac848c777df80d3ecfb72c418e124c4ad853d58e938723148ca9db1a"
     same = tables(name="other", seed=0, train={"steps": 10, "batch_size": 128, "betas": [0.9, 0.999]})
     assert read_recipe(same).digest == digest
     others: list[Tables] = [{"seed": 1}, {"options": {"beta": 3}}, {"train": {"epochs": 10}}, {"variant": "vae"}]

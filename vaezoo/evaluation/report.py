@@ -98,11 +98,10 @@ def evaluate(
     """
     if samples < 0:
         raise ConfigError(f"Got samples = {samples}; expected 0 (no evidence) or more.")
+    if limit is not None and limit < 1:
+        raise DataError(f"Got limit = {limit}; expected at least 1 example.")
     chosen = test_set(model, data, split=split, binarize=binarize)
-    if limit is not None:
-        if limit < 1:
-            raise DataError(f"Got limit = {limit}; expected at least 1 example.")
-        chosen = chosen.subset(torch.arange(min(limit, len(chosen))))
+    chosen = chosen if limit is None else chosen.subset(torch.arange(min(limit, len(chosen))))
     model.eval()
     bound, distortion, rate, errors = pass_over(model, chosen, seed)
     finite = bool(torch.isfinite(bound).all())

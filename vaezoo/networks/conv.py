@@ -177,19 +177,19 @@ class ConvUp(Network):
 
 def conv(
     *,
-    channels: Annotated[list[Width], Meta(min_length=1, max_length=8)] | None = None,
-    dense: Annotated[list[Width], Meta(max_length=8)] | None = None,
+    channels: Annotated[tuple[Width, ...], Meta(min_length=1, max_length=8)] = (32, 64),
+    dense: Annotated[tuple[Width, ...], Meta(max_length=8)] = (256,),
     blocks: Annotated[int, Meta(ge=0, le=16)] = 0,
     kernel: Literal[3, 5, 7] = 3,
     activation: Activation = "silu",
 ) -> Backbone:
-    """Convolutions for images of any size: each entry of `channels` ([32, 64]) halves the grid, rounded up.
+    """Convolutions for images of any size: each entry of `channels` halves the grid, rounded up.
 
-    Vectors pass through hidden layers `dense` ([256]); grids do not. `blocks` residual blocks stand on the coarsest
+    Vectors pass through hidden layers `dense`; grids do not. `blocks` residual blocks stand on the coarsest
     grid, where they are cheap and see far.
     """
-    widths = [32, 64] if channels is None else list(channels)
-    hidden = [256] if dense is None else list(dense)
+    widths = list(channels)
+    hidden = list(dense)
 
     def down(shape: Sequence[int], out: Sequence[int], context: int) -> Network:
         return ConvDown(

@@ -53,10 +53,10 @@ class MLP(Network):
 
 
 def mlp(
-    *, hidden: Annotated[list[Width], Meta(max_length=64)] | None = None, activation: Activation = "relu"
+    *, hidden: Annotated[tuple[Width, ...], Meta(max_length=64)] = (400,), activation: Activation = "relu"
 ) -> Backbone:
-    """Fully connected layers, `hidden` ([400] by default) on the way down and mirrored on the way up; any shape."""
-    widths = [400] if hidden is None else list(hidden)
+    """Fully connected layers, `hidden` on the way down and mirrored on the way up; any shape."""
+    widths = list(hidden)
     return Backbone(
         down=lambda shape, out, context: MLP(shape, out, context, widths, activation),
         up=lambda shape, out, context: MLP(shape, out, context, widths[::-1], activation),

@@ -20,11 +20,7 @@ DataName = Annotated[str, Meta(pattern=r"^([^:/\\]+|torchvision:\w+|folder:.+)$"
 Name = Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
-class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A table of a recipe. Its digest sees what differs from the defaults, so that a new key changes no old digest."""
-
-
-class ArchitectureTable(Table, frozen=True, kw_only=True):
+class ArchitectureTable(msgspec.Struct, frozen=True, kw_only=True):
     """`[architecture]`: what all variants share; left out, the variant's own default."""
 
     latent: Positive | list[Positive] | None = None
@@ -32,7 +28,7 @@ class ArchitectureTable(Table, frozen=True, kw_only=True):
     likelihood: str | dict[str, object] | None = None
 
 
-class DataTable(Table, frozen=True, kw_only=True):
+class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     """`[data]`: a data set by name, how it is binarized, whether it gives a context, how many images are held out.
 
     `name` is a registered name, `torchvision:NAME` or `folder:PATH`; with data of one's own, any text. A folder is read
@@ -46,7 +42,7 @@ class DataTable(Table, frozen=True, kw_only=True):
     validation: Count = 0
 
 
-class Stage(Table, frozen=True, kw_only=True):
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """`[train]`, or one of several `[[stage]]`s.
 
     Exactly one of `steps` and `epochs`. `learning_rate` falls to `final_learning_rate` by `schedule = "cosine"`, after
@@ -79,7 +75,7 @@ class Stage(Table, frozen=True, kw_only=True):
     options: dict[str, object] = msgspec.field(default_factory=dict)
 
 
-class Recipe(Table, frozen=True, kw_only=True):
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """A whole recipe; `stages` come from `[train]` or from `[[stage]]`s."""
 
     variant: Name
@@ -99,10 +95,25 @@ class Recipe(Table, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the recipe's canonical JSON, its name and what equals the defaults left out."""
-        plain = {key: value for key, value in msgspec.to_builtins(self).items() if key != "name"}
-        text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+        """The SHA-256 of the recipe's canonical JSON, without its name and what equals the defaults.
+
+        A key that vaezoo learns later changes no digest of today.
+        """
+        said = {key: value for key, value in differing(self).items() if key != "name"}
+        text = json.dumps(said, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differing(table: msgspec.Struct) -> dict[str, object]:
+    """Returns the fields of a table that are not as by default, tables inside it likewise, as plain values."""
+    found: dict[str, object] = {}
+    for field in msgspec.structs.fields(table):
+        value = getattr(table, field.name)
+        made = None if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        if field.required or value != (field.default if made is None else made):
+            each = [differing(stage) for stage in value] if field.name == "stages" else value
+            found[field.name] = differing(value) if isinstance(value, msgspec.Struct) else each
+    return found
 
 
 def written_out(value: object) -> object:

@@ -60,7 +60,7 @@ def options_of(builder: Callable[..., object]) -> dict[str, Option]:
 
 
 def parse_options(owner: str, known: Mapping[str, Option], given: Mapping[str, object]) -> dict[str, object]:
-    """Returns the options of `given`, each checked.
+    """Returns all options, those of `given` checked, the others at their defaults.
 
     Raises:
         ConfigError: all mistakes at once: unknown names with the closest known one, wrong types, values out of range.
@@ -78,4 +78,5 @@ def parse_options(owner: str, known: Mapping[str, Option], given: Mapping[str, o
     mistakes += [f"{owner}: option {name} is missing." for name in known if known[name].required and name not in given]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
-    return parsed
+    # Defaults are written out: a config keeps its meaning when they change.
+    return {name: parsed.get(name, option.default) for name, option in known.items()}

@@ -244,7 +244,7 @@ class Trainer:
         if self._checkpoints is None:
             return
         self._journal.flush()
-        state = {"stage": number, "done": run.done, "counted": run.counted, "lines": len(self.history)}
+        state = {"stage": number, "lines": len(self.history), **run.state()}
         self._checkpoints.save(run.number, run.tensors(), state, self.best)
 
     def _begin(self) -> None:

@@ -14,10 +14,9 @@ from vaezoo.elbo import ELBO
 from vaezoo.errors import NonFiniteLossError
 from vaezoo.model import VAE
 from vaezoo.recipe import Stage
-from vaezoo.trainer import optimizers as players_optimizers
 from vaezoo.trainer.averages import EVERY, Averages
 from vaezoo.trainer.feed import Feed, reseed, stage_steps
-from vaezoo.trainer.optimizers import learning_rate, make_optimizer, sweep
+from vaezoo.trainer.optimizers import learning_rate, make_optimizer, pack, sweep, unpack
 
 __all__ = ["StageRun"]
 
@@ -155,9 +154,13 @@ class StageRun:
         return {
             "model": {key: tensor.contiguous() for key, tensor in self.model.state_dict().items()},
             "averages": dict(self.averages.values) if self.averages is not None else {},
-            "optimizers": players_optimizers.pack(self.optimizers),
+            "optimizers": pack(self.optimizers),
             "totals": self.totals,
         }
+
+    def state(self) -> dict[str, object]:
+        """Returns what a checkpoint keeps of a stage besides its tensors."""
+        return {"done": self.done, "counted": self.counted, "totals": list(self.totals)}
 
     def load(self, saved: Checkpoint) -> None:
         """Puts the tensors of a checkpoint where they were."""
@@ -165,6 +168,8 @@ class StageRun:
         if self.averages is not None:
             for name, value in saved.tensors["averages"].items():
                 self.averages.values[name].copy_(value)
-        players_optimizers.unpack(self.optimizers, saved.tensors.get("optimizers", {}))
-        self.totals = {key: value.to(self.feed.device) for key, value in saved.tensors.get("totals", {}).items()}
+        unpack(self.optimizers, saved.tensors.get("optimizers", {}))
+        # By name in the order in which they are reported; a file of tensors has an order of its own.
+        totals, order = saved.tensors.get("totals", {}), cast("list[str]", saved.state["totals"])
+        self.totals = {name: totals[name].to(self.feed.device) for name in order}
         self.counted = int(cast(int, saved.state["counted"]))

@@ -21,7 +21,7 @@ from vaezoo.registry import Architecture, register
     context="required",
 )
 def cvae(
-    base: VAE, architecture: Architecture, *, prior_hidden: Annotated[list[Width], Meta(max_length=16)] | None = None
+    base: VAE, architecture: Architecture, *, prior_hidden: Annotated[tuple[Width, ...], Meta(max_length=16)] = ()
 ) -> VAE:
     r"""Minimises $D + \mathrm{KL}(q(z|x,c)\,\|\,p(z|c))$ with a prior that is learnt for each context.
 
@@ -35,5 +35,5 @@ def cvae(
     other variant with `context > 0` is conditional as well, with a prior that ignores c; this name is what Sohn et al.
     added, the learnt conditional prior.
     """
-    network = MLP((architecture.context,), (2, *architecture.latent), 0, prior_hidden or [], "tanh")
+    network = MLP((architecture.context,), (2, *architecture.latent), 0, prior_hidden, "tanh")
     return base.replace(prior=ConditionalNormalPrior(network, architecture.latent))

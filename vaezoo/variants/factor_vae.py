@@ -71,7 +71,7 @@ def factor_vae(
     architecture: Architecture,
     *,
     gamma: Annotated[float, Meta(ge=0, le=1e6)] = 10.0,
-    critic_hidden: Annotated[list[Width], Meta(max_length=16)] | None = None,
+    critic_hidden: Annotated[tuple[Width, ...], Meta(max_length=16)] = (1000,) * 5,
 ) -> VAE:
     r"""Minimises $D + R + \gamma\,\mathrm{KL}(q(z)\,\|\,\prod_j q(z_j))$: latents that are independent of each other.
 
@@ -86,5 +86,4 @@ def factor_vae(
     saved model. The rate is in closed form, the total correlation is what the critic says of the drawn z.
     """
     width = math.prod(architecture.latent)
-    hidden = [1000] * 5 if critic_hidden is None else critic_hidden
-    return base.replace(objective=TotalCorrelationObjective(gamma, MLP((width,), (1,), 0, hidden, "leaky-relu")))
+    return base.replace(objective=TotalCorrelationObjective(gamma, MLP((width,), (1,), 0, critic_hidden, "leaky-relu")))

@@ -15,7 +15,7 @@ from safetensors.torch import save as pack_tensors
 from torch import Tensor
 
 from vaezoo.checkpoint import canonical, parse_json, read_bytes, sha256, write_file
-from vaezoo.errors import ConfigError, CorruptWeightsError
+from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError
 from vaezoo.model import VAE, seeded
 from vaezoo.registry import create
 from vaezoo.zoo.card import model_card
@@ -73,7 +73,10 @@ def write_model(
     folder: Path, config: Mapping[str, object], state: Mapping[str, Tensor], metrics: Mapping[str, object] | None
 ) -> Path:
     """Writes config, weights, card and metrics; the config last, since it vouches for the weights."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"Could not make {folder}: {error}. Choose another folder.") from None
     weights = pack_tensors(dict(sorted(state.items())))
     body: dict[str, object] = {
         "format": FORMAT,
@@ -127,8 +130,8 @@ def read_weights(folder: Path, config: Mapping[str, object]) -> bytes:
     found, expected = sha256(data), str(facts.get("sha256"))
     if found != expected:
         raise CorruptWeightsError(
-            f"{folder.name}/{WEIGHTS} has SHA-256 {found[:12]}…; expected {expected[:12]}…. It is damaged: fetch or save "
-            "it again."
+            f"{folder.name}/{WEIGHTS} has SHA-256 {found[:12]}…; expected {expected[:12]}…. It is damaged: fetch or "
+            "save it again."
         )
     return data
 

@@ -24,7 +24,7 @@ PUBLISHED = {
     "vae-mnist": "-86.76 (Burda et al., 2016)",
     "iwae-mnist": "-84.78 (Burda et al., 2016)",
     "cvae-mnist": "-82.32 (label prior)",
-    "conv-vae-mnist": "-81.08 (ResNet; Chen et al., 2017)",
+    "conv-vae-mnist": "-81.08 (ResNet; Kingma et al., 2016)",
 }
 
 
