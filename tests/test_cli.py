@@ -1,15 +1,18 @@
 """The commands, called as a user calls them: what they print, what they write, and how they fail."""
 
 import json
-import os
+import resource
 import subprocess
 import sys
-import time
+import warnings
 
 import pytest
 
 from vaezoo.cli import main
 from vaezoo.zoo.index import read_index
+
+# Runs of a few steps leave latents empty, and say so.
+pytestmark = pytest.mark.filterwarnings("ignore:.*latents are active")
 
 
 @pytest.fixture
@@ -21,7 +24,9 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "run"
-    code = main(["train", "vae-digits", "train.steps=30", "train.epochs=0", "--out", str(folder)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        code = main(["train", "vae-digits", "train.steps=30", "train.epochs=0", "--out", str(folder)])
     assert code == 0
     return folder
 
@@ -43,19 +48,21 @@ def test_help_names_every_command_and_imports_no_torch():
 
 
 def test_help_and_the_list_of_models_are_quick():
-    """The best of several: a busy machine makes all of them slow, a slow import each of them."""
+    """In processor time, the best of several: other work on the machine must not decide."""
     for arguments in (["--help"], ["list"]):
         times = []
-        for _ in range(5):
-            start = time.perf_counter()
+        for _ in range(4):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             assert run(*arguments).returncode == 0
-            times.append(time.perf_counter() - start)
-        assert min(times) < 0.7 * float(os.environ.get("VAEZOO_SLOW_MACHINE", "1")), times
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert min(times) < 0.7, times
 
 
 def test_list_models_variants_and_recipes(capsys):
     assert main(["list"]) == 0
-    assert all(name in capsys.readouterr().out for name in read_index())
+    out = capsys.readouterr().out
+    assert all(name in out for name in read_index())
     assert main(["list", "--variants"]) == 0
     assert "Higgins et al. (2017)" in capsys.readouterr().out
     assert main(["list", "--recipes", "*digits*"]) == 0

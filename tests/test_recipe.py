@@ -232,6 +232,7 @@ def test_dotted_and_bare_overrides() -> None:
 def test_steps_and_epochs_replace_each_other() -> None:
     assert read_recipe(tables(), ["epochs=2"]).stages[0].steps == 0
     assert read_recipe(tables(), [], epochs=2, steps=3).stages[0].epochs == 0
+    assert read_recipe(tables(), ["steps=7", "epochs=0"]).stages[0].steps == 7
 
 
 def test_overrides_inside_a_backbone() -> None:

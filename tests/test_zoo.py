@@ -14,6 +14,7 @@ from vaezoo.evaluation.batches import context_of
 from vaezoo.zoo.compare import cells, compare
 from vaezoo.zoo.folder import drop_critics, published_state, read_metrics
 from vaezoo.zoo.index import ROOM, read_index
+from vaezoo.zoo.reproduce import auto_folder
 
 # Runs of a few steps leave latents empty, and say so.
 pytestmark = pytest.mark.filterwarnings("ignore:.*latents are active")
@@ -237,6 +238,14 @@ def test_train_writes_a_folder_that_loads_equal(tmp_path):
     assert run.model.config["data"]["name"] == "digits"
     with pytest.raises(CheckpointError, match="already holds a run"):
         vaezoo.train(TINY, out=tmp_path / "run", trackers=())
+
+
+def test_the_automatic_folder_is_a_free_one_or_the_last_one_to_resume(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = vaezoo.read_recipe({**TINY, "train": {"steps": 4, "batch_size": 32}})
+    folders = [vaezoo.train(recipe, trackers=()).folder.name for _ in range(3)]
+    assert folders == ["vae", "vae-2", "vae-3"]
+    assert auto_folder(recipe, resume=True).name == "vae-3"
 
 
 def test_the_same_recipe_gives_the_same_bytes(tmp_path):

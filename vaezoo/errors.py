@@ -5,6 +5,8 @@ was got, what was expected and what to do next; `code` is stable, so that script
 """
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -118,6 +120,14 @@ class MissingExtraError(VaezooError, ImportError):
 
 class PluginWarning(UserWarning):
     """A third-party plug-in could not be loaded; everything else works on."""
+
+
+def warn(text: str) -> None:
+    """Warns at the innermost line outside vaezoo: there the reader can do something about it."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "vaezoo":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)
 
 
 def shorten(value: object, limit: int = 80) -> str:

@@ -15,6 +15,11 @@ from vaezoo.likelihoods import Likelihood
 __all__ = ["Decoder", "GaussianEncoder"]
 
 
+def given(x: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:
+    """Returns what a network is called with: an unconditional one need not know of contexts."""
+    return (x,) if c is None else (x, c)
+
+
 class GaussianEncoder(Part):
     r"""$q(z|x,c) = \mathcal{N}(\mu(x,c), \mathrm{diag}\,\sigma^2(x,c))$, from one network for both.
 
@@ -30,7 +35,7 @@ class GaussianEncoder(Part):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""
-        return normal_from(self.network(x, c), len(self.latent))
+        return normal_from(self.network(*given(x, c)), len(self.latent))
 
 
 class Decoder(Part):
@@ -48,7 +53,7 @@ class Decoder(Part):
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns p(x|z,c) with the leading dimensions of z as batch."""
-        likelihood: Distribution = self.likelihood(full_precision(self.network(z, c)))
+        likelihood: Distribution = self.likelihood(full_precision(self.network(*given(z, c))))
         return likelihood
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from vaezoo.errors import warn
 
 __all__ = ["Bar", "Tracker", "Trackers"]
 
@@ -42,9 +43,7 @@ class Trackers:
                 if (id(tracker), event) not in self._reported:
                     self._reported.add((id(tracker), event))
                     name = f"{type(tracker).__name__}.{event}"
-                    warnings.warn(
-                        f"Tracker {name} failed: {type(error).__name__}: {error}. Training goes on.", stacklevel=3
-                    )
+                    warn(f"Tracker {name} failed: {type(error).__name__}: {error}. Training goes on.")
 
 
 class Bar:

@@ -53,9 +53,9 @@ def apply_override(tables: Tables, key: str, value: object, mistakes: list[str])
             )
             return
         holder[rest[-1]] = value
-        # steps and epochs say the same thing: the override wins.
+        # steps and epochs say the same thing: the override wins. 0 says nothing.
         other = {"steps": "epochs", "epochs": "steps"}.get(rest[-1])
-        if other:
+        if other and value:
             holder.pop(other, None)
 
 

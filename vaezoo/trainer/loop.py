@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from vaezoo import checkpoint
 from vaezoo.data import Dataset
 from vaezoo.elbo import WeightedObjective
-from vaezoo.errors import CheckpointError, InterruptedTrainingError, NonFiniteLossError
+from vaezoo.errors import CheckpointError, InterruptedTrainingError, NonFiniteLossError, warn
 from vaezoo.model import VAE
 from vaezoo.recipe import Recipe
 from vaezoo.trackers import Tracker
@@ -226,7 +225,7 @@ class Trainer:
     def _note(self, text: str | None) -> None:
         if text is not None:
             self.notes.append(text)
-            warnings.warn(text, stacklevel=3)
+            warn(text)
 
     # Stopping and going on
 
@@ -259,6 +258,6 @@ class Trainer:
         if saved is None:
             return None
         if not self._journal.begin(int(cast(int, saved.state["lines"]))):
-            warnings.warn(f"{self.folder}/metrics.jsonl lacks lines; the run goes on without them.", stacklevel=3)
+            warn(f"{self.folder}/metrics.jsonl lacks lines; the run goes on without them.")
         self.best = restored_best(saved, self.device)
         return saved

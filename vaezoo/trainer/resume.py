@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from vaezoo import checkpoint
 from vaezoo.data import Dataset
-from vaezoo.errors import CheckpointError
+from vaezoo.errors import CheckpointError, warn
 from vaezoo.model import VAE
 from vaezoo.recipe import Recipe
 
@@ -89,7 +88,7 @@ class Checkpoints:
             return None
         path, saved, passed_over = found
         for text in passed_over:
-            warnings.warn(text, stacklevel=4)
+            warn(text)
         written = cast(Mapping[str, object], saved.state.get("of", {}))
         for what, now in self._identity.items():
             then = written.get(what)
@@ -99,10 +98,9 @@ class Checkpoints:
                     "same one, or train into a new folder."
                 )
         if saved.state.get("torch") != torch.__version__:
-            warnings.warn(
+            warn(
                 f"{path} was written by torch {saved.state.get('torch')}, this is {torch.__version__}: the run goes "
-                "on, but may end with other digits than an uninterrupted one.",
-                stacklevel=4,
+                "on, but may end with other digits than an uninterrupted one."
             )
         return saved
 

@@ -10,7 +10,7 @@ from vaezoo.registry import Architecture, register
     "conv-vae",
     changes="backbone",
     year=2014,
-    paper="Kingma & Welling; convolutions after Radford et al. (2016)",
+    paper="Kingma & Welling",
     url="https://arxiv.org/abs/1312.6114",
     defaults={"backbone": "conv"},
 )

@@ -92,7 +92,11 @@ def compare(
     """
     if seeds < 1:
         raise ConfigError(f"Got seeds = {seeds}; expected at least 1.")
-    for name in expand(names):
+    wanted = expand(names)
+    for name in wanted:  # before the first of them is trained
+        if not is_trained(name):
+            check_variant(name)
+    for name in wanted:
         if report is not None:
             report(name)
         models = models_for(name, data=data, steps=steps, seeds=seeds, device=device)
@@ -132,14 +136,23 @@ def mean_report(reports: Sequence[Report]) -> Report:
     )
 
 
-def models_for(name: str, *, data: str, steps: int, seeds: int, device: str) -> list[VAE]:
-    """Returns the model of a pretrained name or folder, or one trained model per seed of a variant."""
-    if name in read_index() or "/" in name or name.startswith("hf:"):
-        return [load(name, device=device)]
+def is_trained(name: str) -> bool:
+    """Says whether a name is that of a trained model: pretrained, a folder, or on the Hub."""
+    return name in read_index() or "/" in name or name.startswith("hf:")
+
+
+def check_variant(name: str) -> None:
+    """Raises UnknownNameError or CompositionError unless `name` is that of a variant, or of several that compose."""
     try:
         chosen(name)
     except UnknownNameError:
         raise UnknownNameError("model or variant", name, [*read_index(), *variants.names()]) from None
+
+
+def models_for(name: str, *, data: str, steps: int, seeds: int, device: str) -> list[VAE]:
+    """Returns the model of a pretrained name or folder, or one trained model per seed of a variant."""
+    if is_trained(name):
+        return [load(name, device=device)]
     return [train(recipe_for(name, data, steps, seed), out=None, device=device).model for seed in range(seeds)]
 
 

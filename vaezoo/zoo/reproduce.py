@@ -18,7 +18,7 @@ from vaezoo.trackers import Bar, Tracker
 from vaezoo.trainer import Run, Trainer, build_model, choose_device
 from vaezoo.zoo.folder import save
 
-__all__ = ["free_folder", "start_from", "train", "training_data"]
+__all__ = ["auto_folder", "start_from", "train", "training_data"]
 
 PARTS = ("encoder", "decoder", "prior", "objective")
 
@@ -55,7 +55,7 @@ def train(
     training, held_out = training_data(chosen, data)
     model = build_model(chosen, training)
     fresh = start_from(model, chosen.init) if chosen.init else None
-    folder = None if out is None else free_folder(chosen) if out == "auto" else Path(out)
+    folder = None if out is None else auto_folder(chosen, resume) if out == "auto" else Path(out)
     if folder is not None:
         prepare_folder(folder, chosen, resume)
     run = Trainer(
@@ -105,13 +105,13 @@ def start_from(model: VAE, init: str) -> list[str]:
     return [part for part in PARTS if not any(key.startswith(f"{part}.") for key in shared)]
 
 
-def free_folder(recipe: Recipe) -> Path:
-    """Returns runs/NAME, or the first of runs/NAME-2, … that does not exist."""
+def auto_folder(recipe: Recipe, resume: bool) -> Path:
+    """Returns the first of runs/NAME, runs/NAME-2, … that does not exist; to resume, the last one that does."""
     name = recipe.name or recipe.variant
-    folder, number = Path("runs") / name, 2
-    while folder.exists():
-        folder, number = Path("runs") / f"{name}-{number}", number + 1
-    return folder
+    folders = [Path("runs") / name]
+    while folders[-1].exists():
+        folders.append(Path("runs") / f"{name}-{len(folders) + 1}")
+    return folders[-2] if resume and len(folders) > 1 else folders[-1]
 
 
 def prepare_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
