@@ -109,7 +109,7 @@ def test_two_that_change_the_same_part_are_refused_by_name() -> None:
 def test_composed_names_build_what_they_say() -> None:
     model = create("cvae + iwae", shape=SHAPE, context=3, samples=4)
     assert model.config is not None and model.config["variant"] == "cvae+iwae"
-    assert model.config["options"] == {"iwae.samples": 4}
+    assert model.config["options"] == {"cvae.prior_hidden": [], "iwae.samples": 4}
     again = create(str(model.config["variant"]), **{**model.config["architecture"], **model.config["options"]})  # type: ignore[dict-item]
     assert again.config == model.config and again.state_dict().keys() == model.state_dict().keys()
     swapped = create("iwae+cvae", shape=SHAPE, context=3, **{"iwae.samples": 4})
@@ -131,7 +131,7 @@ def test_a_config_is_plain_and_canonical() -> None:
             "shape": [1, 8, 8],
             "latent": [4],
             "context": 0,
-            "backbone": {"name": "mlp", "hidden": [3]},
+            "backbone": {"name": "mlp", "hidden": [3], "activation": "relu"},
             "likelihood": {"name": "bernoulli"},
             "examples": 0,
         },
@@ -192,7 +192,7 @@ def test_hostile_architectures_are_refused_quickly(name: str) -> None:
 def test_your_own_variant_composes_and_is_validated(clean: None) -> None:
     register("my-vae", changes="objective", year=2030)(builder)
     model = create("my-vae+cvae", shape=SHAPE, context=3, weight=3.0)
-    assert model.config is not None and model.config["options"] == {"my-vae.weight": 3.0}
+    assert model.config is not None and model.config["options"] == {"cvae.prior_hidden": [], "my-vae.weight": 3.0}
     with pytest.raises(CompositionError, match="'my-vae' and 'iwae'"):
         create("my-vae+iwae", shape=SHAPE)
     assert "my-vae" in variants.names()

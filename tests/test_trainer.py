@@ -530,7 +530,8 @@ def test_a_gradient_that_is_not_finite_spoils_nothing(clip: float) -> None:
 def test_silent_latents_are_noticed() -> None:
     tables = small_recipe("beta-vae").as_dict() | {"options": {"beta": 1000.0}}
     recipe = read_recipe(tables, steps=150, learning_rate=0.02)
-    with pytest.warns(UserWarning, match=r"[01] of 3 latents are active"):
+    with pytest.warns(UserWarning, match=r"[01] of 3 latents are active") as caught:
         run = trainer(recipe).fit()
+    assert caught[0].filename == __file__, "a warning points to the caller's own line"
     assert len(run.notes) == 1 and "rate_warmup" in run.notes[0]
     assert fit(trainer(small_recipe("vq-vae"))).notes == []

@@ -204,7 +204,7 @@ def test_a_bundled_model_knows_the_bundled_images(name):
     x, c = images.batch(torch.arange(64)), context_of(model, images)
     with torch.no_grad():
         elbo = model(x, c)
-    assert elbo.bound.mean().item() == pytest.approx(metrics["bound"]["mean"], abs=12)
+    assert elbo.bound.mean().item() == pytest.approx(metrics["bound"]["mean"], abs=12, rel=0.1)
     assert elbo.rate.mean().item() == pytest.approx(metrics["rate"]["mean"], rel=0.15)
 
 

@@ -104,15 +104,14 @@ def evaluate(
     chosen = chosen if limit is None else chosen.subset(torch.arange(min(limit, len(chosen))))
     model.eval()
     bound, distortion, rate, errors = pass_over(model, chosen, seed)
-    finite = bool(torch.isfinite(bound).all())
-    log_evidence = estimate(evidence(model, chosen, samples, seed=seed, report=report)) if samples and finite else None
+    measurable = samples > 0 and bool(torch.isfinite(bound).all())
+    log_evidence = estimate(evidence(model, chosen, samples, seed=seed, report=report)) if measurable else None
     indices = codes(model, chosen)
-    fixed = chosen.binarization == "static"
     return Report(
         data=chosen.name,
         split=chosen.split,
         binarization=chosen.binarization,
-        binarization_seed=TEST_SEED if fixed and chosen.split != "train" else None,
+        binarization_seed=TEST_SEED if chosen.binarization == "static" and chosen.split != "train" else None,
         examples=len(chosen),
         samples=samples if log_evidence is not None else 0,
         seed=seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -92,9 +93,7 @@ def create(
         if entry.name != "vae":
             model = entry.builder(model, architecture, **parsed[entry.name])
     flat = {f"{owner}.{key}": value for owner, own in parsed.items() for key, value in own.items()}
-    model.config = {
-        "variant": "+".join(entry.name for entry in entries),
-        "architecture": architecture.as_dict(),
-        "options": flat,
-    }
+    name = "+".join(entry.name for entry in entries)
+    config = {"variant": name, "architecture": architecture.as_dict(), "options": flat}
+    model.config = json.loads(json.dumps(config))  # plain values: lists, not tuples
     return model
