@@ -114,11 +114,12 @@ class VAE(nn.Module):
         """Returns what parts that learn without a gradient need of a pass, keyed `part.name`; nothing in eval mode."""
         if not self.training:
             return {}
+        observed = {name: part.observe(inference) for name, part in self._parts().items()}
         return {
             f"{name}.{key}": value
-            for name, part in self._parts().items()
-            if not is_frozen(part)
-            for key, value in part.observe(inference).items()
+            for name, values in observed.items()
+            if values and not is_frozen(self._parts()[name])  # asked last: it walks through all parameters
+            for key, value in values.items()
         }
 
     def initialize(self, batches: Sequence[tuple[Tensor, Tensor | None]], parts: Sequence[str] | None = None) -> None:
