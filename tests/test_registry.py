@@ -15,6 +15,7 @@ import pytest
 import torch
 from cases import Case
 
+import vaezoo
 from vaezoo.elbo import WeightedObjective
 from vaezoo.errors import (
     CompositionError,
@@ -299,6 +300,27 @@ def test_a_package_brings_a_variant_that_composes(install: Install) -> None:
         RegistryCollisionError, match="'wide-vae' of test_registry is already registered by wide_plugin"
     ):
         register("wide-vae")(builder)
+
+
+@pytest.mark.filterwarnings("ignore:.*latents are active")
+def test_a_package_brings_a_variant_that_trains_saves_and_loads(install: Install, tmp_path: Path) -> None:
+    install("vaezoo-wide", "wide_plugin", PLUGIN.replace("{name}", "wide-vae"), "wide-vae = wide_plugin:build")
+    recipe: dict[str, object] = {
+        "variant": "wide-vae+iwae",
+        "options": {"width": 4.0, "samples": 3},
+        "architecture": {"latent": 4},
+        "data": {"name": "digits", "binarize": "dynamic"},
+        "train": {"steps": 30, "batch_size": 64},
+    }
+    run = vaezoo.train(recipe, out=tmp_path / "run", trackers=())
+    loaded = vaezoo.load(tmp_path / "run")
+    assert loaded.config is not None and loaded.config["variant"] == "wide-vae+iwae"
+    assert type(loaded.prior).__name__ == "WidePrior"
+    x = torch.rand(5, 1, 8, 8).round()
+    assert torch.equal(loaded.reconstruct(x), run.model.reconstruct(x))
+    assert torch.equal(loaded.sample(3, seed=1), run.model.sample(3, seed=1))
+    first, last = run.history[0]["bound"], create("wide-vae+iwae", shape=SHAPE, latent=4)(x).bound.mean().item()
+    assert first is not None and first > last  # thirty steps beat none
 
 
 def test_a_name_that_a_package_offers_is_taken_before_it_is_loaded(install: Install) -> None:
