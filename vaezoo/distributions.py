@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction, FunctionCtx
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 from torch.nn.functional import binary_cross_entropy_with_logits, embedding, logsigmoid
 
 LOG_TWO_PI = math.log(2.0 * math.pi)
 LOG_SCALE_LIMIT = 15.0  # |log σ| of a network's output: beyond it exp() would soon be 0 or infinite, and 0 · ∞ is NaN
+
+PRODUCT = 16  # probabilities over 1/2 that are multiplied before the logarithm
 
 
 def full_precision(raw: Tensor) -> Tensor:
@@ -139,6 +143,42 @@ def normal_from(raw: Tensor, event_dims: int, start: float = 0.0) -> DiagonalNor
     return DiagonalNormal(loc, log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT), event_dims)
 
 
+class PixelLogProb(torch.autograd.Function):
+    r"""$\sum_i \eta_i x_i - \log(1 + e^{\eta_i})$ of logits $\eta$ and pixels x, (..., D) each, summed over D.
+
+    The usual cross-entropy takes log1p(exp(-|η|)) of every pixel, slow on a CPU. Here it is $-\log \sigma(|\eta|)$,
+    with the logarithm of a product of 16 pixels at a time, which is at least 2⁻¹⁶: several times faster, to rounding.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, target: Tensor) -> Tensor:
+        """Returns the sums, (...)."""
+        width = logits.shape[-1] // PRODUCT
+        factors = logits.abs().sigmoid_()
+        products = factors
+        if width >= PRODUCT:
+            products = factors[..., : PRODUCT * width].unflatten(-1, (PRODUCT, width)).prod(-2)
+            rest = logits.shape[-1] - PRODUCT * width
+            products[..., :rest] *= factors[..., PRODUCT * width :]
+        product: Tensor = torch.linalg.vecdot(logits, target)
+        return product - logits.clamp(min=0).sum(-1) + products.log().sum(-1)
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Keeps both for the backward pass."""
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: BackwardCFunction, grad: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Returns the gradients, differentiable again."""
+        logits, target = cast("tuple[Tensor, Tensor]", ctx.saved_tensors)
+        grad = grad.unsqueeze(-1)
+        wanted = cast("tuple[bool, bool]", ctx.needs_input_grad)
+        return (target - logits.sigmoid()).mul(grad), grad * logits if wanted[1] else None
+
+
 class BernoulliPixels(Distribution):
     """Independent Bernoulli pixels, from logits (*batch, *event).
 
@@ -180,7 +220,11 @@ class BernoulliPixels(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns log p(value), (*batch), nats."""
         logits, target = torch.broadcast_tensors(self.logits, value.to(self.logits.dtype))
-        return -sum_event(binary_cross_entropy_with_logits(logits, target, reduction="none"), self.event_dims)
+        if self.event_dims == 0 or logits.device.type != "cpu":
+            return -sum_event(binary_cross_entropy_with_logits(logits, target, reduction="none"), self.event_dims)
+        dims = -self.event_dims
+        summed: Tensor = PixelLogProb.apply(logits.flatten(dims), target.flatten(dims))
+        return summed
 
 
 class ContinuousBernoulliPixels(BernoulliPixels):

@@ -34,9 +34,16 @@ def draw(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     Args:
         x: Probabilities of any shape, floating.
         generator: Where the noise comes from, on the device of `x`; None draws from torch's global state.
+
+    On a CPU the probability of a 1 is exact to 8·10⁻⁶, and 0 and 1 are exact.
     """
     # In place: a comparison that makes booleans, to be converted, costs several times more on a CPU.
-    return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device).lt_(x)
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device).lt_(x)
+    # 16 bits for each pixel out of one word for four, from -32,768 to 32,767, to be below the rounded probability.
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    noise = words.view(torch.int16)[: x.numel()].view(x.shape).to(x.dtype)
+    return noise.lt_((x * _LEVELS).sub_(0.5 * _LEVELS + 0.5))
 
 
 def prepare(dataset: Dataset, how: str) -> Dataset:

@@ -74,9 +74,10 @@ class Feed:
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
         """Returns x (B, *shape) and the context (B, C) or None of examples; a dynamic binarization is drawn here."""
         x = self.data.batch(indices)
-        x = draw(x) if self.dynamic else x
+        return draw(x) if self.dynamic else x, self.context_of(indices)
+
+    def context_of(self, indices: Tensor) -> Tensor | None:
+        """Returns the context (B, C) of examples, None where none is given."""
         if self._context is not None:
-            return x, self._context[indices]
-        if self._labels is not None:
-            return x, self._one_hot[self._labels[indices]]
-        return x, None
+            return self._context[indices]
+        return None if self._labels is None else self._one_hot[self._labels[indices]]

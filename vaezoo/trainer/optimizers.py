@@ -52,8 +52,7 @@ def sweep(optimizers: Iterable[torch.optim.Optimizer]) -> None:
     for optimizer in optimizers:
         for state in optimizer.state.values():
             for key, limit in TINY.items():
-                moment = state[key]
-                moment.masked_fill_(moment.abs() < limit, 0.0)
+                state[key].copy_(nn.functional.hardshrink(state[key], limit))
 
 
 def pack(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]:

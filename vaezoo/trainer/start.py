@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+from torch import Tensor
 
 from vaezoo.data import Dataset
 from vaezoo.errors import ContextError, DataError, RecipeError, ShapeError, SupportError
@@ -107,13 +110,32 @@ def every_example_has_a_density(model: VAE, feed: Feed) -> bool:
         ShapeError, SupportError, ContextError: what the model cannot be trained on, naming the data set.
     """
     data, density = feed.data, True
-    # What a dynamic binarization draws is 0 or 1 wherever it is looked at.
-    count = min(CHUNK, len(data)) if feed.dynamic else len(data)
     with seeded(0, feed.device):
-        for indices in torch.arange(count, device=feed.device).split(CHUNK):
+        for x, c in looked_at(feed):
             try:
-                x, _ = model.check(*feed.take(indices))
+                x, _ = model.check(x, c)
             except (ShapeError, SupportError, ContextError) as error:
                 raise type(error)(f"The {data.split} set {data.name!r} does not fit the model: {error}") from None
             density = density and model.has_density(x)
     return density
+
+
+def looked_at(feed: Feed) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yields batches that hold every context and every value of a set, on which a likelihood's support depends."""
+    data = feed.data
+    parts = torch.arange(len(data), device=feed.device).split(CHUNK)
+    # What a dynamic binarization draws is 0 or 1 wherever it is looked at.
+    if not feed.dynamic and data.images.is_floating_point():
+        yield from (feed.take(indices) for indices in parts)
+        return
+    x, c = feed.take(parts[0])
+    yield x, c
+    if c is not None:
+        yield from ((x[:1].expand(len(indices), *data.shape), feed.context_of(indices)) for indices in parts[1:])
+    if not feed.dynamic:
+        # One example of each of at most 256 values stands for all that have it.
+        counts = sum(part.flatten().bincount(minlength=256) for part in data.images.split(CHUNK))
+        values = torch.as_tensor(counts).nonzero().flatten().to(torch.float32) / data.scale
+        yield values.view(-1, *[1] * len(data.shape)).expand(-1, *data.shape), None if c is None else c[:1].expand(
+            len(values), -1
+        )
