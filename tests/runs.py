@@ -32,6 +32,14 @@ def small_recipe(variant: str = "vae", *, stages: list[dict[str, object]] | None
     )
 
 
+#: what two processes train as one process with twice the accumulation does
+RANKS_RECIPES = {
+    "vae": small_recipe("vae", steps=100, average=0.9, clip=1.0),
+    "vq-vae": small_recipe("vq-vae", steps=100),
+    "factor-vae": small_recipe("factor-vae", steps=100, accumulation=2),
+}
+
+
 def small_data(recipe: Recipe, count: int = 40, split: str = "train") -> Dataset:
     """Returns grey blobs with labels, binarized as the recipe says."""
     generator = torch.Generator().manual_seed(len(split))
@@ -47,10 +55,19 @@ def trainer(
     data: Dataset | None = None,
     held_out: Dataset | None = None,
     trackers: tuple[Tracker, ...] = (),
+    any_size: bool = False,
 ) -> Trainer:
     """Returns the trainer of a new model."""
     data = small_data(recipe) if data is None else data
-    return Trainer(recipe, build_model(recipe, data), data, folder=folder, held_out=held_out, trackers=trackers)
+    return Trainer(
+        recipe,
+        build_model(recipe, data),
+        data,
+        folder=folder,
+        held_out=held_out,
+        trackers=trackers,
+        any_size=any_size,
+    )
 
 
 def fit(chosen: Trainer, resume: bool = False) -> Run:

@@ -380,7 +380,7 @@ def test_the_best_weights_are_those_with_the_highest_bound(monkeypatch: pytest.M
     held_out = small_data(recipe, 12, "validation")
     weights: list[dict[str, Tensor]] = []
 
-    def figures(model: VAE, feed: Feed, density: bool) -> tuple[float, float, float]:
+    def figures(model: VAE, feed: Feed, density: bool, ranks: object) -> tuple[float, float, float]:
         assert density and not model.training
         weights.append({key: value.clone() for key, value in model.state_dict().items()})
         return -10.0 - abs(len(weights) - 5), 9.0, 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -83,9 +84,17 @@ def show(name: str) -> None:
 
 @app.command
 def train(
-    recipe: str, *overrides: str, out: Out = None, resume: bool = False, device: str = "auto", seed: int | None = None
+    recipe: str,
+    *overrides: str,
+    out: Out = None,
+    resume: bool = False,
+    any_size: bool = False,
+    device: str = "auto",
+    seed: int | None = None,
 ) -> None:
     """Train by a recipe, into runs/NAME unless --out says otherwise.
+
+    Several processes, on one machine or many: torchrun --nproc-per-node N -m vaezoo train RECIPE.
 
     Parameters
     ----------
@@ -95,6 +104,8 @@ def train(
         Settings as key=value: train.steps=1000, beta=2.
     resume
         Go on from the newest valid checkpoint.
+    any_size
+        Go on even where another number of processes began.
     device
         "auto", "cpu", "cuda", …
     seed
@@ -103,12 +114,13 @@ def train(
     from vaezoo.zoo.reproduce import train as run
 
     settings = [*overrides, *([] if seed is None else [f"seed={seed}"])]
-    done = run(recipe, *settings, out=out or "auto", resume=resume, device=device)
+    done = run(recipe, *settings, out=out or "auto", resume=resume, any_size=any_size, device=device)
     last = next((line for line in reversed(done.history) if "distortion" in line), {})
     figures = ", ".join(
         f"{key} {last[key]:.2f}" for key in ("bound", "distortion", "rate") if last.get(key) is not None
     )
-    console().print(f"Trained {recipe}: {figures} nats (training images). The model is in {done.folder}.")
+    if os.environ.get("RANK", "0") == "0":
+        console().print(f"Trained {recipe}: {figures} nats (training images). The model is in {done.folder}.")
 
 
 @app.command
@@ -312,6 +324,8 @@ def show_warning(message: Warning | str, *_: object, **__: object) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns 0, or 1 after an error, 2 after a wrong call, 130 after Ctrl-C."""
     warnings.showwarning = show_warning
+    first = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(format="%(message)s", level=logging.INFO if first else logging.WARNING)
     try:
         app(arguments, exit_on_error=True)
     except VaezooError as error:

@@ -32,10 +32,10 @@ def reseed(device: torch.device, seed: int, step: int, micro: int) -> None:
         torch.mps.manual_seed(number)
 
 
-def stage_steps(stage: Stage, examples: int) -> int:
+def stage_steps(stage: Stage, examples: int, processes: int = 1) -> int:
     """Returns how many optimizer steps a stage takes on a set of `examples`, at least one."""
     per_epoch = examples // min(stage.batch_size, examples)
-    return stage.steps or max(1, stage.epochs * per_epoch // stage.accumulation)
+    return stage.steps or max(1, stage.epochs * per_epoch // (stage.accumulation * processes))
 
 
 class Feed:

@@ -10,7 +10,8 @@ from vaezoo.data import Dataset
 from vaezoo.elbo import ELBO, center
 from vaezoo.model import VAE, seeded
 from vaezoo.recipe import Recipe
-from vaezoo.trainer.feed import HELD_OUT, Feed, noise_seed
+from vaezoo.trainer.feed import HELD_OUT, Feed, reseed
+from vaezoo.trainer.ranks import Ranks
 from vaezoo.trainer.start import every_example_has_a_density, make_feed
 
 __all__ = ["held_out_figures", "note_on_latents"]
@@ -29,15 +30,22 @@ def held_out_figures(model: VAE, data: Dataset, recipe: Recipe, device: torch.de
 
 
 @torch.no_grad()
-def feed_figures(model: VAE, feed: Feed, density: bool) -> tuple[float, float, float]:
-    """Returns mean bound, distortion and rate (nats) over a whole set; without `density` the bound is -inf."""
+def feed_figures(model: VAE, feed: Feed, density: bool, ranks: Ranks | None = None) -> tuple[float, float, float]:
+    """Returns mean bound, distortion and rate (nats) over a whole set; without `density` the bound is -inf.
+
+    The processes of `ranks` share the set; every part of it has noise of its own, so that their number says nothing.
+    """
+    ranks = ranks or Ranks()
     count = len(feed.data)
-    sums = torch.zeros(3, dtype=torch.float64)
-    with seeded(noise_seed(feed.seed, HELD_OUT, 0), feed.device):
-        for indices in torch.arange(count, device=feed.device).split(ROWS):
-            elbo = cast(ELBO, model.objective(model, *feed.take(indices), None))
-            sums += torch.stack([elbo.bound.sum(), elbo.distortion.sum(), elbo.rate.sum()]).double().cpu()
-    bound, distortion, rate = (sums / count).tolist()
+    sums = torch.zeros(3, dtype=torch.float64, device=feed.device if feed.device.type != "mps" else "cpu")
+    with seeded(0, feed.device):
+        for number, indices in enumerate(torch.arange(count, device=feed.device).split(ROWS)):
+            if number % ranks.size == ranks.rank:
+                reseed(feed.device, feed.seed, HELD_OUT, number)
+                elbo = cast(ELBO, model.objective(model, *feed.take(indices), None))
+                sums += torch.stack([elbo.bound.sum(), elbo.distortion.sum(), elbo.rate.sum()]).to(sums)
+    ranks.average([sums])
+    bound, distortion, rate = (sums * ranks.size / count).tolist()
     return bound if density else -torch.inf, distortion, rate
 
 

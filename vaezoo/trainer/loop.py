@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from vaezoo.trainer.feed import START, START_IMAGES, noise_seed, reseed, stage_s
 from vaezoo.trainer.figures import feed_figures, note_on_latents
 from vaezoo.trainer.journal import Journal
 from vaezoo.trainer.objectives import Stages
+from vaezoo.trainer.ranks import Ranks
 from vaezoo.trainer.resume import Best, Checkpoints, restored_best
 from vaezoo.trainer.run import Run
 from vaezoo.trainer.stage import StageRun
@@ -30,6 +32,7 @@ from vaezoo.trainer.stopping import StopRequest
 
 __all__ = ["Trainer"]
 
+LOG = logging.getLogger("vaezoo")
 LOG_EVERY = 100  # steps between two lines of metrics
 VALIDATIONS = 20  # how often a stage looks at the held-out images
 CHECKPOINTS = 10  # how many checkpoints a stage writes
@@ -48,6 +51,7 @@ class Trainer:
         device: where to train.
         trackers: what else hears of the metrics.
         fresh: the parts that start from data; None for all.
+        any_size: let a run go on that another number of processes began.
 
     Raises:
         RecipeError: the recipe asks for what the variant or the data does not have.
@@ -65,7 +69,9 @@ class Trainer:
         device: torch.device | None = None,
         trackers: Sequence[Tracker] = (),
         fresh: Sequence[str] | None = None,
+        any_size: bool = False,
     ) -> None:
+        self.ranks = Ranks.current()
         self.device = device or torch.device("cpu")
         self.recipe, self.model, self.data, self.fresh = recipe, model.to(self.device), data, fresh
         self.folder = None if folder is None else Path(folder)
@@ -74,8 +80,11 @@ class Trainer:
         self._stages = Stages(recipe, model, data)
         self._held_out = None if held_out is None else make_feed(recipe, model, held_out, len(held_out), self.device)
         self._feed = make_feed(recipe, model, data, recipe.stages[0].batch_size, self.device)
-        self._journal = Journal(self.folder, trackers)
-        self._checkpoints = None if self.folder is None else Checkpoints(self.folder, recipe, data, held_out)
+        # One process writes; the folder is where all of them read.
+        self._journal = Journal(self.folder if self.ranks.first else None, trackers if self.ranks.first else ())
+        self._checkpoints = None
+        if self.folder is not None:
+            self._checkpoints = Checkpoints(self.folder, recipe, data, held_out, self.ranks, any_size)
         self._stop = StopRequest()
 
     @property
@@ -137,7 +146,7 @@ class Trainer:
                 self._validate(run, number)
             if run.done % save_every == 0 and not last:
                 self._save(run, number)
-            if self._stop.received is not None and not last:
+            if self._asked_to_stop() and not last:
                 self._interrupted(run, number)
         if run.averaged is not None:
             run.averaged.swap()
@@ -149,15 +158,23 @@ class Trainer:
         self._feed = make_feed(self.recipe, self.model, self.data, stage.batch_size, self.device)
         if saved is None and number == 0:
             self._initialize()
-        offset = sum(stage_steps(earlier, len(self.data)) for earlier in self.recipe.stages[:number])
+        earlier = self.recipe.stages[:number]
+        offset = sum(stage_steps(each, len(self.data), self.ranks.size) for each in earlier)
         done = 0 if saved is None else int(cast(int, saved.state["done"]))
-        run = StageRun(self.model, stage, self._feed, offset=offset, done=done)
+        self.ranks.broadcast([*self.model.parameters(), *self.model.buffers()])
+        run = StageRun(self.model, stage, self._feed, offset=offset, done=done, ranks=self.ranks)
         if saved is not None:
             run.load(saved)
+        sizes = (self._feed.size, stage.accumulation, self.ranks.size)
+        LOG.info(
+            "Global batch: %d examples (batch size %d x accumulation %d x %d processes).", math.prod(sizes), *sizes
+        )
         return run
 
     def _initialize(self) -> None:
-        """Lets parts start from some of the images, chosen by the seed."""
+        """Lets parts start from some of the images, chosen by the seed; the other processes get what came of it."""
+        if not self.ranks.first:
+            return
         seed = self.recipe.seed
         reseed(self.device, seed, START, 0)
         generator = torch.Generator().manual_seed(noise_seed(seed, START_IMAGES, 0))
@@ -165,6 +182,7 @@ class Trainer:
         self.model.initialize([self._feed.take(part) for part in indices.split(500)], self.fresh)
 
     def _advance(self, run: StageRun, number: int) -> None:
+        self.ranks.asked = self._stop.received is not None
         try:
             run.advance()
         except NonFiniteLossError as error:
@@ -189,7 +207,7 @@ class Trainer:
         self._journal.record(metrics)
         done, since = self._clock
         self._clock = (run.done, time.perf_counter())
-        images = (run.done - done) * run.feed.size * run.stage.accumulation
+        images = (run.done - done) * run.feed.size * run.stage.accumulation * self.ranks.size
         self._journal.tell(run.done, metrics, images / max(self._clock[1] - since, 1e-9))
 
     def _validate(self, run: StageRun, number: int) -> None:
@@ -197,7 +215,7 @@ class Trainer:
         if self._held_out is None:
             return
         with self._final_weights(run):
-            bound, distortion, rate = feed_figures(self.model, self._held_out, self._held_out_density)
+            bound, distortion, rate = feed_figures(self.model, self._held_out, self._held_out_density, self.ranks)
             self.best.offer(bound, distortion, self.model)
         metrics = {
             "step": run.number,
@@ -229,6 +247,10 @@ class Trainer:
 
     # Stopping and going on
 
+    def _asked_to_stop(self) -> bool:
+        """Says whether to stop now: all processes at the same step."""
+        return self.ranks.stopping if self.ranks.size > 1 else self._stop.received is not None
+
     def _interrupted(self, run: StageRun, number: int) -> None:
         at = f"Stopped at step {run.number} of {run.offset + run.steps}"
         if self._checkpoints is None:
@@ -244,7 +266,9 @@ class Trainer:
             return
         self._journal.flush()
         state = {"stage": number, "lines": len(self.history), **run.state()}
-        self._checkpoints.save(run.number, run.tensors(), state, self.best)
+        if self.ranks.first:
+            self._checkpoints.save(run.number, run.tensors(), state, self.best)
+        self.ranks.wait()
 
     def _begin(self) -> None:
         if self._checkpoints is not None:
@@ -257,7 +281,7 @@ class Trainer:
         saved = self._checkpoints.newest()
         if saved is None:
             return None
-        if not self._journal.begin(int(cast(int, saved.state["lines"]))):
+        if self.ranks.first and not self._journal.begin(int(cast(int, saved.state["lines"]))):
             warn(f"{self.folder}/metrics.jsonl lacks lines; the run goes on without them.")
         self.best = restored_best(saved, self.device)
         return saved

@@ -16,6 +16,7 @@ from vaezoo.data import Dataset
 from vaezoo.errors import CheckpointError, warn
 from vaezoo.model import VAE
 from vaezoo.recipe import Recipe
+from vaezoo.trainer.ranks import Ranks
 
 __all__ = ["Best", "Checkpoints"]
 
@@ -44,10 +45,20 @@ class Checkpoints:
     Args:
         folder: of the run.
         recipe, data, held_out: what the run is of; a checkpoint of anything else is refused.
+        ranks: the processes of the run; one written by another number of them is refused unless `any_size`.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, data: Dataset, held_out: Dataset | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        data: Dataset,
+        held_out: Dataset | None,
+        ranks: Ranks | None = None,
+        any_size: bool = False,
+    ) -> None:
         self.place = folder / "checkpoints"
+        self._size, self._any_size = (ranks or Ranks()).size, any_size
         self._identity = {
             "recipe": recipe.digest,
             "data set": data.digest,
@@ -64,7 +75,13 @@ class Checkpoints:
         """
         content = checkpoint.Checkpoint(
             tensors={name: group for name, group in (*groups.items(), ("best", best.weights or {})) if group},
-            state={**state, "best": best.score, "of": self._identity, "torch": torch.__version__},
+            state={
+                **state,
+                "best": best.score,
+                "of": self._identity,
+                "torch": torch.__version__,
+                "processes": self._size,
+            },
         )
         checkpoint.write_folder(self.place / f"step-{step:09d}", content)
         checkpoint.prune(self.place, KEEP)
@@ -97,6 +114,12 @@ class Checkpoints:
                     f"{path} was written by another {what} ({short(then)} there, {short(now)} now). Go on with the "
                     "same one, or train into a new folder."
                 )
+        size = saved.state.get("processes", 1)
+        if size != self._size and not self._any_size:
+            raise CheckpointError(
+                f"{path} was written by {size} processes, this run has {self._size}, so that an epoch and a step are "
+                "not the same. Start as many, or ask for it: --any-size (in Python: any_size=True)."
+            )
         if saved.state.get("torch") != torch.__version__:
             warn(
                 f"{path} was written by torch {saved.state.get('torch')}, this is {torch.__version__}: the run goes "

@@ -17,6 +17,7 @@ from vaezoo.recipe import Stage
 from vaezoo.trainer.averages import EVERY, Averages
 from vaezoo.trainer.feed import Feed, reseed, stage_steps
 from vaezoo.trainer.optimizers import learning_rate, make_optimizer, pack, sweep, unpack
+from vaezoo.trainer.ranks import Ranks
 
 __all__ = ["StageRun"]
 
@@ -32,12 +33,16 @@ class StageRun:
         feed: the batches.
         offset: steps of the stages before, on which the noise depends.
         done: steps of this stage that were done before.
+        ranks: the processes of the run.
     """
 
-    def __init__(self, model: VAE, stage: Stage, feed: Feed, *, offset: int, done: int = 0) -> None:
+    def __init__(
+        self, model: VAE, stage: Stage, feed: Feed, *, offset: int, done: int = 0, ranks: Ranks | None = None
+    ) -> None:
         self.model, self.stage, self.feed = model, stage, feed
         self.offset, self.done = offset, done
-        self.steps = stage_steps(stage, len(feed.data))
+        self.ranks = ranks or Ranks()
+        self.steps = stage_steps(stage, len(feed.data), self.ranks.size)
         self.players = {name: own for name, own in model.players().items() if own}
         self.optimizers = {name: make_optimizer(stage, own, feed.device) for name, own in self.players.items()}
         self.averages = Averages(model, stage.average) if stage.average else None
@@ -61,7 +66,7 @@ class StageRun:
         Raises:
             NonFiniteLossError: a loss or a gradient is NaN or infinite; no weight was changed by it.
         """
-        passes = [self._pass(micro) for micro in range(self.stage.accumulation)]
+        passes = self._passes()
         for name, optimizer in self.optimizers.items():
             self._check_gradients(name)
             optimizer.param_groups[0]["lr"] = learning_rate(self.stage, name, self.done, self.steps)
@@ -73,16 +78,32 @@ class StageRun:
         self.done += 1
         seen = [elbo.seen for elbo in passes if elbo.seen]
         if seen:
-            self.model.after_step(seen, self.step)
+            self.model.after_step(self.ranks.gather(seen), self.step)
         self.step += 1
         if self.done % SWEEP_EVERY == 0:
             sweep(self.optimizers.values())
         if self.averages is not None:
             self.averages.update(self.done)
 
+    def _passes(self) -> list[ELBO]:
+        """Takes this process's micro-batches forward and backward, and averages the gradients of all processes."""
+        passes: list[ELBO] = []
+        failure: NonFiniteLossError | None = None
+        try:
+            for local in range(self.stage.accumulation):
+                passes.append(self._pass(local * self.ranks.size + self.ranks.rank))
+        except NonFiniteLossError as error:
+            failure = error
+        parameters = [parameter for own in self.players.values() for parameter in own]
+        if self.ranks.exchange(parameters, failure is not None):
+            for parameter in parameters:
+                parameter.grad = None
+            raise failure or NonFiniteLossError(f"Another process failed at step {self.number + 1}; see its message.")
+        return passes
+
     def _pass(self, micro: int) -> ELBO:
         """Takes one micro-batch forward and backward."""
-        batch = self.done * self.stage.accumulation + micro
+        batch = self.done * self.stage.accumulation * self.ranks.size + micro
         reseed(self.feed.device, self.feed.seed, self.number, micro)
         x, c = self.feed.take(self.feed.indices(batch))
         with self._precision():
@@ -124,9 +145,10 @@ class StageRun:
 
     def take_means(self) -> dict[str, float]:
         """Returns the means of what was counted since the last call, nats per example."""
-        means = {name: (total / self.counted).mean().item() for name, total in self.totals.items()}
+        means = {name: (total / self.counted).mean() for name, total in self.totals.items()}
+        self.ranks.average(list(means.values()))
         self.totals, self.counted = {}, 0
-        return means
+        return {name: mean.item() for name, mean in means.items()}
 
     def _precision(self) -> torch.autocast | nullcontext[None]:
         if self.stage.precision == "bf16":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+import torch
 
 from vaezoo.checkpoint import canonical, write_file
 from vaezoo.data import Dataset, from_tensors, load_dataset, prepare
@@ -15,11 +17,13 @@ from vaezoo.hub import load
 from vaezoo.model import VAE
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.trackers import Bar, Tracker
-from vaezoo.trainer import Run, Trainer, build_model, choose_device
+from vaezoo.trainer import Run, Trainer, build_model
+from vaezoo.trainer.ranks import Ranks, joined
 from vaezoo.zoo.folder import save
 
 __all__ = ["auto_folder", "start_from", "train", "training_data"]
 
+Result = TypeVar("Result")
 PARTS = ("encoder", "decoder", "prior", "objective")
 
 
@@ -30,6 +34,7 @@ def train(
     out: str | Path | None = "auto",
     device: str = "auto",
     resume: bool = False,
+    any_size: bool = False,
     trackers: Sequence[Tracker] | None = None,
     **changes: object,
 ) -> Run:
@@ -43,6 +48,7 @@ def train(
             nothing.
         device: "auto" takes a GPU when there is one.
         resume: go on from the newest valid checkpoint in `out`.
+        any_size: let a run go on that another number of processes began.
         trackers: what hears of the metrics; a progress bar by default.
         **changes: overrides by keyword: `steps=2_000`, `seed=1`.
 
@@ -52,28 +58,57 @@ def train(
         NonFiniteLossError, InterruptedTrainingError, CheckpointError: see `Trainer.fit`.
     """
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, **changes)
-    training, held_out = training_data(chosen, data)
-    model = build_model(chosen, training)
-    fresh = start_from(model, chosen.init) if chosen.init else None
-    folder = None if out is None else auto_folder(chosen, resume) if out == "auto" else Path(out)
-    if folder is not None:
-        prepare_folder(folder, chosen, resume)
-    run = Trainer(
-        chosen,
-        model,
-        training,
-        held_out=held_out,
-        folder=folder,
-        device=choose_device(device),
-        trackers=[Bar()] if trackers is None else trackers,
-        fresh=fresh,
-    ).fit(resume)
-    run.model.config = {
-        **(run.model.config or {}),
-        "data": {"name": training.name, "binarize": chosen.data.binarize, "digest": training.digest},
-        "recipe": {"name": chosen.name, "digest": chosen.digest},
+    with joined(device) as place:
+        ranks = Ranks.current()
+        folder = None if out is None else shared_folder(chosen, out, resume, ranks, place)
+        training, held_out = one_by_one(ranks, lambda: training_data(chosen, data))
+        model = build_model(chosen, training)
+        init = chosen.init
+        fresh = one_by_one(ranks, lambda: start_from(model, init)) if init else None
+        if folder is not None and ranks.first:
+            prepare_folder(folder, chosen, resume)
+        run = Trainer(
+            chosen,
+            model,
+            training,
+            held_out=held_out,
+            folder=folder,
+            device=place,
+            trackers=[Bar()] if trackers is None else trackers,
+            fresh=fresh,
+            any_size=any_size,
+        ).fit(resume)
+        sign(run.model, chosen, training)
+        if folder is not None and ranks.first:
+            save(run.model, folder)
+        ranks.wait()
+        return run
+
+
+def sign(model: VAE, recipe: Recipe, data: Dataset) -> None:
+    """Writes into a model's config what it was trained on and by."""
+    model.config = {
+        **(model.config or {}),
+        "data": {"name": data.name, "binarize": recipe.data.binarize, "digest": data.digest},
+        "recipe": {"name": recipe.name, "digest": recipe.digest},
     }
-    return run if folder is None else replace(run, folder=save(run.model, folder))
+
+
+def one_by_one(ranks: Ranks, work: Callable[[], Result]) -> Result:
+    """Returns what `work` returns; the first process does it before the others, which find its downloads in place."""
+    if not ranks.first:
+        ranks.wait()
+    try:
+        return work()
+    finally:
+        if ranks.first:
+            ranks.wait()
+
+
+def shared_folder(recipe: Recipe, out: str | Path, resume: bool, ranks: Ranks, device: torch.device) -> Path:
+    """Returns the folder of a run, the same in all processes."""
+    chosen = str(auto_folder(recipe, resume) if out == "auto" else out)
+    return Path(ranks.broadcast_text(chosen, device))
 
 
 def training_data(recipe: Recipe, data: object | None = None) -> tuple[Dataset, Dataset | None]:

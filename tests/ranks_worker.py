@@ -1,0 +1,89 @@
+"""What each of the two processes of `test_trainer_ranks.py` does."""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from runs import RANKS_RECIPES, equal, fit, small_data, trainer
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vaezoo.errors import InterruptedTrainingError, NonFiniteLossError
+from vaezoo.trainer import Run, Trainer, loop, stage
+from vaezoo.trainer.feed import Feed
+from vaezoo.trainer.ranks import Ranks
+
+ADVANCE = stage.StageRun.advance
+
+
+def main(out: Path) -> None:
+    """Runs every scene; rank 0 writes what the test compares."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    ranks = Ranks.current()
+    for name, recipe in RANKS_RECIPES.items():
+        run = fit(trainer(recipe, held_out=small_data(recipe, 12, "validation")))
+        check_equal_everywhere(run, ranks)
+        if ranks.first:
+            save_file(run.model.state_dict(), out / f"{name}.safetensors", {"history": repr(run.history)})
+    stopped_by_one(out / "stopped", ranks)
+    failed_in_one(out / "failed", ranks)
+    print("all scenes played", flush=True)
+    dist.destroy_process_group()
+
+
+def check_equal_everywhere(run: Run, ranks: Ranks) -> None:
+    """Asserts that all processes ended with the same bits."""
+    for tensor in run.model.state_dict().values():
+        other = tensor.clone()
+        ranks.broadcast([other])
+        assert torch.equal(other, tensor)
+
+
+def stopped_by_one(folder: Path, ranks: Ranks) -> None:
+    """The second process alone is asked to stop; both do, after the same step, and both go on."""
+    recipe = RANKS_RECIPES["vq-vae"]
+    straight = fit(trainer(recipe))
+    chosen = trainer(recipe, folder)
+
+    def asked(run: stage.StageRun) -> None:
+        run.ranks.asked = run.ranks.asked or (run.number == 40 and run.ranks.rank == 1)
+        ADVANCE(run)
+
+    stage.StageRun.advance = asked  # type: ignore[method-assign]
+    try:
+        fit(chosen)
+        raise AssertionError("it was not stopped")
+    except InterruptedTrainingError as error:
+        assert "step 41" in str(error), str(error)
+    finally:
+        stage.StageRun.advance = ADVANCE  # type: ignore[method-assign]
+    assert equal(fit(trainer(recipe, folder), resume=True).model, straight.model)
+
+
+def failed_in_one(folder: Path, ranks: Ranks) -> None:
+    """A batch of one process alone is NaN: both end with an error, and the weights of before are kept."""
+    chosen = trainer(RANKS_RECIPES["vae"], folder)
+    take = Feed.take
+
+    def spoilt(feed: Feed, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        x, c = take(feed, indices)
+        bad = ranks.rank == 1 and bool((indices == 7).any())
+        return (x * torch.nan, c) if bad else (x, c)
+
+    loop.every_example_has_a_density = lambda *_: True  # type: ignore[assignment]
+    Trainer._initialize = lambda *_: None  # type: ignore[assignment,method-assign]
+    Feed.take = spoilt  # type: ignore[method-assign]
+    try:
+        fit(chosen)
+        raise AssertionError("a NaN went unnoticed")
+    except NonFiniteLossError as error:
+        assert ("training images" in str(error)) == (ranks.rank == 1), str(error)
+        assert ("Another process" in str(error)) == (ranks.rank == 0), str(error)
+    ranks.wait()
+    assert list((folder / "checkpoints").glob("step-*"))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
