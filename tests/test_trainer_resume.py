@@ -33,6 +33,7 @@ RECIPES: dict[str, Recipe] = {
     "iwae": small_recipe("iwae", optimizer="adamw", weight_decay=0.1, clip=0.5),
     "cvae": small_recipe("cvae", precision="bf16", batch_size=16),
     "vq-vae": small_recipe("vq-vae", accumulation=2),
+    "vq-vae, channels last": small_recipe("vq-vae", channels_last=True, average=0.9, precision="bf16"),
     "factor-vae": small_recipe("factor-vae", accumulation=2, average=0.9, learning_rates={"critic": 1e-2}),
     "beta-vae, two stages": small_recipe("beta-vae", stages=STAGES["beta-vae"]),
     "vq-vae, two stages": small_recipe("vq-vae", stages=STAGES["vq-vae"]),

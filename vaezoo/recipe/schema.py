@@ -48,8 +48,10 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     Exactly one of `steps` and `epochs`. `learning_rate` falls to `final_learning_rate` by `schedule = "cosine"`, after
     `warmup` steps of rising; `learning_rates` sets single players'. `average` is the decay of averaged weights (0:
     none), `clip` the largest gradient norm (0: none). `rate_warmup`, `rate_cycles`, `free_bits` schedule the rate's
-    weight. `train` names the parts that learn (all by default), `options` changes the objective's options for this
-    stage.
+    weight. `precision = "bf16"` runs the networks in bfloat16 and keeps weights and densities in float32,
+    `channels_last` stores convolutions with the channels innermost, `compile` compiles the networks (minutes, once, and
+    it needs a C++ compiler). `train` names the parts that learn (all by default), `options` changes the objective's
+    options for this stage.
     """
 
     steps: Count = 0
@@ -68,6 +70,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     clip: Annotated[float, Meta(ge=0)] = 0.0
     average: Share = 0.0
     precision: Literal["float32", "bf16"] = "float32"
+    channels_last: bool = False
+    compile: bool = False
     rate_warmup: Count = 0
     rate_cycles: Count = 0
     free_bits: Annotated[float, Meta(ge=0)] = 0.0

@@ -22,6 +22,7 @@ from vaezoo.trackers import Tracker
 from vaezoo.trainer.feed import START, START_IMAGES, noise_seed, reseed, stage_steps
 from vaezoo.trainer.figures import feed_figures, note_on_latents
 from vaezoo.trainer.journal import Journal
+from vaezoo.trainer.layout import laid_out
 from vaezoo.trainer.objectives import Stages
 from vaezoo.trainer.ranks import Ranks
 from vaezoo.trainer.resume import Best, Checkpoints, restored_best
@@ -131,8 +132,16 @@ class Trainer:
     # One stage
 
     def _run_stage(self, number: int, saved: checkpoint.Checkpoint | None) -> None:
-        run = self._set_up(number, saved)
-        self.model.train()
+        stage = self.recipe.stages[number]
+        self._stages.begin(number, self.device)
+        with laid_out(self.model, stage, self.device):
+            run = self._set_up(number, saved)
+            self.model.train()
+            self._take_steps(run, number)
+            if run.averaged is not None:
+                run.averaged.swap()
+
+    def _take_steps(self, run: StageRun, number: int) -> None:
         self._journal.trackers.notify("start", self.recipe.name or self.recipe.variant, run.steps, run.done)
         validate_every = max(1, run.steps // VALIDATIONS)
         save_every = max(LOG_EVERY, run.steps // CHECKPOINTS)
@@ -148,13 +157,10 @@ class Trainer:
                 self._save(run, number)
             if self._asked_to_stop() and not last:
                 self._interrupted(run, number)
-        if run.averaged is not None:
-            run.averaged.swap()
 
     def _set_up(self, number: int, saved: checkpoint.Checkpoint | None) -> StageRun:
         """Returns a stage, ready for its first step or where a checkpoint left it."""
         stage = self.recipe.stages[number]
-        self._stages.begin(number, self.device)
         self._feed = make_feed(self.recipe, self.model, self.data, stage.batch_size, self.device)
         if saved is None and number == 0:
             self._initialize()

@@ -74,3 +74,8 @@ def unpack(optimizers: Mapping[str, torch.optim.Optimizer], flat: Mapping[str, T
             if owner == player:
                 state.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        for parameter, own in optimizer.state.items():
+            for name, value in own.items():
+                if value.shape == parameter.shape:
+                    # The fused kernel reads all of them in the order of memory.
+                    own[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
