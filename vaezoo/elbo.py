@@ -105,11 +105,15 @@ class Inference:
         try:
             return kl_divergence(self.posterior, self.prior).expand(self.log_q.shape[1:])
         except NotImplementedError:
-            return (self.log_q - self.prior.log_prob(self.z)).mean(0)
+            return -self.log_prior_ratio().mean(0)
+
+    def log_prior_ratio(self) -> Tensor:
+        r"""Returns $\log p(z) - \log q(z|x)$, (K, B), nats."""
+        return self.prior.log_prob(self.z) - self.log_q
 
     def log_weights(self) -> Tensor:
         r"""Returns $\log p(x|z) + \log p(z) - \log q(z|x)$, (K, B), nats."""
-        return self.likelihood.log_prob(self.x) + self.prior.log_prob(self.z) - self.log_q
+        return self.likelihood.log_prob(self.x) + self.log_prior_ratio()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 
 from vaezoo.elbo import ELBO, Inference, Objective, Part, center, draw, has_density
 from vaezoo.errors import ContextError, NoDensityError, ShapeError, SupportError
+from vaezoo.memory import keep_freed_memory
 
 __all__ = ["VAE", "seeded"]
 
@@ -224,6 +225,7 @@ class VAE(nn.Module):
                 f"Got x to which the {type(likelihood).__name__} likelihood gives no density; expected "
                 f"{likelihood.support}. `model(x)` still gives the losses."
             )
+        keep_freed_memory()
         rows = min(len(x), 10)  # few examples and many samples: the encoder runs once for each example either way
         with seeded(seed, x.device):
             parts = [

@@ -16,6 +16,7 @@ from vaezoo import checkpoint
 from vaezoo.data import Dataset
 from vaezoo.elbo import WeightedObjective
 from vaezoo.errors import CheckpointError, InterruptedTrainingError, NonFiniteLossError, warn
+from vaezoo.memory import keep_freed_memory
 from vaezoo.model import VAE
 from vaezoo.recipe import Recipe
 from vaezoo.trackers import Tracker
@@ -108,6 +109,8 @@ class Trainer:
             InterruptedTrainingError: Ctrl-C or SIGTERM; a checkpoint was written.
             CheckpointError: nothing valid to resume, another recipe, or nowhere to write.
         """
+        if self.device.type == "cpu":
+            keep_freed_memory()
         with ExitStack() as stack:
             stack.enter_context(torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []))
             stack.enter_context(self._stop.listening())
