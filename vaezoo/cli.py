@@ -83,7 +83,13 @@ def show(name: str) -> None:
 
 @app.command
 def train(
-    recipe: str, *overrides: str, out: Out = None, resume: bool = False, device: str = "auto", seed: int | None = None
+    recipe: str,
+    *overrides: str,
+    out: Out = None,
+    resume: bool = False,
+    extend: bool = False,
+    device: str = "auto",
+    seed: int | None = None,
 ) -> None:
     """Train by a recipe, into runs/NAME unless --out says otherwise.
 
@@ -95,6 +101,8 @@ def train(
         Settings as key=value: train.steps=1000, beta=2.
     resume
         Go on from the newest valid checkpoint.
+    extend
+        Go on, finished or not, with more steps in the last stage; nothing else may have changed.
     device
         "auto", "cpu", "cuda", …
     seed
@@ -103,7 +111,7 @@ def train(
     from vaezoo.zoo.reproduce import train as run
 
     settings = [*overrides, *([] if seed is None else [f"seed={seed}"])]
-    done = run(recipe, *settings, out=out or "auto", resume=resume, device=device)
+    done = run(recipe, *settings, out=out or "auto", resume=resume, extend=extend, device=device)
     last = next((line for line in reversed(done.history) if "distortion" in line), {})
     figures = ", ".join(
         f"{key} {last[key]:.2f}" for key in ("bound", "distortion", "rate") if last.get(key) is not None
@@ -310,13 +318,13 @@ def show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; returns 0, or 1 after an error, 2 after a wrong call, 130 after Ctrl-C."""
+    """Runs a command; returns 0, or 1 after an error, 2 after a wrong call, 130 after Ctrl-C, 143 after SIGTERM."""
     warnings.showwarning = show_warning
     try:
         app(arguments, exit_on_error=True)
     except VaezooError as error:
         print(f"error [{error.code}]: {error}", file=sys.stderr)
-        return 130 if error.code == "interrupted" else 1
+        return error.exit_status
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130

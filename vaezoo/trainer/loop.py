@@ -75,7 +75,8 @@ class Trainer:
         self._held_out = None if held_out is None else make_feed(recipe, model, held_out, len(held_out), self.device)
         self._feed = make_feed(recipe, model, data, recipe.stages[0].batch_size, self.device)
         self._journal = Journal(self.folder, trackers)
-        self._checkpoints = None if self.folder is None else Checkpoints(self.folder, recipe, data, held_out)
+        self._checkpoints = None if self.folder is None else Checkpoints(self.folder, recipe, model, data, held_out)
+        self._saved_at: int | None = None
         self._stop = StopRequest()
 
     @property
@@ -83,7 +84,7 @@ class Trainer:
         """The metrics so far, line by line as in `metrics.jsonl`."""
         return self._journal.history
 
-    def fit(self, resume: bool = False) -> Run:
+    def fit(self, resume: bool = False, extend: bool = False) -> Run:
         """Runs every stage that is not done yet, and returns the model with its best weights.
 
         Best are those with the highest bound on the held-out images (the least distortion where there is no bound);
@@ -91,11 +92,12 @@ class Trainer:
 
         Args:
             resume: go on from the newest valid checkpoint of the folder; from the start where there is none.
+            extend: resume a run, finished or not, whose recipe now has more steps or epochs in its last stage.
 
         Raises:
             SupportError, ShapeError: the likelihood cannot be trained on the data; raised before the first step.
             NonFiniteLossError: a loss or a gradient became NaN or infinite; the last good weights are in a checkpoint.
-            InterruptedTrainingError: Ctrl-C or SIGTERM; a checkpoint was written.
+            InterruptedTrainingError: Ctrl-C or SIGTERM; a checkpoint was written. (SIGUSR1 has one written, no more.)
             CheckpointError: nothing valid to resume, another recipe, or nowhere to write.
         """
         with ExitStack() as stack:
@@ -106,9 +108,11 @@ class Trainer:
             self._density = every_example_has_a_density(self.model, self._feed)
             if self._held_out is not None:
                 self._held_out_density = every_example_has_a_density(self.model, self._held_out)
-            saved = self._restore() if resume else None
+            saved = self._restore(extend) if resume or extend else None
             if saved is None:
                 self._begin()
+            if self._checkpoints is not None:
+                self._checkpoints.write_recipe()
             first = 0 if saved is None else int(cast(int, saved.state["stage"]))
             for number in range(first, len(self.recipe.stages)):
                 self._run_stage(number, saved)
@@ -117,7 +121,14 @@ class Trainer:
             self.model.load_state_dict(dict(self.best.weights))
         self.model.eval()
         self._note(note_on_latents(self.model, self._feed))
-        return Run(model=self.model, recipe=self.recipe, history=self.history, folder=self.folder, notes=self.notes)
+        return Run(
+            model=self.model,
+            recipe=self.recipe,
+            history=self.history,
+            folder=self.folder,
+            notes=self.notes,
+            extensions=[] if self._checkpoints is None else self._checkpoints.extensions,
+        )
 
     # One stage
 
@@ -135,7 +146,8 @@ class Trainer:
                 self._log(run, number)
             if run.done % validate_every == 0 or last:
                 self._validate(run, number)
-            if run.done % save_every == 0 and not last:
+            asked = self._stop.take_checkpoint_request()
+            if run.done % save_every == 0 or last or asked:
                 self._save(run, number)
             if self._stop.received is not None and not last:
                 self._interrupted(run, number)
@@ -154,6 +166,7 @@ class Trainer:
         run = StageRun(self.model, stage, self._feed, offset=offset, done=done)
         if saved is not None:
             run.load(saved)
+            self._saved_at = run.number
         return run
 
     def _initialize(self) -> None:
@@ -232,29 +245,35 @@ class Trainer:
     def _interrupted(self, run: StageRun, number: int) -> None:
         at = f"Stopped at step {run.number} of {run.offset + run.steps}"
         if self._checkpoints is None:
-            raise InterruptedTrainingError(f"{at}; nothing was written, because the run has no folder.")
+            raise InterruptedTrainingError(
+                f"{at}; nothing was written, because the run has no folder.", self._stop.received or 0
+            )
         self._save(run, number)
         raise InterruptedTrainingError(
             f"{at}; a checkpoint is in {self._checkpoints.place}. To go on, repeat the same command with "
-            f"--resume --out {self.folder} (in Python: resume=True)."
+            f"--resume --out {self.folder} (in Python: resume=True).",
+            self._stop.received or 0,
         )
 
     def _save(self, run: StageRun, number: int) -> None:
-        if self._checkpoints is None:
+        """Writes a checkpoint, once after each step: one is never taken away for its equal."""
+        if self._checkpoints is None or self._saved_at == run.number:
             return
         self._journal.flush()
         state = {"stage": number, "lines": len(self.history), **run.state()}
         self._checkpoints.save(run.number, run.tensors(), state, self.best)
+        self._saved_at = run.number
 
     def _begin(self) -> None:
+        self._saved_at = None
         if self._checkpoints is not None:
             self._checkpoints.refuse_if_any()
         self._journal.begin()
 
-    def _restore(self) -> checkpoint.Checkpoint | None:
+    def _restore(self, extend: bool) -> checkpoint.Checkpoint | None:
         if self._checkpoints is None:
             raise CheckpointError("Nothing to resume: the run has no folder.")
-        saved = self._checkpoints.newest()
+        saved = self._checkpoints.newest(extend)
         if saved is None:
             return None
         if not self._journal.begin(int(cast(int, saved.state["lines"]))):

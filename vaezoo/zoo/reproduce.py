@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vaezoo.checkpoint import canonical, write_file
 from vaezoo.data import Dataset, from_tensors, load_dataset, prepare
 from vaezoo.errors import CheckpointError, ConfigError
 from vaezoo.hub import load
@@ -30,6 +28,7 @@ def train(
     out: str | Path | None = "auto",
     device: str = "auto",
     resume: bool = False,
+    extend: bool = False,
     trackers: Sequence[Tracker] | None = None,
     **changes: object,
 ) -> Run:
@@ -43,6 +42,7 @@ def train(
             nothing.
         device: "auto" takes a GPU when there is one.
         resume: go on from the newest valid checkpoint in `out`.
+        extend: resume a run, finished or not, whose recipe now has more steps or epochs in its last stage.
         trackers: what hears of the metrics; a progress bar by default.
         **changes: overrides by keyword: `steps=2_000`, `seed=1`.
 
@@ -55,9 +55,10 @@ def train(
     training, held_out = training_data(chosen, data)
     model = build_model(chosen, training)
     fresh = start_from(model, chosen.init) if chosen.init else None
+    resume = resume or extend
     folder = None if out is None else auto_folder(chosen, resume) if out == "auto" else Path(out)
     if folder is not None:
-        prepare_folder(folder, chosen, resume)
+        prepare_folder(folder, resume)
     run = Trainer(
         chosen,
         model,
@@ -67,13 +68,18 @@ def train(
         device=choose_device(device),
         trackers=[Bar()] if trackers is None else trackers,
         fresh=fresh,
-    ).fit(resume)
+    ).fit(resume, extend)
     run.model.config = {
         **(run.model.config or {}),
         "data": {"name": training.name, "binarize": chosen.data.binarize, "digest": training.digest},
-        "recipe": {"name": chosen.name, "digest": chosen.digest},
+        "recipe": {"name": chosen.name, "digest": chosen.digest} | extended(run),
     }
     return run if folder is None else replace(run, folder=save(run.model, folder))
+
+
+def extended(run: Run) -> dict[str, object]:
+    """Returns what a config says of a run that was made longer than its recipe said at first."""
+    return {"extensions": run.extensions} if run.extensions else {}
 
 
 def training_data(recipe: Recipe, data: object | None = None) -> tuple[Dataset, Dataset | None]:
@@ -114,8 +120,8 @@ def auto_folder(recipe: Recipe, resume: bool) -> Path:
     return folders[-2] if resume and len(folders) > 1 else folders[-1]
 
 
-def prepare_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
-    """Makes the folder of a run and writes the recipe into it.
+def prepare_folder(folder: Path, resume: bool) -> None:
+    """Makes the folder of a run.
 
     Raises:
         CheckpointError: another run is in it, or it cannot be written.
@@ -130,4 +136,3 @@ def prepare_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(f"Could not make {folder}: {error}. Choose another folder (--out).") from None
-    write_file(folder / "recipe.json", canonical(json.loads(json.dumps(recipe.as_dict()))).encode())
