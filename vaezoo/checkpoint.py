@@ -39,6 +39,7 @@ __all__ = [
 MANIFEST, FORMAT = "manifest.json", 1
 FILE_NAME = re.compile(r"[a-z_]+\.(safetensors|json)")
 STEP_NAME = re.compile(r"step-([0-9]+)")
+LEFT_BEHIND = re.compile(r"\.tmp-.+|\..+\.[0-9a-f]{32}")
 LARGEST_JSON = 2**20  # bytes: anything longer is not a config of ours
 
 
@@ -257,5 +258,14 @@ def prune(folder: Path, keep: int, last: int | None = None) -> None:
             with suppress(OSError):
                 # A folder that is half removed must have no name that counts.
                 os.rename(path, path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}-old"))
-    for path in folder.glob(".tmp-*"):
-        shutil.rmtree(path, ignore_errors=True)
+    sweep(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what writes that a crash cut short left in a folder."""
+    for path in [path for path in folder.glob(".*") if LEFT_BEHIND.fullmatch(path.name)]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()

@@ -90,7 +90,9 @@ class Checkpoints:
         checkpoint.prune(self.place, KEEP, step)
 
     def write_recipe(self) -> None:
-        """Writes the recipe beside the checkpoints, all defaults written out."""
+        """Writes the recipe beside the checkpoints, all defaults written out, and removes what a crash left there."""
+        checkpoint.sweep(self.folder)
+        checkpoint.sweep(self.place)
         checkpoint.write_file(self.folder / "recipe.json", checkpoint.canonical(self._recipe.as_dict()).encode())
 
     def refuse_if_any(self) -> None:
