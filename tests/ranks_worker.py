@@ -48,7 +48,7 @@ def stopped_by_one(folder: Path, ranks: Ranks) -> None:
     chosen = trainer(recipe, folder)
 
     def asked(run: stage.StageRun) -> None:
-        run.ranks.asked = run.ranks.asked or (run.number == 40 and run.ranks.rank == 1)
+        run.ranks.stop = run.ranks.stop or (run.number == 40 and run.ranks.rank == 1)
         ADVANCE(run)
 
     stage.StageRun.advance = asked  # type: ignore[method-assign]

@@ -70,11 +70,11 @@ def trainer(
     )
 
 
-def fit(chosen: Trainer, resume: bool = False) -> Run:
+def fit(chosen: Trainer, resume: bool = False, extend: bool = False) -> Run:
     """Trains; few of the latents are active after so few steps, which is no news here."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*latents are active")
-        return chosen.fit(resume)
+        return chosen.fit(resume, extend)
 
 
 def equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:

@@ -16,7 +16,7 @@ from vaezoo import checkpoint
 from vaezoo.data import Dataset
 from vaezoo.errors import CheckpointError, InterruptedTrainingError
 from vaezoo.recipe import Recipe
-from vaezoo.trainer import Run, loop, stage
+from vaezoo.trainer import Run, Trainer, loop, stage
 
 STAGES: dict[str, list[dict[str, object]]] = {
     "beta-vae": [
@@ -151,6 +151,22 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_a_second_sigterm_ends_at_once_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_step(monkeypatch, 5, lambda: [signal.raise_signal(signal.SIGINT), signal.raise_signal(signal.SIGTERM)])
+    with pytest.raises(SystemExit) as caught:
+        fit(trainer(RECIPES["vae"], tmp_path))
+    assert caught.value.code == 143 and not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="a signal that this platform lacks")
+def test_sigusr1_saves_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_step(monkeypatch, 23, lambda: signal.raise_signal(signal.SIGUSR1))
+    run = whole(RECIPES["vae"], tmp_path / "asked")
+    saved = sorted(path.name for path in (tmp_path / "asked" / "checkpoints").iterdir())
+    assert saved == ["step-000000023", "step-000000024"]
+    assert equal(run.model, whole(RECIPES["vae"], tmp_path / "once").model)
+
+
 def test_without_a_folder_nothing_is_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     at_step(monkeypatch, 5, lambda: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(InterruptedTrainingError, match="nothing was written"):
@@ -158,10 +174,10 @@ def test_without_a_folder_nothing_is_promised(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_handlers_of_the_caller_come_back(tmp_path: Path) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in signal.valid_signals()]
     fit(trainer(RECIPES["vae"]))
     stopped(RECIPES["vae"], tmp_path, 3)
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in signal.valid_signals()] == before
 
 
 def test_a_thread_trains_without_signals() -> None:
@@ -178,13 +194,20 @@ def test_a_thread_trains_without_signals() -> None:
 def test_a_run_of_something_else_is_refused(tmp_path: Path) -> None:
     recipe = RECIPES["vae"]
     stopped(recipe, tmp_path, 5)
-    with pytest.raises(CheckpointError, match="another recipe"):
-        fit(trainer(small_recipe(steps=25), tmp_path, held_out=held_out_for(recipe)), resume=True)
+    with pytest.raises(CheckpointError, match="another recipe") as caught:
+        fit(trainer(small_recipe(steps=25, average=0.5), tmp_path, held_out=held_out_for(recipe)), resume=True)
+    said = [line.strip() for line in str(caught.value).splitlines()]
+    assert {"train.steps: 24 there, 25 now", "train.average: 0.9 there, 0.5 now"} <= set(said)
+    assert not any(line.startswith(("train.batch_size", "name", "train.betas")) for line in said)
     with pytest.raises(CheckpointError, match="another data set"):
         other = small_data(recipe, 41)
         fit(trainer(recipe, tmp_path, data=other, held_out=held_out_for(recipe)), resume=True)
     with pytest.raises(CheckpointError, match=r"another held-out set .*none now"):
         fit(trainer(recipe, tmp_path), resume=True)
+    with pytest.raises(CheckpointError, match=r"another number type \(torch.float32 there, torch.float64 now\)"):
+        chosen = trainer(recipe, tmp_path, held_out=held_out_for(recipe))
+        double = Trainer(recipe, chosen.model.double(), chosen.data, held_out=held_out_for(recipe), folder=tmp_path)
+        fit(double, resume=True)
     with pytest.raises(CheckpointError, match="holds checkpoints of another run"):
         whole(recipe, tmp_path)
     with pytest.raises(CheckpointError, match="no folder"):
@@ -201,6 +224,15 @@ def test_a_broken_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"Passed over a broken checkpoint: step-000000009"):
         again = whole(recipe, tmp_path / "twice", resume=True)
     assert equal(once.model, again.model) and once.history == again.history
+
+
+def test_a_broken_checkpoint_pushes_out_no_valid_one(tmp_path: Path) -> None:
+    for number, resume in ((5, False), (9, True)):
+        stopped(RECIPES["vae"], tmp_path, number, resume)
+    (tmp_path / "checkpoints" / "step-000000009" / "state.json").write_text("{}")
+    with pytest.warns(UserWarning, match="Passed over"):
+        stopped(RECIPES["vae"], tmp_path, 8, resume=True)
+    assert sorted(path.name[-1] for path in (tmp_path / "checkpoints").iterdir()) == ["7", "8"]
 
 
 def test_no_valid_checkpoint_is_an_error_not_a_new_start(tmp_path: Path) -> None:
@@ -248,4 +280,4 @@ def test_a_save_that_fails_ends_the_run_and_keeps_what_was_there(tmp_path: Path)
 def test_old_checkpoints_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "LOG_EVERY", 2)
     fit(trainer(RECIPES["vae"], tmp_path))
-    assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["step-000000020", "step-000000022"]
+    assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["step-000000022", "step-000000024"]

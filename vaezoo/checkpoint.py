@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -24,11 +25,21 @@ from torch import Tensor
 
 from vaezoo.errors import CheckpointError, CorruptWeightsError, shorten
 
-__all__ = ["Checkpoint", "canonical", "newest", "read_folder", "sha256", "write_file", "write_folder"]
+__all__ = [
+    "Checkpoint",
+    "canonical",
+    "library_version",
+    "newest",
+    "read_folder",
+    "sha256",
+    "write_file",
+    "write_folder",
+]
 
 MANIFEST, FORMAT = "manifest.json", 1
 FILE_NAME = re.compile(r"[a-z_]+\.(safetensors|json)")
 STEP_NAME = re.compile(r"step-([0-9]+)")
+LEFT_BEHIND = re.compile(r"\.tmp-.+|\..+\.[0-9a-f]{32}")
 LARGEST_JSON = 2**20  # bytes: anything longer is not a config of ours
 
 
@@ -38,6 +49,14 @@ class Checkpoint:
 
     tensors: Mapping[str, Mapping[str, Tensor]]
     state: Mapping[str, object]
+
+
+def library_version() -> str:
+    """Returns the version of vaezoo."""
+    try:
+        return version("vaezoo")
+    except PackageNotFoundError:
+        return "0+unknown"
 
 
 def canonical(value: object) -> str:
@@ -194,8 +213,13 @@ def read_bytes(path: Path) -> bytes:
 
 def listed(folder: Path) -> list[Path]:
     """Returns the `step-…` folders of a folder, the newest first."""
-    found = [(int(match[1]), path) for path in folder.glob("step-*") if (match := STEP_NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found, reverse=True) if path.is_dir()]
+    found = [path for path in folder.glob("step-*") if STEP_NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def step_of(path: Path) -> int:
+    """Returns the step in the name of a `step-…` folder."""
+    return int(path.name.removeprefix("step-"))
 
 
 def newest(folder: Path) -> tuple[Path, Checkpoint, list[str]] | None:
@@ -218,7 +242,30 @@ def newest(folder: Path) -> tuple[Path, Checkpoint, list[str]] | None:
     return None
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Removes all but the newest `keep` checkpoints, and what crashed writes left behind."""
-    for path in [*listed(folder)[keep:], *folder.glob(".tmp-*")]:
-        shutil.rmtree(path, ignore_errors=True)
+def prune(folder: Path, keep: int, last: int | None = None) -> None:
+    """Removes all but the newest `keep` checkpoints, and what crashed writes left behind.
+
+    Args:
+        folder: of the checkpoints.
+        keep: how many stay.
+        last: the step that was just saved. Whatever claims to be of a later one was passed over as broken, and must not
+            push out what is valid.
+    """
+    steps = listed(folder)
+    kept = [path for path in steps if last is None or step_of(path) <= last][:keep]
+    for path in steps:
+        if path not in kept:
+            with suppress(OSError):
+                # A folder that is half removed must have no name that counts.
+                os.rename(path, path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}-old"))
+    sweep(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what writes that a crash cut short left in a folder."""
+    for path in [path for path in folder.glob(".*") if LEFT_BEHIND.fullmatch(path.name)]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()

@@ -89,6 +89,7 @@ def train(
     out: Out = None,
     resume: bool = False,
     any_size: bool = False,
+    extend: bool = False,
     device: str = "auto",
     seed: int | None = None,
 ) -> None:
@@ -106,6 +107,8 @@ def train(
         Go on from the newest valid checkpoint.
     any_size
         Go on even where another number of processes began.
+    extend
+        Go on, finished or not, with more steps in the last stage; nothing else may have changed.
     device
         "auto", "cpu", "cuda", …
     seed
@@ -114,7 +117,7 @@ def train(
     from vaezoo.zoo.reproduce import train as run
 
     settings = [*overrides, *([] if seed is None else [f"seed={seed}"])]
-    done = run(recipe, *settings, out=out or "auto", resume=resume, any_size=any_size, device=device)
+    done = run(recipe, *settings, out=out or "auto", resume=resume, extend=extend, any_size=any_size, device=device)
     last = next((line for line in reversed(done.history) if "distortion" in line), {})
     figures = ", ".join(
         f"{key} {last[key]:.2f}" for key in ("bound", "distortion", "rate") if last.get(key) is not None
@@ -322,7 +325,7 @@ def show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; returns 0, or 1 after an error, 2 after a wrong call, 130 after Ctrl-C."""
+    """Runs a command; returns 0, or 1 after an error, 2 after a wrong call, 130 after Ctrl-C, 143 after SIGTERM."""
     warnings.showwarning = show_warning
     first = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(format="%(message)s", level=logging.INFO if first else logging.WARNING)
@@ -330,7 +333,7 @@ def main(arguments: list[str] | None = None) -> int:
         app(arguments, exit_on_error=True)
     except VaezooError as error:
         print(f"error [{error.code}]: {error}", file=sys.stderr)
-        return 130 if error.code == "interrupted" else 1
+        return error.exit_status
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130

@@ -14,6 +14,7 @@ class VaezooError(Exception):
     """Base of all errors that vaezoo raises on purpose."""
 
     code = "error"
+    exit_status = 1  #: of the command that it ends
 
 
 class UnknownNameError(VaezooError, LookupError):
@@ -107,9 +108,18 @@ class NonFiniteLossError(VaezooError, ArithmeticError):
 
 
 class InterruptedTrainingError(VaezooError, RuntimeError):
-    """Training was stopped by the user; the message says how to go on."""
+    """Training was stopped by a signal; the message says how to go on.
+
+    Args:
+        message: what was done, and how to go on.
+        signal: its number; the command then ends with 128 more, as a shell reports it: 130 for Ctrl-C, 143 for SIGTERM.
+    """
 
     code = "interrupted"
+
+    def __init__(self, message: str, signal: int = 2) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signal
 
 
 class MissingExtraError(VaezooError, ImportError):

@@ -5,8 +5,19 @@ mistakes are reported at once, each with its path and the closest known name. `k
 or a bare one that is unique.
 """
 
+from vaezoo.recipe.changes import changes, differ_in_length_only
 from vaezoo.recipe.finding import find_recipe, list_recipes
 from vaezoo.recipe.reading import read_recipe
 from vaezoo.recipe.schema import ArchitectureTable, DataTable, Recipe, Stage
 
-__all__ = ["ArchitectureTable", "DataTable", "Recipe", "Stage", "find_recipe", "list_recipes", "read_recipe"]
+__all__ = [
+    "ArchitectureTable",
+    "DataTable",
+    "Recipe",
+    "Stage",
+    "changes",
+    "differ_in_length_only",
+    "find_recipe",
+    "list_recipes",
+    "read_recipe",
+]

@@ -103,9 +103,21 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
         A key that vaezoo learns later changes no digest of today.
         """
-        said = {key: value for key, value in differing(self).items() if key != "name"}
-        text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self.settings, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What the digest is of: everything but the name and what equals the defaults, as plain values."""
+        return {key: value for key, value in differing(self).items() if key != "name"}
+
+    @classmethod
+    def from_settings(cls, settings: object) -> Recipe | None:
+        """Returns the recipe of `settings`; None where they are of a vaezoo that has other keys."""
+        try:
+            return msgspec.convert(settings, cls)
+        except msgspec.ValidationError:
+            return None
 
 
 def differing(table: msgspec.Struct) -> dict[str, object]:

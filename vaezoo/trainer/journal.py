@@ -77,10 +77,12 @@ class Journal:
     def _append(self, name: str, line: Mapping[str, float | None]) -> None:
         if self.folder is None:
             return
+        data = f"{json.dumps(line)}\n".encode()
         try:
-            with open(self.folder / name, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            with open(self.folder / name, "ab") as file:
+                file.write(data)
         except OSError as error:
             raise CheckpointError(
-                f"Could not write {self.folder / name}: {error}. The last checkpoint is intact."
+                f"Could not write {self.folder / name} ({len(data):,} bytes more): {error}. The last checkpoint is "
+                "intact: free space, and go on with --resume."
             ) from None

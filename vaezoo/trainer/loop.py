@@ -86,7 +86,8 @@ class Trainer:
         self._journal = Journal(self.folder if self.ranks.first else None, trackers if self.ranks.first else ())
         self._checkpoints = None
         if self.folder is not None:
-            self._checkpoints = Checkpoints(self.folder, recipe, data, held_out, self.ranks, any_size)
+            self._checkpoints = Checkpoints(self.folder, recipe, model, data, held_out, self.ranks, any_size)
+        self._saved_at: int | None = None
         self._stop = StopRequest()
 
     @property
@@ -94,7 +95,7 @@ class Trainer:
         """The metrics so far, line by line as in `metrics.jsonl`."""
         return self._journal.history
 
-    def fit(self, resume: bool = False) -> Run:
+    def fit(self, resume: bool = False, extend: bool = False) -> Run:
         """Runs every stage that is not done yet, and returns the model with its best weights.
 
         Best are those with the highest bound on the held-out images (the least distortion where there is no bound);
@@ -102,11 +103,12 @@ class Trainer:
 
         Args:
             resume: go on from the newest valid checkpoint of the folder; from the start where there is none.
+            extend: resume a run, finished or not, whose recipe now has more steps or epochs in its last stage.
 
         Raises:
             SupportError, ShapeError: the likelihood cannot be trained on the data; raised before the first step.
             NonFiniteLossError: a loss or a gradient became NaN or infinite; the last good weights are in a checkpoint.
-            InterruptedTrainingError: Ctrl-C or SIGTERM; a checkpoint was written.
+            InterruptedTrainingError: Ctrl-C or SIGTERM; a checkpoint was written. (SIGUSR1 has one written, no more.)
             CheckpointError: nothing valid to resume, another recipe, or nowhere to write.
         """
         if self.device.type == "cpu":
@@ -119,9 +121,11 @@ class Trainer:
             self._density = every_example_has_a_density(self.model, self._feed)
             if self._held_out is not None:
                 self._held_out_density = every_example_has_a_density(self.model, self._held_out)
-            saved = self._restore() if resume else None
+            saved = self._restore(extend) if resume or extend else None
             if saved is None:
                 self._begin()
+            if self._checkpoints is not None:
+                self._checkpoints.write_recipe()
             first = 0 if saved is None else int(cast(int, saved.state["stage"]))
             for number in range(first, len(self.recipe.stages)):
                 self._run_stage(number, saved)
@@ -130,7 +134,14 @@ class Trainer:
             self.model.load_state_dict(dict(self.best.weights))
         self.model.eval()
         self._note(note_on_latents(self.model, self._feed))
-        return Run(model=self.model, recipe=self.recipe, history=self.history, folder=self.folder, notes=self.notes)
+        return Run(
+            model=self.model,
+            recipe=self.recipe,
+            history=self.history,
+            folder=self.folder,
+            notes=self.notes,
+            extensions=[] if self._checkpoints is None else self._checkpoints.extensions,
+        )
 
     # One stage
 
@@ -156,9 +167,9 @@ class Trainer:
                 self._log(run, number)
             if run.done % validate_every == 0 or last:
                 self._validate(run, number)
-            if run.done % save_every == 0 and not last:
+            if run.done % save_every == 0 or last or self.ranks.save:
                 self._save(run, number)
-            if self._asked_to_stop() and not last:
+            if self.ranks.stop and not last:
                 self._interrupted(run, number)
 
     def _set_up(self, number: int, saved: checkpoint.Checkpoint | None) -> StageRun:
@@ -174,6 +185,7 @@ class Trainer:
         run = StageRun(self.model, stage, self._feed, offset=offset, done=done, ranks=self.ranks)
         if saved is not None:
             run.load(saved)
+            self._saved_at = run.number
         sizes = (self._feed.size, stage.accumulation, self.ranks.size)
         LOG.info(
             "Global batch: %d examples (batch size %d x accumulation %d x %d processes).", math.prod(sizes), *sizes
@@ -191,9 +203,12 @@ class Trainer:
         self.model.initialize([self._feed.take(part) for part in indices.split(500)], self.fresh)
 
     def _advance(self, run: StageRun, number: int) -> None:
-        self.ranks.asked = self._stop.received is not None
         try:
+            if self.ranks.size > 1:  # all processes do what one was asked for, after the same step
+                self._listen()
             run.advance()
+            if self.ranks.size == 1:
+                self._listen()
         except NonFiniteLossError as error:
             kept = "Nothing was written; train with a folder to keep checkpoints."
             if self._checkpoints is not None:
@@ -256,38 +271,45 @@ class Trainer:
 
     # Stopping and going on
 
-    def _asked_to_stop(self) -> bool:
-        """Says whether to stop now: all processes at the same step."""
-        return self.ranks.stopping if self.ranks.size > 1 else self._stop.received is not None
+    def _listen(self) -> None:
+        """Takes up what signals asked this process for."""
+        self.ranks.stop = self._stop.received is not None
+        self.ranks.save = self._stop.take_checkpoint_request()
 
     def _interrupted(self, run: StageRun, number: int) -> None:
         at = f"Stopped at step {run.number} of {run.offset + run.steps}"
         if self._checkpoints is None:
-            raise InterruptedTrainingError(f"{at}; nothing was written, because the run has no folder.")
+            raise InterruptedTrainingError(
+                f"{at}; nothing was written, because the run has no folder.", self._stop.received or 0
+            )
         self._save(run, number)
         raise InterruptedTrainingError(
             f"{at}; a checkpoint is in {self._checkpoints.place}. To go on, repeat the same command with "
-            f"--resume --out {self.folder} (in Python: resume=True)."
+            f"--resume --out {self.folder} (in Python: resume=True).",
+            self._stop.received or 0,
         )
 
     def _save(self, run: StageRun, number: int) -> None:
-        if self._checkpoints is None:
+        """Writes a checkpoint, once after each step: one is never taken away for its equal."""
+        if self._checkpoints is None or self._saved_at == run.number:
             return
         self._journal.flush()
         state = {"stage": number, "lines": len(self.history), **run.state()}
         if self.ranks.first:
             self._checkpoints.save(run.number, run.tensors(), state, self.best)
         self.ranks.wait()
+        self._saved_at = run.number
 
     def _begin(self) -> None:
+        self._saved_at = None
         if self._checkpoints is not None:
             self._checkpoints.refuse_if_any()
         self._journal.begin()
 
-    def _restore(self) -> checkpoint.Checkpoint | None:
+    def _restore(self, extend: bool) -> checkpoint.Checkpoint | None:
         if self._checkpoints is None:
             raise CheckpointError("Nothing to resume: the run has no folder.")
-        saved = self._checkpoints.newest()
+        saved = self._checkpoints.newest(extend)
         if saved is None:
             return None
         if self.ranks.first and not self._journal.begin(int(cast(int, saved.state["lines"]))):

@@ -26,13 +26,13 @@ class Ranks:
 
     Attributes:
         rank, size: which process this is, of how many.
-        asked: set to True, it asks all processes to stop after their next step.
-        stopping: whether any process had asked at the last step.
+        stop, save: set to True, they ask all processes to stop, or for a checkpoint, after the next step; after it
+            they say whether any process had asked.
     """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
-        self.asked = self.stopping = False
+        self.stop = self.save = False
 
     @classmethod
     def current(cls) -> Ranks:
@@ -57,14 +57,14 @@ class Ranks:
                 tensor.copy_(part.view_as(tensor))
 
     def exchange(self, parameters: Sequence[nn.Parameter], failed: bool) -> bool:
-        """Averages gradients over the processes, and says whether any of them failed; asks on `asked` as well."""
+        """Averages gradients over the processes, and says whether any failed; `stop` and `save` are agreed on."""
         if self.size == 1:
             return failed
         gradients = [p.grad if p.grad is not None and not failed else torch.zeros_like(p) for p in parameters]
-        flags = gradients[0].new_tensor([float(failed), float(self.asked)])
+        flags = gradients[0].new_tensor([failed, self.stop, self.save])
         self.average([*gradients, flags])
-        self.stopping = bool(flags[1] > 0)
-        return bool(flags[0] > 0)
+        any_failed, self.stop, self.save = (flags > 0).tolist()
+        return bool(any_failed)
 
     def gather(self, seen: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, Tensor]]:
         """Returns what all processes saw in a step, in the order of the micro-batches."""

@@ -1,4 +1,11 @@
-"""Checkpoints of a run: what is in them, and whether one belongs to the run that is to go on."""
+"""Checkpoints of a run: what is in them, and whether one belongs to the run that is to go on.
+
+They hold model, averages, optimizers, running totals and the best weights so far, but no state of a random generator:
+none outlives a step. Order of images, drawn pixels and noise are functions of (seed, step, micro-batch), since
+`feed.reseed` seeds torch's generator before each micro-batch; `after_step` and what parts start from draw on from
+there, held-out images are measured under a seed of their own, and no part of the loop draws from `random` or from
+numpy's global state.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +23,8 @@ from vaezoo import checkpoint
 from vaezoo.data import Dataset
 from vaezoo.errors import CheckpointError, warn
 from vaezoo.model import VAE
-from vaezoo.recipe import Recipe
+from vaezoo.recipe import Recipe, changes, differ_in_length_only
+from vaezoo.trainer.feed import stage_steps
 from vaezoo.trainer.ranks import Ranks
 
 __all__ = ["Best", "Checkpoints"]
@@ -44,7 +53,7 @@ class Checkpoints:
 
     Args:
         folder: of the run.
-        recipe, data, held_out: what the run is of; a checkpoint of anything else is refused.
+        recipe, model, data, held_out: what the run is of; a checkpoint of anything else is refused.
         ranks: the processes of the run; one written by another number of them is refused unless `any_size`.
     """
 
@@ -52,17 +61,22 @@ class Checkpoints:
         self,
         folder: Path,
         recipe: Recipe,
+        model: VAE,
         data: Dataset,
         held_out: Dataset | None,
         ranks: Ranks | None = None,
         any_size: bool = False,
     ) -> None:
-        self.place = folder / "checkpoints"
+        self.folder, self.place = folder, folder / "checkpoints"
         self._size, self._any_size = (ranks or Ranks()).size, any_size
+        #: how often and from where the run was made longer than its recipe said at first
+        self.extensions: list[dict[str, object]] = []
+        self._recipe, self._examples = recipe, len(data)
         self._identity = {
             "recipe": recipe.digest,
             "data set": data.digest,
             "held-out set": None if held_out is None else held_out.digest,
+            "number type": next((str(parameter.dtype) for parameter in model.parameters()), None),
         }
 
     def save(
@@ -79,12 +93,20 @@ class Checkpoints:
                 **state,
                 "best": best.score,
                 "of": self._identity,
-                "torch": torch.__version__,
+                "recipe": self._recipe.settings,
+                "extensions": self.extensions,
                 "processes": self._size,
+                "versions": versions(),
             },
         )
         checkpoint.write_folder(self.place / f"step-{step:09d}", content)
-        checkpoint.prune(self.place, KEEP)
+        checkpoint.prune(self.place, KEEP, step)
+
+    def write_recipe(self) -> None:
+        """Writes the recipe beside the checkpoints, all defaults written out, and removes what a crash left there."""
+        checkpoint.sweep(self.folder)
+        checkpoint.sweep(self.place)
+        checkpoint.write_file(self.folder / "recipe.json", checkpoint.canonical(self._recipe.as_dict()).encode())
 
     def refuse_if_any(self) -> None:
         """Raises CheckpointError where a run has left checkpoints: a new one would be mistaken for it."""
@@ -94,11 +116,14 @@ class Checkpoints:
                 "another folder."
             )
 
-    def newest(self) -> checkpoint.Checkpoint | None:
+    def newest(self, extend: bool = False) -> checkpoint.Checkpoint | None:
         """Returns the newest valid checkpoint, or None where there is none at all; warns of each broken one.
 
+        Args:
+            extend: accept one of a recipe that is shorter in its last stage and equal otherwise, and remember that.
+
         Raises:
-            CheckpointError: none is valid, or it is of another recipe or data set.
+            CheckpointError: none is valid, or it is of another recipe, data set or number type.
         """
         found = checkpoint.newest(self.place)
         if found is None:
@@ -107,9 +132,13 @@ class Checkpoints:
         for text in passed_over:
             warn(text)
         written = cast(Mapping[str, object], saved.state.get("of", {}))
+        self.extensions = list(cast("list[dict[str, object]]", saved.state.get("extensions", [])))
         for what, now in self._identity.items():
-            then = written.get(what)
-            if then != now:
+            # Earlier versions recorded no number type.
+            then = written.get(what, now if what == "number type" else None)
+            if then != now and what == "recipe":
+                self._accept_recipe(path, saved.state, extend)
+            elif then != now:
                 raise CheckpointError(
                     f"{path} was written by another {what} ({short(then)} there, {short(now)} now). Go on with the "
                     "same one, or train into a new folder."
@@ -120,12 +149,26 @@ class Checkpoints:
                 f"{path} was written by {size} processes, this run has {self._size}, so that an epoch and a step are "
                 "not the same. Start as many, or ask for it: --any-size (in Python: any_size=True)."
             )
-        if saved.state.get("torch") != torch.__version__:
-            warn(
-                f"{path} was written by torch {saved.state.get('torch')}, this is {torch.__version__}: the run goes "
-                "on, but may end with other digits than an uninterrupted one."
-            )
+        warn_of_versions(path, saved.state)
         return saved
+
+    def _accept_recipe(self, path: Path, state: Mapping[str, object], extend: bool) -> None:
+        """Remembers an extension, which the recipe of a checkpoint may be followed by; raises for anything else."""
+        then, now = Recipe.from_settings(state.get("recipe")), self._recipe
+        advice = "Go on with the same one, or train into a new folder."
+        if then is None:
+            raise CheckpointError(f"{path} was written by another recipe, which this vaezoo cannot show. {advice}")
+        was, steps = (stage_steps(recipe.stages[-1], self._examples, self._size) for recipe in (then, now))
+        longer = differ_in_length_only(then, now) and steps > was
+        if longer and extend:
+            self.extensions.append({"step": checkpoint.step_of(path), "from": was, "to": steps, "recipe": then.digest})
+            return
+        if longer:
+            advice += " To make this run longer, add --extend to --resume (in Python: extend=True)."
+        elif extend:
+            advice += " --extend allows more steps in the last stage, and nothing else."
+        lines = "\n  ".join(changes(then, now))
+        raise CheckpointError(f"{path} was written by another recipe:\n  {lines}\n{advice}")
 
 
 def restored_best(saved: checkpoint.Checkpoint, device: torch.device) -> Best:
@@ -137,6 +180,23 @@ def restored_best(saved: checkpoint.Checkpoint, device: torch.device) -> Best:
     return Best((bool(score[0]), float(score[1])), weights)
 
 
-def short(digest: object) -> str:
-    """Returns the first digits of a digest, or `none`."""
-    return f"{str(digest)[:12]}…" if digest is not None else "none"
+def versions() -> dict[str, str]:
+    """Returns the versions of the libraries that a run's digits depend on."""
+    return {"vaezoo": checkpoint.library_version(), "torch": str(torch.__version__), "numpy": np.__version__}
+
+
+def warn_of_versions(path: Path, state: Mapping[str, object]) -> None:
+    """Warns where a checkpoint is of other versions than these."""
+    then = cast(Mapping[str, object], state.get("versions", {"torch": state.get("torch")}))
+    other = [f"{name} {then[name]}, this is {now}" for name, now in versions().items() if then.get(name, now) != now]
+    if other:
+        warn(
+            f"{path} was written by {'; '.join(other)}: the run goes on, but may end with other digits than an "
+            "uninterrupted one."
+        )
+
+
+def short(what: object) -> str:
+    """Returns a text, the first digits of a digest, or `none`."""
+    text = "none" if what is None else str(what)
+    return text if len(text) < 64 else f"{text[:12]}…"

@@ -23,3 +23,5 @@ class Run:
     history: list[dict[str, float | None]]
     folder: Path | None = None
     notes: list[str] = field(default_factory=list)
+    #: how often and from where the run was made longer: step, steps of the last stage before and after, old recipe
+    extensions: list[dict[str, object]] = field(default_factory=list)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +13,7 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as pack_tensors
 from torch import Tensor
 
-from vaezoo.checkpoint import canonical, parse_json, read_bytes, sha256, write_file
+from vaezoo.checkpoint import canonical, library_version, parse_json, read_bytes, sha256, write_file
 from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError
 from vaezoo.model import VAE, seeded
 from vaezoo.registry import create
@@ -26,14 +25,6 @@ FORMAT = 1
 CONFIG, WEIGHTS, CARD, METRICS = "config.json", "model.safetensors", "README.md", "metrics.json"
 FIELDS = {"format", "vaezoo", "variant", "architecture", "options", "data", "recipe", "weights", "digest"}
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
-
-
-def library_version() -> str:
-    """Returns the version of vaezoo."""
-    try:
-        return version("vaezoo")
-    except PackageNotFoundError:
-        return "0+unknown"
 
 
 def published_state(model: VAE) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import TypeVar
 
 import torch
 
-from vaezoo.checkpoint import canonical, write_file
 from vaezoo.data import Dataset, from_tensors, load_dataset, prepare
 from vaezoo.errors import CheckpointError, ConfigError
 from vaezoo.hub import load
@@ -35,6 +33,7 @@ def train(
     device: str = "auto",
     resume: bool = False,
     any_size: bool = False,
+    extend: bool = False,
     trackers: Sequence[Tracker] | None = None,
     **changes: object,
 ) -> Run:
@@ -49,6 +48,7 @@ def train(
         device: "auto" takes a GPU when there is one.
         resume: go on from the newest valid checkpoint in `out`.
         any_size: let a run go on that another number of processes began.
+        extend: resume a run, finished or not, whose recipe now has more steps or epochs in its last stage.
         trackers: what hears of the metrics; a progress bar by default.
         **changes: overrides by keyword: `steps=2_000`, `seed=1`.
 
@@ -58,6 +58,7 @@ def train(
         NonFiniteLossError, InterruptedTrainingError, CheckpointError: see `Trainer.fit`.
     """
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, **changes)
+    resume = resume or extend
     with joined(device) as place:
         ranks = Ranks.current()
         folder = None if out is None else shared_folder(chosen, out, resume, ranks, place)
@@ -66,7 +67,7 @@ def train(
         init = chosen.init
         fresh = one_by_one(ranks, lambda: start_from(model, init)) if init else None
         if folder is not None and ranks.first:
-            prepare_folder(folder, chosen, resume)
+            prepare_folder(folder, resume)
         run = Trainer(
             chosen,
             model,
@@ -77,20 +78,21 @@ def train(
             trackers=[Bar()] if trackers is None else trackers,
             fresh=fresh,
             any_size=any_size,
-        ).fit(resume)
-        sign(run.model, chosen, training)
+        ).fit(resume, extend)
+        sign(run, training)
         if folder is not None and ranks.first:
             save(run.model, folder)
         ranks.wait()
         return run
 
 
-def sign(model: VAE, recipe: Recipe, data: Dataset) -> None:
+def sign(run: Run, data: Dataset) -> None:
     """Writes into a model's config what it was trained on and by."""
-    model.config = {
-        **(model.config or {}),
+    recipe = run.recipe
+    run.model.config = {
+        **(run.model.config or {}),
         "data": {"name": data.name, "binarize": recipe.data.binarize, "digest": data.digest},
-        "recipe": {"name": recipe.name, "digest": recipe.digest},
+        "recipe": {"name": recipe.name, "digest": recipe.digest} | extended(run),
     }
 
 
@@ -109,6 +111,11 @@ def shared_folder(recipe: Recipe, out: str | Path, resume: bool, ranks: Ranks, d
     """Returns the folder of a run, the same in all processes."""
     chosen = str(auto_folder(recipe, resume) if out == "auto" else out)
     return Path(ranks.broadcast_text(chosen, device))
+
+
+def extended(run: Run) -> dict[str, object]:
+    """Returns what a config says of a run that was made longer than its recipe said at first."""
+    return {"extensions": run.extensions} if run.extensions else {}
 
 
 def training_data(recipe: Recipe, data: object | None = None) -> tuple[Dataset, Dataset | None]:
@@ -149,8 +156,8 @@ def auto_folder(recipe: Recipe, resume: bool) -> Path:
     return folders[-2] if resume and len(folders) > 1 else folders[-1]
 
 
-def prepare_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
-    """Makes the folder of a run and writes the recipe into it.
+def prepare_folder(folder: Path, resume: bool) -> None:
+    """Makes the folder of a run.
 
     Raises:
         CheckpointError: another run is in it, or it cannot be written.
@@ -165,4 +172,3 @@ def prepare_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(f"Could not make {folder}: {error}. Choose another folder (--out).") from None
-    write_file(folder / "recipe.json", canonical(json.loads(json.dumps(recipe.as_dict()))).encode())
