@@ -136,6 +136,7 @@ def looked_at(feed: Feed) -> Iterator[tuple[Tensor, Tensor | None]]:
         # One example of each of at most 256 values stands for all that have it.
         counts = sum(part.flatten().bincount(minlength=256) for part in data.images.split(CHUNK))
         values = torch.as_tensor(counts).nonzero().flatten().to(torch.float32) / data.scale
-        yield values.view(-1, *[1] * len(data.shape)).expand(-1, *data.shape), None if c is None else c[:1].expand(
-            len(values), -1
+        yield (
+            values.view(-1, *[1] * len(data.shape)).expand(-1, *data.shape),
+            None if c is None else c[:1].expand(len(values), -1),
         )
