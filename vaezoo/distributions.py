@@ -22,6 +22,7 @@ LOG_TWO_PI = math.log(2.0 * math.pi)
 LOG_SCALE_LIMIT = 15.0  # |log σ| of a network's output: beyond it exp() would soon be 0 or infinite, and 0 · ∞ is NaN
 
 PRODUCT = 16  # probabilities over 1/2 that are multiplied before the logarithm
+TOGETHER = 2**19  # pixels whose temporaries stay in cache: fresh memory for all of them costs more than the arithmetic
 
 
 def full_precision(raw: Tensor) -> Tensor:
@@ -143,6 +144,19 @@ def normal_from(raw: Tensor, event_dims: int, start: float = 0.0) -> DiagonalNor
     return DiagonalNormal(loc, log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT), event_dims)
 
 
+def pixel_log_prob(logits: Tensor, target: Tensor) -> Tensor:
+    """Returns what `PixelLogProb` returns, with temporaries as large as `logits`."""
+    width = logits.shape[-1] // PRODUCT
+    factors = logits.abs().sigmoid_()
+    products = factors
+    if width >= PRODUCT:
+        products = factors[..., : PRODUCT * width].unflatten(-1, (PRODUCT, width)).prod(-2)
+        rest = logits.shape[-1] - PRODUCT * width
+        products[..., :rest] *= factors[..., PRODUCT * width :]
+    product: Tensor = torch.linalg.vecdot(logits, target)
+    return product - logits.clamp(min=0).sum(-1) + products.log().sum(-1)
+
+
 class PixelLogProb(torch.autograd.Function):
     r"""$\sum_i \eta_i x_i - \log(1 + e^{\eta_i})$ of logits $\eta$ and pixels x, (..., D) each, summed over D.
 
@@ -155,15 +169,13 @@ class PixelLogProb(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor) -> Tensor:
         """Returns the sums, (...)."""
-        width = logits.shape[-1] // PRODUCT
-        factors = logits.abs().sigmoid_()
-        products = factors
-        if width >= PRODUCT:
-            products = factors[..., : PRODUCT * width].unflatten(-1, (PRODUCT, width)).prod(-2)
-            rest = logits.shape[-1] - PRODUCT * width
-            products[..., :rest] *= factors[..., PRODUCT * width :]
-        product: Tensor = torch.linalg.vecdot(logits, target)
-        return product - logits.clamp(min=0).sum(-1) + products.log().sum(-1)
+        sizes = logits.shape[:-1]
+        dim = next((dim for dim, size in enumerate(sizes) if size > 1), None)
+        if dim is None or logits.numel() <= TOGETHER:
+            return pixel_log_prob(logits, target)
+        rows = max(1, TOGETHER * sizes[dim] // logits.numel())
+        pairs = zip(logits.split(rows, dim), target.split(rows, dim), strict=True)
+        return torch.cat([pixel_log_prob(*pair) for pair in pairs], dim)
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
