@@ -1,149 +1,195 @@
-"""Images per second of the trainer beside loops that people write by hand, in one run, medians of several rounds.
+"""Images per second of vaezoo beside loops written by hand and other libraries: one run, interleaved rounds, medians.
 
-    python benchmarks/speed.py [--rounds 5] [--steps 1200] [--threads 2]
+    python benchmarks/speed.py [--rounds 5] [--only mlp,conv,vq,iwae,evidence] [--threads 2] [--write] [--quick]
 
-All train the same VAE, 784-400-20, ReLU, batch 128, float32, on grey MNIST by cross-entropy plus KL. `hand-written` is
-a straight loop over in-memory tensors with default Adam; `DataLoader` decodes and converts image by image, as many
-introductions do. Rounds are interleaved, so that a machine that drifts drifts for all; only ratios of one run count.
+Prints the tables of docs/benchmarks.md, each as soon as it is measured, and with --write puts them there. All of it
+takes an hour and a quarter on two cores; leave the machine alone meanwhile. --quick takes four steps of everything, to
+see that it runs: its figures mean nothing.
+
+The tasks, the rows of vaezoo and their options stand in tasks.py; the straight loops in straight.py. vaezoo is timed
+from outside, as `Trainer.fit` with a tracker, which hears of every 100th step: what it logs, checks and sweeps is
+included. Other libraries are timed by callbacks of their own. The time before the first step is a column of its own:
+building model, loader and optimizer, turning the images into one tensor, vaezoo's look at the data; not imports. A few
+steps of each loop come first, to warm the process up.
+
+pythae and Lightning are no requirements of vaezoo; a row of one that is missing says so. In an environment of its own:
+
+    pip install -e . -r benchmarks/requirements.txt
+
+or in a folder beside an environment that has vaezoo and shall stay as it is. pythae 0.1.2 also asks for the old
+`dataclasses` backport, which it does not need, hence --no-deps; so installed it runs with torch 2.15:
+
+    pip install --no-deps --target peers pythae pydantic annotated-types typing-inspection imageio \\
+        lightning pytorch-lightning lightning-utilities torchmetrics
+    pip install --no-deps --target peers pydantic-core==VERSION    (the one that `import pydantic` asks for)
+    PYTHONPATH=peers python benchmarks/speed.py
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
+import peers
+import straight
 import torch
-from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.data import DataLoader
-from torchvision.transforms import ToTensor
+from clock import Clock
+from tasks import TASKS, loops, twin
+from torch import Tensor
 
-from vaezoo import read_recipe
-from vaezoo.data import Dataset, load_dataset
-from vaezoo.trainer import Trainer, build_model
+from vaezoo.data import Dataset, load_dataset, prepare
 
-BATCH = 128
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+START, END = "<!-- speed -->\n", "<!-- end -->"
+SAMPLES = 5000
 
-
-class Plain(nn.Module):
-    """The VAE of many introductions: one hidden layer of 400, 20 latents."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(784, 400)
-        self.mean, self.log_variance = nn.Linear(400, 20), nn.Linear(400, 20)
-        self.decoder = nn.Sequential(nn.Linear(20, 400), nn.ReLU(), nn.Linear(400, 784), nn.Sigmoid())
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the reconstruction, the mean and the log variance."""
-        features = functional.relu(self.hidden(x))
-        mean, log_variance = self.mean(features), self.log_variance(features)
-        z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-        return self.decoder(z), mean, log_variance
+Rows = dict[str, Callable[[], list[float]] | str]  # a row's measurement, or why there is none
 
 
-def train_step(model: Plain, optimizer: torch.optim.Optimizer, x: Tensor) -> None:
-    """One step of the straight loop."""
-    output, mean, log_variance = model(x)
-    distortion = functional.binary_cross_entropy(output, x, reduction="sum")
-    rate = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum()
-    optimizer.zero_grad()
-    ((distortion + rate) / len(x)).backward()
-    optimizer.step()
+def training(name: str, quick: bool) -> tuple[str, list[str], Rows]:
+    """Returns title, columns and rows of a training task."""
+    task, data = TASKS[name], TASKS[name].data()
+    steps, windows = (4, ((0, 4),)) if quick else (task.steps, task.windows)
+    columns = ["before the first step, s"]
+    columns += [f"steps {first:,}-{last:,}" for first, last in windows]
+    columns += [f"the whole run of {steps:,} steps"]
+
+    def measure(loop: Callable[[Clock, Dataset, int], object]) -> list[float]:
+        clock = Clock()
+        loop(clock, data, steps)
+        clock.finish()
+        return clock.figures(windows, steps, task.batch)
+
+    rows: Rows = {}
+    for row, (loop, library) in loops(name).items():
+        missing = library and not peers.installed(library)
+        rows[row] = "not installed" if missing else partial(measure, loop)
+        if not missing and not quick:
+            loop(Clock(), data, 20)  # the first steps of a process are slower
+    return f"{task.title}; images/s", columns, rows
 
 
-def hand_written(data: Dataset, steps: int) -> float:
-    """Seconds of a straight loop: shuffled index batches of one float tensor, default Adam."""
-    images = data.batch(torch.arange(len(data))).flatten(1)
-    model = Plain()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    start, done = time.perf_counter(), 0
-    while done < steps:
-        for indices in torch.randperm(len(images)).split(BATCH)[: steps - done]:
-            train_step(model, optimizer, images[indices])
-            done += 1
-    return time.perf_counter() - start
+def evidence(quick: bool) -> tuple[str, list[str], Rows]:
+    """Returns title, columns and rows of importance-weighted evidence."""
+    plain = straight.iwae()
+    test = prepare(load_dataset("mnist", "test"), "static")
+    model = twin(TASKS["iwae"], plain, test).eval()
+    samples = 100 if quick else SAMPLES
+
+    def measure(count: int, bound: Callable[..., Tensor]) -> list[float]:
+        x = test.batch(torch.arange(2 if quick else count))
+        start = time.perf_counter()
+        bound(x, samples=samples)
+        return [len(x) / (time.perf_counter() - start)]
+
+    rows: Rows = {
+        "vaezoo": partial(measure, 200, model.log_evidence),
+        "straight, ten images in chunks of 1,000 decodings": partial(
+            measure, 200, partial(straight.evidence_in_chunks, plain)
+        ),
+        "straight, image by image": partial(measure, 20, partial(straight.evidence_one_by_one, plain)),
+        "pythae, `get_nll`": partial(measure, 20, partial(peers.pythae_evidence, plain))
+        if peers.installed("pythae")
+        else "not installed",
+    }
+    return f"Importance-weighted evidence, K = {samples:,}, of the MLP 2 x 200; images/s", ["evidence"], rows
 
 
-class Pictures(torch.utils.data.Dataset[Tensor]):
-    """One image at a time: an array to a PIL image, that to a tensor, as torchvision's MNIST does it."""
-
-    def __init__(self, data: Dataset) -> None:
-        self.images, self.convert = data.images[:, 0], ToTensor()
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        converted: Tensor = self.convert(Image.fromarray(self.images[index].numpy(), mode="L"))
-        return converted
-
-
-def data_loader(data: Dataset, steps: int) -> float:
-    """Seconds of the same loop over a DataLoader with per-image conversion, in the main process."""
-    loader = DataLoader(Pictures(data), batch_size=BATCH, shuffle=True)
-    model = Plain()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    start, done = time.perf_counter(), 0
-    while done < steps:
-        for x in loader:
-            train_step(model, optimizer, x.flatten(1))
-            done += 1
-            if done == steps:
-                break
-    return time.perf_counter() - start
+def rounds_of(rows: Rows, rounds: int) -> dict[str, list[list[float]] | str]:
+    """Measures all rows in turn, each round from another one on; a row that fails says why and is left out after."""
+    found: dict[str, list[list[float]] | str] = {name: [] if callable(row) else row for name, row in rows.items()}
+    names = list(rows)
+    for number in range(rounds):
+        shift = number % len(names)
+        for name in names[shift:] + names[:shift]:
+            row, figures = rows[name], found[name]
+            if not callable(row) or isinstance(figures, str):
+                continue
+            try:
+                figures.append(row())
+            except Exception as error:  # one library's failure is no reason to lose an hour
+                found[name] = f"failed: {type(error).__name__}: {str(error).splitlines()[0][:100]}"
+    return found
 
 
-def ours(data: Dataset, steps: int) -> float:
-    """Seconds of the trainer with default settings, from its first step to the finished run."""
-    recipe = read_recipe(
-        {
-            "variant": "vae",
-            "architecture": {"latent": 20, "backbone": {"name": "mlp", "hidden": [400]}},
-            "data": {"name": "mnist"},
-            "train": {"steps": steps, "batch_size": BATCH, "learning_rate": 1e-3},
-        }
+def table(title: str, columns: list[str], found: dict[str, list[list[float]] | str]) -> str:
+    """Returns a table: medians, beside each rate the median ratio of vaezoo to it in a round, and the spread."""
+    lines = [f"**{title}**", "", f"| | {' | '.join(columns)} | least - most |", "| --- " * (len(columns) + 2) + "|"]
+    own = found["vaezoo"]
+    for name, figures in found.items():
+        if isinstance(figures, str):
+            lines.append(f"| {name} | {figures} |" + " |" * len(columns))
+            continue
+        cells = []
+        for place, heading in enumerate(columns):
+            values = [each[place] for each in figures]
+            median = statistics.median(values)
+            if heading.endswith(", s"):
+                cells.append(f"{median:.1f}")
+                continue
+            cells.append(f"{median:,.0f}" if median >= 100 else f"{median:.1f}")
+            if name != "vaezoo" and not isinstance(own, str):
+                ratios = [mine[place] / value for mine, value in zip(own, values, strict=True)]
+                cells[-1] += f" ({statistics.median(ratios):.2f} ×)"
+        low, high = min(each[-1] for each in figures), max(each[-1] for each in figures)
+        spread = f"{low:,.0f} - {high:,.0f}" if low >= 100 else f"{low:.1f} - {high:.1f}"
+        lines.append(f"| {name} | {' | '.join(cells)} | {spread} |")
+    return "\n".join(lines)
+
+
+def machine(rounds: int, threads: int) -> str:
+    """Returns a sentence on the machine and its software."""
+    processor = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        models = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+        processor = models[0] if models else processor
+    load = f", load {os.getloadavg()[0]:.1f} before the start" if hasattr(os, "getloadavg") else ""
+    return (
+        f"{processor} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores, {threads} threads{load}; "
+        f"torch {torch.__version__}, Python {platform.python_version()}; medians of {rounds} interleaved rounds. "
+        "In brackets: how many times as fast vaezoo with default settings is. The spread is that of the last column."
     )
-    trainer = Trainer(recipe, build_model(recipe, data), data)
-    start = time.perf_counter()
-    trainer.fit()
-    return time.perf_counter() - start
 
 
-LOOPS: dict[str, Callable[[Dataset, int], float]] = {
-    "hand-written": hand_written,
-    "vaezoo": ours,
-    "DataLoader + ToTensor": data_loader,
-}
+def arguments() -> argparse.Namespace:
+    """Returns what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default=",".join([*TASKS, "evidence"]))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    parser.add_argument("--quick", action="store_true", help="a few steps of everything")
+    options = parser.parse_args()
+    options.only = options.only.split(",")
+    unknown = set(options.only) - {*TASKS, "evidence"}
+    if unknown:
+        parser.error(f"--only takes {', '.join([*TASKS, 'evidence'])}; got {', '.join(sorted(unknown))}")
+    if options.write and (options.quick or len(options.only) <= len(TASKS) or options.rounds < 5):
+        parser.error("--write takes all tables of at least five rounds of one run")
+    return options
 
 
 def main() -> None:
-    """Times the loops in turn and prints medians and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
+    """Measures and prints the tables."""
+    options = arguments()
     torch.set_num_threads(options.threads)
-    data = load_dataset("mnist", "train")
-    speeds: dict[str, list[float]] = {name: [] for name in LOOPS}
-    for loop in LOOPS.values():
-        loop(data, 20)  # the first steps of a process are slower
-    for _ in range(options.rounds):
-        for name, loop in LOOPS.items():
-            speeds[name].append(options.steps * BATCH / loop(data, options.steps))
-    medians = {name: statistics.median(values) for name, values in speeds.items()}
-    print(
-        f"torch {torch.__version__}, {platform.machine()}, {options.threads} threads, {options.steps} steps of {BATCH}"
-    )
-    print("| loop | images/s, median | least | most | vaezoo is |\n| --- | --- | --- | --- | --- |")
-    for name, values in speeds.items():
-        ratio = medians["vaezoo"] / medians[name]
-        print(f"| {name} | {medians[name]:,.0f} | {min(values):,.0f} | {max(values):,.0f} | {ratio:.2f} × |")
+    parts = [machine(options.rounds, options.threads)]
+    print(parts[0], flush=True)
+    for name in options.only:
+        title, columns, rows = evidence(options.quick) if name == "evidence" else training(name, options.quick)
+        parts.append(table(title, columns, rounds_of(rows, options.rounds)))
+        print(f"\n{parts[-1]}", flush=True)
+    if options.write:
+        before, marker, rest = PAGE.read_text(encoding="utf-8").partition(START)
+        tables = "\n\n".join(parts)
+        PAGE.write_text(f"{before}{marker}{tables}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ LOG_TWO_PI = math.log(2.0 * math.pi)
 LOG_SCALE_LIMIT = 15.0  # |log σ| of a network's output: beyond it exp() would soon be 0 or infinite, and 0 · ∞ is NaN
 
 HALVINGS = 4  # 16 to 31 probabilities, each at least 1/2, are multiplied before the logarithm
+TOGETHER = 2**19  # pixels whose temporaries stay in cache
 
 
 def full_precision(raw: Tensor) -> Tensor:
@@ -143,6 +144,21 @@ def normal_from(raw: Tensor, event_dims: int, start: float = 0.0) -> DiagonalNor
     return DiagonalNormal(loc, log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT), event_dims)
 
 
+def pixel_log_prob(logits: Tensor, target: Tensor) -> Tensor:
+    """Returns what `PixelLogProb` returns, with temporaries as large as both together."""
+    size = logits.abs()
+    # x η - max(η, 0), exact where the pixel is 0 or 1; in place, since fresh memory costs more than the arithmetic.
+    result = (target - 0.5).mul(logits).sub_(size, alpha=0.5).sum(-1)
+    factors = size.sigmoid_()
+    for _ in range(HALVINGS):
+        half, odd = divmod(factors.shape[-1], 2)
+        if half:
+            factors[..., :half].mul_(factors[..., half : 2 * half])
+            factors[..., :odd].mul_(factors[..., 2 * half :])
+            factors = factors[..., :half]
+    return result + factors.log().sum(-1)
+
+
 class PixelLogProb(torch.autograd.Function):
     r"""$\sum_i \eta_i x_i - \log(1 + e^{\eta_i})$ of logits $\eta$ and pixels x, (..., D), that broadcast.
 
@@ -155,17 +171,10 @@ class PixelLogProb(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor) -> Tensor:
         """Returns the sums, (...)."""
-        size = logits.abs()
-        # x η - max(η, 0), exact where the pixel is 0 or 1; in place, since fresh memory costs more than the arithmetic.
-        result = (target - 0.5).mul(logits).sub_(size, alpha=0.5).sum(-1)
-        factors = size.sigmoid_()
-        for _ in range(HALVINGS):
-            half, odd = divmod(factors.shape[-1], 2)
-            if half:
-                factors[..., :half].mul_(factors[..., half : 2 * half])
-                factors[..., :odd].mul_(factors[..., 2 * half :])
-                factors = factors[..., :half]
-        return result + factors.log().sum(-1)
+        if target.dim() >= logits.dim() or logits.numel() <= TOGETHER:
+            return pixel_log_prob(logits, target)
+        rows = max(1, TOGETHER * len(logits) // logits.numel())
+        return torch.cat([pixel_log_prob(part, target) for part in logits.split(rows)])
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

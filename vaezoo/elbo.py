@@ -96,24 +96,25 @@ class Inference:
     prior: Distribution
     likelihood: Distribution
 
-    def distortion(self) -> Tensor:
-        r"""Returns $-\mathbb{E}_q \log p(x|z)$, (B,), nats."""
-        return -self.likelihood.log_prob(self.x).mean(0)
+    def log_likelihood(self) -> Tensor:
+        """Returns log p(x|z), (K, B), nats; the dearest term with many samples: take it once."""
+        return self.likelihood.log_prob(self.x)
+
+    def distortion(self, log_likelihood: Tensor | None = None) -> Tensor:
+        r"""Returns $-\mathbb{E}_q \log p(x|z)$, (B,), nats; `log_likelihood` (K, B) where it is known already."""
+        return -(self.log_likelihood() if log_likelihood is None else log_likelihood).mean(0)
 
     def rate(self) -> Tensor:
         r"""Returns $\mathrm{KL}(q\|p)$, (B,), nats: closed form where registered, else the mean over the K samples."""
         try:
             return kl_divergence(self.posterior, self.prior).expand(self.log_q.shape[1:])
         except NotImplementedError:
-            return -self.log_prior_ratio().mean(0)
+            return (self.log_q - self.prior.log_prob(self.z)).mean(0)
 
-    def log_prior_ratio(self) -> Tensor:
-        r"""Returns $\log p(z) - \log q(z|x)$, (K, B), nats."""
-        return self.prior.log_prob(self.z) - self.log_q
-
-    def log_weights(self) -> Tensor:
-        r"""Returns $\log p(x|z) + \log p(z) - \log q(z|x)$, (K, B), nats."""
-        return self.likelihood.log_prob(self.x) + self.log_prior_ratio()
+    def log_weights(self, log_likelihood: Tensor | None = None) -> Tensor:
+        r"""Returns $\log p(x|z) + \log p(z) - \log q(z|x)$, (K, B), nats; `log_likelihood` as in `distortion`."""
+        known = self.log_likelihood() if log_likelihood is None else log_likelihood
+        return known + self.prior.log_prob(self.z) - self.log_q
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

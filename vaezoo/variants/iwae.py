@@ -22,10 +22,10 @@ class ImportanceObjective(Objective):
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
         """Returns the ELBO; its bound is the importance-weighted one, tighter than -(D + R)."""
         inference = model.infer(x, c, self.samples)
-        log_likelihood = inference.likelihood.log_prob(x)  # (K, B), most of the work: once, for both figures
-        bound = log_mean_exp(log_likelihood + inference.log_prior_ratio())
+        log_likelihood = inference.log_likelihood()
+        bound = log_mean_exp(inference.log_weights(log_likelihood))
         return ELBO(
-            distortion=-log_likelihood.mean(0),
+            distortion=inference.distortion(log_likelihood),
             rate=inference.rate(),
             bound=self.if_density(inference, bound),
             losses={"model": -bound},

@@ -1,0 +1,119 @@
+"""The loops that the benchmark compares with do the same work: the same sizes, the same loss, and it goes down."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from vaezoo.data import Dataset, binarize_fixed, bundled_images
+from vaezoo.elbo import ELBO
+from vaezoo.errors import VaezooError
+from vaezoo.quantizers import CodebookEncoder
+
+FOLDER = str(Path(__file__).resolve().parent.parent / "benchmarks")
+sys.path.insert(0, FOLDER)
+try:
+    import speed
+    import straight
+    from clock import Clock
+    from tasks import OPTION_SETS, TASKS, loops, ours, twin
+finally:
+    sys.path.remove(FOLDER)
+
+PLAIN: dict[str, Callable[[], nn.Module]] = {
+    "mlp": straight.mlp,
+    "conv": straight.conv,
+    "vq": lambda: straight.VQ(one_hot=True),
+    "iwae": straight.iwae,
+}
+
+
+@pytest.fixture
+def grey() -> Iterator[Dataset]:
+    threads = torch.get_num_threads()
+    yield bundled_images()
+    torch.set_num_threads(threads)
+
+
+def data_of(name: str, grey: Dataset) -> Dataset:
+    return binarize_fixed(grey, 0) if name == "iwae" else grey
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_straight_model_has_the_weights_and_the_loss_of_ours(name: str, grey: Dataset) -> None:
+    data, plain = data_of(name, grey), PLAIN[name]()
+    model = twin(TASKS[name], plain, data)
+    x = data.batch(torch.arange(32))
+    if isinstance(model.encoder, CodebookEncoder):
+        plain.codebook.copy_(model.encoder.codebook)
+    torch.manual_seed(0)
+    elbo = model.objective(model, x, None, None)
+    assert isinstance(elbo, ELBO)
+    torch.manual_seed(0)
+    torch.testing.assert_close(plain(x), elbo.losses["model"].mean(), rtol=1e-5, atol=1e-3)
+
+
+def test_both_codebooks_learn_alike(grey: Dataset) -> None:
+    one_hot, indexed = straight.VQ(one_hot=True), straight.VQ(one_hot=False)
+    indexed.load_state_dict(one_hot.state_dict())
+    x = grey.batch(torch.arange(32))
+    torch.testing.assert_close(one_hot(x), indexed(x))
+    torch.testing.assert_close(one_hot.codebook, indexed.codebook)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_straight_loop_learns(name: str, grey: Dataset) -> None:
+    clock = Clock()
+    losses = straight.train(clock, data_of(name, grey), 12, PLAIN[name](), 32, True)
+    clock.finish()
+    assert clock.done == len(losses) == 12
+    assert losses[-1] < 0.9 * losses[0]
+    assert all(figure > 0 for figure in clock.figures(((0, 4), (4, 12)), 12, 32))
+
+
+def test_the_loop_over_single_images_takes_its_steps(grey: Dataset) -> None:
+    clock = Clock()
+    straight.data_loader(clock, grey.subset(list(range(64)) * 3), 2)
+    assert clock.done == 2
+
+
+def test_three_ways_to_the_evidence_agree(grey: Dataset) -> None:
+    data, plain = data_of("iwae", grey), straight.iwae()
+    model = twin(TASKS["iwae"], plain, data).eval()
+    with torch.no_grad():  # log-weights that differ little, so that few samples are enough
+        for one in (plain, model):
+            list(one.parameters())[-2].mul_(0.2)
+    x = data.batch(torch.arange(6))
+    mine = model.log_evidence(x, samples=2000, seed=0)
+    for bound in (straight.evidence_in_chunks, straight.evidence_one_by_one):
+        torch.testing.assert_close(bound(plain, x, 2000), mine, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("row", OPTION_SETS)
+def test_every_set_of_options_is_one_that_recipes_take(row: str, grey: Dataset) -> None:
+    where, keys = OPTION_SETS[row]
+    for name in where.split():
+        assert row in loops(name)
+        TASKS[name].read(keys, 10)
+    clock = Clock()
+    try:
+        ours(TASKS["mlp"], keys, clock, grey, 2)
+    except VaezooError:
+        pytest.skip("needs what this machine lacks")
+    assert set(clock.at) == {0, 2}
+
+
+def test_a_table_says_what_is_missing_and_what_failed() -> None:
+    def broken() -> list[float]:
+        raise RuntimeError("no such thing")
+
+    rows: speed.Rows = {"vaezoo": lambda: [0.5, 200.0], "slow": lambda: [0.1, 100.0], "x": "not installed", "y": broken}
+    found = speed.rounds_of(rows, 3)
+    text = speed.table("Title", ["before the first step, s", "the whole run"], found)
+    assert "| vaezoo | 0.5 | 200 | 200 - 200 |" in text
+    assert "| slow | 0.1 | 100 (2.00 ×) | 100 - 100 |" in text
+    assert "| x | not installed |" in text
+    assert "| y | failed: RuntimeError: no such thing |" in text
