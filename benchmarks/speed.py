@@ -1,9 +1,9 @@
 """Images per second of vaezoo beside loops written by hand and other libraries: one run, interleaved rounds, medians.
 
-    python benchmarks/speed.py [--rounds 5] [--only mlp,conv,vq,iwae,evidence] [--threads 2] [--write] [--quick]
+    python benchmarks/speed.py [--rounds 5] [--only mlp,conv,vq,iwae,libraries,evidence] [--threads 2] [--write]
 
 Prints the tables of docs/benchmarks.md, each as soon as it is measured, and with --write puts them there. All of it
-takes an hour and a quarter on two cores; leave the machine alone meanwhile. --quick takes four steps of everything, to
+takes about 40 minutes on two cores; leave the machine alone meanwhile. --quick takes four steps of everything, to
 see that it runs: its figures mean nothing.
 
 The tasks, the rows of vaezoo and their options stand in tasks.py; the straight loops in straight.py. vaezoo is timed
@@ -44,6 +44,7 @@ from tasks import TASKS, loops, twin
 from torch import Tensor
 
 from vaezoo.data import Dataset, load_dataset, prepare
+from vaezoo.memory import keep_freed_memory
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 START, END = "<!-- speed -->\n", "<!-- end -->"
@@ -154,6 +155,7 @@ def machine(rounds: int, threads: int) -> str:
     return (
         f"{processor} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores, {threads} threads{load}; "
         f"torch {torch.__version__}, Python {platform.python_version()}; medians of {rounds} interleaved rounds. "
+        "Every row has the memory setting of vaezoo's trainer. "
         "In brackets: how many times as fast vaezoo with default settings is. The spread is that of the last column."
     )
 
@@ -180,6 +182,7 @@ def main() -> None:
     """Measures and prints the tables."""
     options = arguments()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as vaezoo's trainer does; it holds for the process, so every row has it
     parts = [machine(options.rounds, options.threads)]
     print(parts[0], flush=True)
     for name in options.only:

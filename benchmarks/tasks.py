@@ -23,8 +23,9 @@ Loop = Callable[[Clock, Dataset, int], object]
 
 # The rows of vaezoo: a name, the tasks that it is timed in, and what its recipe says in [train].
 OPTION_SETS: dict[str, tuple[str, dict[str, object]]] = {
-    "vaezoo": ("mlp conv vq iwae", {}),
+    "vaezoo": ("mlp libraries conv vq iwae", {}),
     "vaezoo, bf16": ("mlp conv vq iwae", {"precision": "bf16"}),
+    "vaezoo, bf16, channels last": ("conv vq", {"precision": "bf16", "channels_last": True}),
 }
 
 
@@ -39,8 +40,8 @@ class Task:
     recipe: dict[str, object]
     others: dict[str, tuple[Loop, str]]
     batch: int = 128
-    steps: int = 300
-    windows: tuple[tuple[int, int], ...] = ((100, 300),)
+    steps: int = 200
+    windows: tuple[tuple[int, int], ...] = ((100, 200),)
 
     def data(self) -> Dataset:
         """Returns MNIST, as the recipe wants it."""
@@ -86,6 +87,14 @@ TASKS = {
         others={
             "straight loop, fused Adam": (by_hand(straight.mlp, 128, True), ""),
             "straight loop, Adam as it comes": (by_hand(straight.mlp, 128, None), ""),
+        },
+    ),
+    "libraries": Task(
+        title="The same MLP by other libraries",
+        recipe={"variant": "vae", "architecture": {"latent": 20, "backbone": mlp([400], "relu")}},
+        steps=1000,
+        windows=((0, 500),),
+        others={
             "DataLoader + ToTensor for each image": (straight.data_loader, ""),
             "pythae": (partial(peers.pythae, build=straight.mlp, latent=20), "pythae"),
             "Lightning, default logging": (partial(peers.lightning, build=straight.mlp), "lightning"),
