@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from vaezoo.model import VAE
 from vaezoo.recipe import Recipe, Stage, read_recipe
 from vaezoo.trainer import Trainer, build_model, choose_device, held_out_figures, loop, optimizers, stage
 from vaezoo.trainer.feed import Feed, noise_seed, reseed, stage_steps
+from vaezoo.trainer.flag import Flag
 from vaezoo.trainer.resume import Best
 from vaezoo.trainer.start import make_feed
 
@@ -471,6 +473,24 @@ class Poison(torch.autograd.Function):
         return gradient * math.inf
 
 
+def flag_from_the_start(patch: pytest.MonkeyPatch) -> None:
+    """Gives every stage the flag that it has on a GPU."""
+    build = stage.StageRun.__init__
+
+    def with_flag(run: stage.StageRun, *values: Any, **named: Any) -> None:  # whatever it is called with
+        build(run, *values, **named)
+        run.flag = Flag(CPU)
+
+    patch.setattr(stage.StageRun, "__init__", with_flag)
+
+
+@pytest.fixture(params=[False, True], ids=["at once", "as on a GPU"])
+def late(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a run look for what is not finite after each step, or as it does on a GPU, when it reads its figures."""
+    if request.param:
+        flag_from_the_start(monkeypatch)
+
+
 def poisoned(recipe: Recipe, folder: Path | None, kind: str, at: int) -> tuple[str, VAE, VAE]:
     """Trains until step `at` is made non-finite; returns the message, the model, and one trained until just before."""
     chosen = trainer(recipe, folder)
@@ -498,6 +518,7 @@ def poisoned(recipe: Recipe, folder: Path | None, kind: str, at: int) -> tuple[s
     return str(caught.value), chosen.model, reference.model
 
 
+@pytest.mark.usefixtures("late")
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, accumulation: int) -> None:
     recipe = small_recipe(accumulation=accumulation)
@@ -517,11 +538,42 @@ def small_feed(recipe: Recipe) -> Feed:
     return Feed(small_data(recipe), recipe.stages[0].batch_size, CPU, seed=recipe.seed, context=0)
 
 
+@pytest.mark.usefixtures("late")
 @pytest.mark.parametrize("clip", [0.0, 1.0])
 def test_a_gradient_that_is_not_finite_spoils_nothing(clip: float) -> None:
     text, model, good = poisoned(small_recipe(clip=clip), None, "gradient", 3)
     assert text.startswith("The gradient of encoder.") and "at step 3, batch 3 of 5 in epoch 1." in text
     assert "train with a folder" in text and equal(model, good)
+
+
+@pytest.mark.parametrize("variant", ["vae", "vq-vae", "factor-vae"])
+def test_a_flag_that_is_never_raised_changes_nothing(variant: str) -> None:
+    recipe = small_recipe(variant, average=0.9)
+    plain = fit(trainer(recipe))
+    with pytest.MonkeyPatch.context() as patch:
+        flag_from_the_start(patch)
+        flagged = fit(trainer(recipe))
+    assert equal(plain.model, flagged.model) and plain.history == flagged.history
+
+
+def test_a_raised_flag_keeps_codes_and_averages() -> None:
+    recipe = small_recipe("vq-vae", average=0.9)
+    chosen = trainer(recipe)
+    chosen._initialize()
+    run = stage.StageRun(chosen.model.train(), recipe.stages[0], chosen._feed, offset=0)
+    run.flag = Flag(CPU)
+    for _ in range(11):
+        run.advance()
+    before = {name: value.clone() for name, value in run.tensors()["model"].items()}
+    averages = {name: value.clone() for name, value in run.tensors()["averages"].items()}
+    run.flag.watch(torch.tensor(math.nan))
+    for _ in range(12):
+        run.advance()
+    assert all(torch.equal(value, before[name]) for name, value in run.tensors()["model"].items())
+    assert all(torch.equal(value, averages[name]) for name, value in run.tensors()["averages"].items())
+    with pytest.raises(NonFiniteLossError, match=r"step 12, .* but not a second time"):
+        run.settle()
+    assert run.done == 11
 
 
 # What is noticed at the end

@@ -161,7 +161,7 @@ class Trainer:
         save_every = max(LOG_EVERY, run.steps // CHECKPOINTS)
         self._clock = (run.done, time.perf_counter())
         while run.done < run.steps:
-            self._advance(run, number)
+            self._advance(run, number, (LOG_EVERY, validate_every, save_every))
             last = run.done == run.steps
             if run.done % LOG_EVERY == 0 or last:
                 self._log(run, number)
@@ -202,13 +202,17 @@ class Trainer:
         indices = torch.randperm(len(self.data), generator=generator)[:FIRST_IMAGES].to(self.device)
         self.model.initialize([self._feed.take(part) for part in indices.split(500)], self.fresh)
 
-    def _advance(self, run: StageRun, number: int) -> None:
+    def _advance(self, run: StageRun, number: int, periods: Sequence[int]) -> None:
+        """Takes a step; before anything of the run is read, after one of `periods` or at the end, settles it."""
         try:
             if self.ranks.size > 1:  # all processes do what one was asked for, after the same step
                 self._listen()
             run.advance()
             if self.ranks.size == 1:
                 self._listen()
+            due = run.done == run.steps or any(run.done % period == 0 for period in periods)
+            if due or self.ranks.stop or self.ranks.save:
+                run.settle()
         except NonFiniteLossError as error:
             kept = "Nothing was written; train with a folder to keep checkpoints."
             if self._checkpoints is not None:

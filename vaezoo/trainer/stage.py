@@ -16,6 +16,7 @@ from vaezoo.model import VAE
 from vaezoo.recipe import Stage
 from vaezoo.trainer.averages import EVERY, Averages
 from vaezoo.trainer.feed import Feed, reseed, stage_steps
+from vaezoo.trainer.flag import Flag
 from vaezoo.trainer.optimizers import learning_rate, make_optimizer, pack, sweep, unpack
 from vaezoo.trainer.ranks import Ranks
 
@@ -46,6 +47,9 @@ class StageRun:
         self.players = {name: own for name, own in model.players().items() if own}
         self.optimizers = {name: make_optimizer(stage, own, feed.device) for name, own in self.players.items()}
         self.averages = Averages(model, stage.average) if stage.average else None
+        # On a GPU nothing is read between two lines of metrics: a bad step sets a flag there, from which on no update
+        # is made, and `settle` reads it.
+        self.flag = Flag(feed.device) if feed.device.type == "cuda" and self.ranks.size == 1 else None
         self.step = torch.tensor(done, device=feed.device)
         self.totals: dict[str, Tensor] = {}
         self.counted = 0
@@ -70,6 +74,8 @@ class StageRun:
         for name, optimizer in self.optimizers.items():
             self._check_gradients(name)
             optimizer.param_groups[0]["lr"] = learning_rate(self.stage, name, self.done, self.steps)
+            if self.flag is not None:
+                optimizer.found_inf = self.flag.raised  # type: ignore[attr-defined]  # which fused ones ask for
         for optimizer in self.optimizers.values():
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -77,13 +83,30 @@ class StageRun:
             self._count(elbo)
         self.done += 1
         seen = [elbo.seen for elbo in passes if elbo.seen]
-        if seen:
-            self.model.after_step(self.ranks.gather(seen), self.step)
+        with nullcontext() if self.flag is None else self.flag.guarding(self.model, self.averages):
+            if seen:
+                self.model.after_step(self.ranks.gather(seen), self.step)
+            if self.averages is not None:
+                self.averages.update(self.done)
         self.step += 1
         if self.done % SWEEP_EVERY == 0:
             sweep(self.optimizers.values())
-        if self.averages is not None:
-            self.averages.update(self.done)
+
+    def settle(self) -> None:
+        """Reads the flag that bad steps set on a GPU, and goes back to before the first of them.
+
+        Raises:
+            NonFiniteLossError: it was set; the weights are those of before.
+        """
+        if self.flag is None or not self.flag.is_raised():
+            return
+        self.done = self.flag.steps_before(self.done)
+        self.step.fill_(self.done)
+        self.flag, self.totals, self.counted = None, {}, 0
+        self._passes()  # again, now looking at everything
+        for name in self.players:
+            self._check_gradients(name)
+        raise NonFiniteLossError(f"A loss became non-finite at {self._place(self.done)}, but not a second time.")
 
     def _passes(self) -> list[ELBO]:
         """Takes this process's micro-batches forward and backward, and averages the gradients of all processes."""
@@ -111,7 +134,9 @@ class StageRun:
         names = [name for name in elbo.losses if name in self.players]
         for position, name in enumerate(names):
             loss = elbo.losses[name].mean()
-            if not math.isfinite(loss.item()):
+            if self.flag is not None:
+                self.flag.watch(loss)
+            elif not math.isfinite(loss.item()):
                 self._non_finite(elbo, name, batch)
             if self.stage.accumulation > 1:
                 loss = loss / self.stage.accumulation
@@ -123,7 +148,10 @@ class StageRun:
         """Clips a player's gradients where the stage says so, and makes sure that all are finite."""
         gradients = [parameter.grad for parameter in self.players[player] if parameter.grad is not None]
         # A sum shows NaN and infinity as a norm does, for less.
-        if not math.isfinite(sum(gradient.sum() for gradient in gradients)):
+        total = torch.stack([gradient.sum() for gradient in gradients]).sum() if gradients else torch.zeros(())
+        if self.flag is not None:
+            self.flag.watch(total)
+        elif not math.isfinite(total.item()):
             names = {id(parameter): name for name, parameter in self.model.named_parameters()}
             bad = [p for p in self.players[player] if p.grad is not None and not bool(torch.isfinite(p.grad).all())]
             what = f"gradient of {names[id(bad[0])]}" if bad else f"norm of the gradients of {player}"
