@@ -124,7 +124,7 @@ class Trainer:
             saved = self._restore(extend) if resume or extend else None
             if saved is None:
                 self._begin()
-            if self._checkpoints is not None:
+            if self._checkpoints is not None and self.ranks.first:
                 self._checkpoints.write_recipe()
             first = 0 if saved is None else int(cast(int, saved.state["stage"]))
             for number in range(first, len(self.recipe.stages)):
