@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -11,9 +12,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from forks import at_change, ended, forked
 
 from vaezoo import checkpoint
-from vaezoo.checkpoint import Checkpoint, canonical, newest, parse_json, prune, read_folder, write_file, write_folder
+from vaezoo.checkpoint import (
+    Checkpoint,
+    canonical,
+    listed,
+    newest,
+    parse_json,
+    prune,
+    read_folder,
+    sweep,
+    write_file,
+    write_folder,
+)
 from vaezoo.errors import CheckpointError, CorruptWeightsError
 
 
@@ -43,14 +56,7 @@ def same(a: Checkpoint, b: Checkpoint) -> bool:
 
 def in_child(work: Callable[[], None]) -> int:
     """Runs `work` in a fork of this process and returns its exit status."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return ended(forked(work))
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -116,52 +122,35 @@ def test_tensors_that_were_never_tensors(tmp_path: Path) -> None:
 # A crash at any point
 
 
-STEPS = ("fsync", "rename", "replace", "mkdir", "rmdir", "unlink")
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def counted(limit: int) -> Callable[[], int]:
-    """Ends this process at the `limit`th call that changes the file system; the result counts them."""
-    calls = 0
-
-    def wrap(function: Callable[..., object]) -> Callable[..., object]:
-        def step(*args: object, **kwargs: object) -> object:
-            nonlocal calls
-            if calls == limit:
-                os._exit(9)
-            calls += 1
-            return function(*args, **kwargs)
-
-        return step
-
-    for name in STEPS:
-        setattr(os, name, wrap(getattr(os, name)))
-    return lambda: calls
-
-
-def test_a_crash_at_any_point_leaves_a_valid_checkpoint(tmp_path: Path) -> None:
-    survived = 0
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_crash_at_any_point_leaves_as_many_valid_checkpoints_as_are_kept(keep: int, quick_path: Path) -> None:
+    seen = set()
     for limit in range(200):
-        place = tmp_path / str(limit)
-        for step in (1, 2):
+        place = quick_path / str(limit)
+        for step in range(1, keep + 1):
             write_folder(place / f"step-{step:09d}", content(step))
 
         def save(place: Path = place, limit: int = limit) -> None:
-            counted(limit)
-            write_folder(place / "step-000000003", content(3))
-            prune(place, 2)
+            at_change(limit, die)
+            write_folder(place / f"step-{keep + 1:09d}", content(keep + 1))
+            prune(place, keep, keep + 1)
 
         status = in_child(save)
         found = newest(place)
         assert found is not None and not found[2]
-        assert same(found[1], content(found[1].state["value"])) and found[1].state["value"] in (2.0, 3.0)
-        assert len([path for path in place.iterdir() if path.name.startswith("step-")]) >= 2
-        prune(place, 2)
-        assert not list(place.glob(".tmp-*"))
+        assert same(found[1], content(found[1].state["value"]))
+        seen.add(found[1].state["value"])
+        assert len([read_folder(path) for path in listed(place)]) >= keep, "and none that is broken has a name"
+        prune(place, keep)
+        assert len(listed(place)) == keep and not list(place.glob(".*"))
         if status == 0:
-            survived = limit
             break
-        assert status == 9
-    assert survived > 10
+        assert status == -signal.SIGKILL
+    assert seen == {keep, keep + 1} and status == 0 and limit >= 18, "points of a save and a rotation"
 
 
 def test_a_crash_in_write_file_leaves_the_old_or_the_new(tmp_path: Path) -> None:
@@ -171,14 +160,16 @@ def test_a_crash_in_write_file_leaves_the_old_or_the_new(tmp_path: Path) -> None
         path.write_bytes(b"old")
 
         def save(limit: int = limit) -> None:
-            counted(limit)
+            at_change(limit, die)
             write_file(path, b"new")
 
         status = in_child(save)
         seen.add(path.read_bytes())
+        sweep(tmp_path)
+        assert os.listdir(tmp_path) == ["metrics.jsonl"]
         if status == 0:
             break
-    assert seen == {b"old", b"new"} and path.read_bytes() == b"new"
+    assert seen == {b"old", b"new"} and path.read_bytes() == b"new" and status == 0
 
 
 # What can go wrong without a crash

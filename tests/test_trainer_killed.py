@@ -171,11 +171,12 @@ def check(call: Callable[..., dict[str, object]], case: str, kills: int, place: 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="processes are watched as Linux allows")
 @pytest.mark.parametrize("case", CASES)
-def test_killed_ten_times(case: str, forks: Forks, tmp_path: Path) -> None:
-    check(forks.call, case, 10, tmp_path)
+def test_killed_ten_times(case: str, forks: Forks, quick_path: Path) -> None:
+    check(forks.call, case, 10, quick_path)
 
 
 @pytest.mark.deep
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("case", CASES)
 def test_killed_many_times(case: str, forks: Forks, tmp_path: Path) -> None:
     check(forks.call, case, int(os.environ.get("VAEZOO_KILLS", "200")) // 2, tmp_path)

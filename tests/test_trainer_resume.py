@@ -1,6 +1,7 @@
 """A run that was stopped goes on as if it had not been, bit for bit."""
 
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from runs import equal, fit, small_data, small_recipe, trainer
@@ -100,6 +102,25 @@ def test_checkpoints_after_a_resume_are_equal_byte_for_byte(name: str, tmp_path:
     assert {"model", "averages", "optimizers", "totals", "best"} <= {path.stem for path in files}
     for path in files:
         assert path.read_bytes() == (tmp_path / "twice" / "checkpoints" / "step-000000020" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["factor-vae", "vq-vae, two stages"])
+def test_no_random_state_outlives_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a checkpoint need hold none; Python's and numpy's are not even looked at."""
+    once = fit(trainer(RECIPES[name]))
+    advance = stage.StageRun.advance
+
+    def disturbed(run: stage.StageRun) -> None:
+        torch.manual_seed(random.randrange(2**60))
+        np.random.seed(random.randrange(2**30))
+        states.append((random.getstate(), np.random.get_state()[1].tolist()))
+        advance(run)
+        assert states[-1] == (random.getstate(), np.random.get_state()[1].tolist())
+
+    states: list[object] = []
+    monkeypatch.setattr(stage.StageRun, "advance", disturbed)
+    again = fit(trainer(RECIPES[name]))
+    assert equal(once.model, again.model) and once.history == again.history and len(states) == 24
 
 
 KILLED = """
