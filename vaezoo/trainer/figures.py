@@ -34,8 +34,8 @@ def feed_figures(model: VAE, feed: Feed, density: bool) -> tuple[float, float, f
     count = len(feed.data)
     sums = torch.zeros(3, dtype=torch.float64)
     with seeded(noise_seed(feed.seed, HELD_OUT, 0), feed.device):
-        for indices in torch.arange(count, device=feed.device).split(ROWS):
-            elbo = cast(ELBO, model.objective(model, *feed.take(indices), None))
+        for x, c in feed.whole(ROWS):
+            elbo = cast(ELBO, model.objective(model, x, c, None))
             sums += torch.stack([elbo.bound.sum(), elbo.distortion.sum(), elbo.rate.sum()]).double().cpu()
     bound, distortion, rate = (sums / count).tolist()
     return bound if density else -torch.inf, distortion, rate

@@ -84,7 +84,7 @@ class StageRun:
         """Takes one micro-batch forward and backward."""
         batch = self.done * self.stage.accumulation + micro
         reseed(self.feed.device, self.feed.seed, self.number, micro)
-        x, c = self.feed.take(self.feed.indices(batch))
+        x, c = self.feed.batch(batch)
         with self._precision():
             elbo = cast(ELBO, self.model.objective(self.model, x, c, self.step))
         names = [name for name in elbo.losses if name in self.players]

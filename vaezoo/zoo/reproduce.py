@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vaezoo.checkpoint import canonical, write_file
-from vaezoo.data import Dataset, from_tensors, load_dataset, prepare
+from vaezoo.data import Dataset, StreamedDataset, from_tensors, load_dataset, prepare
 from vaezoo.errors import CheckpointError, ConfigError
 from vaezoo.hub import load
 from vaezoo.model import VAE
@@ -31,6 +31,7 @@ def train(
     device: str = "auto",
     resume: bool = False,
     trackers: Sequence[Tracker] | None = None,
+    workers: int | None = None,
     **changes: object,
 ) -> Run:
     """Trains a model by a recipe and returns the run, its model in eval mode.
@@ -44,6 +45,7 @@ def train(
         device: "auto" takes a GPU when there is one.
         resume: go on from the newest valid checkpoint in `out`.
         trackers: what hears of the metrics; a progress bar by default.
+        workers: how many processes read data that are larger than memory, see `load_dataset`; no result depends on it.
         **changes: overrides by keyword: `steps=2_000`, `seed=1`.
 
     Raises:
@@ -52,7 +54,9 @@ def train(
         NonFiniteLossError, InterruptedTrainingError, CheckpointError: see `Trainer.fit`.
     """
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, **changes)
-    training, held_out = training_data(chosen, data)
+    training, held_out = training_data(chosen, data, workers)
+    # Before the first step: a pass over streamed images finds those that are broken.
+    seen = {"name": training.name, "binarize": chosen.data.binarize, "digest": training.digest}
     model = build_model(chosen, training)
     fresh = start_from(model, chosen.init) if chosen.init else None
     folder = None if out is None else auto_folder(chosen, resume) if out == "auto" else Path(out)
@@ -70,15 +74,19 @@ def train(
     ).fit(resume)
     run.model.config = {
         **(run.model.config or {}),
-        "data": {"name": training.name, "binarize": chosen.data.binarize, "digest": training.digest},
+        "data": seen,
         "recipe": {"name": chosen.name, "digest": chosen.digest},
     }
     return run if folder is None else replace(run, folder=save(run.model, folder))
 
 
-def training_data(recipe: Recipe, data: object | None = None) -> tuple[Dataset, Dataset | None]:
+def training_data(
+    recipe: Recipe, data: object | None = None, workers: int | None = None
+) -> tuple[Dataset, Dataset | None]:
     """Returns the training set as the recipe binarizes it, and what it holds out, or None."""
-    whole = load_dataset(recipe.data.name, "train") if data is None else from_tensors(data)
+    whole = load_dataset(recipe.data.name, "train", workers=workers) if data is None else from_tensors(data)
+    if workers is not None and isinstance(whole, StreamedDataset):
+        whole = replace(whole, workers=workers)
     held_out = None
     if recipe.data.validation:
         whole, held_out = whole.split_off(recipe.data.validation, recipe.seed)
