@@ -18,7 +18,7 @@ from vaezoo.data import (
     load_dataset,
     prepare,
 )
-from vaezoo.data.binarize import _thresholds
+from vaezoo.data.noise import thresholds
 from vaezoo.errors import ConfigError, DataError
 
 
@@ -27,7 +27,7 @@ def every_level(count: int, split: str = "train") -> Dataset:
 
 
 def test_probabilities_are_exact_to_a_few_millionths() -> None:
-    probability = _thresholds(torch.arange(256, dtype=torch.uint8), 255) / 65536
+    probability = thresholds(torch.arange(256, dtype=torch.uint8), 255) / 65536
     assert np.abs(probability - np.arange(256) / 255).max() < 8e-6
     assert probability[0] == 0 and probability[255] == 1
 

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaezoo.data.noise import ones, words_for
 from vaezoo.data.record import Dataset
+from vaezoo.data.streaming import StreamedDataset
 from vaezoo.errors import ConfigError, DataError, did_you_mean, shorten
 
 BINARIZATIONS: Final = ("none", "dynamic", "static")
@@ -91,27 +93,20 @@ def binarize_fixed(dataset: Dataset, seed: int) -> Dataset:
     Raises:
         DataError: A floating value lies outside [0, 1].
     """
+    if isinstance(dataset, StreamedDataset):
+        return dataset.drawn_once(seed)
     _check_probabilities(dataset)
     pixels = dataset.images.flatten(1)
     count, width = pixels.shape
-    words = -(-width // 4)  # a raw word of 64 bits serves four pixels with 16 bits each
+    words = words_for(width)
     stream = np.random.PCG64(seed)
     result = torch.empty(count, width, dtype=torch.uint8)
     step = max(1, _CHUNK_BYTES // (8 * width))
     for start in range(0, count, step):
-        chunk = _thresholds(pixels[start : start + step].cpu(), dataset.scale)
-        raw = stream.random_raw(chunk.shape[0] * words).astype("<u8").view("<u2").reshape(-1, 4 * words)
-        result[start : start + step] = torch.from_numpy((raw[:, :width] < chunk).view(np.uint8))
+        chunk = pixels[start : start + step].cpu()
+        result[start : start + step] = ones(chunk, dataset.scale, stream.random_raw(len(chunk) * words))
     images = result.reshape(dataset.images.shape).to(dataset.images.device)
     return replace(dataset, images=images, scale=1, binarization="static")
-
-
-def _thresholds(pixels: Tensor, scale: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint32]]":
-    """Returns the number of 16-bit values that mean a 1: 0 for black, 65,536 for white."""
-    if pixels.dtype == torch.uint8:
-        table = np.rint(np.arange(256) * (_LEVELS / scale)).astype(np.uint32)
-        return np.take(table, pixels.numpy())
-    return np.asarray(np.rint(pixels.double().numpy() * _LEVELS), dtype=np.uint32)
 
 
 def _check_probabilities(dataset: Dataset) -> None:

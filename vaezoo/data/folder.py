@@ -1,5 +1,6 @@
 """Images in a folder: a class per subfolder where there are subfolders, otherwise images without labels."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -7,9 +8,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from vaezoo.data.pixels import GREY_MODES, image_tensor, open_image
+from vaezoo.data.limits import memory_limit
+from vaezoo.data.pixels import GREY_MODES, check_depth, image_tensor, open_image
 from vaezoo.data.record import Dataset
 from vaezoo.data.splits import SPLITS, check_split, fixed_split
+from vaezoo.data.streaming import StreamedDataset, stream
 from vaezoo.errors import DataError
 
 SPLIT_SEED: Final = 1
@@ -18,7 +21,7 @@ SPLIT_SEED: Final = 1
 _SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 
 
-def load_folder(path: Path, split: str) -> Dataset:
+def load_folder(path: Path, split: str, *, limit: int | None = None, workers: int | None = None) -> Dataset:
     """Returns the images under `path`, in sorted order, as `uint8` of shape (N, C, H, W).
 
     C is 1 when every image is grey, otherwise 3; transparent pixels become black. All images must have one size. With
@@ -28,6 +31,9 @@ def load_folder(path: Path, split: str) -> Dataset:
     Args:
         path: A folder of images, or of one subfolder per class.
         split: `"train"` or `"test"`.
+        limit: Bytes of decoded images above which the split is streamed; see `memory_limit`. Of a streamed split only
+            the headers are read here, which tell sizes and channels.
+        workers: How many processes read a streamed split; see `worker_count`.
 
     Raises:
         DataError: There is no such folder or split, no image, a corrupt image, or images of different sizes.
@@ -46,7 +52,45 @@ def load_folder(path: Path, split: str) -> Dataset:
         files, labels = _tenth(files, labels, split)
     # Both splits are looked at for the channels, or a grey test set beside a colour training set would not fit it.
     grey = all(_is_grey(file) for root in roots for file in _listing(root, classes)[0])
-    return Dataset(name=name, split=split, images=_read(files, grey), labels=labels, classes=len(classes) or None)
+    count = len(classes) or None
+    if len(files) * math.prod(_header(files[0], grey)) > memory_limit(limit):
+        reader = stream(FolderImages(files, grey))
+        return StreamedDataset(name=name, split=split, reader=reader, labels=labels, classes=count, workers=workers)
+    return Dataset(name=name, split=split, images=_read(files, grey), labels=labels, classes=count)
+
+
+class FolderImages:
+    """Image files, decoded one at a time (an `ImageSource`).
+
+    Args:
+        files: At least one; their headers are read.
+        grey: Whether the images have one channel or three.
+
+    Raises:
+        DataError: A header cannot be read, or tells another size than the first one, or more than 8 bits per channel.
+    """
+
+    def __init__(self, files: Sequence[Path], grey: bool) -> None:
+        self.files, self.grey = [str(file) for file in files], grey
+        self.shape = _header(files[0], grey)
+        for file in files:
+            _check_size(file, _header(file, grey), self.shape, files[0])
+
+    def __len__(self) -> int:
+        """Returns how many files there are."""
+        return len(self.files)
+
+    def read(self, position: int) -> Tensor:
+        """Returns the image at `position` as `uint8` of shape (C, H, W).
+
+        Raises:
+            DataError: It cannot be read, or has another size than when the set was loaded.
+        """
+        file = Path(self.files[position])
+        with open_image(file) as image:
+            pixels = image_tensor(image, str(file), grey=self.grey)
+        _check_size(file, tuple(pixels.shape), self.shape, Path(self.files[0]))
+        return pixels
 
 
 def _subfolders(root: Path) -> list[Path]:
@@ -96,6 +140,21 @@ def _is_grey(file: Path) -> bool:
         return image.mode in GREY_MODES
 
 
+def _header(file: Path, grey: bool) -> tuple[int, ...]:
+    """Returns the shape that an image will be decoded to."""
+    with open_image(file) as image:  # reads the header only
+        check_depth(image, str(file))
+        return (1 if grey else 3, image.height, image.width)
+
+
+def _check_size(file: Path, shape: tuple[int, ...], expected: tuple[int, ...], first: Path) -> None:
+    if shape != expected:
+        raise DataError(
+            f"{file}: got an image of {shape[2]} x {shape[1]} pixels; expected {expected[2]} x {expected[1]}, the size "
+            f"of the first one, {first}. Resize all images to one size first."
+        )
+
+
 def _read(files: Sequence[Path], grey: bool) -> Tensor:
     """Decodes all files into one tensor, allocated once."""
     result: Tensor | None = None
@@ -104,12 +163,7 @@ def _read(files: Sequence[Path], grey: bool) -> Tensor:
             pixels = image_tensor(image, str(file), grey=grey)
         if result is None:
             result = torch.empty(len(files), *pixels.shape, dtype=torch.uint8)
-        if pixels.shape != result.shape[1:]:
-            (height, width), (first_height, first_width) = pixels.shape[1:], result.shape[2:]
-            raise DataError(
-                f"{file}: got an image of {width} x {height} pixels; expected {first_width} x {first_height}, the size "
-                f"of the first one, {files[0]}. Resize all images to one size first."
-            )
+        _check_size(file, tuple(pixels.shape), tuple(result.shape[1:]), files[0])
         result[i] = pixels
     assert result is not None  # _listing refuses an empty folder
     return result

@@ -18,16 +18,19 @@ datasets: Final[Registry[Callable[..., Dataset]]] = Registry(
 )
 """Every data set by name: a function `(split, *, cache, download) -> Dataset`."""
 
-_SCHEMES: Final[dict[str, Callable[[str, str, Path, bool], Dataset]]] = {
-    "folder": lambda rest, split, cache, download: load_folder(Path(rest).expanduser(), split),
-    "torchvision": lambda rest, split, cache, download: load_torchvision(rest, split, cache=cache, download=download),
-}
-
 
 def load_dataset(
-    name: str, split: str = "train", *, cache_dir: str | os.PathLike[str] | None = None, download: bool = True
+    name: str,
+    split: str = "train",
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    download: bool = True,
+    memory_limit: int | None = None,
+    workers: int | None = None,
 ) -> Dataset:
-    """Returns a split of a data set, in memory.
+    """Returns a split of a data set: in memory or, where it is a larger folder or torchvision set, streamed.
+
+    A streamed set (`StreamedDataset`) answers like one in memory, bit for bit, but decodes its images on demand.
 
     Args:
         name: A registered name such as `"mnist"` (`datasets.names()` lists them), `"folder:PATH"` for images on disk,
@@ -35,8 +38,13 @@ def load_dataset(
         split: `"train"` or `"test"`; hold a validation set out with `Dataset.split_off`.
         cache_dir: Where files are kept; None means `$VAEZOO_HOME`, else `vaezoo` in the user's cache folder.
         download: Whether missing files may be fetched.
+        memory_limit: Bytes of decoded images above which `folder:` and `torchvision:` sets are streamed; None means
+            `$VAEZOO_MEMORY_LIMIT`, else 2 GiB.
+        workers: How many processes read a streamed set ahead of time; None means `$VAEZOO_WORKERS`, else one less
+            than there are cores, at most 8. No result depends on it.
 
     Raises:
+        ConfigError: A limit or a number of workers is no whole number.
         UnknownNameError: Nothing is registered under `name`.
         DataError: The split is unknown, or the data is not what it should be.
         DownloadError: The files could not be had; the message lists each source with its reason.
@@ -44,8 +52,10 @@ def load_dataset(
     """
     cache = cache_root(cache_dir)
     scheme, colon, rest = name.partition(":")
-    if colon and scheme in _SCHEMES:
-        return _SCHEMES[scheme](rest, split, cache, download)
+    if colon and scheme == "folder":
+        return load_folder(Path(rest).expanduser(), split, limit=memory_limit, workers=workers)
+    if colon and scheme == "torchvision":
+        return load_torchvision(rest, split, cache=cache, download=download, limit=memory_limit, workers=workers)
     dataset: object = datasets.get(name)(split, cache=cache, download=download)
     if not isinstance(dataset, Dataset):
         raise DataError(

@@ -37,17 +37,22 @@ def open_image(file: Path) -> Iterator["Image"]:
         ) from error
 
 
+def check_depth(image: "Image", name: str) -> None:
+    """Raises `DataError` where an image has more than 8 bits per channel; its header says so."""
+    if image.mode.startswith(_DEEP_MODES):
+        raise DataError(
+            f"{name}: got more than 8 bits per channel (mode {image.mode}); expected 8. Convert the image, or pass "
+            "floating tensors to from_tensors."
+        )
+
+
 def image_tensor(image: "Image", name: str, *, grey: bool) -> Tensor:
     """Returns an image as `uint8` of shape (1, H, W) if `grey`, else (3, H, W), over black where it is transparent.
 
     Raises:
         DataError: The image has more than 8 bits per channel.
     """
-    if image.mode.startswith(_DEEP_MODES):
-        raise DataError(
-            f"{name}: got more than 8 bits per channel (mode {image.mode}); expected 8. Convert the image, or pass "
-            "floating tensors to from_tensors."
-        )
+    check_depth(image, name)
     if image.has_transparency_data:
         pillow = require("PIL.Image", "Pillow", "Reading images")
         clear = image.convert("RGBA")

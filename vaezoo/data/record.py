@@ -1,7 +1,7 @@
 """The one record that every data set is loaded into: tensors in memory, validated once."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from vaezoo.errors import DataError, ShapeError
+
+_ROWS = 1_000  # examples whose pixels are counted together
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,11 +68,15 @@ class Dataset:
     def digest(self) -> str:
         """SHA-256 (hexadecimal) over type, shape and bytes of images, labels and context."""
         total = hashlib.sha256()
-        for key, tensor in (("images", self.images), ("labels", self.labels), ("context", self.context)):
-            if tensor is not None:
-                total.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-                total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        add_to_digest(total, images=self.images, labels=self.labels, context=self.context)
         return total.hexdigest()
+
+    def levels(self) -> Tensor:
+        """Returns the distinct values of all pixels of `uint8` images as `batch` gives them, (V,), ascending."""
+        counts = torch.zeros(256, dtype=torch.int64, device=self.images.device)
+        for part in self.images.split(_ROWS):
+            counts += part.flatten().bincount(minlength=256)
+        return counts.nonzero().flatten().to(torch.float32) / self.scale
 
     def batch(self, indices: Tensor) -> Tensor:
         """Returns the examples at `indices` (B,) as `float32` of shape (B, *shape), `uint8` scaled to [0, 1]."""
@@ -78,6 +84,10 @@ class Dataset:
         images = self.images.index_select(0, indices.to(self.images.device)).to(torch.float32)
         # Division, not multiplication by 1/255: 255 becomes exactly 1.
         return images if self.images.is_floating_point() else images.div_(self.scale)
+
+    def batches(self, indices: Iterable[Tensor]) -> Generator[Tensor, None, None]:
+        """Yields `batch(each)` for each of `indices`, one when it is asked for; `indices` may have no end."""
+        yield from (self.batch(each) for each in indices)
 
     def subset(self, indices: Tensor | Sequence[int]) -> Self:
         """Returns the examples at `indices`, in that order.
@@ -88,12 +98,7 @@ class Dataset:
         Raises:
             DataError: No index is given, or one is out of range.
         """
-        index = torch.as_tensor(indices, dtype=torch.int64, device=self.images.device)
-        if index.ndim != 1 or index.numel() == 0 or int(index.min()) < -len(self) or int(index.max()) >= len(self):
-            raise DataError(
-                f"{self.name}: got indices of shape {tuple(index.shape)}; expected at least one index, each below "
-                f"{len(self)}, the size of the set. Check how the indices were made."
-            )
+        index = self._checked(indices, self.images.device)
         return replace(
             self,
             images=self.images[index],
@@ -131,6 +136,15 @@ class Dataset:
             labels=None if self.labels is None else self.labels.to(device),
             context=None if self.context is None else self.context.to(device),
         )
+
+    def _checked(self, indices: Tensor | Sequence[int], device: torch.device) -> Tensor:
+        index = torch.as_tensor(indices, dtype=torch.int64, device=device)
+        if index.ndim != 1 or index.numel() == 0 or int(index.min()) < -len(self) or int(index.max()) >= len(self):
+            raise DataError(
+                f"{self.name}: got indices of shape {tuple(index.shape)}; expected at least one index, each below "
+                f"{len(self)}, the size of the set. Check how the indices were made."
+            )
+        return index
 
     def _check_images(self) -> None:
         images = self.images
@@ -171,6 +185,14 @@ class Dataset:
                 f"floating vectors of shape ({len(self)}, C). Pass class numbers as labels (N,) of type int64 instead."
             )
         _check_finite(context, "context", self.name)
+
+
+def add_to_digest(total: "hashlib._Hash", **tensors: Tensor | None) -> None:
+    """Feeds name, type, shape and bytes of each tensor that is not None to a hash."""
+    for key, tensor in tensors.items():
+        if tensor is not None:
+            total.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+            total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
 
 
 def stable_permutation(count: int, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":

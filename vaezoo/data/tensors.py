@@ -1,7 +1,7 @@
 """A user's own data, in whatever form it comes, as a `Dataset`."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -52,9 +52,9 @@ def from_tensors(data: object, name: str = "tensors", *, split: str = "train", c
 
 def _parts(data: object, name: str) -> tuple[Tensor, Tensor | None]:
     if isinstance(data, Tensor | np.ndarray):
-        return _tensor(data, name), None
+        return as_tensor(data, name), None
     if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor | np.ndarray) for part in data):
-        return _tensor(data[0], name), _tensor(data[1], name)
+        return as_tensor(data[0], name), as_tensor(data[1], name)
     if isinstance(data, torch.utils.data.Dataset):
         return _collect(_items(data), name)
     raise ShapeError(
@@ -79,29 +79,38 @@ def _collect(items: Iterator[object], name: str) -> tuple[Tensor, Tensor | None]
         parts = item if isinstance(item, tuple | list) else (item,)
         if len(parts) not in (1, 2):
             raise ShapeError(f"{name}: got item {i} with {len(parts)} parts; expected x or (x, c). Wrap the data set.")
-        images.append(_tensor(parts[0], f"{name}, item {i}"))
+        images.append(as_tensor(parts[0], f"{name}, item {i}"))
         if len(parts) == 2:
-            conditions.append(_tensor(parts[1], f"{name}, item {i}"))
-    if not images or len(conditions) not in (0, len(images)):
-        raise DataError(
-            f"{name}: got {len(images)} items, {len(conditions)} of them with a condition; expected at least one item, "
-            "and a condition with all or none. Check the data set."
-        )
+            conditions.append(as_tensor(parts[1], f"{name}, item {i}"))
+    check_conditions(len(images), len(conditions), name)
     return _stack(images, "x", name), _stack(conditions, "c", name) if conditions else None
 
 
 def _stack(tensors: list[Tensor], what: str, name: str) -> Tensor:
-    first = tensors[0]
     for i, tensor in enumerate(tensors):
-        if tensor.shape != first.shape or tensor.dtype != first.dtype:
-            raise ShapeError(
-                f"{name}: got {what} of shape {tuple(tensor.shape)} and type {tensor.dtype} in item {i}; expected "
-                f"{tuple(first.shape)} and {first.dtype}, as in item 0. Resize or convert the items first."
-            )
+        check_alike(tensor, tensors[0].shape, tensors[0].dtype, f"{name}: got {what}", i)
     return torch.stack(tensors)
 
 
-def _tensor(value: object, name: str) -> Tensor:
+def check_alike(tensor: Tensor, shape: Sequence[int], dtype: torch.dtype, got: str, item: int) -> None:
+    """Raises `ShapeError` unless an item's tensor has the shape and type of the first one."""
+    if tuple(tensor.shape) != tuple(shape) or tensor.dtype != dtype:
+        raise ShapeError(
+            f"{got} of shape {tuple(tensor.shape)} and type {tensor.dtype} in item {item}; expected "
+            f"{tuple(shape)} and {dtype}, as in item 0. Resize or convert the items first."
+        )
+
+
+def check_conditions(images: int, conditions: int, name: str) -> None:
+    """Raises `DataError` unless there is an item, and a condition with all items or none."""
+    if not images or conditions not in (0, images):
+        raise DataError(
+            f"{name}: got {images} items, {conditions} of them with a condition; expected at least one item, "
+            "and a condition with all or none. Check the data set."
+        )
+
+
+def as_tensor(value: object, name: str) -> Tensor:
     """Returns a tensor, array, number or Pillow image as a tensor without a gradient."""
     if isinstance(value, Tensor):
         return value.detach()

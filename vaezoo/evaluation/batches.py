@@ -41,6 +41,6 @@ def batches(model: VAE, data: Dataset, size: int = 500) -> Iterator[tuple[Tensor
         raise ShapeError(f"Got {data.name!r} with examples of shape {data.shape}; the model expects {model.shape}.")
     device = next(model.parameters()).device
     context = context_of(model, data)
-    for indices in torch.arange(len(data)).split(size):
-        x = data.batch(indices).to(device)
-        yield model.check(x, None if context is None else context[indices].to(device))
+    parts = torch.arange(len(data)).split(size)
+    for indices, x in zip(parts, data.batches(parts), strict=True):
+        yield model.check(x.to(device), None if context is None else context[indices].to(device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import cast
 
 import torch
@@ -36,16 +37,17 @@ def feed_figures(model: VAE, feed: Feed, density: bool, ranks: Ranks | None = No
     The processes of `ranks` share the set; every part of it has noise of its own, so that their number says nothing.
     """
     ranks = ranks or Ranks()
-    count = len(feed.data)
+    examples = len(feed.data)
     sums = torch.zeros(3, dtype=torch.float64, device=feed.device if feed.device.type != "mps" else "cpu")
     with seeded(0, feed.device):
-        for number, indices in enumerate(torch.arange(count, device=feed.device).split(ROWS)):
-            if number % ranks.size == ranks.rank:
-                reseed(feed.device, feed.seed, HELD_OUT, number)
-                elbo = cast(ELBO, model.objective(model, *feed.take(indices), None))
-                sums += torch.stack([elbo.bound.sum(), elbo.distortion.sum(), elbo.rate.sum()]).to(sums)
+        for number, (x, c) in zip(
+            count(ranks.rank, ranks.size), feed.whole(ROWS, ranks.rank, ranks.size), strict=False
+        ):
+            reseed(feed.device, feed.seed, HELD_OUT, number)
+            elbo = cast(ELBO, model.objective(model, x, c, None))
+            sums += torch.stack([elbo.bound.sum(), elbo.distortion.sum(), elbo.rate.sum()]).to(sums)
     ranks.average([sums])
-    bound, distortion, rate = (sums * ranks.size / count).tolist()
+    bound, distortion, rate = (sums * ranks.size / examples).tolist()
     return bound if density else -torch.inf, distortion, rate
 
 

@@ -118,6 +118,7 @@ class Trainer:
             stack.enter_context(self._stop.listening())
             stack.callback(self._journal.trackers.notify, "close")
             stack.callback(self._stages.end)
+            stack.callback(lambda: self._feed.close())
             self._density = every_example_has_a_density(self.model, self._feed)
             if self._held_out is not None:
                 self._held_out_density = every_example_has_a_density(self.model, self._held_out)
@@ -175,6 +176,7 @@ class Trainer:
     def _set_up(self, number: int, saved: checkpoint.Checkpoint | None) -> StageRun:
         """Returns a stage, ready for its first step or where a checkpoint left it."""
         stage = self.recipe.stages[number]
+        self._feed.close()
         self._feed = make_feed(self.recipe, self.model, self.data, stage.batch_size, self.device)
         if saved is None and number == 0:
             self._initialize()

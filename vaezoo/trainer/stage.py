@@ -44,6 +44,7 @@ class StageRun:
         self.offset, self.done = offset, done
         self.ranks = ranks or Ranks()
         self.steps = stage_steps(stage, len(feed.data), self.ranks.size)
+        feed.stride = self.ranks.size
         self.players = {name: own for name, own in model.players().items() if own}
         self.optimizers = {name: make_optimizer(stage, own, feed.device) for name, own in self.players.items()}
         self.averages = Averages(model, stage.average) if stage.average else None
@@ -128,7 +129,7 @@ class StageRun:
         """Takes one micro-batch forward and backward."""
         batch = self.done * self.stage.accumulation * self.ranks.size + micro
         reseed(self.feed.device, self.feed.seed, self.number, micro)
-        x, c = self.feed.take(self.feed.indices(batch))
+        x, c = self.feed.batch(batch)
         with self._precision():
             elbo = cast(ELBO, self.model.objective(self.model, x, c, self.step))
         names = [name for name in elbo.losses if name in self.players]

@@ -126,7 +126,7 @@ def looked_at(feed: Feed) -> Iterator[tuple[Tensor, Tensor | None]]:
     parts = torch.arange(len(data), device=feed.device).split(CHUNK)
     # What a dynamic binarization draws is 0 or 1 wherever it is looked at.
     if not feed.dynamic and data.images.is_floating_point():
-        yield from (feed.take(indices) for indices in parts)
+        yield from feed.whole(CHUNK)
         return
     x, c = feed.take(parts[0])
     yield x, c
@@ -134,8 +134,7 @@ def looked_at(feed: Feed) -> Iterator[tuple[Tensor, Tensor | None]]:
         yield from ((x[:1].expand(len(indices), *data.shape), feed.context_of(indices)) for indices in parts[1:])
     if not feed.dynamic:
         # One example of each of at most 256 values stands for all that have it.
-        counts = sum(part.flatten().bincount(minlength=256) for part in data.images.split(CHUNK))
-        values = torch.as_tensor(counts).nonzero().flatten().to(torch.float32) / data.scale
+        values = data.levels()
         yield (
             values.view(-1, *[1] * len(data.shape)).expand(-1, *data.shape),
             None if c is None else c[:1].expand(len(values), -1),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from vaezoo.data import Dataset, from_tensors, load_dataset, prepare
+from vaezoo.data import Dataset, StreamedDataset, from_tensors, load_dataset, prepare
 from vaezoo.errors import CheckpointError, ConfigError
 from vaezoo.hub import load
 from vaezoo.model import VAE
@@ -35,6 +36,7 @@ def train(
     any_size: bool = False,
     extend: bool = False,
     trackers: Sequence[Tracker] | None = None,
+    workers: int | None = None,
     **changes: object,
 ) -> Run:
     """Trains a model by a recipe and returns the run, its model in eval mode.
@@ -50,6 +52,7 @@ def train(
         any_size: let a run go on that another number of processes began.
         extend: resume a run, finished or not, whose recipe now has more steps or epochs in its last stage.
         trackers: what hears of the metrics; a progress bar by default.
+        workers: how many processes read data that are larger than memory, see `load_dataset`; no result depends on it.
         **changes: overrides by keyword: `steps=2_000`, `seed=1`.
 
     Raises:
@@ -62,10 +65,10 @@ def train(
     with joined(device) as place:
         ranks = Ranks.current()
         folder = None if out is None else shared_folder(chosen, out, resume, ranks, place)
-        training, held_out = one_by_one(ranks, lambda: training_data(chosen, data))
+        training, held_out = one_by_one(ranks, lambda: training_data(chosen, data, workers))
+        seen = description(training, chosen)
         model = build_model(chosen, training)
-        init = chosen.init
-        fresh = one_by_one(ranks, lambda: start_from(model, init)) if init else None
+        fresh = one_by_one(ranks, lambda: start_from(model, chosen.init))
         if folder is not None and ranks.first:
             prepare_folder(folder, resume)
         run = Trainer(
@@ -79,21 +82,22 @@ def train(
             fresh=fresh,
             any_size=any_size,
         ).fit(resume, extend)
-        sign(run, training)
+        run.model.config = {**(run.model.config or {}), "data": seen, "recipe": signature(run)}
         if folder is not None and ranks.first:
             save(run.model, folder)
         ranks.wait()
         return run
 
 
-def sign(run: Run, data: Dataset) -> None:
-    """Writes into a model's config what it was trained on and by."""
-    recipe = run.recipe
-    run.model.config = {
-        **(run.model.config or {}),
-        "data": {"name": data.name, "binarize": recipe.data.binarize, "digest": data.digest},
-        "recipe": {"name": recipe.name, "digest": recipe.digest} | extended(run),
-    }
+def description(data: Dataset, recipe: Recipe) -> dict[str, object]:
+    """Returns what a config says of the data; the digest's pass over streamed images finds those that are broken."""
+    return {"name": data.name, "binarize": recipe.data.binarize, "digest": data.digest}
+
+
+def signature(run: Run) -> dict[str, object]:
+    """Returns what a config says of the recipe, also where a run was made longer than its recipe said at first."""
+    extended = {"extensions": run.extensions} if run.extensions else {}
+    return {"name": run.recipe.name, "digest": run.recipe.digest, **extended}
 
 
 def one_by_one(ranks: Ranks, work: Callable[[], Result]) -> Result:
@@ -113,14 +117,13 @@ def shared_folder(recipe: Recipe, out: str | Path, resume: bool, ranks: Ranks, d
     return Path(ranks.broadcast_text(chosen, device))
 
 
-def extended(run: Run) -> dict[str, object]:
-    """Returns what a config says of a run that was made longer than its recipe said at first."""
-    return {"extensions": run.extensions} if run.extensions else {}
-
-
-def training_data(recipe: Recipe, data: object | None = None) -> tuple[Dataset, Dataset | None]:
+def training_data(
+    recipe: Recipe, data: object | None = None, workers: int | None = None
+) -> tuple[Dataset, Dataset | None]:
     """Returns the training set as the recipe binarizes it, and what it holds out, or None."""
-    whole = load_dataset(recipe.data.name, "train") if data is None else from_tensors(data)
+    whole = load_dataset(recipe.data.name, "train", workers=workers) if data is None else from_tensors(data)
+    if workers is not None and isinstance(whole, StreamedDataset):
+        whole = replace(whole, workers=workers)
     held_out = None
     if recipe.data.validation:
         whole, held_out = whole.split_off(recipe.data.validation, recipe.seed)
@@ -128,12 +131,16 @@ def training_data(recipe: Recipe, data: object | None = None) -> tuple[Dataset, 
     return prepare(whole, recipe.data.binarize), held_out
 
 
-def start_from(model: VAE, init: str) -> list[str]:
+def start_from(model: VAE, init: str | None) -> list[str] | None:
     """Copies the weights of another model into `model`, and returns the parts that it says nothing about.
+
+    Without another model there is nothing to copy, and None is returned, for all parts.
 
     Raises:
         ConfigError: no tensor fits, or one of the same name has another shape.
     """
+    if init is None:
+        return None
     given = load(init).state_dict()
     own = model.state_dict()
     shared = own.keys() & given.keys()
