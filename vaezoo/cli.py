@@ -83,7 +83,13 @@ def show(name: str) -> None:
 
 @app.command
 def train(
-    recipe: str, *overrides: str, out: Out = None, resume: bool = False, device: str = "auto", seed: int | None = None
+    recipe: str,
+    *overrides: str,
+    out: Out = None,
+    resume: bool = False,
+    device: str = "auto",
+    seed: int | None = None,
+    tracker: Annotated[list[str] | None, Parameter(negative=())] = None,
 ) -> None:
     """Train by a recipe, into runs/NAME unless --out says otherwise.
 
@@ -99,11 +105,14 @@ def train(
         "auto", "cpu", "cuda", …
     seed
         Instead of the recipe's.
+    tracker
+        Also tell "tensorboard", "trackio" or "wandb"; may be repeated.
     """
     from vaezoo.zoo.reproduce import train as run
 
     settings = [*overrides, *([] if seed is None else [f"seed={seed}"])]
-    done = run(recipe, *settings, out=out or "auto", resume=resume, device=device)
+    trackers = ["bar", *(tracker or [])]
+    done = run(recipe, *settings, out=out or "auto", resume=resume, device=device, trackers=trackers)
     last = next((line for line in reversed(done.history) if "distortion" in line), {})
     figures = ", ".join(
         f"{key} {last[key]:.2f}" for key in ("bound", "distortion", "rate") if last.get(key) is not None

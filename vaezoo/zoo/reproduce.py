@@ -14,7 +14,7 @@ from vaezoo.errors import CheckpointError, ConfigError
 from vaezoo.hub import load
 from vaezoo.model import VAE
 from vaezoo.recipe import Recipe, read_recipe
-from vaezoo.trackers import Bar, Tracker
+from vaezoo.trackers import Service, Tracker, chosen_trackers
 from vaezoo.trainer import Run, Trainer, build_model, choose_device
 from vaezoo.zoo.folder import save
 
@@ -30,7 +30,7 @@ def train(
     out: str | Path | None = "auto",
     device: str = "auto",
     resume: bool = False,
-    trackers: Sequence[Tracker] | None = None,
+    trackers: Sequence[str | Tracker] | None = None,
     workers: int | None = None,
     **changes: object,
 ) -> Run:
@@ -44,22 +44,28 @@ def train(
             nothing.
         device: "auto" takes a GPU when there is one.
         resume: go on from the newest valid checkpoint in `out`.
-        trackers: what hears of the metrics; a progress bar by default.
+        trackers: what hears of the metrics: names ("bar", "tensorboard", "trackio", "wandb") and objects with `start`,
+            `log` and `close`; a progress bar by default. None of them can change or end a run.
         workers: how many processes read data that are larger than memory, see `load_dataset`; no result depends on it.
         **changes: overrides by keyword: `steps=2_000`, `seed=1`.
 
     Raises:
         RecipeError: every mistake in the recipe at once.
+        UnknownNameError, MissingExtraError: a tracker has no such name, or its package is not installed.
         DataError, DownloadError: the data could not be had.
         NonFiniteLossError, InterruptedTrainingError, CheckpointError: see `Trainer.fit`.
     """
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, **changes)
+    heard_by = chosen_trackers(trackers)
     training, held_out = training_data(chosen, data, workers)
     # Before the first step: a pass over streamed images finds those that are broken.
     seen = {"name": training.name, "binarize": chosen.data.binarize, "digest": training.digest}
     model = build_model(chosen, training)
     fresh = start_from(model, chosen.init) if chosen.init else None
     folder = None if out is None else auto_folder(chosen, resume) if out == "auto" else Path(out)
+    for each in heard_by:
+        if isinstance(each, Service):
+            each.prepare(folder, json.loads(json.dumps(chosen.as_dict())))
     if folder is not None:
         prepare_folder(folder, chosen, resume)
     run = Trainer(
@@ -69,7 +75,7 @@ def train(
         held_out=held_out,
         folder=folder,
         device=choose_device(device),
-        trackers=[Bar()] if trackers is None else trackers,
+        trackers=heard_by,
         fresh=fresh,
     ).fit(resume)
     run.model.config = {
