@@ -92,6 +92,7 @@ def train(
     extend: bool = False,
     device: str = "auto",
     seed: int | None = None,
+    tracker: Annotated[list[str] | None, Parameter(negative=())] = None,
 ) -> None:
     """Train by a recipe, into runs/NAME unless --out says otherwise.
 
@@ -113,11 +114,14 @@ def train(
         "auto", "cpu", "cuda", …
     seed
         Instead of the recipe's.
+    tracker
+        Also tell "tensorboard", "trackio" or "wandb"; may be repeated.
     """
     from vaezoo.zoo.reproduce import train as run
 
     settings = [*overrides, *([] if seed is None else [f"seed={seed}"])]
-    done = run(recipe, *settings, out=out or "auto", resume=resume, extend=extend, any_size=any_size, device=device)
+    flags = {"resume": resume, "extend": extend, "any_size": any_size}
+    done = run(recipe, *settings, out=out or "auto", device=device, trackers=["bar", *(tracker or [])], **flags)
     last = next((line for line in reversed(done.history) if "distortion" in line), {})
     figures = ", ".join(
         f"{key} {last[key]:.2f}" for key in ("bound", "distortion", "rate") if last.get(key) is not None

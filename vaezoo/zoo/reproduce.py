@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from vaezoo.errors import CheckpointError, ConfigError
 from vaezoo.hub import load
 from vaezoo.model import VAE
 from vaezoo.recipe import Recipe, read_recipe
-from vaezoo.trackers import Bar, Tracker
+from vaezoo.trackers import Service, Tracker, chosen_trackers
 from vaezoo.trainer import Run, Trainer, build_model
 from vaezoo.trainer.ranks import Ranks, joined
 from vaezoo.zoo.folder import save
@@ -35,7 +36,7 @@ def train(
     resume: bool = False,
     any_size: bool = False,
     extend: bool = False,
-    trackers: Sequence[Tracker] | None = None,
+    trackers: Sequence[str | Tracker] | None = None,
     workers: int | None = None,
     **changes: object,
 ) -> Run:
@@ -51,12 +52,14 @@ def train(
         resume: go on from the newest valid checkpoint in `out`.
         any_size: let a run go on that another number of processes began.
         extend: resume a run, finished or not, whose recipe now has more steps or epochs in its last stage.
-        trackers: what hears of the metrics; a progress bar by default.
+        trackers: what hears of the metrics: names ("bar", "tensorboard", "trackio", "wandb") and objects with `start`,
+            `log` and `close`; a progress bar by default. None of them can change or end a run.
         workers: how many processes read data that are larger than memory, see `load_dataset`; no result depends on it.
         **changes: overrides by keyword: `steps=2_000`, `seed=1`.
 
     Raises:
         RecipeError: every mistake in the recipe at once.
+        UnknownNameError, MissingExtraError: a tracker has no such name, or its package is not installed.
         DataError, DownloadError: the data could not be had.
         NonFiniteLossError, InterruptedTrainingError, CheckpointError: see `Trainer.fit`.
     """
@@ -64,11 +67,15 @@ def train(
     resume = resume or extend
     with joined(device) as place:
         ranks = Ranks.current()
+        heard_by = chosen_trackers(trackers) if ranks.first else []
         folder = None if out is None else shared_folder(chosen, out, resume, ranks, place)
         training, held_out = one_by_one(ranks, lambda: training_data(chosen, data, workers))
         seen = description(training, chosen)
         model = build_model(chosen, training)
         fresh = one_by_one(ranks, lambda: start_from(model, chosen.init))
+        for each in heard_by:
+            if isinstance(each, Service):
+                each.prepare(folder, json.loads(json.dumps(chosen.as_dict())))
         if folder is not None and ranks.first:
             prepare_folder(folder, resume)
         run = Trainer(
@@ -78,7 +85,7 @@ def train(
             held_out=held_out,
             folder=folder,
             device=place,
-            trackers=[Bar()] if trackers is None else trackers,
+            trackers=heard_by,
             fresh=fresh,
             any_size=any_size,
         ).fit(resume, extend)
