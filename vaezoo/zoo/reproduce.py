@@ -67,15 +67,12 @@ def train(
     resume = resume or extend
     with joined(device) as place:
         ranks = Ranks.current()
-        heard_by = chosen_trackers(trackers) if ranks.first else []
         folder = None if out is None else shared_folder(chosen, out, resume, ranks, place)
+        heard_by = listeners(trackers, chosen, folder) if ranks.first else []
         training, held_out = one_by_one(ranks, lambda: training_data(chosen, data, workers))
         seen = description(training, chosen)
         model = build_model(chosen, training)
         fresh = one_by_one(ranks, lambda: start_from(model, chosen.init))
-        for each in heard_by:
-            if isinstance(each, Service):
-                each.prepare(folder, json.loads(json.dumps(chosen.as_dict())))
         if folder is not None and ranks.first:
             prepare_folder(folder, resume)
         run = Trainer(
@@ -94,6 +91,15 @@ def train(
             save(run.model, folder)
         ranks.wait()
         return run
+
+
+def listeners(trackers: Sequence[str | Tracker] | None, recipe: Recipe, folder: Path | None) -> list[Tracker]:
+    """Returns the trackers of a run, those that stand for a service told of its folder and recipe."""
+    chosen = chosen_trackers(trackers)
+    for each in chosen:
+        if isinstance(each, Service):
+            each.prepare(folder, json.loads(json.dumps(recipe.as_dict())))
+    return chosen
 
 
 def description(data: Dataset, recipe: Recipe) -> dict[str, object]:
