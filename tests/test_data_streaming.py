@@ -1,5 +1,8 @@
 """Sets larger than memory: streamed from disk, they are the sets in memory, bit for bit."""
 
+import multiprocessing
+import os
+import signal
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -200,9 +203,21 @@ class TestBrokenFiles:
             list(read_ahead(die, [torch.tensor([0])], workers=1))
 
 
-def die(indices: list[int]) -> Tensor:
-    import os
+def test_ctrl_c_and_sigterm_of_the_whole_group_leave_the_workers_at_work(folder: Path) -> None:
+    whole, streamed = pair(folder, workers=2)
+    parts = torch.arange(40).split(2)
+    batches = streamed.batches(parts)
+    got = [next(batches)]
+    for worker in multiprocessing.active_children():
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGINT)
+        os.kill(worker.pid, signal.SIGTERM)
+    got += batches
+    assert torch.equal(torch.cat(got), whole.batch(torch.arange(40)))
+    assert not multiprocessing.active_children()  # they end with the last batch
 
+
+def die(indices: list[int]) -> Tensor:
     os._exit(3)
 
 
