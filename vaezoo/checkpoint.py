@@ -135,7 +135,11 @@ def write_folder(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: disk full, no permission; what was there before is untouched.
     """
-    files = {f"{name}.safetensors": pack_tensors(dict(group)) for name, group in checkpoint.tensors.items()}
+    files = {
+        # Whatever the layout in memory (channels last), a file holds rows.
+        f"{name}.safetensors": pack_tensors({key: tensor.contiguous() for key, tensor in group.items()})
+        for name, group in checkpoint.tensors.items()
+    }
     files["state.json"] = canonical(checkpoint.state).encode()
     listing = {name: {"size": len(data), "sha256": sha256(data)} for name, data in files.items()}
     files[MANIFEST] = canonical({"format": FORMAT, "files": listing}).encode()

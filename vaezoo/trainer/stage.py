@@ -203,7 +203,7 @@ class StageRun:
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Returns model, averages, optimizers and running totals as named groups of tensors."""
         return {
-            "model": {key: tensor.contiguous() for key, tensor in self.model.state_dict().items()},
+            "model": self.model.state_dict(),
             "averages": dict(self.averages.values) if self.averages is not None else {},
             "optimizers": pack(self.optimizers),
             "totals": self.totals,
