@@ -45,6 +45,8 @@ class StageRun:
         self.ranks = ranks or Ranks()
         self.steps = stage_steps(stage, len(feed.data), self.ranks.size)
         self.players = {name: own for name, own in model.players().items() if own}
+        for parameter in model.parameters():
+            parameter.grad = None  # left by the caller, or by a step that was cut short
         self.optimizers = {name: make_optimizer(stage, own, feed.device) for name, own in self.players.items()}
         self.averages = Averages(model, stage.average) if stage.average else None
         # On a GPU nothing is read between two lines of metrics: a bad step sets a flag there, from which on no update
