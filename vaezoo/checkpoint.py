@@ -39,7 +39,7 @@ __all__ = [
 MANIFEST, FORMAT = "manifest.json", 1
 FILE_NAME = re.compile(r"[a-z_]+\.(safetensors|json)")
 STEP_NAME = re.compile(r"step-([0-9]+)")
-LEFT_BEHIND = re.compile(r"\.tmp-.+|\..+\.[0-9a-f]{32}")
+LEFT_BEHIND = re.compile(r"\.tmp-step-[0-9]+-[0-9a-f]{8}(-old)?|\..+\.[0-9a-f]{32}")
 LARGEST_JSON = 2**20  # bytes: anything longer is not a config of ours
 
 
