@@ -403,6 +403,7 @@ def test_what_counts_as_better() -> None:
     best = Best()
     for bound, distortion, expected in (
         (math.nan, math.nan, None),
+        (-math.inf, math.inf, None),
         (-math.inf, 5.0, (False, -5.0)),
         (-math.inf, 6.0, (False, -5.0)),
         (-math.inf, 4.0, (False, -4.0)),
