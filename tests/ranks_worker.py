@@ -57,6 +57,7 @@ def stopped_by_one(folder: Path, ranks: Ranks) -> None:
         raise AssertionError("it was not stopped")
     except InterruptedTrainingError as error:
         assert "step 41" in str(error), str(error)
+        assert error.exit_status == 143, error.exit_status  # whichever process was asked
     finally:
         stage.StageRun.advance = ADVANCE  # type: ignore[method-assign]
     assert equal(fit(trainer(recipe, folder), resume=True).model, straight.model)

@@ -246,9 +246,10 @@ def test_the_newest_valid_one_counts(tmp_path: Path) -> None:
 def test_prune_counts_by_number(tmp_path: Path) -> None:
     for step in (9, 10, 100):
         write_folder(tmp_path / f"step-{step}", content(step))
-    (tmp_path / ".tmp-step-11-abc").mkdir()
+    (tmp_path / ".tmp-step-11-0123abcd").mkdir()
+    (tmp_path / ".tmp-mine").mkdir()
     prune(tmp_path, 2)
-    assert sorted(os.listdir(tmp_path)) == ["step-10", "step-100"]
+    assert sorted(os.listdir(tmp_path)) == [".tmp-mine", "step-10", "step-100"]  # not what is not ours
 
 
 # JSON from outside

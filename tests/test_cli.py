@@ -1,6 +1,7 @@
 """The commands, called as a user calls them: what they print, what they write, and how they fail."""
 
 import json
+import logging
 import resource
 import subprocess
 import sys
@@ -78,6 +79,12 @@ def test_show_knows_models_variants_and_recipes(capsys):
     assert "[train]" in capsys.readouterr().out
     assert main(["show", "beta-vae-mnist"]) == 0
     assert "nats" in capsys.readouterr().out
+
+
+def test_commands_show_the_log_of_vaezoo_alone(capsys):
+    assert main(["list", "variants"]) == 0
+    assert logging.getLogger("vaezoo").isEnabledFor(logging.INFO)
+    assert not logging.getLogger("httpx2").isEnabledFor(logging.INFO)
 
 
 def test_train_and_resume_a_finished_run(run_folder, capsys):

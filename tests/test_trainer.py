@@ -403,6 +403,7 @@ def test_what_counts_as_better() -> None:
     best = Best()
     for bound, distortion, expected in (
         (math.nan, math.nan, None),
+        (-math.inf, math.inf, None),
         (-math.inf, 5.0, (False, -5.0)),
         (-math.inf, 6.0, (False, -5.0)),
         (-math.inf, 4.0, (False, -4.0)),
@@ -587,3 +588,11 @@ def test_silent_latents_are_noticed() -> None:
     assert caught[0].filename == __file__, "a warning points to the caller's own line"
     assert len(run.notes) == 1 and "rate_warmup" in run.notes[0]
     assert fit(trainer(small_recipe("vq-vae"))).notes == []
+
+
+def test_gradients_of_before_count_for_nothing() -> None:
+    recipe = small_recipe()
+    chosen = trainer(recipe)
+    for parameter in chosen.model.parameters():
+        parameter.grad = torch.full_like(parameter, 5.0)
+    assert equal(fit(chosen).model, fit(trainer(recipe)).model)

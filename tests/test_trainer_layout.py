@@ -1,13 +1,16 @@
 """Layout and compilation change how fast a stage is, not what it learns, and are gone after it."""
 
+import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
-from runs import equal, fit, small_recipe, trainer
+from msgspec.structs import replace
+from runs import equal, fit, small_data, small_recipe, trainer
 from torch import nn
 
-from vaezoo.errors import RecipeError
+from vaezoo.errors import InterruptedTrainingError, RecipeError
 from vaezoo.trainer import layout, stage
 
 
@@ -37,6 +40,28 @@ def test_channels_last_learns_the_same_and_leaves_the_weights_as_they_were(monke
     assert all(tensor.is_contiguous() for tensor in other.state_dict().values())
     for key, value in plain.state_dict().items():
         torch.testing.assert_close(other.state_dict()[key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_channels_last_is_saved_and_goes_on_as_if_never_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = small_recipe("vq-vae", steps=120, average=0.9, channels_last=True)
+    backbone = {"name": "conv", "channels": [4, 6], "dense": []}  # several channels in and out: layouts differ
+    recipe = replace(recipe, architecture=replace(recipe.architecture, backbone=backbone, latent=[3, 1, 1]))
+    held_out = small_data(recipe, 12, "validation")
+    straight = fit(trainer(recipe, tmp_path / "straight", held_out=held_out))
+    chosen = trainer(recipe, tmp_path / "stopped", held_out=held_out)
+
+    def ask(run: stage.StageRun) -> None:
+        if run.done == 56:
+            chosen._stop.received = signal.SIGINT
+
+    with monkeypatch.context() as patch:
+        watched(patch, ask)
+        with pytest.raises(InterruptedTrainingError):
+            fit(chosen)
+    again = fit(trainer(recipe, tmp_path / "stopped", held_out=held_out), resume=True)
+    assert equal(again.model, straight.model) and again.history == straight.history
 
 
 def test_compiled_networks_learn_the_same_and_are_plain_again_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ __all__ = [
 MANIFEST, FORMAT = "manifest.json", 1
 FILE_NAME = re.compile(r"[a-z_]+\.(safetensors|json)")
 STEP_NAME = re.compile(r"step-([0-9]+)")
-LEFT_BEHIND = re.compile(r"\.tmp-.+|\..+\.[0-9a-f]{32}")
+LEFT_BEHIND = re.compile(r"\.tmp-step-[0-9]+-[0-9a-f]{8}(-old)?|\..+\.[0-9a-f]{32}")
 LARGEST_JSON = 2**20  # bytes: anything longer is not a config of ours
 
 
@@ -135,7 +135,11 @@ def write_folder(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: disk full, no permission; what was there before is untouched.
     """
-    files = {f"{name}.safetensors": pack_tensors(dict(group)) for name, group in checkpoint.tensors.items()}
+    files = {
+        # Whatever the layout in memory (channels last), a file holds rows.
+        f"{name}.safetensors": pack_tensors({key: tensor.contiguous() for key, tensor in group.items()})
+        for name, group in checkpoint.tensors.items()
+    }
     files["state.json"] = canonical(checkpoint.state).encode()
     listing = {name: {"size": len(data), "sha256": sha256(data)} for name, data in files.items()}
     files[MANIFEST] = canonical({"format": FORMAT, "files": listing}).encode()

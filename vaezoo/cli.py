@@ -332,7 +332,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns 0, or 1 after an error, 2 after a wrong call, 130 after Ctrl-C, 143 after SIGTERM."""
     warnings.showwarning = show_warning
     first = os.environ.get("RANK", "0") == "0"
-    logging.basicConfig(format="%(message)s", level=logging.INFO if first else logging.WARNING)
+    logging.basicConfig(format="%(message)s")
+    # Our own lines only: other libraries log every request.
+    logging.getLogger("vaezoo").setLevel(logging.INFO if first else logging.WARNING)
     try:
         app(arguments, exit_on_error=True)
     except VaezooError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -284,15 +285,16 @@ class Trainer:
 
     def _interrupted(self, run: StageRun, number: int) -> None:
         at = f"Stopped at step {run.number} of {run.offset + run.steps}"
+        by = self._stop.received or signal.SIGTERM  # which another process received
         if self._checkpoints is None:
             raise InterruptedTrainingError(
-                f"{at}; nothing was written, because the run has no folder.", self._stop.received or 0
+                f"{at}; nothing was written, because the run has no folder.", by
             )
         self._save(run, number)
         raise InterruptedTrainingError(
             f"{at}; a checkpoint is in {self._checkpoints.place}. To go on, repeat the same command with "
             f"--resume --out {self.folder} (in Python: resume=True).",
-            self._stop.received or 0,
+            by,
         )
 
     def _save(self, run: StageRun, number: int) -> None:

@@ -58,7 +58,7 @@ def sweep(optimizers: Iterable[torch.optim.Optimizer]) -> None:
 def pack(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
     """Returns every optimizer's state as flat tensors, `player/index/key`."""
     return {
-        f"{player}/{index}/{key}": value.detach().contiguous()
+        f"{player}/{index}/{key}": value.detach()
         for player, optimizer in optimizers.items()
         for index, state in optimizer.state_dict()["state"].items()
         for key, value in state.items()

@@ -41,9 +41,9 @@ class Best:
     weights: Mapping[str, Tensor] | None = None
 
     def offer(self, bound: float, distortion: float, model: VAE) -> None:
-        """Keeps a copy of the model's weights if its figures are the best so far; NaN never is."""
+        """Keeps a copy of the model's weights if its figures are the best so far; NaN or infinity never is."""
         score = (True, bound) if math.isfinite(bound) else (False, -distortion)
-        if not math.isnan(score[1]) and (self.score is None or score > self.score):
+        if math.isfinite(score[1]) and (self.score is None or score > self.score):
             self.score = score
             self.weights = {key: tensor.clone() for key, tensor in model.state_dict().items()}
 

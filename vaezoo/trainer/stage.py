@@ -46,6 +46,8 @@ class StageRun:
         self.steps = stage_steps(stage, len(feed.data), self.ranks.size)
         feed.stride = self.ranks.size
         self.players = {name: own for name, own in model.players().items() if own}
+        for parameter in model.parameters():
+            parameter.grad = None  # left by the caller, or by a step that was cut short
         self.optimizers = {name: make_optimizer(stage, own, feed.device) for name, own in self.players.items()}
         self.averages = Averages(model, stage.average) if stage.average else None
         # On a GPU nothing is read between two lines of metrics: a bad step sets a flag there, from which on no update
@@ -204,7 +206,7 @@ class StageRun:
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Returns model, averages, optimizers and running totals as named groups of tensors."""
         return {
-            "model": {key: tensor.contiguous() for key, tensor in self.model.state_dict().items()},
+            "model": self.model.state_dict(),
             "averages": dict(self.averages.values) if self.averages is not None else {},
             "optimizers": pack(self.optimizers),
             "totals": self.totals,
