@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forks import Forks
 
 MEMORY = Path("/dev/shm")
 
@@ -27,3 +28,10 @@ def quick_path(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    server = Forks()
+    yield server
+    server.close()

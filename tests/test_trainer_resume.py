@@ -3,8 +3,6 @@
 import json
 import random
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -123,46 +121,21 @@ def test_no_random_state_outlives_a_step(name: str, monkeypatch: pytest.MonkeyPa
     assert equal(once.model, again.model) and once.history == again.history and len(states) == 24
 
 
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[1])
-import torch
-torch.set_num_threads(1)
-from pathlib import Path
-from runs import small_data, small_recipe, trainer
-from vaezoo.trainer import loop, stage
-loop.LOG_EVERY, loop.CHECKPOINTS, stage.SWEEP_EVERY = 3, 8, 5
-advance = stage.StageRun.advance
-def hooked(run):
-    if run.number == 17:
-        os.kill(os.getpid(), signal.SIGKILL)
-    advance(run)
-stage.StageRun.advance = hooked
-recipe = small_recipe(average=0.9)
-trainer(recipe, Path(sys.argv[2])).fit()
-"""
-
-
-def test_a_killed_process_goes_on_from_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "LOG_EVERY", 3)
-    monkeypatch.setattr(loop, "CHECKPOINTS", 8)
-    here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", KILLED, here, str(tmp_path / "killed")]
-    done = subprocess.run(command, cwd=Path(here).parent, timeout=250)
-    assert done.returncode == -signal.SIGKILL
-    steps = sorted(path.name for path in (tmp_path / "killed" / "checkpoints").iterdir())
-    assert steps == ["step-000000012", "step-000000015"]
-    recipe = small_recipe(average=0.9)
-    once, again = fit(trainer(recipe, tmp_path / "once")), fit(trainer(recipe, tmp_path / "killed"), resume=True)
-    assert equal(once.model, again.model) and once.history == again.history
-
-
 # Signals
 
 
 def test_the_first_signal_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     text = stopped(RECIPES["vae"], tmp_path, 5)
     assert text.startswith("Stopped at step 5 of 24") and "--resume" in text and str(tmp_path) in text
+
+
+def test_one_checkpoint_after_each_step_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one is replaced, there would be one fewer."""
+    written: list[str] = []
+    write = checkpoint.write_folder
+    monkeypatch.setattr(checkpoint, "write_folder", lambda path, what: [written.append(path.name), write(path, what)])
+    stopped(RECIPES["vae"], tmp_path, 7)
+    assert written == ["step-000000007"]
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
