@@ -287,9 +287,7 @@ class Trainer:
         at = f"Stopped at step {run.number} of {run.offset + run.steps}"
         by = self._stop.received or signal.SIGTERM  # which another process received
         if self._checkpoints is None:
-            raise InterruptedTrainingError(
-                f"{at}; nothing was written, because the run has no folder.", by
-            )
+            raise InterruptedTrainingError(f"{at}; nothing was written, because the run has no folder.", by)
         self._save(run, number)
         raise InterruptedTrainingError(
             f"{at}; a checkpoint is in {self._checkpoints.place}. To go on, repeat the same command with "

@@ -64,17 +64,16 @@ def train(
         NonFiniteLossError, InterruptedTrainingError, CheckpointError: see `Trainer.fit`.
     """
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, **changes)
-    resume = resume or extend
     with joined(device) as place:
         ranks = Ranks.current()
-        folder = None if out is None else shared_folder(chosen, out, resume, ranks, place)
+        folder = None if out is None else shared_folder(chosen, out, resume or extend, ranks, place)
         heard_by = listeners(trackers, chosen, folder) if ranks.first else []
         training, held_out = one_by_one(ranks, lambda: training_data(chosen, data, workers))
         seen = description(training, chosen)
         model = build_model(chosen, training)
         fresh = one_by_one(ranks, lambda: start_from(model, chosen.init))
         if folder is not None and ranks.first:
-            prepare_folder(folder, resume)
+            prepare_folder(folder, resume or extend)
         run = Trainer(
             chosen,
             model,
