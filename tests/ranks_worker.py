@@ -66,16 +66,16 @@ def stopped_by_one(folder: Path, ranks: Ranks) -> None:
 def failed_in_one(folder: Path, ranks: Ranks) -> None:
     """A batch of one process alone is NaN: both end with an error, and the weights of before are kept."""
     chosen = trainer(RANKS_RECIPES["vae"], folder)
-    take = Feed.take
+    given = Feed._given
 
-    def spoilt(feed: Feed, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        x, c = take(feed, indices)
+    def spoilt(feed: Feed, images: Tensor, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        x, c = given(feed, images, indices)
         bad = ranks.rank == 1 and bool((indices == 7).any())
         return (x * torch.nan, c) if bad else (x, c)
 
     loop.every_example_has_a_density = lambda *_: True  # type: ignore[assignment]
     Trainer._initialize = lambda *_: None  # type: ignore[assignment,method-assign]
-    Feed.take = spoilt  # type: ignore[method-assign]
+    Feed._given = spoilt  # type: ignore[method-assign]
     try:
         fit(chosen)
         raise AssertionError("a NaN went unnoticed")
