@@ -123,11 +123,7 @@ class Trainer:
             self._density = every_example_has_a_density(self.model, self._feed)
             if self._held_out is not None:
                 self._held_out_density = every_example_has_a_density(self.model, self._held_out)
-            saved = self._restore(extend) if resume or extend else None
-            if saved is None:
-                self._begin()
-            if self._checkpoints is not None and self.ranks.first:
-                self._checkpoints.write_recipe()
+            saved = self._begin(resume, extend)
             first = 0 if saved is None else int(cast(int, saved.state["stage"]))
             for number in range(first, len(self.recipe.stages)):
                 self._run_stage(number, saved)
@@ -136,6 +132,9 @@ class Trainer:
             self.model.load_state_dict(dict(self.best.weights))
         self.model.eval()
         self._note(note_on_latents(self.model, self._feed))
+        return self._run()
+
+    def _run(self) -> Run:
         return Run(
             model=self.model,
             recipe=self.recipe,
@@ -306,11 +305,17 @@ class Trainer:
         self.ranks.wait()
         self._saved_at = run.number
 
-    def _begin(self) -> None:
+    def _begin(self, resume: bool, extend: bool) -> checkpoint.Checkpoint | None:
+        """Returns what to go on from; None where the run starts from the beginning."""
         self._saved_at = None
-        if self._checkpoints is not None:
-            self._checkpoints.refuse_if_any()
-        self._journal.begin()
+        saved = self._restore(extend) if resume or extend else None
+        if saved is None:
+            if self._checkpoints is not None:
+                self._checkpoints.refuse_if_any()
+            self._journal.begin()
+        if self._checkpoints is not None and self.ranks.first:
+            self._checkpoints.write_recipe()
+        return saved
 
     def _restore(self, extend: bool) -> checkpoint.Checkpoint | None:
         if self._checkpoints is None:
