@@ -300,8 +300,9 @@ class Trainer:
             return
         self._journal.flush()
         state = {"stage": number, "lines": len(self.history), **run.state()}
+        groups = run.tensors()
         if self.ranks.first:
-            self._checkpoints.save(run.number, run.tensors(), state, self.best)
+            self._checkpoints.save(run.number, groups, state, self.best)
         self.ranks.wait()
         self._saved_at = run.number
 

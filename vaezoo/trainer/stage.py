@@ -204,13 +204,20 @@ class StageRun:
     # What a checkpoint keeps of a stage
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Returns model, averages, optimizers and running totals as named groups of tensors."""
+        """Returns model, averages, optimizers and running totals as named groups of tensors; all processes call it."""
         return {
             "model": self.model.state_dict(),
             "averages": dict(self.averages.values) if self.averages is not None else {},
             "optimizers": pack(self.optimizers),
-            "totals": self.totals,
+            "totals": self._totals_of_all(),
         }
+
+    def _totals_of_all(self) -> dict[str, Tensor]:
+        """Returns the running totals; of several processes one row each, in their order."""
+        rows = self.ranks.gather([self.totals])
+        if len(rows) == 1:
+            return self.totals
+        return {name: torch.stack([row[name] for row in rows]) for name in self.totals}
 
     def state(self) -> dict[str, object]:
         """Returns what a checkpoint keeps of a stage besides its tensors."""
@@ -226,4 +233,7 @@ class StageRun:
         # By name in the order in which they are reported; a file of tensors has an order of its own.
         totals, order = saved.tensors.get("totals", {}), cast("list[str]", saved.state["totals"])
         self.totals = {name: totals[name].to(self.feed.device) for name in order}
+        if (then := cast(int, saved.state.get("processes", 1))) > 1:
+            same = then == self.ranks.size
+            self.totals = {name: rows[self.ranks.rank] if same else rows.mean(0) for name, rows in self.totals.items()}
         self.counted = int(cast(int, saved.state["counted"]))
