@@ -51,6 +51,25 @@ class IWAE(VAE):
         return (0.5 * (noise.square() - z.square()) + log_scale).sum(-1) - pixels.sum(-1)
 
 
+class Introduction(nn.Module):
+    """784-400-20 as introductions to the VAE write it: two heads, a sigmoid, and cross-entropy of probabilities."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(784, 400)
+        self.mean, self.log_variance = nn.Linear(400, 20), nn.Linear(400, 20)
+        self.decoder = nn.Sequential(nn.Linear(20, 400), nn.ReLU(), nn.Linear(400, 784), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the loss, nats per example."""
+        features = functional.relu(self.hidden(x.flatten(1)))
+        mean, log_variance = self.mean(features), self.log_variance(features)
+        output = self.decoder(mean + torch.randn_like(mean) * (0.5 * log_variance).exp())
+        distortion = functional.binary_cross_entropy(output, x.flatten(1), reduction="sum")
+        rate = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum()
+        return (distortion + rate) / len(x)
+
+
 def mlp() -> VAE:
     """784-400-20."""
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, 40))

@@ -90,11 +90,13 @@ TASKS = {
         },
     ),
     "libraries": Task(
-        title="The same MLP by other libraries",
+        title="The same MLP, a short run, beside other libraries",
         recipe={"variant": "vae", "architecture": {"latent": 20, "backbone": mlp([400], "relu")}},
         steps=1000,
         windows=((0, 500),),
         others={
+            "straight loop, Adam as it comes": (by_hand(straight.mlp, 128, None), ""),
+            "straight loop of introductions (two heads, sigmoid)": (by_hand(straight.Introduction, 128, None), ""),
             "DataLoader + ToTensor for each image": (straight.data_loader, ""),
             "pythae": (partial(peers.pythae, build=straight.mlp, latent=20), "pythae"),
             "Lightning, default logging": (partial(peers.lightning, build=straight.mlp), "lightning"),

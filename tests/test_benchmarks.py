@@ -56,6 +56,22 @@ def test_a_straight_model_has_the_weights_and_the_loss_of_ours(name: str, grey: 
     torch.testing.assert_close(plain(x), elbo.losses["model"].mean(), rtol=1e-5, atol=1e-3)
 
 
+def test_the_loop_of_introductions_has_the_same_loss(grey: Dataset) -> None:
+    introduction, plain, x = straight.Introduction(), straight.mlp(), grey.batch(torch.arange(32))
+    first, _, head = plain.encoder[1:]
+    with torch.no_grad():
+        for key in ("weight", "bias"):
+            getattr(first, key).copy_(getattr(introduction.hidden, key))
+            heads = [getattr(introduction.mean, key), 0.5 * getattr(introduction.log_variance, key)]
+            getattr(head, key).copy_(torch.cat(heads))
+        for number in (0, 2):
+            plain.decoder[number].load_state_dict(introduction.decoder[number].state_dict())
+    torch.manual_seed(0)
+    loss = introduction(x)
+    torch.manual_seed(0)
+    torch.testing.assert_close(plain(x), loss, rtol=1e-5, atol=1e-3)
+
+
 def test_both_codebooks_learn_alike(grey: Dataset) -> None:
     one_hot, indexed = straight.VQ(one_hot=True), straight.VQ(one_hot=False)
     indexed.load_state_dict(one_hot.state_dict())
