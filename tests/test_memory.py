@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from runs import fit, small_recipe, trainer
+
+from vaezoo.trainer import loop
 
 SCRIPT = """
 import resource, torch
@@ -41,3 +44,15 @@ def test_freed_memory_is_used_again_without_page_faults() -> None:
     untouched, many = run(VAEZOO_KEEP_MEMORY="0")
     assert (kept, untouched) == (1, 0)
     assert many > 10 * (few + 1)
+
+
+@pytest.mark.parametrize(("faults", "kept"), [(0, 0), (6_000, 1)])
+def test_a_run_keeps_memory_where_its_steps_get_much_of_it_anew(
+    faults: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    counts = iter([100, 100 + faults])
+    monkeypatch.setattr(loop, "page_faults", lambda: next(counts))
+    monkeypatch.setattr(loop, "keep_freed_memory", lambda: calls.append(1))
+    fit(trainer(small_recipe("vae")))
+    assert len(calls) == kept

@@ -12,11 +12,20 @@ import os
 import sys
 from functools import cache
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["keep_freed_memory", "page_faults"]
 
 # glibc's names of what `mallopt` sets, and the values: blocks up to 32 MiB (its limit) come from the heap, which grows
 # by 64 MiB and is given back only from 1 GiB of free memory on.
 SETTINGS = {-3: 32 << 20, -2: 64 << 20, -1: 1 << 30}
+
+
+def page_faults() -> int:
+    """Returns how many pages the process has been given so far; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 @cache
