@@ -17,7 +17,7 @@ BACKBONE = {"vq-vae": {"name": "conv", "channels": [4], "dense": []}}
 
 def small_recipe(variant: str = "vae", *, stages: list[dict[str, object]] | None = None, **train: object) -> Recipe:
     """Returns a recipe for `small_data`; keywords go to [train]."""
-    conditional = variant == "cvae"
+    conditional = "cvae" in variant.split("+")
     return read_recipe(
         {
             "variant": variant,

@@ -154,7 +154,8 @@ def pixel_log_prob(logits: Tensor, target: Tensor) -> Tensor:
         half, odd = divmod(factors.shape[-1], 2)
         if half:
             factors[..., :half].mul_(factors[..., half : 2 * half])
-            factors[..., :odd].mul_(factors[..., 2 * half :])
+            if odd:
+                factors[..., :1].mul_(factors[..., -1:])
             factors = factors[..., :half]
     return result + factors.log().sum(-1)
 

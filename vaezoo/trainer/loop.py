@@ -199,9 +199,10 @@ class Trainer:
             run.load(saved)
             self._saved_at = run.number
         sizes = (self._feed.size, stage.accumulation, self.ranks.size)
-        LOG.info(
-            "Global batch: %d examples (batch size %d x accumulation %d x %d processes).", math.prod(sizes), *sizes
-        )
+        if stage.accumulation * self.ranks.size > 1:
+            LOG.info(
+                "Global batch: %d examples (batch size %d x accumulation %d x %d processes).", math.prod(sizes), *sizes
+            )
         return run
 
     def _initialize(self) -> None:

@@ -18,6 +18,7 @@ from vaezoo.trainer.averages import EVERY, Averages
 from vaezoo.trainer.feed import Feed, reseed, stage_steps
 from vaezoo.trainer.flag import Flag
 from vaezoo.trainer.optimizers import learning_rate, make_optimizer, pack, sweep, unpack
+from vaezoo.trainer.passes import Passes
 from vaezoo.trainer.ranks import Ranks
 
 __all__ = ["StageRun"]
@@ -46,6 +47,8 @@ class StageRun:
         self.steps = stage_steps(stage, len(feed.data), self.ranks.size)
         feed.stride = self.ranks.size
         self.players = {name: own for name, own in model.players().items() if own}
+        self.parameters = [parameter for own in self.players.values() for parameter in own]
+        self.passes = Passes(model, self.players, stage, feed.device, self.steps - done)
         for parameter in model.parameters():
             parameter.grad = None  # left by the caller, or by a step that was cut short
         self.optimizers = {name: make_optimizer(stage, own, feed.device) for name, own in self.players.items()}
@@ -81,7 +84,8 @@ class StageRun:
                 optimizer.found_inf = self.flag.raised  # type: ignore[attr-defined]  # which fused ones ask for
         for optimizer in self.optimizers.values():
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         for elbo in passes:
             self._count(elbo)
         self.done += 1
@@ -120,9 +124,8 @@ class StageRun:
                 passes.append(self._pass(local * self.ranks.size + self.ranks.rank))
         except NonFiniteLossError as error:
             failure = error
-        parameters = [parameter for own in self.players.values() for parameter in own]
-        if self.ranks.exchange(parameters, failure is not None):
-            for parameter in parameters:
+        if self.ranks.exchange(self.parameters, failure is not None):
+            for parameter in self.parameters:
                 parameter.grad = None
             raise failure or NonFiniteLossError(f"Another process failed at step {self.number + 1}; see its message.")
         return passes
@@ -132,20 +135,18 @@ class StageRun:
         batch = self.done * self.stage.accumulation * self.ranks.size + micro
         reseed(self.feed.device, self.feed.seed, self.number, micro)
         x, c = self.feed.batch(batch)
-        with self._precision():
-            elbo = cast(ELBO, self.model.objective(self.model, x, c, self.step))
-        names = [name for name in elbo.losses if name in self.players]
-        for position, name in enumerate(names):
-            loss = elbo.losses[name].mean()
+        taken = self.passes(x, c, self.step)
+        for name, loss in taken.losses.items():
             if self.flag is not None:
                 self.flag.watch(loss)
             elif not math.isfinite(loss.item()):
-                self._non_finite(elbo, name, batch)
-            if self.stage.accumulation > 1:
-                loss = loss / self.stage.accumulation
-            inputs = None if len(self.players) == 1 else self.players[name]
-            loss.backward(inputs=inputs, retain_graph=position + 1 < len(names))
-        return elbo
+                self._non_finite(taken.elbo, name, batch)
+        for parameter, gradient in zip(self.parameters, taken.gradients, strict=True):
+            if parameter.grad is None or gradient is None:
+                parameter.grad = parameter.grad if gradient is None else gradient
+            else:
+                parameter.grad.add_(gradient)
+        return taken.elbo
 
     def _check_gradients(self, player: str) -> None:
         """Clips a player's gradients where the stage says so, and makes sure that all are finite."""
@@ -181,11 +182,6 @@ class StageRun:
         self.ranks.average(list(means.values()))
         self.totals, self.counted = {}, 0
         return {name: mean.item() for name, mean in means.items()}
-
-    def _precision(self) -> torch.autocast | nullcontext[None]:
-        if self.stage.precision == "bf16":
-            return torch.autocast(self.feed.device.type, torch.bfloat16)
-        return nullcontext()
 
     def _non_finite(self, elbo: ELBO, player: str, batch: int) -> None:
         parts = {"distortion": elbo.distortion, "rate": elbo.rate, **elbo.terms}

@@ -1,0 +1,174 @@
+"""A pass from a list of operations gives what the model itself gives, bit for bit, or is not used."""
+
+import logging
+import math
+import random
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from cases import COMPOSED
+from runs import equal, fit, small_recipe, trainer
+from torch import Tensor
+
+from vaezoo.errors import InterruptedTrainingError, NonFiniteLossError
+from vaezoo.model import VAE
+from vaezoo.quantizers import CodebookEncoder
+from vaezoo.recipe import Recipe
+from vaezoo.registry import variants
+from vaezoo.trainer import Run, Trainer, passes, stage
+from vaezoo.trainer.feed import Feed
+
+RECIPES = {
+    **{name: small_recipe(name, steps=12) for name in (*variants.names(), *COMPOSED)},
+    "16 bits": small_recipe(steps=12, precision="bf16"),
+    "micro-batches, clipped, averaged": small_recipe("factor-vae", steps=12, accumulation=2, clip=0.1, average=0.9),
+    "rising rate": small_recipe("beta-vae", steps=12, rate_warmup=8, rate_cycles=2, free_bits=0.5),
+    "channels last": small_recipe("vq-vae", steps=12, channels_last=True),
+    "two stages": small_recipe(
+        "vae", stages=[{"steps": 12, "batch_size": 8, "train": ["decoder"]}, {"steps": 9, "batch_size": 5}]
+    ),
+}
+
+
+@pytest.fixture
+def repeated(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Has short runs repeat operations after three passes; for each pass, whether it was such a one."""
+    monkeypatch.setattr(passes, "AFTER", 3)
+    monkeypatch.setattr(passes, "WORTH", 1)
+    repeat, seen = passes.Passes._repeat, []
+
+    def watched(self: passes.Passes, inputs: tuple[Tensor, ...]) -> passes.Values | None:
+        trusted = self._trusted
+        values = repeat(self, inputs)
+        seen.append(trusted and values is not None)
+        return values
+
+    monkeypatch.setattr(passes.Passes, "_repeat", watched)
+    return seen
+
+
+def plainly(monkeypatch: pytest.MonkeyPatch, chosen: Trainer) -> Run:
+    """Trains without a list of operations."""
+    with monkeypatch.context() as patch:
+        patch.setattr(passes, "WORTH", 10**9)
+        return fit(chosen)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_repeated_operations_give_the_bits_of_the_model_itself(
+    recipe: Recipe, repeated: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = plainly(monkeypatch, trainer(recipe))
+    assert not repeated
+    run = fit(trainer(recipe))
+    assert equal(run.model, expected.model) and run.history == expected.history
+    accumulation = sum(each.accumulation for each in recipe.stages) // len(recipe.stages)
+    assert sum(repeated) == sum(each.steps for each in recipe.stages) * accumulation - 4 * len(recipe.stages)
+
+
+def losing(monkeypatch: pytest.MonkeyPatch, change: object) -> Trainer:
+    """Returns a trainer whose objective's losses go through `change`."""
+    chosen = trainer(small_recipe(steps=12))
+    forward = chosen.model.objective.forward
+
+    def changed(model: VAE, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> object:
+        elbo = forward(model, x, c, step)
+        return passes.ELBO(
+            distortion=elbo.distortion,
+            rate=elbo.rate,
+            bound=elbo.bound,
+            losses={"model": change(elbo.losses["model"])},  # type: ignore[operator]
+        )
+
+    monkeypatch.setattr(chosen.model.objective, "forward", changed)
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda loss: loss * (1.0 if loss.mean().item() > 0 else 2.0), "get value out of a tracing tensor"),
+        (lambda loss: loss * random.random(), "something else for another batch"),
+    ],
+    ids=["a branch on a value", "noise that is not torch's"],
+)
+def test_what_operations_do_not_tell_is_left_to_the_model(
+    change: object,
+    why: str,
+    repeated: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO, "vaezoo"):
+        random.seed(0)
+        run = fit(losing(monkeypatch, change))
+    assert not any(repeated)
+    assert sum(why in message for message in caplog.messages) == 1
+    if "value" in why:
+        assert equal(run.model, plainly(monkeypatch, losing(monkeypatch, change)).model)
+
+
+def test_hooks_see_every_pass(repeated: list[bool]) -> None:
+    chosen, seen = trainer(small_recipe(steps=12)), []
+    chosen.model.encoder.register_forward_hook(lambda *_: seen.append(1))
+    seen.clear()
+    fit(chosen)
+    assert len(seen) >= 12 and not repeated
+
+
+def test_a_buffer_that_is_replaced_is_not_missed(repeated: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    after_step = CodebookEncoder.after_step
+
+    def replacing(self: CodebookEncoder, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+        after_step(self, seen, step)
+        if int(step) >= 6:
+            self.codebook = self.codebook.clone()
+
+    monkeypatch.setattr(CodebookEncoder, "after_step", replacing)
+    expected = plainly(monkeypatch, trainer(small_recipe("vq-vae", steps=12)))
+    assert equal(fit(trainer(small_recipe("vq-vae", steps=12))).model, expected.model)
+    assert repeated == [False] * 4 + [True] * 3 + [False] * 5
+
+
+def test_what_is_not_finite_is_found_and_named(repeated: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, batch = small_recipe(steps=12), Feed.batch
+
+    def spoilt(self: Feed, number: int) -> tuple[Tensor, Tensor | None]:
+        x, c = batch(self, number)
+        if number == 8:
+            x[2] = math.nan
+        return x, c
+
+    monkeypatch.setattr(Feed, "batch", spoilt)
+    texts = []
+    for chosen, run in ((trainer(recipe), fit), (trainer(recipe), lambda each: plainly(monkeypatch, each))):
+        with pytest.raises(
+            NonFiniteLossError, match=r"The distortion became non-finite at step 9, .* images \["
+        ) as error:
+            run(chosen)
+        texts.append((str(error.value), chosen.model))
+    assert sum(repeated) == 5  # the last of them gave the NaN
+    assert texts[0][0] == texts[1][0] and equal(texts[0][1], texts[1][1])
+
+
+def test_a_run_goes_on_as_if_never_stopped(
+    repeated: list[bool], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recipe = small_recipe("factor-vae", steps=120, average=0.9)
+    expected = plainly(monkeypatch, trainer(recipe, tmp_path / "straight"))
+    chosen, advance = trainer(recipe, tmp_path / "stopped"), stage.StageRun.advance
+
+    def stopped(run: stage.StageRun) -> None:
+        if run.done == 57:
+            chosen._stop.received = signal.SIGINT
+        advance(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.StageRun, "advance", stopped)
+        with pytest.raises(InterruptedTrainingError):
+            fit(chosen)
+    again = fit(trainer(recipe, tmp_path / "stopped"), resume=True)
+    assert equal(again.model, expected.model) and again.history == expected.history
+    assert sum(repeated) == 120 - 2 * 4
