@@ -6,11 +6,14 @@ Prints the tables of docs/benchmarks.md, each as soon as it is measured, and wit
 takes about 40 minutes on two cores; leave the machine alone meanwhile. --quick takes four steps of everything, to
 see that it runs: its figures mean nothing.
 
+Every measurement is a process of its own, as people run such loops: how the C library gives memory back and gets it
+anew, a large part of some rows, depends on all that a process did before.
+
 The tasks, the rows of vaezoo and their options stand in tasks.py; the straight loops in straight.py. vaezoo is timed
 from outside, as `Trainer.fit` with a tracker, which hears of every 100th step: what it logs, checks and sweeps is
 included. Other libraries are timed by callbacks of their own. The time before the first step is a column of its own:
-building model, loader and optimizer, turning the images into one tensor, vaezoo's look at the data; not imports. A few
-steps of each loop come first, to warm the process up.
+building model, loader and optimizer, turning the images into one tensor, vaezoo's look at the data; not imports, nor
+reading the data set. A few steps of the loop come first, to warm the process up.
 
 pythae and Lightning are no requirements of vaezoo; a row of one that is missing says so. In an environment of its own:
 
@@ -28,11 +31,15 @@ or in a folder beside an environment that has vaezoo and shall stay as it is. py
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -43,68 +50,94 @@ from clock import Clock
 from tasks import TASKS, loops, twin
 from torch import Tensor
 
-from vaezoo.data import Dataset, load_dataset, prepare
-from vaezoo.memory import keep_freed_memory
+from vaezoo.data import load_dataset, prepare
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 START, END = "<!-- speed -->\n", "<!-- end -->"
 SAMPLES = 5000
 
-Rows = dict[str, Callable[[], list[float]] | str]  # a row's measurement, or why there is none
+Row = Callable[[], list[float]]
+Found = dict[str, list[list[float]] | str]  # a row's figures, one list a round; or why there are none
 
 
-def training(name: str, quick: bool) -> tuple[str, list[str], Rows]:
-    """Returns title, columns and rows of a training task."""
-    task, data = TASKS[name], TASKS[name].data()
+@dataclass(frozen=True)
+class Table:
+    """A title, the names of the columns, and for each row the library that it needs ("" for none)."""
+
+    title: str
+    columns: list[str]
+    rows: dict[str, str]
+
+
+def training(name: str, quick: bool) -> Table:
+    """Returns the table of a training task."""
+    task = TASKS[name]
     steps, windows = (4, ((0, 4),)) if quick else (task.steps, task.windows)
-    columns = ["before the first step, s"]
-    columns += [f"steps {first:,}-{last:,}" for first, last in windows]
-    columns += [f"the whole run of {steps:,} steps"]
-
-    def measure(loop: Callable[[Clock, Dataset, int], object]) -> list[float]:
-        clock = Clock()
-        loop(clock, data, steps)
-        clock.finish()
-        return clock.figures(windows, steps, task.batch)
-
-    rows: Rows = {}
-    for row, (loop, library) in loops(name).items():
-        missing = library and not peers.installed(library)
-        rows[row] = "not installed" if missing else partial(measure, loop)
-        if not missing and not quick:
-            loop(Clock(), data, 20)  # the first steps of a process are slower
-    return f"{task.title}; images/s", columns, rows
+    columns = ["before the first step, s", *(f"steps {first:,}-{last:,}" for first, last in windows)]
+    rows = {row: library for row, (_, library) in loops(name).items()}
+    return Table(f"{task.title}; images/s", [*columns, f"the whole run of {steps:,} steps"], rows)
 
 
-def evidence(quick: bool) -> tuple[str, list[str], Rows]:
-    """Returns title, columns and rows of importance-weighted evidence."""
+def train(name: str, row: str, quick: bool) -> list[float]:
+    """Measures a row of a training task, in this process."""
+    task, loop = TASKS[name], loops(name)[row][0]
+    data = task.data()
+    steps, windows = (4, ((0, 4),)) if quick else (task.steps, task.windows)
+    if not quick:
+        loop(Clock(), data, 20)  # the first steps of a process are slower
+    clock = Clock()
+    loop(clock, data, steps)
+    clock.finish()
+    return clock.figures(windows, steps, task.batch)
+
+
+EVIDENCE = {
+    "vaezoo": "",
+    "straight, ten images in chunks of 1,000 decodings": "",
+    "straight, image by image": "",
+    "pythae, `get_nll`": "pythae",
+}
+
+
+def evidence(quick: bool) -> Table:
+    """Returns the table of importance-weighted evidence."""
+    samples = 100 if quick else SAMPLES
+    return Table(f"Importance-weighted evidence, K = {samples:,}, of the MLP 2 x 200; images/s", ["evidence"], EVIDENCE)
+
+
+def bound(row: str, quick: bool) -> list[float]:
+    """Measures a row of importance-weighted evidence, in this process."""
     plain = straight.iwae()
     test = prepare(load_dataset("mnist", "test"), "static")
     model = twin(TASKS["iwae"], plain, test).eval()
     samples = 100 if quick else SAMPLES
-
-    def measure(count: int, bound: Callable[..., Tensor]) -> list[float]:
-        x = test.batch(torch.arange(2 if quick else count))
-        start = time.perf_counter()
-        bound(x, samples=samples)
-        return [len(x) / (time.perf_counter() - start)]
-
-    rows: Rows = {
-        "vaezoo": partial(measure, 200, model.log_evidence),
-        "straight, ten images in chunks of 1,000 decodings": partial(
-            measure, 200, partial(straight.evidence_in_chunks, plain)
-        ),
-        "straight, image by image": partial(measure, 20, partial(straight.evidence_one_by_one, plain)),
-        "pythae, `get_nll`": partial(measure, 20, partial(peers.pythae_evidence, plain))
-        if peers.installed("pythae")
-        else "not installed",
-    }
-    return f"Importance-weighted evidence, K = {samples:,}, of the MLP 2 x 200; images/s", ["evidence"], rows
+    ways: list[tuple[int, Callable[..., Tensor]]] = [
+        (200, model.log_evidence),
+        (200, partial(straight.evidence_in_chunks, plain)),
+        (20, partial(straight.evidence_one_by_one, plain)),
+        (20, partial(peers.pythae_evidence, plain)),
+    ]
+    count, way = ways[list(EVIDENCE).index(row)]
+    x = test.batch(torch.arange(2 if quick else count))
+    way(x[:1], samples=samples)
+    start = time.perf_counter()
+    way(x, samples=samples)
+    return [len(x) / (time.perf_counter() - start)]
 
 
-def rounds_of(rows: Rows, rounds: int) -> dict[str, list[list[float]] | str]:
+def measured(name: str, row: str, options: argparse.Namespace) -> list[float]:
+    """Measures a row in a process of its own; raises RuntimeError with the last line of what that one said."""
+    command = [sys.executable, __file__, "--only", name, "--row", row, "--threads", str(options.threads)]
+    done = subprocess.run([*command, *(["--quick"] if options.quick else [])], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    figures: list[float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def rounds_of(rows: Mapping[str, Row | str], rounds: int) -> Found:
     """Measures all rows in turn, each round from another one on; a row that fails says why and is left out after."""
-    found: dict[str, list[list[float]] | str] = {name: [] if callable(row) else row for name, row in rows.items()}
+    found: Found = {name: [] if callable(row) else row for name, row in rows.items()}
     names = list(rows)
     for number in range(rounds):
         shift = number % len(names)
@@ -115,11 +148,11 @@ def rounds_of(rows: Rows, rounds: int) -> dict[str, list[list[float]] | str]:
             try:
                 figures.append(row())
             except Exception as error:  # one library's failure is no reason to lose an hour
-                found[name] = f"failed: {type(error).__name__}: {str(error).splitlines()[0][:100]}"
+                found[name] = f"failed: {str(error).splitlines()[0][:100]}"
     return found
 
 
-def table(title: str, columns: list[str], found: dict[str, list[list[float]] | str]) -> str:
+def table(title: str, columns: list[str], found: Found) -> str:
     """Returns a table: medians, beside each rate the median ratio of vaezoo to it in a round, and the spread."""
     lines = [f"**{title}**", "", f"| | {' | '.join(columns)} | least - most |", "| --- " * (len(columns) + 2) + "|"]
     own = found["vaezoo"]
@@ -155,7 +188,7 @@ def machine(rounds: int, threads: int) -> str:
     return (
         f"{processor} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores, {threads} threads{load}; "
         f"torch {torch.__version__}, Python {platform.python_version()}; medians of {rounds} interleaved rounds. "
-        "Every row has the memory setting of vaezoo's trainer. "
+        "Every measurement is a process of its own. "
         "In brackets: how many times as fast vaezoo with default settings is. The spread is that of the last column."
     )
 
@@ -168,6 +201,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     parser.add_argument("--quick", action="store_true", help="a few steps of everything")
+    parser.add_argument("--row", help="measure this row of --only in this process, and print its figures alone")
     options = parser.parse_args()
     options.only = options.only.split(",")
     unknown = set(options.only) - {*TASKS, "evidence"}
@@ -181,13 +215,24 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measures and prints the tables."""
     options = arguments()
-    torch.set_num_threads(options.threads)
-    keep_freed_memory()  # as vaezoo's trainer does; it holds for the process, so every row has it
+    if options.row:
+        torch.set_num_threads(options.threads)
+        name = options.only[0]
+        print(
+            json.dumps(
+                bound(options.row, options.quick) if name == "evidence" else train(name, options.row, options.quick)
+            )
+        )
+        return
     parts = [machine(options.rounds, options.threads)]
     print(parts[0], flush=True)
     for name in options.only:
-        title, columns, rows = evidence(options.quick) if name == "evidence" else training(name, options.quick)
-        parts.append(table(title, columns, rounds_of(rows, options.rounds)))
+        asked = evidence(options.quick) if name == "evidence" else training(name, options.quick)
+        rows = {
+            row: "not installed" if library and not peers.installed(library) else partial(measured, name, row, options)
+            for row, library in asked.rows.items()
+        }
+        parts.append(table(asked.title, asked.columns, rounds_of(rows, options.rounds)))
         print(f"\n{parts[-1]}", flush=True)
     if options.write:
         before, marker, rest = PAGE.read_text(encoding="utf-8").partition(START)

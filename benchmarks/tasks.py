@@ -40,8 +40,8 @@ class Task:
     recipe: dict[str, object]
     others: dict[str, tuple[Loop, str]]
     batch: int = 128
-    steps: int = 200
-    windows: tuple[tuple[int, int], ...] = ((100, 200),)
+    steps: int = 100
+    windows: tuple[tuple[int, int], ...] = ((0, 100),)
 
     def data(self) -> Dataset:
         """Returns MNIST, as the recipe wants it."""

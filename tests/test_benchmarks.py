@@ -126,10 +126,10 @@ def test_a_table_says_what_is_missing_and_what_failed() -> None:
     def broken() -> list[float]:
         raise RuntimeError("no such thing")
 
-    rows: speed.Rows = {"vaezoo": lambda: [0.5, 200.0], "slow": lambda: [0.1, 100.0], "x": "not installed", "y": broken}
+    rows = {"vaezoo": lambda: [0.5, 200.0], "slow": lambda: [0.1, 100.0], "x": "not installed", "y": broken}
     found = speed.rounds_of(rows, 3)
     text = speed.table("Title", ["before the first step, s", "the whole run"], found)
     assert "| vaezoo | 0.5 | 200 | 200 - 200 |" in text
     assert "| slow | 0.1 | 100 (2.00 ×) | 100 - 100 |" in text
     assert "| x | not installed |" in text
-    assert "| y | failed: RuntimeError: no such thing |" in text
+    assert "| y | failed: no such thing |" in text

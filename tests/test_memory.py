@@ -46,13 +46,8 @@ def test_freed_memory_is_used_again_without_page_faults() -> None:
     assert many > 10 * (few + 1)
 
 
-@pytest.mark.parametrize(("faults", "kept"), [(0, 0), (6_000, 1)])
-def test_a_run_keeps_memory_where_its_steps_get_much_of_it_anew(
-    faults: int, kept: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_keeps_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    counts = iter([100, 100 + faults])
-    monkeypatch.setattr(loop, "page_faults", lambda: next(counts))
     monkeypatch.setattr(loop, "keep_freed_memory", lambda: calls.append(1))
     fit(trainer(small_recipe("vae")))
-    assert len(calls) == kept
+    assert calls == [1]

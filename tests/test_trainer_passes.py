@@ -4,10 +4,11 @@ import logging
 import math
 import random
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from cases import COMPOSED
 from runs import equal, fit, small_recipe, trainer
 from torch import Tensor
@@ -19,6 +20,8 @@ from vaezoo.recipe import Recipe
 from vaezoo.registry import variants
 from vaezoo.trainer import Run, Trainer, passes, stage
 from vaezoo.trainer.feed import Feed
+from vaezoo.trainer.optimizers import make_optimizer, pack, update
+from vaezoo.trainer.recording import CannotRecord, record
 
 RECIPES = {
     **{name: small_recipe(name, steps=12) for name in (*variants.names(), *COMPOSED)},
@@ -89,8 +92,8 @@ def losing(monkeypatch: pytest.MonkeyPatch, change: object) -> Trainer:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda loss: loss * (1.0 if loss.mean().item() > 0 else 2.0), "get value out of a tracing tensor"),
-        (lambda loss: loss * random.random(), "something else for another batch"),
+        (lambda loss: loss * (1.0 if loss.mean().item() > 0 else 2.0), "looks at the values of tensors"),
+        (lambda loss: loss * random.random(), "gave something else for the next"),
     ],
     ids=["a branch on a value", "noise that is not torch's"],
 )
@@ -172,3 +175,54 @@ def test_a_run_goes_on_as_if_never_stopped(
     again = fit(trainer(recipe, tmp_path / "stopped"), resume=True)
     assert equal(again.model, expected.model) and again.history == expected.history
     assert sum(repeated) == 120 - 2 * 4
+
+
+def test_a_recording_reads_weights_where_they_are_and_draws_noise_anew() -> None:
+    weight, x = torch.nn.Parameter(torch.ones(3, 2)), torch.arange(6.0).view(2, 3)
+
+    def function(x: Tensor) -> list[Tensor | None]:
+        rows = (x @ weight.T.T).mul_(1.0 + torch.rand(()))
+        return [rows.detach(), None, *torch.autograd.grad(rows.square().sum(), [weight])]
+
+    again = record(function, [x])
+    with torch.no_grad():
+        weight.mul_(3.0)
+    for seed, given in ((0, x), (1, x + 1.0)):
+        torch.manual_seed(seed)
+        expected = function(given)
+        torch.manual_seed(seed)
+        assert all(map(passes.is_same, again(given), expected))
+        assert not any(each is not None and each.requires_grad for each in again(given))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: [x * x.sum().item()],
+        lambda x: [x if (x > 0).all() else -x],
+        lambda x: [x[x > 0].sum()],
+        lambda x: [x.nonzero().float()],
+        lambda x: [x.long().bincount().float()],
+    ],
+)
+def test_what_depends_on_values_cannot_be_recorded(function: Callable[[Tensor], list[Tensor | None]]) -> None:
+    with pytest.raises(CannotRecord):
+        record(function, [torch.arange(6.0)])
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_an_update_is_the_step_of_the_optimizer(kind: str) -> None:
+    own = small_recipe(optimizer=kind, weight_decay=0.1, learning_rate=0.01).stages[0]
+    torch.manual_seed(0)
+    ours = [torch.nn.Parameter(torch.randn(4, 3)) for _ in range(3)]
+    theirs = [torch.nn.Parameter(each.detach().clone()) for each in ours]
+    optimizers = [make_optimizer(own, each, torch.device("cpu")) for each in (ours, theirs)]
+    for number in range(5):
+        for mine, other in zip(ours, theirs, strict=True):
+            mine.grad = None if mine is ours[1] and number != 2 else torch.randn(4, 3)
+            other.grad = None if mine.grad is None else mine.grad.clone()
+        update(optimizers[0])
+        optimizers[1].step()
+    assert all(map(torch.equal, ours, theirs))
+    one, other_one = (pack({"model": each}) for each in optimizers)
+    assert one.keys() == other_one.keys() and all(torch.equal(one[key], other_one[key]) for key in one)

@@ -297,7 +297,7 @@ class WeightedObjective(Objective):
             rate = (rate - self.capacity(step)).abs()
         if self.free_bits > 0:
             rate = rate.clamp(min=self.free_bits)
-        return weight * rate
+        return rate if isinstance(weight, float) and weight == 1.0 else weight * rate
 
     def schedule(self, *, warmup: int = 0, cycles: int = 0, free_bits: float = 0.0) -> None:
         """Puts a stage's schedule on the rate's weight: warm-up or cycles over `warmup` steps, and free nats.

@@ -1,8 +1,8 @@
 """Freed memory stays with the process, for the next step to use.
 
 By default glibc gives large blocks back to the system when they are freed. A training step frees all its activations
-and asks for them again at once, and each page comes back empty with a fault: 10,000 to 20,000 faults in a step of a
-convolutional or a 50-sample model, a quarter of its time.
+and asks for them again at once, and each page comes back empty with a fault: some hundred in a step of a small model,
+10,000 to 20,000 in one of a convolutional or a 50-sample model, a quarter of its time.
 """
 
 from __future__ import annotations
@@ -12,20 +12,11 @@ import os
 import sys
 from functools import cache
 
-__all__ = ["keep_freed_memory", "page_faults"]
+__all__ = ["keep_freed_memory"]
 
 # glibc's names of what `mallopt` sets, and the values: blocks up to 32 MiB (its limit) come from the heap, which grows
 # by 64 MiB and is given back only from 1 GiB of free memory on.
 SETTINGS = {-3: 32 << 20, -2: 64 << 20, -1: 1 << 30}
-
-
-def page_faults() -> int:
-    """Returns how many pages the process has been given so far; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 @cache

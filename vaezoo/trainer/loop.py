@@ -17,7 +17,7 @@ from vaezoo import checkpoint
 from vaezoo.data import Dataset
 from vaezoo.elbo import WeightedObjective
 from vaezoo.errors import CheckpointError, InterruptedTrainingError, NonFiniteLossError, warn
-from vaezoo.memory import keep_freed_memory, page_faults
+from vaezoo.memory import keep_freed_memory
 from vaezoo.model import VAE
 from vaezoo.recipe import Recipe
 from vaezoo.trackers import Tracker
@@ -36,8 +36,6 @@ from vaezoo.trainer.stopping import StopRequest
 __all__ = ["Trainer"]
 
 LOG = logging.getLogger("vaezoo")
-WATCHED = (5, 10)  # between these steps of a stage page faults are counted
-MANY_FAULTS = 1_000  # in a step: 4 MB of fresh memory
 LOG_EVERY = 100  # steps between two lines of metrics
 VALIDATIONS = 20  # how often a stage looks at the held-out images
 CHECKPOINTS = 10  # how many checkpoints a stage writes
@@ -91,7 +89,6 @@ class Trainer:
         if self.folder is not None:
             self._checkpoints = Checkpoints(self.folder, recipe, model, data, held_out, self.ranks, any_size)
         self._saved_at: int | None = None
-        self._faults = 0
         self._stop = StopRequest()
 
     @property
@@ -115,6 +112,8 @@ class Trainer:
             InterruptedTrainingError: Ctrl-C or SIGTERM; a checkpoint was written. (SIGUSR1 has one written, no more.)
             CheckpointError: nothing valid to resume, another recipe, or nowhere to write.
         """
+        if self.device.type == "cpu":
+            keep_freed_memory()
         with ExitStack() as stack:
             stack.enter_context(torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []))
             stack.enter_context(self._stop.listening())
@@ -164,8 +163,6 @@ class Trainer:
         self._clock = (run.done, time.perf_counter())
         while run.done < run.steps:
             self._advance(run, number, (LOG_EVERY, validate_every, save_every))
-            if run.done in WATCHED and self.device.type == "cpu":
-                self._watch_memory(run.done)
             last = run.done == run.steps
             if run.done % LOG_EVERY == 0 or last:
                 self._log(run, number)
@@ -175,13 +172,6 @@ class Trainer:
                 self._save(run, number)
             if self.ranks.stop and not last:
                 self._interrupted(run, number)
-
-    def _watch_memory(self, done: int) -> None:
-        """Keeps freed memory where steps turn out to get most of theirs anew; small models are faster without."""
-        faults = page_faults()
-        if done == WATCHED[1] and faults - self._faults > MANY_FAULTS * (WATCHED[1] - WATCHED[0]):
-            keep_freed_memory()
-        self._faults = faults
 
     def _set_up(self, number: int, saved: checkpoint.Checkpoint | None) -> StageRun:
         """Returns a stage, ready for its first step or where a checkpoint left it."""

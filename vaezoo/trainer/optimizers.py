@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from vaezoo.recipe import Stage
 
-__all__ = ["learning_rate", "make_optimizer", "pack", "sweep", "unpack"]
+__all__ = ["learning_rate", "make_optimizer", "pack", "sweep", "unpack", "update"]
 
 # Below these, Adam's moments are zeroed: what they would still move a weight by is under 1e-17 of the learning rate.
 TINY = {"exp_avg": 1e-25, "exp_avg_sq": 1e-35}
@@ -27,6 +28,35 @@ def make_optimizer(stage: Stage, parameters: Sequence[nn.Parameter], device: tor
         weight_decay=stage.weight_decay,
         fused=device.type in ("cpu", "cuda"),
     )
+
+
+def update(optimizer: torch.optim.Optimizer) -> None:
+    """Takes an optimizer's step; on a CPU without what `step` does around it in Python, half of its time here."""
+    group = optimizer.param_groups[0]
+    learning = [parameter for parameter in group["params"] if parameter.grad is not None]
+    states = [optimizer.state[parameter] for parameter in learning]
+    plain = all(states) and getattr(optimizer, "found_inf", None) is None
+    if not plain or any(parameter.device.type != "cpu" for parameter in learning):
+        optimizer.step()
+        return
+    with torch.no_grad():
+        adam(
+            learning,
+            [parameter.grad for parameter in learning],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            max_exp_avg_sqs=[],
+            state_steps=[state["step"] for state in states],
+            fused=True,
+            decoupled_weight_decay=isinstance(optimizer, torch.optim.AdamW),
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
 
 
 def learning_rate(stage: Stage, player: str, done: int, steps: int) -> float:

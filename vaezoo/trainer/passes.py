@@ -1,35 +1,33 @@
 """A pass forward and backward; on a CPU soon from a flat list of tensor operations.
 
 Autograd makes its graph anew in every pass, through Python: of a small model an eighth of the time. The operations are
-the same each time, though, so after some passes they are written down, and from then on called one after the other.
+the same each time, though, so after some passes they are recorded, and from then on called one after the other.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import chain
-from typing import TypeAlias
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule
 
 from vaezoo.elbo import ELBO
 from vaezoo.model import VAE
 from vaezoo.recipe import Stage
+from vaezoo.trainer.recording import record
 
 __all__ = ["Pass", "Passes"]
 
 LOG = logging.getLogger("vaezoo")
-AFTER = 20  # passes before they are written down: what happens only at first has happened
-WORTH = 1_000  # steps to come that make up for the time it takes
+AFTER = 10  # passes before one is recorded: what happens only at first has happened
+WORTH = 200  # steps to come that make up for the time it takes
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-ALIASES = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)  # which do nothing where nothing is recorded
 
-Values: TypeAlias = tuple[list[Tensor], list[Tensor | None]]  # what is reported; gradients
+Values = Sequence[Tensor | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +64,10 @@ class Passes:
         self.model, self.players, self.stage, self.device = model, players, stage, device
         self.repeats = device.type == "cpu" and not stage.compile and steps >= WORTH and not is_watched(model)
         self._taken = 0
-        self._graph: GraphModule | None = None
+        self._again: Callable[..., Values] | None = None
         self._trusted = False
         self._made_for: list[object] = []
-        self._state: list[tuple[Mapping[str, Tensor | None], str, Tensor | None]] = []
+        self._state: list[tuple[Mapping[str, Tensor | None], str, Tensor | None, int]] = []
         self._names: tuple[list[str], ...] = ()
 
     def __call__(self, x: Tensor, c: Tensor | None, step: Tensor) -> Pass:
@@ -79,7 +77,7 @@ class Passes:
         return self._sorted(self._take(*inputs) if values is None else values)
 
     def _take(self, x: Tensor, step: Tensor, c: Tensor | None = None) -> Values:
-        """Returns what a pass reports, one after the other as `_sorted` expects it, and the gradients."""
+        """Returns what a pass reports, one after the other as `_sorted` expects it, then the gradients."""
         bf16 = self.stage.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
             elbo: ELBO = self.model.objective(self.model, x, c, step)
@@ -93,7 +91,7 @@ class Passes:
         groups = (elbo.losses, elbo.terms, elbo.seen, losses)
         self._names = tuple(list(group) for group in groups)
         reported = [elbo.distortion, elbo.rate, elbo.bound, *(value for group in groups for value in group.values())]
-        return [value.detach() for value in reported], gradients
+        return [*(value.detach() for value in reported), *gradients]
 
     def _gradients(self, loss: Tensor, own: Sequence[nn.Parameter], *, retain_graph: bool) -> list[Tensor | None]:
         """Returns the gradients of a loss, each in memory of its own, laid out like the parameter."""
@@ -111,69 +109,61 @@ class Passes:
 
     def _sorted(self, values: Values) -> Pass:
         """Returns the pass whose parts `_take` gave."""
-        distortion, rate, bound, *rest = values[0]
-        named = iter(rest)
-        losses, terms, seen, means = ({name: next(named) for name in names} for names in self._names)
+        rest = iter(values)
+        # Only a gradient may be None.
+        distortion, rate, bound = (cast(Tensor, next(rest)) for _ in range(3))
+        losses, terms, seen, means = ({name: cast(Tensor, next(rest)) for name in names} for names in self._names)
         elbo = ELBO(distortion=distortion, rate=rate, bound=bound, losses=losses, terms=terms, seen=seen)
-        return Pass(elbo, means, values[1])
+        return Pass(elbo, means, list(rest))
 
     # The list of operations
 
     def _repeat(self, inputs: tuple[Tensor, ...]) -> Values | None:
-        """Returns what the operations give that were written down; None where the model itself must take the pass."""
+        """Returns what the recorded operations give; None where the model itself must take the pass."""
         self._taken += 1
         if self._taken == AFTER:
-            self._write_down(inputs)
-        if self._taken <= AFTER or self._graph is None or not self._fits(inputs):
+            self._record(inputs)
+        if self._taken <= AFTER or self._again is None or not self._fits(inputs):
             return None
-        if not self._trusted:
-            return self._compare(inputs)
-        with torch.no_grad():
-            values: Values = self._graph.forward(*inputs)
-        return values
+        return self._again(*inputs) if self._trusted else self._compare(inputs, self._again)
 
-    def _write_down(self, inputs: tuple[Tensor, ...]) -> None:
-        """Writes down the operations of a pass, which changes nothing but takes as long as two; some cannot be."""
-        from torch.fx.experimental.proxy_tensor import make_fx
-
+    def _record(self, inputs: tuple[Tensor, ...]) -> None:
+        """Records a pass, which changes nothing but takes as long as several."""
         with torch.random.fork_rng(devices=[]):
             try:
-                graph = make_fx(lambda *each: self._take(*each))(*inputs)
+                self._again = record(self._take, inputs)
             except Exception as error:  # whatever a variant does that tensors alone do not tell
-                self._give_up(f"{type(error).__name__}: {error}")
-                return
-        for node in graph.graph.nodes:
-            if node.target in ALIASES:
-                node.replace_all_uses_with(node.args[0])
-        graph.graph.eliminate_dead_code()
-        graph.recompile()
-        for node in graph.graph.nodes:
-            if node.op == "get_attr":  # found at once, without asking nn.Module
-                vars(graph)[node.target] = getattr(graph, node.target)
-        self._graph, self._made_for = graph, [describe(each) for each in inputs]
+                self._give_up(str(error))
+        self._made_for = [describe(each) for each in inputs]
         for module in self.model.modules():
-            self._state += [(module._parameters, name, tensor) for name, tensor in module._parameters.items()]
-            self._state += [(module._buffers, name, tensor) for name, tensor in module._buffers.items()]
+            for owner in (module._parameters, module._buffers):
+                self._state += [
+                    (owner, name, each, 0 if each is None else each.data_ptr()) for name, each in owner.items()
+                ]
 
-    def _compare(self, inputs: tuple[Tensor, ...]) -> Values:
+    def _compare(self, inputs: tuple[Tensor, ...], again: Callable[..., Values]) -> Values:
         """Returns the pass as the model itself takes it, and trusts the operations if they give the same."""
         with torch.random.fork_rng(devices=[]):
             expected = self._take(*inputs)
-        if self._graph is not None:
-            with torch.no_grad():
-                values = self._graph.forward(*inputs)
-            self._trusted = all(map(is_same, chain(*values), chain(*expected)))
-            if not self._trusted:
-                self._give_up("its operations gave something else for another batch")
+        try:
+            self._trusted = all(map(is_same, again(*inputs), expected))
+            why = "operations that gave this for one batch gave something else for the next"
+        except Exception as error:  # where shapes depend on values
+            why = str(error)
+        if not self._trusted:
+            self._give_up(why)
         return expected
 
     def _give_up(self, why: str) -> None:
-        self.repeats, self._graph = False, None
-        LOG.info("Steps of this model are taken one by one, not from a list of operations: %s.", why.split("\n")[0])
+        self.repeats, self._again = False, None
+        LOG.info("Every step of this model is taken through autograd, since %s.", why.split("\n")[0])
 
     def _fits(self, inputs: tuple[Tensor, ...]) -> bool:
-        """Says whether inputs, parameters and buffers are such as the operations were written down with."""
-        same = all(owner.get(name) is tensor for owner, name, tensor in self._state)
+        """Says whether inputs, parameters and buffers are such as the operations were recorded with."""
+        same = all(
+            owner.get(name) is tensor and (tensor is None or tensor.data_ptr() == address)
+            for owner, name, tensor, address in self._state
+        )
         return same and self._made_for == [describe(each) for each in inputs]
 
 

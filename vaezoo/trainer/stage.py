@@ -17,7 +17,7 @@ from vaezoo.recipe import Stage
 from vaezoo.trainer.averages import EVERY, Averages
 from vaezoo.trainer.feed import Feed, reseed, stage_steps
 from vaezoo.trainer.flag import Flag
-from vaezoo.trainer.optimizers import learning_rate, make_optimizer, pack, sweep, unpack
+from vaezoo.trainer.optimizers import learning_rate, make_optimizer, pack, sweep, unpack, update
 from vaezoo.trainer.passes import Passes
 from vaezoo.trainer.ranks import Ranks
 
@@ -83,7 +83,7 @@ class StageRun:
             if self.flag is not None:
                 optimizer.found_inf = self.flag.raised  # type: ignore[attr-defined]  # which fused ones ask for
         for optimizer in self.optimizers.values():
-            optimizer.step()
+            update(optimizer)
         for parameter in self.parameters:
             parameter.grad = None
         for elbo in passes:
