@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image as image
 
 from vaezoo.data import Dataset, datasets, from_tensors, get, load_dataset
 from vaezoo.data.sets.fashion_mnist import COLLECTION as FASHION
 from vaezoo.data.sets.mnist import COLLECTION as MNIST
 from vaezoo.errors import DataError, DownloadError, UnknownNameError
-
-image = pytest.importorskip("PIL.Image")
 
 Colour = int | tuple[int, ...]
 
@@ -193,7 +192,6 @@ def fake_idx(root: Path, count: int) -> None:
 
 
 def test_torchvision_sets_by_class_name(tmp_path: Path) -> None:
-    pytest.importorskip("torchvision")
     fake_idx(tmp_path, 16)
     dataset = load_dataset("torchvision:MNIST", "test", cache_dir=tmp_path, download=False)
     assert (dataset.name, len(dataset), dataset.shape) == ("torchvision:MNIST", 16, (1, 28, 28))
@@ -201,7 +199,6 @@ def test_torchvision_sets_by_class_name(tmp_path: Path) -> None:
 
 
 def test_torchvision_errors(tmp_path: Path) -> None:
-    pytest.importorskip("torchvision")
     for name in ("MNISTT", "VisionDataset", "os", "wrap_dataset_for_transforms_v2", "__builtins__"):
         with pytest.raises(UnknownNameError, match="torchvision data set"):
             load_dataset(f"torchvision:{name}", cache_dir=tmp_path)

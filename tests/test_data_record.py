@@ -5,6 +5,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 import torch
+from PIL import Image as image
 
 from vaezoo.data import Dataset, bundled_images, from_tensors
 from vaezoo.data.bundled import _FILE
@@ -159,7 +160,6 @@ def test_from_tensors_takes_torch_datasets() -> None:
 
 
 def test_from_tensors_takes_pillow_items() -> None:
-    image = pytest.importorskip("PIL.Image")
     items = [(image.new("RGB", (3, 2), (1, 2, 3)), 0), (image.new("RGB", (3, 2), (4, 5, 6)), 1)]
 
     class Pictures(Squares):

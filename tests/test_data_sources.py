@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision import datasets
 
 from vaezoo.data import sources
 from vaezoo.data.cache import Collection, cache_root, ensure
@@ -286,7 +287,6 @@ def test_debian_packages_installed_or_downloaded(tmp_path: Path, programs: Path)
 def test_the_official_mirrors_are_tried_in_turn(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    datasets = pytest.importorskip("torchvision.datasets")
     server.put(CONTENT)
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/", server.address])
     ensure(collection(TorchvisionMirrors("MNIST")), cache=tmp_path)
