@@ -5,13 +5,14 @@ import math
 import random
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 from cases import COMPOSED
 from runs import equal, fit, small_recipe, trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaezoo.errors import InterruptedTrainingError, NonFiniteLossError
 from vaezoo.model import VAE
@@ -68,7 +69,9 @@ def test_repeated_operations_give_the_bits_of_the_model_itself(
     run = fit(trainer(recipe))
     assert equal(run.model, expected.model) and run.history == expected.history
     accumulation = sum(each.accumulation for each in recipe.stages) // len(recipe.stages)
-    assert sum(repeated) == sum(each.steps for each in recipe.stages) * accumulation - 4 * len(recipe.stages)
+    assert sum(repeated) == sum(each.steps for each in recipe.stages) * accumulation - (3 + accumulation) * len(
+        recipe.stages
+    )
 
 
 def losing(monkeypatch: pytest.MonkeyPatch, change: object) -> Trainer:
@@ -93,7 +96,7 @@ def losing(monkeypatch: pytest.MonkeyPatch, change: object) -> Trainer:
     ("change", "why"),
     [
         (lambda loss: loss * (1.0 if loss.mean().item() > 0 else 2.0), "looks at the values of tensors"),
-        (lambda loss: loss * random.random(), "gave something else for the next"),
+        (lambda loss: loss * random.random(), "gave something else for another"),
     ],
     ids=["a branch on a value", "noise that is not torch's"],
 )
@@ -113,12 +116,99 @@ def test_what_operations_do_not_tell_is_left_to_the_model(
         assert equal(run.model, plainly(monkeypatch, losing(monkeypatch, change)).model)
 
 
-def test_hooks_see_every_pass(repeated: list[bool]) -> None:
-    chosen, seen = trainer(small_recipe(steps=12)), []
-    chosen.model.encoder.register_forward_hook(lambda *_: seen.append(1))
-    seen.clear()
-    fit(chosen)
-    assert len(seen) >= 12 and not repeated
+@pytest.mark.parametrize("kind", ["of a module", "of all modules", "of a parameter", "after a gradient"])
+def test_hooks_see_every_pass(kind: str, repeated: list[bool]) -> None:
+    chosen, seen = trainer(small_recipe(steps=12)), list[int]()
+    weight = next(chosen.model.parameters())
+    hook = lambda *_: seen.append(weight.grad is None)  # noqa: E731  # the same for all
+    with ExitStack() as stack:
+        if kind == "of a module":
+            chosen.model.objective.register_forward_hook(hook)
+        elif kind == "of all modules":
+            stack.callback(nn.modules.module.register_module_forward_hook(hook).remove)
+        elif kind == "of a parameter":
+            weight.register_hook(lambda gradient: seen.append(1))
+        else:
+            weight.register_post_accumulate_grad_hook(hook)
+        fit(chosen)
+    assert len(seen) >= 12
+    if kind == "after a gradient":
+        assert seen == [False] * 12
+    else:
+        assert not any(repeated)
+
+
+class Counting(nn.Module):
+    """A network that does more than map tensors to tensors."""
+
+    def __init__(self, network: nn.Module, kind: str) -> None:
+        super().__init__()
+        self.network, self.kind, self.calls, self.scale, self.box = network, kind, 0, 1.0, [1.0]
+        self.norm = nn.BatchNorm1d(16)
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """Returns what the network makes of x, changed as `kind` says."""
+        if self.kind == "norm":
+            x = self.norm(x.flatten(1)).view_as(x)
+        if self.kind == "in place":
+            x.mul_(0.5)
+        if self.kind == "calls":
+            self.calls += 1
+            x = x * (1.0 + self.calls // 6)
+        made: Tensor = self.network(x) * self.scale * self.box[0]
+        return made
+
+
+@pytest.mark.parametrize("kind", ["norm", "in place", "calls", "attribute", "shape", "nothing"])
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_networks_that_change_more_than_their_output(
+    kind: str, accumulation: int, repeated: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance = stage.StageRun.advance
+
+    def changing(run: stage.StageRun) -> None:
+        network = run.model.encoder.network
+        assert isinstance(network, Counting)
+        if kind == "attribute" and run.done == 8:
+            network.scale = 0.5
+        if kind == "shape" and run.done == 8:
+            network.norm.running_var.data = network.norm.running_var.data[:3]
+        advance(run)
+
+    def made() -> Trainer:
+        chosen = trainer(small_recipe(steps=12, accumulation=accumulation))
+        chosen.model.encoder.network = Counting(chosen.model.encoder.network, kind)  # type: ignore[arg-type]
+        return chosen
+
+    monkeypatch.setattr(stage.StageRun, "advance", changing)
+    expected = plainly(monkeypatch, made())
+    run = fit(made())
+    assert equal(run.model, expected.model) and run.history == expected.history
+    if kind in ("norm", "calls"):
+        assert not any(repeated)
+    elif kind in ("in place", "nothing"):
+        assert all(repeated[3 + accumulation :])
+    else:
+        assert repeated[8 * accumulation - 1] and not any(repeated[8 * accumulation :])
+
+
+def test_what_no_attribute_tells_is_found_and_said_when_looked_at_again(
+    repeated: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "AGAIN", 4)
+    advance = stage.StageRun.advance
+
+    def changing(run: stage.StageRun) -> None:
+        if run.done == 5:
+            run.model.encoder.network.box[0] = 0.5  # type: ignore[union-attr, operator, index]
+        advance(run)
+
+    chosen = trainer(small_recipe(steps=12))
+    chosen.model.encoder.network = Counting(chosen.model.encoder.network, "nothing")  # type: ignore[arg-type]
+    monkeypatch.setattr(stage.StageRun, "advance", changing)
+    with pytest.warns(UserWarning, match="at pass 8 of a stage"):
+        fit(chosen)
+    assert repeated == [False] * 4 + [True] * 4 + [False] * 0
 
 
 def test_a_buffer_that_is_replaced_is_not_missed(repeated: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +281,7 @@ def test_a_recording_reads_weights_where_they_are_and_draws_noise_anew() -> None
         torch.manual_seed(seed)
         expected = function(given)
         torch.manual_seed(seed)
-        assert all(map(passes.is_same, again(given), expected))
+        assert all(passes.is_same(*pair) for pair in zip(again(given), expected, strict=True))
         assert not any(each is not None and each.requires_grad for each in again(given))
 
 
@@ -203,6 +293,8 @@ def test_a_recording_reads_weights_where_they_are_and_draws_noise_anew() -> None
         lambda x: [x[x > 0].sum()],
         lambda x: [x.nonzero().float()],
         lambda x: [x.long().bincount().float()],
+        lambda x: [x * x.sum().tolist()],
+        lambda x: [x * float(x.sum().numpy())],
     ],
 )
 def test_what_depends_on_values_cannot_be_recorded(function: Callable[[Tensor], list[Tensor | None]]) -> None:
@@ -211,18 +303,23 @@ def test_what_depends_on_values_cannot_be_recorded(function: Callable[[Tensor], 
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw"])
-def test_an_update_is_the_step_of_the_optimizer(kind: str) -> None:
+def test_an_update_is_the_step_of_the_optimizer(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     own = small_recipe(optimizer=kind, weight_decay=0.1, learning_rate=0.01).stages[0]
     torch.manual_seed(0)
     ours = [torch.nn.Parameter(torch.randn(4, 3)) for _ in range(3)]
     theirs = [torch.nn.Parameter(each.detach().clone()) for each in ours]
     optimizers = [make_optimizer(own, each, torch.device("cpu")) for each in (ours, theirs)]
+    steps = list[int]()
+    monkeypatch.setattr(optimizers[0], "step", lambda: steps.append(1) or type(optimizers[0]).step(optimizers[0]))
     for number in range(5):
         for mine, other in zip(ours, theirs, strict=True):
             mine.grad = None if mine is ours[1] and number != 2 else torch.randn(4, 3)
             other.grad = None if mine.grad is None else mine.grad.clone()
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["lr"] = 0.01 / (1 + number)
         update(optimizers[0])
         optimizers[1].step()
+    assert len(steps) == 2  # where a parameter has no moments yet
     assert all(map(torch.equal, ours, theirs))
     one, other_one = (pack({"model": each}) for each in optimizers)
     assert one.keys() == other_one.keys() and all(torch.equal(one[key], other_one[key]) for key in one)

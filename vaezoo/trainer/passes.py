@@ -7,15 +7,17 @@ the same each time, though, so after some passes they are recorded, and from the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from vaezoo.elbo import ELBO
+from vaezoo.errors import warn
 from vaezoo.model import VAE
 from vaezoo.recipe import Stage
 from vaezoo.trainer.recording import record
@@ -24,8 +26,10 @@ __all__ = ["Pass", "Passes"]
 
 LOG = logging.getLogger("vaezoo")
 AFTER = 10  # passes before one is recorded: what happens only at first has happened
+AGAIN = 64  # passes, and twice, four times … as many, after which the operations are compared with the model anew
 WORTH = 200  # steps to come that make up for the time it takes
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+INTERNAL = frozenset(vars(nn.Module()))  # what every module has besides its own attributes
 
 Values = Sequence[Tensor | None]
 
@@ -46,9 +50,10 @@ class Pass:
 class Passes:
     """Takes passes through a model.
 
-    A list of operations is used only if it gives the same bits as the model itself for a batch that it was not made
-    from, and never where hooks or autograd's checks want to see each pass. It reads parameters and buffers where they
-    are; a part has no other state that changes.
+    A list of operations is used only if it gives the same values as the model itself for a batch of another step than
+    the one that it was made from, and that is looked at again now and then. It is not used where hooks or autograd's
+    checks want to see each pass, where a pass changes a buffer or looks at values, nor once an attribute, a parameter
+    or a buffer of a module has become another object.
 
     Args:
         model: what is trained.
@@ -62,12 +67,14 @@ class Passes:
         self, model: VAE, players: Mapping[str, Sequence[nn.Parameter]], stage: Stage, device: torch.device, steps: int
     ) -> None:
         self.model, self.players, self.stage, self.device = model, players, stage, device
-        self.repeats = device.type == "cpu" and not stage.compile and steps >= WORTH and not is_watched(model)
+        self.repeats = device.type == "cpu" and not stage.compile and steps >= WORTH
         self._taken = 0
         self._again: Callable[..., Values] | None = None
         self._trusted = False
+        self._recorded_at = -1
         self._made_for: list[object] = []
-        self._state: list[tuple[Mapping[str, Tensor | None], str, Tensor | None, int]] = []
+        self._state: list[tuple[MutableMapping[str, object], str, object]] = []
+        self._tensors: list[tuple[Tensor, int, tuple[object, ...]]] = []
         self._names: tuple[list[str], ...] = ()
 
     def __call__(self, x: Tensor, c: Tensor | None, step: Tensor) -> Pass:
@@ -98,7 +105,8 @@ class Passes:
         if self.stage.accumulation > 1:
             loss = loss / self.stage.accumulation
         found: list[Tensor | None] = list(torch.autograd.grad(loss, own, retain_graph=retain_graph, allow_unused=True))
-        memory: set[int] = set()
+        # A gradient may also be, in part, what a part keeps.
+        memory = {each.untyped_storage().data_ptr() for each in chain(self.model.parameters(), self.model.buffers())}
         for place, (parameter, gradient) in enumerate(zip(own, found, strict=True)):
             if gradient is None:
                 continue
@@ -125,33 +133,56 @@ class Passes:
             self._record(inputs)
         if self._taken <= AFTER or self._again is None or not self._fits(inputs):
             return None
-        return self._again(*inputs) if self._trusted else self._compare(inputs, self._again)
+        if not self._trusted:
+            return None if int(inputs[1]) == self._recorded_at else self._compare(inputs, self._again)
+        if self._taken % AGAIN == 0 and (self._taken // AGAIN).bit_count() == 1:
+            return self._compare(inputs, self._again)
+        return self._again(*inputs)
 
     def _record(self, inputs: tuple[Tensor, ...]) -> None:
         """Records a pass, which changes nothing but takes as long as several."""
+        if is_watched(self.model):
+            return self._give_up("hooks want to see it")
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        before = [(each.detach().clone(), each._version) for each in tensors]
+        self._state = attributes(self.model)
         with torch.random.fork_rng(devices=[]):
             try:
-                self._again = record(self._take, inputs)
+                self._again = record(self._take, [each.clone() for each in inputs])
             except Exception as error:  # whatever a variant does that tensors alone do not tell
                 self._give_up(str(error))
-        self._made_for = [describe(each) for each in inputs]
-        for module in self.model.modules():
-            for owner in (module._parameters, module._buffers):
-                self._state += [
-                    (owner, name, each, 0 if each is None else each.data_ptr()) for name, each in owner.items()
-                ]
+        if any(each._version != version for each, (_, version) in zip(tensors, before, strict=True)):
+            with torch.no_grad():
+                for each, (kept, _) in zip(tensors, before, strict=True):
+                    each.copy_(kept)
+            self._give_up("it changes a buffer")
+        changed = [(owner, key, value) for owner, key, value in self._state if owner.get(key) is not value]
+        for owner, key, value in changed:
+            owner[key] = value
+            self._give_up(f"it changes the attribute {key}")
+        self._recorded_at = int(inputs[1])
+        self._made_for = [self._names, *(describe(each) for each in inputs)]
+        self._tensors = [(each, each.data_ptr(), describe(each)) for each in tensors]
+        return None
 
     def _compare(self, inputs: tuple[Tensor, ...], again: Callable[..., Values]) -> Values:
         """Returns the pass as the model itself takes it, and trusts the operations if they give the same."""
         with torch.random.fork_rng(devices=[]):
-            expected = self._take(*inputs)
+            expected = self._take(*(each.clone() for each in inputs))
         try:
-            self._trusted = all(map(is_same, again(*inputs), expected))
-            why = "operations that gave this for one batch gave something else for the next"
+            found = again(*inputs)
+            same = self._names == self._made_for[0] and len(found) == len(expected)
+            why = "operations that gave the same for one batch gave something else for another"
         except Exception as error:  # where shapes depend on values
-            why = str(error)
-        if not self._trusted:
+            found, same, why = [], False, str(error)
+        if not (same and all(map(is_same, found, expected))):
+            if self._trusted:
+                warn(
+                    f"{why.capitalize()} at pass {self._taken} of a stage, after they had been used for some time: a "
+                    "part depends on what is no parameter, buffer or attribute of a module. Keep it in one."
+                )
             self._give_up(why)
+        self._trusted = True
         return expected
 
     def _give_up(self, why: str) -> None:
@@ -159,18 +190,31 @@ class Passes:
         LOG.info("Every step of this model is taken through autograd, since %s.", why.split("\n")[0])
 
     def _fits(self, inputs: tuple[Tensor, ...]) -> bool:
-        """Says whether inputs, parameters and buffers are such as the operations were recorded with."""
-        same = all(
-            owner.get(name) is tensor and (tensor is None or tensor.data_ptr() == address)
-            for owner, name, tensor, address in self._state
+        """Says whether inputs and model are such as the operations were recorded with."""
+        return (
+            all(owner.get(key) is value for owner, key, value in self._state)
+            and all(each.data_ptr() == address and describe(each) == like for each, address, like in self._tensors)
+            and self._made_for[1:] == [describe(each) for each in inputs]
         )
-        return same and self._made_for == [describe(each) for each in inputs]
+
+
+def attributes(model: nn.Module) -> list[tuple[MutableMapping[str, object], str, object]]:
+    """Returns every attribute, parameter, buffer and child of every module, and where it stands."""
+    found: list[tuple[MutableMapping[str, object], str, object]] = []
+    for module in model.modules():
+        own = {key: value for key, value in vars(module).items() if key not in INTERNAL}
+        found += [(vars(module), key, value) for key, value in own.items()]
+        for place in (module._parameters, module._buffers, module._modules):
+            found += [(cast("dict[str, object]", place), key, value) for key, value in place.items()]
+    return found
 
 
 def is_watched(model: nn.Module) -> bool:
     """Says whether hooks, or autograd's search for anomalies, want to see each pass."""
+    everywhere = getattr(nn.modules.module, "_has_any_global_hook", bool)()
     hooked = any(getattr(module, name, None) for module in model.modules() for name in HOOKS)
-    return hooked or torch.is_anomaly_enabled() or any(each._backward_hooks for each in model.parameters())
+    hooked = hooked or any(parameter._backward_hooks for parameter in model.parameters())
+    return bool(everywhere or hooked or torch.is_anomaly_enabled())
 
 
 def describe(tensor: Tensor) -> tuple[object, ...]:
@@ -179,7 +223,7 @@ def describe(tensor: Tensor) -> tuple[object, ...]:
 
 
 def is_same(one: Tensor | None, other: Tensor | None) -> bool:
-    """Says whether two tensors have the same type and bits (NaN is like nothing), or both are None."""
+    """Says whether two tensors have the same type and values (NaN is like nothing), or both are None."""
     if one is None or other is None:
         return one is other
     return one.dtype == other.dtype and torch.equal(one, other)

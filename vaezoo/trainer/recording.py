@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = ["CannotRecord", "record"]
@@ -21,6 +22,9 @@ METHODS = frozenset(
         *("sigmoid", "sigmoid_", "squeeze", "sub", "sub_", "sum", "t", "tanh", "unbind", "unsqueeze", "view"),
     )
 )
+
+READERS = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.data_ptr)
+MOST = 256 << 20  # bytes of tensors that are kept while a pass is recorded; of more, Python is no large part
 
 Outputs = Sequence[Tensor | None]
 
@@ -39,9 +43,25 @@ def record(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> Callab
         CannotRecord: `function` looks at the values of tensors, or at how many values fulfil a condition.
     """
     recorder = Recorder(inputs)
-    with recorder:
+    with recorder, Watch():
         outputs = function(*inputs)
     return recorder.finish(outputs)
+
+
+class Watch(TorchFunctionMode):
+    """Refuses what reads values without an operation."""
+
+    def __torch_function__(
+        self,
+        func: Any,  # as torch declares it
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
+        """Calls a function of torch."""
+        if func in READERS:
+            raise CannotRecord(f"Tensor.{func.__name__} looks at the values of tensors")
+        return func(*args, **(kwargs or {}))
 
 
 class Recorder(TorchDispatchMode):
@@ -52,6 +72,7 @@ class Recorder(TorchDispatchMode):
         self._graph = fx.Graph()
         self._nodes: dict[int, fx.Node] = {}
         self._kept: list[Tensor] = []  # as long as they live, no other tensor has their id
+        self._bytes = 0
         self._constants: list[Tensor] = []
         self._constant: set[int] = set()
         self._origins: dict[int, Tensor] = {}  # of views
@@ -72,6 +93,7 @@ class Recorder(TorchDispatchMode):
         if func.is_view and self._views(result, args[0]):
             return result
         check(func, args, result)
+        self._count(result)
         node = self._graph.call_function(func, map_aggregate(args, self._known), map_aggregate(kwargs, self._known))
         if isinstance(result, Tensor):
             self._bind(result, node)
@@ -87,7 +109,8 @@ class Recorder(TorchDispatchMode):
         self._graph.eliminate_dead_code()
         for node in self._graph.nodes:
             name = getattr(getattr(node.target, "overloadpacket", None), "__name__", "")
-            if name in METHODS and isinstance(node.args[0], fx.Node):
+            plain = name in METHODS and isinstance(node.args[0], fx.Node) and "out" not in node.kwargs
+            if plain and node.target.namespace == "aten":
                 node.target = getattr(Tensor, name)
         forward, constants = fx.GraphModule(nn.Module(), self._graph).forward, tuple(self._constants)
 
@@ -111,6 +134,12 @@ class Recorder(TorchDispatchMode):
             self._bind(result, self._nodes[id(origin)])
         self._origins[id(result)] = tensor
         return origin is not None
+
+    def _count(self, result: Tensor | Sequence[Tensor | None]) -> None:
+        new = [result] if isinstance(result, Tensor) else [each for each in result if each is not None]
+        self._bytes += sum(each.nbytes for each in new if each._base is None)
+        if self._bytes > MOST:
+            raise CannotRecord(f"a pass makes tensors of more than {MOST >> 20} MiB")
 
     def _bind(self, tensor: Tensor, node: fx.Node) -> None:
         self._nodes[id(tensor)] = node

@@ -146,6 +146,8 @@ class StageRun:
                 parameter.grad = parameter.grad if gradient is None else gradient
             else:
                 parameter.grad.add_(gradient)
+            for hook in (parameter._post_accumulate_grad_hooks or {}).values() if gradient is not None else ():
+                hook(parameter)
         return taken.elbo
 
     def _check_gradients(self, player: str) -> None:
