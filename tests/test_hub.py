@@ -1,128 +1,320 @@
-"""Loading from the Hub: the real client against a server on this machine, and against none."""
+"""Loading from the Hub and publishing there: the unmodified client and a server on this machine."""
 
 import json
+import logging
+import os
+import re
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
+from hub_server import Handler, Hub, serving
+from huggingface_hub import constants
 
 import vaezoo
+from vaezoo.cli import main
+from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError
+from vaezoo.hub.client import TIMEOUT
+from vaezoo.zoo.folder import CARD, CONFIG, METRICS, WEIGHTS
+from vaezoo.zoo.index import bundled_folder
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-LOAD = """
-import sys, vaezoo
-try:
-    model = vaezoo.load(sys.argv[1])
-except vaezoo.VaezooError as error:
-    print(type(error).__name__, error)
-else:
-    print("loaded", model.config["variant"], *model.sample(1, seed=0).flatten()[:3].tolist())
-"""
+FILES = (CONFIG, WEIGHTS, METRICS)
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of the Hub's protocol as a snapshot download asks for."""
-
-    folder: Path
-
-    def log_message(self, *_):
-        pass
-
-    def reply(self, body, kind="application/json", **headers):
-        self.send_response(200)
-        for key, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
-            self.send_header(key.replace("_", "-"), value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def do_GET(self):
-        names = sorted(path.name for path in self.folder.iterdir())
-        path = self.path.partition("?")[0]
-        if path.startswith("/api/models/them/tiny/revision"):
-            siblings = [{"rfilename": name} for name in names]
-            self.reply(json.dumps({"id": "them/tiny", "sha": COMMIT, "siblings": siblings}).encode())
-        elif path.startswith("/api/models/them/tiny/tree"):
-            sizes = {name: (self.folder / name).stat().st_size for name in names}
-            tree = [{"type": "file", "path": name, "size": size, "oid": "0" * 40} for name, size in sizes.items()]
-            self.reply(json.dumps(tree).encode())
-        elif path.startswith("/them/tiny/resolve/") and path.rpartition("/")[2] in names:
-            name = path.rpartition("/")[2]
-            data = (self.folder / name).read_bytes()
-            tag = f'"{vaezoo.checkpoint.sha256(data)}"'
-            self.reply(data, "application/octet-stream", ETag=tag, X_Repo_Commit=COMMIT, Accept_Ranges="bytes")
-        else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    do_HEAD = do_GET
+def reach(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Has the client in this process take an address for the Hub's."""
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
 
 
 @pytest.fixture
-def hub(tmp_path):
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """A server that the client in this process takes for the Hub; logged in as somebody who may write."""
+    with serving() as started:
+        started.tokens.add("secret")
+        settings = {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": True}
+        for name, value in settings.items():
+            monkeypatch.setattr(constants, name, value)
+        reach(monkeypatch, started.endpoint)
+        monkeypatch.setenv("HF_TOKEN", "secret")
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        yield started
+
+
+@pytest.fixture
+def tiny(hub: Hub, tmp_path: Path) -> tuple[vaezoo.VAE, str]:
+    """A small model, and the commit of `them/tiny` that holds it."""
     torch.manual_seed(0)
     model = vaezoo.create("vae", shape=(1, 8, 8), latent=2)
     folder = vaezoo.save(model, tmp_path / "tiny")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Served", (Hub,), {"folder": folder}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", model, folder
-    server.shutdown()
-    server.server_close()
+    return model, hub.publish("them/tiny", {path.name: path.read_bytes() for path in folder.iterdir()})
 
 
-def load(name, endpoint, cache, **extra):
-    environment = {
-        "HF_ENDPOINT": endpoint,
-        "HF_HOME": str(cache),
-        "HF_HUB_DISABLE_XET": "1",
-        "PATH": "/usr/bin",
-        **extra,
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, name], capture_output=True, text=True, timeout=120, env=environment, check=False
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.stdout
+def same(one: vaezoo.VAE, other: vaezoo.VAE) -> bool:
+    """Says whether two models draw the same samples, bit for bit."""
+    c = 1 if one.context else None
+    return torch.equal(one.sample(3, c, seed=0), other.sample(3, c, seed=0))
 
 
-def test_a_repository_loads_equal_and_again_without_the_hub(hub, tmp_path):
-    endpoint, model, _ = hub
-    expected = " ".join(map(str, model.sample(1, seed=0).flatten()[:3].tolist()))
-    assert load("hf:them/tiny", endpoint, tmp_path / "cache").strip() == f"loaded vae {expected}"
-    # Pinned to a commit and cached: no request is needed.
-    again = load(f"hf:them/tiny@{COMMIT}", "http://127.0.0.1:9", tmp_path / "cache", HF_HUB_OFFLINE="1")
-    assert again.strip() == f"loaded vae {expected}"
+# Publishing
 
 
-def test_an_unknown_repository_is_one_clear_error(hub, tmp_path):
-    out = load("hf:them/nothing", hub[0], tmp_path / "cache")
-    assert out.startswith("DownloadError hf:them/nothing could not be fetched")
+def test_every_bundled_model_comes_back_from_the_hub_as_it_was(hub: Hub) -> None:
+    for name in vaezoo.list_models():
+        hub.requests.clear()
+        place = vaezoo.push(name, f"them/{name}")
+        repository = hub.repositories[f"them/{name}"]
+        assert len(repository.commits) == 1 and place == f"hf:them/{name}@{repository.names['main']}"
+        files = repository.commits[repository.names["main"]]
+        assert set(files) == {*FILES, CARD, "samples.png"}
+        for file in FILES:
+            assert files[file] == (bundled_folder(name) / file).read_bytes()
+        assert same(vaezoo.load(place), vaezoo.load(name))
+        asked = [
+            request for request in hub.requests if re.search("/(commit|preupload|revision|resolve)/", request.path)
+        ]
+        assert len(asked) > 3 and all(request.agent.startswith("vaezoo/") for request in asked)
 
 
-def test_a_corrupt_download_is_refused(hub, tmp_path):
-    weights = hub[2] / "model.safetensors"
-    data = bytearray(weights.read_bytes())
+def test_the_card_says_what_the_hub_reads(hub: Hub) -> None:
+    vaezoo.push("vae-mnist", "them/vae-mnist", commit_message="Better")
+    repository = hub.repositories["them/vae-mnist"]
+    assert repository.messages == ["Better"]
+    card = huggingface_hub.ModelCard(repository.commits[repository.names["main"]][CARD].decode())
+    assert card.data.library_name == "vaezoo" and "vae" in card.data.tags and card.data.datasets == ["ylecun/mnist"]
+    figures = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    metrics = json.loads((bundled_folder("vae-mnist") / METRICS).read_bytes())
+    assert figures["log-evidence (nats, K = 5000)"] == pytest.approx(metrics["log_evidence"]["mean"], abs=1e-3)
+    assert card.text.count("# vae-mnist") == 1 and "![Samples from the prior](samples.png)" in card.text
+    for said in ('vaezoo.load("hf:them/vae-mnist")', "vaezoo train vae-mnist", "CC BY-SA 3.0", "```bibtex"):
+        assert said in card.text
+
+
+def test_a_model_in_memory_is_published_with_its_figures(hub: Hub, tiny: tuple[vaezoo.VAE, str]) -> None:
+    model = tiny[0]
+    with pytest.raises(ConfigError, match="no figures"):
+        vaezoo.push(model, "them/mine")
+    assert "them/mine" not in hub.repositories
+    figures = vaezoo.evaluate(model, "digits", samples=5).as_dict()
+    place = vaezoo.push(model, "them/mine", metrics=figures, revision="next")
+    assert hub.repositories["them/mine"].names["next"] in place
+    assert same(vaezoo.load("hf:them/mine", revision="next"), model)
+
+
+def test_what_cannot_be_published_is_refused_before_anything_is_sent(hub: Hub, tmp_path: Path) -> None:
+    for name in ("mine", "a/b/c", "../x", "a/b@main", "a b/c", "a/b\n"):
+        with pytest.raises(ConfigError, match="expected hf:owner/name"):
+            vaezoo.push("vae-mnist", name)
+    by_hand = vaezoo.load("vae-mnist")
+    with pytest.raises(ConfigError, match="changed by hand"):
+        vaezoo.push(by_hand.replace(prior=by_hand.prior), "them/mine", metrics={"bound": 1.0})
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    for file in FILES:
+        (folder / file).write_bytes((bundled_folder("vae-mnist") / file).read_bytes()[:-1])
+    with pytest.raises(CorruptWeightsError):
+        vaezoo.push(folder, "them/mine")
+    assert vaezoo.push("vae-mnist", "them/mine", dry_run=True) == "hf:them/mine"
+    assert not hub.requests
+
+
+def test_publishing_without_the_right_token_is_one_clear_error(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DownloadError, match="hf:them/mine could not be published"):
+        vaezoo.push("vae-mnist", "them/mine", token="wrong")
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(DownloadError, match="hf:them/mine could not be published"):
+        vaezoo.push("vae-mnist", "them/mine")
+    assert not hub.repositories
+
+
+def test_the_command_publishes_several(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["push", "vae-mnist", "vq-vae-mnist", "--owner", "them", "--dry-run"]) == 0
+    assert not hub.repositories
+    assert main(["push", "vae-mnist", "vq-vae-mnist", "--owner", "them", "--private"]) == 0
+    assert sorted(hub.repositories) == ["them/vae-mnist", "them/vq-vae-mnist"]
+    assert all(repository.private for repository in hub.repositories.values())
+    said = capsys.readouterr().out
+    assert all(repository.names["main"] in said for repository in hub.repositories.values())
+
+
+# Loading
+
+
+def test_a_commit_that_is_in_the_cache_needs_no_request(
+    hub: Hub, tiny: tuple[vaezoo.VAE, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, commit = tiny
+    assert same(vaezoo.load(f"hf:them/tiny@{commit}"), model)
+    hub.requests.clear()
+    hub.elsewhere.clear()
+    assert same(vaezoo.load(f"hf:them/tiny@{commit}"), model)
+    assert same(vaezoo.load("hf:them/tiny", revision=commit, local_files_only=True), model)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert same(vaezoo.load(f"hf:them/tiny@{commit}"), model)
+    assert not hub.requests and not hub.elsewhere
+
+
+def test_a_branch_is_looked_up_reported_and_recorded(
+    hub: Hub, tiny: tuple[vaezoo.VAE, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    model, commit = tiny
+    with caplog.at_level(logging.INFO, "vaezoo"):
+        loaded = vaezoo.load("hf:them/tiny", dtype=torch.float64)
+    assert f"hf:them/tiny@{commit}" in caplog.text
+    assert loaded.config is not None and loaded.config["source"] == {"repository": "them/tiny", "commit": commit}
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float64}
+    newer = vaezoo.create("vae", shape=(1, 8, 8), latent=3)
+    folder = vaezoo.save(newer, Path(constants.HF_HUB_CACHE) / "newer")
+    other = hub.publish("them/tiny", {path.name: path.read_bytes() for path in folder.iterdir()})
+    assert same(vaezoo.load("hf:them/tiny"), newer) and same(vaezoo.load(f"hf:them/tiny@{commit}"), model)
+    assert same(vaezoo.load("hf:them/tiny", revision=other), newer)
+
+
+def test_the_cache_serves_while_the_hub_is_away(
+    hub: Hub, tiny: tuple[vaezoo.VAE, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = tiny
+    assert same(vaezoo.load("hf:them/tiny"), model)
+    reach(monkeypatch, "http://127.0.0.1:9")
+    assert same(vaezoo.load("hf:them/tiny"), model)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert same(vaezoo.load("hf:them/tiny"), model)
+    for name in ("hf:them/other", "hf:them/tiny@v2"):
+        with pytest.raises(DownloadError, match="could not be fetched"):
+            vaezoo.load(name)
+
+
+def test_a_private_model_needs_a_token_which_goes_to_the_hub_alone(
+    hub: Hub, tiny: tuple[vaezoo.VAE, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repositories["them/tiny"].private = True
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(DownloadError, match="needs a token"):
+        vaezoo.load("hf:them/tiny")
+    with pytest.raises(DownloadError):
+        vaezoo.load("hf:them/tiny", token="wrong")
+    hub.requests.clear()
+    assert same(vaezoo.load("hf:them/tiny", token="secret"), tiny[0])
+    assert {request.token for request in hub.requests} == {"secret"}
+    assert hub.elsewhere and {request.token for request in hub.elsewhere} == {None}
+
+
+def flip(path: Path) -> None:
+    """Changes a bit of a file without changing its size; through a link, as an accident does."""
+    data = bytearray(path.read_bytes())
     data[-5] ^= 4
-    weights.write_bytes(data)
-    assert load("hf:them/tiny", hub[0], tmp_path / "cache").startswith("CorruptWeightsError")
+    os.chmod(path.resolve(), 0o644)
+    path.resolve().write_bytes(data)
 
 
-def test_no_network_is_one_clear_error(tmp_path):
-    out = load("hf:them/tiny", "http://127.0.0.1:9", tmp_path / "cache", HF_HUB_OFFLINE="1")
-    assert out.startswith("DownloadError")
-    assert "could not be reached" in out
+@pytest.mark.parametrize("file", [WEIGHTS, CONFIG])
+def test_what_is_damaged_in_the_cache_is_fetched_once_more(
+    hub: Hub, tiny: tuple[vaezoo.VAE, str], file: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, commit = tiny
+    vaezoo.load("hf:them/tiny")
+    (cached,) = Path(constants.HF_HUB_CACHE).glob(f"models--them--tiny/snapshots/{commit}/{file}")
+    flip(cached)
+    with pytest.raises(CorruptWeightsError):
+        vaezoo.load("hf:them/tiny", local_files_only=True)
+    with caplog.at_level(logging.INFO, "vaezoo"):
+        assert same(vaezoo.load(f"hf:them/tiny@{commit}"), model)
+    assert caplog.text.count("is fetched once more") == 1
+    hub.requests.clear()
+    assert same(vaezoo.load(f"hf:them/tiny@{commit}"), model) and not hub.requests
+
+
+def test_what_is_damaged_on_the_hub_is_refused_and_not_kept(hub: Hub, tiny: tuple[vaezoo.VAE, str]) -> None:
+    model, commit = tiny
+    files = hub.repositories["them/tiny"].commits[commit]
+    good = files[WEIGHTS]
+    bad = good[:-4] + bytes(4)
+    name = next(name for name, data in hub.large.items() if data == good)
+    hub.large[name] = bad  # what the storage gives out is not what the commit promises
+    with pytest.raises(CorruptWeightsError, match="SHA-256"):
+        vaezoo.load("hf:them/tiny")
+    hub.large[name] = good
+    assert same(vaezoo.load("hf:them/tiny"), model)
+
+
+def status(code: int) -> object:
+    return lambda handler: handler.reply(code, b"{}")
+
+
+def page(handler: Handler) -> bool:
+    return handler.reply(200, b"<html>Sign in to this network</html>", "text/html")
+
+
+def circle(handler: Handler) -> bool:
+    return handler.reply(302, Location=handler.path)
+
+
+def silence(handler: Handler) -> bool:
+    time.sleep(TIMEOUT + 2.0)
+    return True
 
 
 @pytest.mark.parametrize(
-    "name", ["hf:", "hf:a", "hf:a/b/c", "hf:../x", "hf:a/b@ ", "hf:a/b@..", "hf:a b/c", "hf:a/" + "b" * 300]
+    "fault",
+    [status(401), status(403), status(404), status(429), status(500), status(503), page, circle, silence],
+    ids=["401", "403", "404", "429", "500", "503", "a page", "a circle of redirects", "silence"],
 )
-def test_malformed_repositories_are_refused_before_any_request(name):
-    with pytest.raises(vaezoo.VaezooError, match="expected hf:owner/name"):
+def test_a_hub_that_fails_is_one_clear_error_in_time(hub: Hub, tiny: tuple[vaezoo.VAE, str], fault: object) -> None:
+    hub.fault = fault  # type: ignore[assignment]
+    start = time.perf_counter()
+    with pytest.raises(DownloadError, match=r"^hf:them/tiny could not be fetched: "):
+        vaezoo.load("hf:them/tiny")
+    assert time.perf_counter() - start < 30.0
+
+
+def test_a_transfer_of_the_wrong_length_is_not_taken(hub: Hub, tiny: tuple[vaezoo.VAE, str]) -> None:
+    name = next(name for name, data in hub.large.items() if len(data) > 1000)
+    whole = hub.large[name]
+    hub.large[name] = whole[:-100]
+    with pytest.raises((DownloadError, CorruptWeightsError)):
+        vaezoo.load("hf:them/tiny")
+    hub.large[name] = whole
+    assert same(vaezoo.load("hf:them/tiny"), tiny[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["hf:", "hf:a", "hf:a/b/c", "hf:../x", "hf:a/b@ ", "hf:a/b@..", "hf:a b/c", "hf:a/" + "b" * 300, "hf:a/b@"]
+)
+def test_malformed_repositories_are_refused_before_any_request(hub: Hub, name: str) -> None:
+    with pytest.raises(ConfigError, match="expected hf:owner/name"):
         vaezoo.load(name)
+    assert not hub.requests
+
+
+def test_a_revision_or_a_type_that_means_nothing_is_refused(hub: Hub) -> None:
+    with pytest.raises(ConfigError, match="expected hf:owner/name"):
+        vaezoo.load("hf:a/b@one", revision="two")
+    with pytest.raises(ConfigError, match="only hf:owner/name has revisions"):
+        vaezoo.load("vae-mnist", revision="main")
+    with pytest.raises(ConfigError, match="floating"):
+        vaezoo.load("vae-mnist", dtype=torch.int64)
+    assert not hub.requests
+
+
+def test_a_process_of_its_own_follows_the_environment(hub: Hub, tiny: tuple[vaezoo.VAE, str], tmp_path: Path) -> None:
+    script = "import sys, vaezoo; print(*vaezoo.load(sys.argv[1]).sample(1, seed=0).flatten()[:3].tolist())"
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_TOKEN": "secret",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script, "hf:them/tiny"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    expected = tiny[0].sample(1, seed=0).flatten()[:3].tolist()
+    assert [float(value) for value in done.stdout.split()] == pytest.approx(expected)
+    assert list((tmp_path / "home").rglob(WEIGHTS))
+    assert {request.token for request in hub.requests if request.path.startswith("/api/models/")} == {"secret"}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vaezoo.errors import VaezooError as VaezooError
     from vaezoo.evaluation import evaluate as evaluate
     from vaezoo.hub import load as load
+    from vaezoo.hub import push as push
     from vaezoo.model import VAE as VAE
     from vaezoo.recipe import list_recipes as list_recipes
     from vaezoo.recipe import read_recipe as read_recipe
@@ -41,6 +42,7 @@ _HOMES = {
     "list_recipes": "recipe",
     "load": "hub",
     "load_dataset": "data",
+    "push": "hub",
     "read_recipe": "recipe",
     "register": "registry",
     "save": "zoo.folder",

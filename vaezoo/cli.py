@@ -284,6 +284,47 @@ def compare(
         console().print(f"Wrote {drawings.comparison({row.name: row.model for row in rows}, data, out)}")
 
 
+@app.command
+def push(
+    names: list[str],
+    *,
+    owner: str,
+    private: bool = False,
+    revision: str | None = None,
+    message: str | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Publish evaluated models on the Hugging Face Hub, as OWNER/NAME each.
+
+    Parameters
+    ----------
+    names
+        Pretrained models or model folders.
+    owner
+        Your name there, or an organisation's.
+    private
+        Make new repositories private.
+    revision
+        The branch.
+    message
+        The first line of the commit.
+    dry_run
+        Check everything and send nothing.
+    """
+    import vaezoo
+
+    for name in names:
+        place = vaezoo.push(
+            name,
+            f"{owner}/{Path(name).name}",
+            private=private,
+            revision=revision,
+            commit_message=message,
+            dry_run=dry_run,
+        )
+        console().print(f"{name}: {'would be ' if dry_run else ''}{place}")
+
+
 @data_app.command(name="get")
 def data_get(name: str) -> None:
     """Fetch and verify a data set.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import cast
 
-__all__ = ["figures_table", "model_card"]
+__all__ = ["figures_table", "hub_card", "model_card"]
 
 USAGE = """```python
 import vaezoo
@@ -68,3 +68,75 @@ def model_card(name: str, config: Mapping[str, object], metrics: Mapping[str, ob
     shown = {key: config[key] for key in ("variant", "architecture", "options", "data")}
     parts += ["## Config", f"```json\n{json.dumps(shown, indent=1, sort_keys=True)}\n```"]
     return "\n\n".join(parts) + "\n"
+
+
+# As a data set's page on the Hub calls its licence, and its name there.
+DATA = {
+    "mnist": ("ylecun/mnist", "MNIST", "CC BY-SA 3.0"),
+    "fashion-mnist": ("zalando-datasets/fashion_mnist", "Fashion-MNIST", "MIT"),
+    "digits": ("", "Digits (UCI)", "CC BY 4.0"),
+}
+CITATION = """```bibtex
+@software{vaezoo,
+  title = {vaezoo: a zoo of variational autoencoders},
+  url = {https://pypi.org/project/vaezoo/}
+}
+```"""
+NAMES = {"bound": "bound (nats)", "distortion": "distortion (nats)", "rate": "rate (nats)"}
+
+
+def hub_card(repository: str, config: Mapping[str, object], metrics: Mapping[str, object], picture: str | None) -> str:
+    """Returns the README.md of a repository on the Hub: figures that the Hub can read, picture, usage, citation."""
+    card = model_card(repository.partition("/")[2], config, metrics).replace(
+        f'vaezoo.load("{repository.partition("/")[2]}")', f'vaezoo.load("hf:{repository}")'
+    )
+    body = card.partition("\n---\n")[2].lstrip("\n")
+    title, _, rest = body.partition("\n\n")
+    data = cast(Mapping[str, object] | None, config.get("data"))
+    parts = [front_matter(repository, config, metrics), title]
+    if picture is not None:
+        parts.append(f"![Samples from the prior]({picture})")
+    parts.append(rest.rstrip("\n"))
+    if data is not None and data["name"] in DATA:
+        _, title, licence = DATA[str(data["name"])]
+        parts += ["## Data", f"{title}, {licence}; seen with binarization `{data['binarize']}`."]
+    parts += ["## Citation", CITATION]
+    return "\n\n".join(parts) + "\n"
+
+
+def front_matter(repository: str, config: Mapping[str, object], metrics: Mapping[str, object]) -> str:
+    """Returns what the Hub reads of a card: library, tags, data, and the figures as a model index."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    data = str(metrics.get("data"))
+    hub_name, title, _ = DATA.get(data, ("", data, ""))
+    values = {text: figure_of(metrics.get(key)) for key, text in NAMES.items()}
+    values[f"log-evidence (nats, K = {metrics.get('samples')})"] = figure_of(metrics.get("log_evidence"))
+    values["PSNR (dB)"] = figure_of(metrics.get("psnr"))
+    results = [
+        EvalResult(
+            task_type="unconditional-image-generation",
+            dataset_type=hub_name or data,
+            dataset_name=title,
+            dataset_split=str(metrics.get("split")),
+            metric_type=text.partition(" (")[0],
+            metric_name=text,
+            metric_value=value,
+        )
+        for text, value in values.items()
+        if value is not None
+    ]
+    card = ModelCardData(
+        library_name="vaezoo",
+        tags=["vae", *str(config["variant"]).split("+")],
+        datasets=[hub_name] if hub_name else None,
+        model_name=repository.partition("/")[2],
+        eval_results=results,
+    )
+    return f"---\n{card.to_yaml()}\n---"
+
+
+def figure_of(value: object) -> float | None:
+    """Returns the number of a figure: the mean of an estimate."""
+    number = value.get("mean") if isinstance(value, Mapping) else value
+    return round(float(number), 4) if isinstance(number, int | float) else None
