@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Repository:
     name: str
     revision: str | None = None
     cache_dir: Path | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     local_files_only: bool = False
 
     @classmethod
@@ -99,7 +99,7 @@ def hub_errors(what: str) -> Iterator[None]:
 def fetch(repository: Repository, *, again: bool = False) -> tuple[Path, str]:
     """Returns the local copy of a repository's model files, and its commit.
 
-    A commit that is in the cache is taken without a request; a branch or tag is looked up once, and where the Hub does
+    A commit that is in the cache is taken without a request; a branch or tag is looked up, and where the Hub does
     not answer the copy in the cache is taken. `again` fetches every file anew.
 
     Raises:
