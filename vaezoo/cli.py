@@ -311,10 +311,10 @@ def push(
     dry_run
         Check everything and send nothing.
     """
-    import vaezoo
+    from vaezoo.hub import push as publish
 
     for name in names:
-        place = vaezoo.push(
+        place = publish(
             name,
             f"{owner}/{Path(name).name}",
             private=private,
