@@ -111,7 +111,20 @@ class TensorBoard(Service):
             self._writer.close()
 
 
-class WandB(Service):
+class Runs(Service):
+    """A service whose package makes a run that logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._run: _Run | None = None
+
+    def send(self, step: int, figures: Mapping[str, float]) -> None:
+        """Logs the figures."""
+        if self._run is not None:
+            self._run.log(dict(figures), step=step)
+
+
+class WandB(Runs):
     """Weights & Biases; `WANDB_MODE=offline` keeps a run on this machine, and `WANDB_PROJECT` is heeded.
 
     Args:
@@ -126,7 +139,6 @@ class WandB(Service):
     def __init__(self, project: str | None = None) -> None:
         super().__init__()
         self.project = project
-        self._run: _Run | None = None
 
     def open(self, name: str) -> None:
         """Begins a run of its own, beside one that the caller may have; what is printed is not captured."""
@@ -140,18 +152,13 @@ class WandB(Service):
             settings=self.package.Settings(console="off"),
         )
 
-    def send(self, step: int, figures: Mapping[str, float]) -> None:
-        """Logs the figures."""
-        if self._run is not None:
-            self._run.log(dict(figures), step=step)
-
     def close(self) -> None:
         """Ends the run."""
         if self._run is not None:
             self._run.finish()
 
 
-class Trackio(Service):
+class Trackio(Runs):
     """Trackio: a local database, or a Space where `TRACKIO_SPACE_ID` names one; `trackio show` opens the dashboard.
 
     Args:
@@ -166,7 +173,6 @@ class Trackio(Service):
     def __init__(self, project: str = "vaezoo") -> None:
         super().__init__()
         self.project = project
-        self._run: _Run | None = None
 
     def open(self, name: str) -> None:
         """Begins a run; no dashboard is opened."""
@@ -174,11 +180,6 @@ class Trackio(Service):
         self._run = self.package.init(
             project=self.project, name=name, group=group, config=dict(self.config), embed=False
         )
-
-    def send(self, step: int, figures: Mapping[str, float]) -> None:
-        """Logs the figures."""
-        if self._run is not None:
-            self._run.log(dict(figures), step=step)
 
     def close(self) -> None:
         """Ends the run."""
