@@ -43,7 +43,7 @@ def test_freed_memory_is_used_again_without_page_faults() -> None:
     kept, few = run()
     untouched, many = run(VAEZOO_KEEP_MEMORY="0")
     assert (kept, untouched) == (1, 0)
-    assert many > 10 * (few + 1)
+    assert few < 100 < 100_000 < many
 
 
 def test_a_run_keeps_memory(monkeypatch: pytest.MonkeyPatch) -> None:
