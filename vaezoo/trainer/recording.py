@@ -24,7 +24,6 @@ METHODS = frozenset(
 )
 
 READERS = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.data_ptr)
-MOST = 256 << 20  # bytes of tensors that are kept while a pass is recorded; of more, Python is no large part
 
 Outputs = Sequence[Tensor | None]
 
@@ -33,16 +32,24 @@ class CannotRecord(Exception):
     """A function does what tensor operations alone do not tell."""
 
 
-def record(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> Callable[..., list[Tensor | None]]:
+def record(
+    function: Callable[..., Outputs], inputs: Sequence[Tensor], most: int = 256 << 20
+) -> Callable[..., list[Tensor | None]]:
     """Returns a function of the same inputs that does what `function` does with these, without autograd.
 
     Tensors that are no inputs, such as parameters, are read where they are now; views of them are taken once. Gradients
     that `function` takes are operations like others. Noise is drawn anew each time.
 
+    Args:
+        function: takes tensors to tensors; it is called once.
+        inputs: what it is called with.
+        most: how many bytes of tensors it may make; they are kept until it has returned.
+
     Raises:
-        CannotRecord: `function` looks at the values of tensors, or at how many values fulfil a condition.
+        CannotRecord: `function` looks at the values of tensors, or at how many values fulfil a condition, or makes
+            more tensors.
     """
-    recorder = Recorder(inputs)
+    recorder = Recorder(inputs, most)
     with recorder, Watch():
         outputs = function(*inputs)
     return recorder.finish(outputs)
@@ -67,8 +74,9 @@ class Watch(TorchFunctionMode):
 class Recorder(TorchDispatchMode):
     """Notes every operation that is called in its context, those of autograd's backward pass included."""
 
-    def __init__(self, inputs: Sequence[Tensor]) -> None:
+    def __init__(self, inputs: Sequence[Tensor], most: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own has no types
+        self._most = most
         self._graph = fx.Graph()
         self._nodes: dict[int, fx.Node] = {}
         self._kept: list[Tensor] = []  # as long as they live, no other tensor has their id
@@ -138,8 +146,8 @@ class Recorder(TorchDispatchMode):
     def _count(self, result: Tensor | Sequence[Tensor | None]) -> None:
         new = [result] if isinstance(result, Tensor) else [each for each in result if each is not None]
         self._bytes += sum(each.nbytes for each in new if each._base is None)
-        if self._bytes > MOST:
-            raise CannotRecord(f"a pass makes tensors of more than {MOST >> 20} MiB")
+        if self._bytes > self._most:
+            raise CannotRecord(f"a pass makes tensors of more than {self._most >> 20} MiB")
 
     def _bind(self, tensor: Tensor, node: fx.Node) -> None:
         self._nodes[id(tensor)] = node
