@@ -2,6 +2,8 @@
 
 from vaezoo.data.binarize import BINARIZATIONS, STATIC_SEED, TEST_SEED, binarize_fixed, draw, prepare
 from vaezoo.data.bundled import bundled_images
+from vaezoo.data.drawn import DrawnDataset
+from vaezoo.data.factors import Factors
 from vaezoo.data.limits import MEMORY_LIMIT
 from vaezoo.data.load import datasets, get, load_dataset
 from vaezoo.data.record import Dataset
@@ -14,6 +16,8 @@ __all__ = [
     "STATIC_SEED",
     "TEST_SEED",
     "Dataset",
+    "DrawnDataset",
+    "Factors",
     "StreamedDataset",
     "binarize_fixed",
     "bundled_images",

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaezoo.data.factors import Factors
 from vaezoo.errors import DataError, ShapeError
 
 _ROWS = 1_000  # examples whose pixels are counted together
@@ -31,6 +32,7 @@ class Dataset:
         licence: Under which licence the images are, in one line.
         binarization: `"none"`, `"dynamic"` (to be drawn anew for each batch) or `"static"` (drawn once).
         scale: The `uint8` value that stands for 1.0: 255, or 1 for binary images. Floating images are not scaled.
+        factors: What the images were made from, for measures of disentanglement, or None; no model is given them.
 
     Raises:
         DataError: The set is empty, not finite, or has labels or pixels out of range.
@@ -46,6 +48,7 @@ class Dataset:
     licence: str = ""
     binarization: str = "none"
     scale: int = 255
+    factors: Factors | None = None
 
     def __post_init__(self) -> None:
         """Validates what the user or a loader passed in."""
@@ -54,6 +57,10 @@ class Dataset:
             self._check_labels(self.labels)
         if self.context is not None:
             self._check_context(self.context)
+        if self.factors is not None and len(self.factors) != len(self):
+            raise ShapeError(
+                f"{self.name}: got factors of {len(self.factors)} examples; expected those of all {len(self)}."
+            )
 
     def __len__(self) -> int:
         """Returns N, the number of examples."""
@@ -104,6 +111,7 @@ class Dataset:
             images=self.images[index],
             labels=None if self.labels is None else self.labels[index],
             context=None if self.context is None else self.context[index],
+            factors=None if self.factors is None else self.factors.subset(index),
         )
 
     def split_off(self, count: int, seed: int) -> tuple[Self, Self]:
@@ -192,7 +200,7 @@ def add_to_digest(total: "hashlib._Hash", **tensors: Tensor | None) -> None:
     for key, tensor in tensors.items():
         if tensor is not None:
             total.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-            total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def stable_permutation(count: int, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":

@@ -7,12 +7,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaezoo.data.factors import Factors
 from vaezoo.data.pixels import GREY_MODES, image_tensor
 from vaezoo.data.record import Dataset
 from vaezoo.errors import DataError, ShapeError
 
 
-def from_tensors(data: object, name: str = "tensors", *, split: str = "train", classes: int | None = None) -> Dataset:
+def from_tensors(
+    data: object,
+    name: str = "tensors",
+    *,
+    split: str = "train",
+    classes: int | None = None,
+    factors: Factors | None = None,
+) -> Dataset:
     """Returns a user's own data as a `Dataset`.
 
     `uint8` images with no value above 1 are taken for binary images (0 and 1); all others run from 0 to 255. Boolean
@@ -25,6 +33,7 @@ def from_tensors(data: object, name: str = "tensors", *, split: str = "train", c
         name: What the set is called in reports and errors.
         split: What the set is for: `"train"`, `"validation"` or `"test"`.
         classes: How many classes there are; None means one more than the largest class number.
+        factors: What the images were made from, such as `Factors.of(values, names)`.
 
     Raises:
         DataError: The data is empty, not finite or out of range.
@@ -47,6 +56,7 @@ def from_tensors(data: object, name: str = "tensors", *, split: str = "train", c
         context=context,
         classes=classes,
         scale=1 if binary else 255,
+        factors=factors,
     )
 
 

@@ -1,0 +1,102 @@
+"""Ground-truth factors: what an image was made from, as one number per factor."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from vaezoo.errors import DataError, ShapeError, shorten
+
+_LARGEST = 2**62  # combinations that an int64 can number
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Factors:
+    """The factors of N examples: each has one of `sizes[k]` values, numbered from 0.
+
+    An example's values are kept as one number, its place in the grid of all combinations, the last factor the fastest.
+
+    Args:
+        names: What the factors are called, K ≥ 1 different names.
+        sizes: How many values each has, (K,).
+        places: Places in the grid, (N,), `int64`, on the CPU.
+
+    Raises:
+        DataError: Names, sizes or places that cannot be.
+        ShapeError: `places` is no `int64` tensor of one dimension on the CPU.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    places: Tensor
+
+    def __post_init__(self) -> None:
+        """Validates what the user or a loader passed in."""
+        if not self.names or len(set(self.names)) != len(self.names) or len(self.sizes) != len(self.names):
+            raise DataError(
+                f"Got factors {shorten(self.names)} of sizes {shorten(self.sizes)}; expected different names, at least "
+                "one, and one size for each."
+            )
+        if min(self.sizes) < 1 or math.prod(self.sizes) > _LARGEST:
+            raise DataError(f"Got sizes {shorten(self.sizes)} of factors; expected at least 1 each. Leave others out.")
+        places = self.places
+        if places.dtype != torch.int64 or places.dim() != 1 or places.device.type != "cpu":
+            raise ShapeError(
+                f"Got places of factors of type {places.dtype} and shape {tuple(places.shape)}; expected int64 and "
+                "(N,), on the CPU. Use Factors.of for a table of values."
+            )
+        if len(places) and (int(places.min()) < 0 or int(places.max()) >= math.prod(self.sizes)):
+            raise DataError(
+                f"Got places of factors from {int(places.min())} to {int(places.max())}; expected 0 to "
+                f"{math.prod(self.sizes) - 1}, the combinations of sizes {self.sizes}."
+            )
+
+    @classmethod
+    def of(cls, values: Tensor, names: Sequence[str], sizes: Sequence[int] | None = None) -> Self:
+        """Returns the factors of a table.
+
+        Args:
+            values: Whole numbers (N, K), the value of each example's factors, from 0.
+            names: Of the factors, (K,).
+            sizes: How many values each factor has; None takes one more than the largest.
+
+        Raises:
+            DataError, ShapeError: What was got and what was expected.
+        """
+        if values.dim() != 2 or values.is_floating_point() or values.shape[1] != len(names) or not len(values):
+            raise ShapeError(
+                f"Got values of factors of type {values.dtype} and shape {tuple(values.shape)}; expected whole numbers "
+                f"(N, {len(names)}), a column for each name."
+            )
+        table = values.to("cpu", torch.int64)
+        limits = tuple(int(most) + 1 for most in table.amax(0)) if sizes is None else tuple(sizes)
+        if int(table.min()) < 0 or any(int(most) >= size for most, size in zip(table.amax(0), limits, strict=True)):
+            raise DataError(f"Got values of factors outside 0 ≤ value < size of {limits}. Number the values from 0.")
+        places = torch.zeros(len(table), dtype=torch.int64)
+        for column, size in zip(table.T, limits, strict=True):
+            places = places * size + column
+        return cls(names=tuple(names), sizes=limits, places=places)
+
+    def __len__(self) -> int:
+        """Returns N, the number of examples."""
+        return len(self.places)
+
+    @cached_property
+    def strides(self) -> tuple[int, ...]:
+        """How far apart neighbouring values of each factor are in the grid, (K,)."""
+        return tuple(math.prod(self.sizes[k + 1 :]) for k in range(len(self.sizes)))
+
+    def values(self, indices: Tensor | None = None) -> Tensor:
+        """Returns the values of the examples at `indices` (B,), of all where None, as `int64` (B, K)."""
+        places = self.places if indices is None else self.places[indices]
+        return torch.stack(
+            [places // stride % size for stride, size in zip(self.strides, self.sizes, strict=True)], dim=1
+        )
+
+    def subset(self, index: Tensor) -> Self:
+        """Returns the factors of the examples at `index` (M,), in that order."""
+        return replace(self, places=self.places[index.cpu()])
