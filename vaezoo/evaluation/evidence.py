@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from vaezoo.data import Dataset
+from vaezoo.errors import ShapeError
 from vaezoo.evaluation.batches import batches
 from vaezoo.model import VAE
 
-__all__ = ["Estimate", "estimate", "evidence"]
+__all__ = ["Estimate", "estimate", "evidence", "paired_difference"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +61,23 @@ def evidence(
         if report is not None:
             report(done, len(data))
     return torch.cat(parts)
+
+
+def paired_difference(first: Tensor, second: Tensor) -> Estimate:
+    """Returns the mean of `first` - `second` with the standard error of that mean over examples.
+
+    Some images are harder than others for every model. That cancels in the difference on the same images, so that its
+    standard error is far below those of the two means.
+
+    Args:
+        first: a figure of each example under one model, such as `evidence(model, data)`, (N,).
+        second: of the same examples, in the same order, under another model, (N,).
+
+    Raises:
+        ShapeError: they are not of as many examples, or of none.
+    """
+    if first.dim() != 1 or first.shape != second.shape or not len(first):
+        raise ShapeError(
+            f"Got figures of shapes {tuple(first.shape)} and {tuple(second.shape)}; expected (N,) of the same examples."
+        )
+    return estimate(first.double().cpu() - second.double().cpu())

@@ -18,7 +18,7 @@ from vaezoo.evaluation.evidence import Estimate, estimate, evidence
 from vaezoo.evaluation.latents import active_units, codes, perplexity
 from vaezoo.model import VAE, seeded
 
-__all__ = ["Report", "evaluate", "test_set"]
+__all__ = ["Report", "evaluate", "measured", "test_set"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +69,13 @@ def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | N
     return prepare(loaded, how) if loaded.images.dtype == torch.uint8 else loaded
 
 
+def first(data: Dataset, limit: int | None) -> Dataset:
+    """Returns the first `limit` examples of a set, all where None; raises DataError for a limit below 1."""
+    if limit is not None and limit < 1:
+        raise DataError(f"Got limit = {limit}; expected at least 1 example.")
+    return data if limit is None or limit >= len(data) else data.subset(torch.arange(limit))
+
+
 @torch.no_grad()
 def evaluate(
     model: VAE,
@@ -98,33 +105,39 @@ def evaluate(
     """
     if samples < 0:
         raise ConfigError(f"Got samples = {samples}; expected 0 (no evidence) or more.")
-    if limit is not None and limit < 1:
-        raise DataError(f"Got limit = {limit}; expected at least 1 example.")
-    chosen = test_set(model, data, split=split, binarize=binarize)
-    chosen = chosen if limit is None else chosen.subset(torch.arange(min(limit, len(chosen))))
+    chosen = first(test_set(model, data, split=split, binarize=binarize), limit)
+    return measured(model, chosen, samples, seed=seed, report=report)[0]
+
+
+@torch.no_grad()
+def measured(
+    model: VAE, chosen: Dataset, samples: int, *, seed: int = 0, report: Callable[[int, int], None] | None = None
+) -> tuple[Report, Tensor | None]:
+    """Returns the report of a set that `test_set` gave, and the log-evidence of each example, (N,), nats, or None."""
     model.eval()
     bound, distortion, rate, errors = pass_over(model, chosen, seed)
     measurable = samples > 0 and bool(torch.isfinite(bound).all())
-    log_evidence = estimate(evidence(model, chosen, samples, seed=seed, report=report)) if measurable else None
+    each = evidence(model, chosen, samples, seed=seed, report=report) if measurable else None
     indices = codes(model, chosen)
-    return Report(
+    found = Report(
         data=chosen.name,
         split=chosen.split,
         binarization=chosen.binarization,
         binarization_seed=TEST_SEED if chosen.binarization == "static" and chosen.split != "train" else None,
         examples=len(chosen),
-        samples=samples if log_evidence is not None else 0,
+        samples=samples if each is not None else 0,
         seed=seed,
         bound=estimate(bound),
         distortion=estimate(distortion),
         rate=estimate(rate),
-        log_evidence=log_evidence or Estimate(mean=None),
+        log_evidence=Estimate(mean=None) if each is None else estimate(each),
         psnr=-10.0 * math.log10(max(errors.double().mean().item(), 1e-20)),
         latents=math.prod(model.latent or (0,)),
         active_units=active_units(model, chosen) if indices is None else None,
         perplexity=perplexity(indices) if indices is not None else None,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
+    return found, each
 
 
 def pass_over(model: VAE, data: Dataset, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
