@@ -9,6 +9,7 @@ import warnings
 
 import pytest
 
+import vaezoo
 from vaezoo.cli import main
 from vaezoo.zoo.index import read_index
 
@@ -44,7 +45,7 @@ def test_help_names_every_command_and_imports_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     commands = ["demo", "list", "show", "train", "evaluate", "sample", "reconstruct", "traverse", "interpolate"]
-    for command in [*commands, "compare", "data"]:
+    for command in [*commands, "compare", "data", "fit-sampler"]:
         assert command in done.stdout
 
 
@@ -116,13 +117,36 @@ def test_pictures_are_written(command, run_folder, here):
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_sampler_is_fitted_kept_and_drawn_from(run_folder, here, capsys):
+    assert main(["sample", str(run_folder), "9", "--sampler", "normal"]) == 0
+    assert (here / "pictures" / "run-normal-samples.png").exists()
+    assert main(["fit-sampler", str(run_folder), "gaussian-mixture", "components=3", "--out", "kept"]) == 0
+    assert "kept/samplers/gaussian-mixture" in capsys.readouterr().out
+    assert (here / "kept" / "samplers" / "gaussian-mixture" / "density.safetensors").exists()
+    assert main(["sample", "./kept", "9", "--sampler", "gaussian-mixture"]) == 0
+    assert (here / "pictures" / "kept-gaussian-mixture-samples.png").exists()
+
+
+def test_disentanglement_is_measured_on_known_factors(here, capsys):
+    model = vaezoo.create("vae", shape=(1, 64, 64), latent=3, backbone={"name": "mlp", "hidden": [4]})
+    vaezoo.save(model, "sprites")
+    arguments = ["evaluate", "./sprites", "--disentanglement", "--limit", "400"]
+    assert main([*arguments, "--data", "dsprites"]) == 0
+    out = capsys.readouterr().out
+    for words in ("MIG", "guessing: 0.200", "total correlation, nats", "400 test images of dsprites"):
+        assert words in out
+    assert main([*arguments, "--data", "mnist"]) == 1
+    assert "dsprites" in capsys.readouterr().err
+
+
 def test_compare_prints_a_table_and_a_picture(run_folder, here, capsys):
-    arguments = ["compare", str(run_folder), "beta-vae", "--data", "digits", "--steps", "10", "--samples", "3"]
-    assert main([*arguments, "--limit", "40", "--out", "pics"]) == 0
+    arguments = ["compare", str(run_folder), "--variants", "beta-vae", "--data", "digits", "--steps", "10"]
+    assert main([*arguments, "--samples", "3", "--limit", "40", "--out", "pics"]) == 0
     out = capsys.readouterr().out
     assert "beta-vae" in out
     assert "40 test examples of digits" in out
-    assert (here / "pics" / "comparison.png").exists()
+    assert "above the first" in out
+    assert {path.name for path in (here / "pics").iterdir()} == {"comparison.png", "samples.png"}
 
 
 def test_data_get_shows_verified_files(capsys):
@@ -156,6 +180,11 @@ steps = -5
         (["reconstruct", "beta-vae-mnist", "-3"], ["-3"]),
         (["traverse", "beta-vae-mnist", "--index", "-1"], ["-1"]),
         (["compare", "betavae"], ["beta-vae"]),
+        (["compare"], ["no model"]),
+        (["sample", "beta-vae-mnist", "4", "--sampler", "gausian"], ["Did you mean 'gaussian-mixture'"]),
+        (["sample", "cvae-mnist", "4", "--sampler", "normal"], ["conditional"]),
+        (["fit-sampler", "beta-vae-mnist", "normal"], ["--out"]),
+        (["fit-sampler", "beta-vae-mnist", "gaussian-mixture", "components", "--out", "x"], ["key=value"]),
         (["data", "get", "minst"], ["Did you mean 'mnist'"]),
         (["show", "wae"], ["Did you mean"]),
         (["evaluate", "hf:not a repo"], ["hf:owner/name"]),

@@ -2,16 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 import vaezoo
 from vaezoo.checkpoint import canonical, sha256
-from vaezoo.data import bundled_images, prepare
+from vaezoo.data import bundled_images, load_dataset, prepare
 from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError, RecipeError, UnknownNameError
+from vaezoo.evaluation import Estimate, evidence
 from vaezoo.evaluation.batches import context_of
-from vaezoo.zoo.compare import cells, compare
+from vaezoo.registry import variants
+from vaezoo.zoo.compare import HEADINGS, Failure, compare, table
 from vaezoo.zoo.folder import drop_critics, published_state, read_metrics
 from vaezoo.zoo.index import ROOM, read_index
 from vaezoo.zoo.reproduce import auto_folder
@@ -283,7 +286,51 @@ def test_compare_takes_names_folders_and_variants(tmp_path):
     rows = list(compare([str(run.folder), "beta-vae", "vq-vae"], data="digits", steps=10, seeds=2, samples=5, limit=50))
     assert [row.name for row in rows] == [str(run.folder), "beta-vae", "vq-vae"]
     assert [row.seeds for row in rows] == [1, 2, 2]
-    assert all(len(cells(row)) == 10 for row in rows)
+    assert all(len(line) == len(HEADINGS) for line in table(rows))
     assert rows[0].report.examples == 50
     with pytest.raises(UnknownNameError, match="beta-vae"):
         list(compare(["betavae"], data="digits"))
+    with pytest.raises(UnknownNameError, match="digits"):
+        list(compare(["beta-vae"], data="digts", steps=10))
+    with pytest.raises(ConfigError, match="no model"):
+        list(compare([], data="digits"))
+
+
+def test_compare_says_how_far_evidences_are_apart_on_the_same_images(tmp_path):
+    folders = [vaezoo.train(TINY, out=tmp_path / name, trackers=(), seed=k).folder for k, name in enumerate("ab")]
+    rows = list(compare([*map(str, folders), "vq-vae"], data="digits", steps=5, samples=20, limit=60))
+    test = prepare(load_dataset("digits", "test"), "dynamic").subset(range(60))
+    each = [evidence(vaezoo.load(folder), test, 20) for folder in folders]
+    difference = (each[1] - each[0]).double()
+    found = rows[1].above(rows[0])
+    assert found.mean == pytest.approx(difference.mean().item(), abs=1e-5)
+    assert found.error == pytest.approx(difference.std().item() / 60**0.5, abs=1e-5)
+    assert found.error < rows[1].report.log_evidence.error
+    assert rows[2].above(rows[0]).mean is None  # grey images are other images
+    column = [line[HEADINGS.index("above the first")] for line in table(rows)]
+    assert column == ["", f"{found.mean:.2f} ± {found.error:.2f}", "–"]
+
+
+@pytest.fixture
+def needy():
+    """Registers a variant that nothing satisfies."""
+
+    @vaezoo.register("needy")
+    def build(base, architecture):
+        raise ConfigError("impossible")
+
+    yield
+    del variants._entries["needy"], variants._owners["needy"]
+
+
+def test_compare_marks_rows_to_beware_of_and_goes_on_where_one_fails(needy):
+    lines = list(compare(["vae", "needy"], data="digits", steps=1, samples=2, limit=20))
+    report = replace(lines[0].report, rate=Estimate(mean=0.3), active_units=2, latents=20)
+    marks = [(0.3, 2, ""), (0.3, 1, "few active units"), (0.09, 1, "rate under 0.1 nats"), (None, None, "")]
+    for rate, active, mark in marks:
+        row = replace(lines[0], report=replace(report, rate=Estimate(mean=rate), active_units=active))
+        assert (row.mark, table([row])[0][-1]) == (mark, mark)
+    assert isinstance(lines[1], Failure)
+    assert "impossible" in table(lines)[1][-1]
+    with pytest.raises(ConfigError, match="impossible"):
+        list(compare(["needy"], data="digits", steps=1))

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from vaezoo.zoo.index import info as info
     from vaezoo.zoo.index import list_models as list_models
     from vaezoo.zoo.reproduce import train as train
+    from vaezoo.zoo.sampling import fit_sampler as fit_sampler
+    from vaezoo.zoo.sampling import load_sampler as load_sampler
+    from vaezoo.zoo.sampling import save_sampler as save_sampler
 
 _HOMES = {
     "Architecture": "registry",
@@ -37,15 +40,18 @@ _HOMES = {
     "VaezooError": "errors",
     "create": "registry",
     "evaluate": "evaluation",
+    "fit_sampler": "zoo.sampling",
     "info": "zoo.index",
     "list_models": "zoo.index",
     "list_recipes": "recipe",
     "load": "hub",
     "load_dataset": "data",
+    "load_sampler": "zoo.sampling",
     "push": "hub",
     "read_recipe": "recipe",
     "register": "registry",
     "save": "zoo.folder",
+    "save_sampler": "zoo.sampling",
     "train": "zoo.reproduce",
 }
 

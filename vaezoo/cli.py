@@ -140,6 +140,7 @@ def evaluate(
     binarize: str | None = None,
     device: str = "auto",
     write: bool = False,
+    disentanglement: bool = False,
 ) -> None:
     """Measure a model on a test set: bound, distortion, rate, log-evidence, PSNR, active units.
 
@@ -157,9 +158,14 @@ def evaluate(
         "none", "dynamic" or "static"; as it was trained by default.
     write
         Store the figures in the model's folder.
+    disentanglement
+        Measure MIG, FactorVAE score and total correlation instead, on data with known factors such as dsprites.
     """
-    from vaezoo.zoo.measure import measure
+    from vaezoo.zoo.measure import measure, measure_disentanglement
 
+    if disentanglement:
+        console().print(measure_disentanglement(name, data=data, limit=limit, device=device), markup=False)
+        return
     lines = measure(
         name, data=data, samples=samples, limit=limit, binarize=binarize, device=device, write=write, bar=progress
     )
@@ -167,7 +173,15 @@ def evaluate(
 
 
 @app.command
-def sample(name: str, n: int = 64, *, c: int | None = None, seed: int = 0, out: Path = PICTURES) -> None:
+def sample(
+    name: str,
+    n: int = 64,
+    *,
+    c: int | None = None,
+    sampler: str | None = None,
+    seed: int = 0,
+    out: Path = PICTURES,
+) -> None:
     """Draw samples into a picture.
 
     Parameters
@@ -178,10 +192,36 @@ def sample(name: str, n: int = 64, *, c: int | None = None, seed: int = 0, out: 
         How many.
     c
         Class of a conditional model; all in turn by default.
+    sampler
+        Instead of the prior: "normal", "gaussian-mixture", …; fitted now unless it is saved beside the model.
     """
     from vaezoo.zoo import drawings
 
-    console().print(f"Wrote {drawings.samples(name, n, c, seed, out)}")
+    console().print(f"Wrote {drawings.samples(name, n, c, seed, out, sampler)}")
+
+
+@app.command
+def fit_sampler(
+    name: str, sampler: str, *options: str, data: str | None = None, seed: int = 0, out: Out = None
+) -> None:
+    """Fit a sampler on a model's latents and keep it beside the model.
+
+    Parameters
+    ----------
+    name
+        Pretrained model, folder or hf:owner/name.
+    sampler
+        "normal", "gaussian-mixture", …
+    options
+        The sampler's own, as key=value: components=20.
+    data
+        Data set; the one it was trained on by default.
+    out
+        Folder for model and sampler; the model's own by default.
+    """
+    from vaezoo.zoo.sampling import fit_and_save
+
+    console().print(f"Wrote {fit_and_save(name, sampler, options, data=data, seed=seed, out=out)}")
 
 
 @app.command
@@ -243,10 +283,11 @@ def interpolate(name: str, *, pairs: int = 6, steps: int = 10, data: str | None 
 @app.command
 def compare(
     *names: str,
+    variants: str | None = None,
     data: str = "mnist",
     steps: int = 2000,
     seeds: int = 1,
-    samples: int = 100,
+    samples: int = 500,
     limit: int = 1000,
     device: str = "auto",
     out: Out = None,
@@ -257,6 +298,8 @@ def compare(
     ----------
     names
         Pretrained models, folders with a slash, variants such as vae or conv-vae+iwae, or all.
+    variants
+        More variants, with commas between them, or all.
     steps
         Training steps of each variant.
     seeds
@@ -266,22 +309,23 @@ def compare(
     limit
         How many test images.
     out
-        Folder for a picture of the same images under each model.
+        Folder for two pictures: the same images under each model, and samples of each.
     """
     from vaezoo.zoo import compare as comparing
     from vaezoo.zoo import drawings
 
-    rows = []
-    for row in comparing.compare(
-        names, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, device=device,
+    lines = list(comparing.compare(
+        [*names, *(["all"] if variants == "all" else variants.split(",") if variants else [])],
+        data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, device=device,
         report=lambda name: print(f"… {name}", file=sys.stderr),
-    ):  # fmt: skip
-        rows.append(row)
+    ))  # fmt: skip
+    print_table(comparing.HEADINGS, comparing.table(lines))
+    rows = [line for line in lines if isinstance(line, comparing.Row)]
     if rows:
-        print_table(comparing.HEADINGS, [comparing.cells(row) for row in rows])
         console().print(comparing.measured_on(rows[0].report))
     if rows and out is not None:
-        console().print(f"Wrote {drawings.comparison({row.name: row.model for row in rows}, data, out)}")
+        models = {row.name: row.model for row in rows}
+        console().print(f"Wrote {drawings.comparison(models, data, out)} and {drawings.sample_grids(models, out)}")
 
 
 @app.command

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from vaezoo.likelihoods import Likelihood
     from vaezoo.networks import Backbone
 
-__all__ = ["Architecture", "Named", "backbones", "canonical", "check_named", "likelihoods", "sizes"]
+__all__ = ["Architecture", "Named", "backbones", "canonical", "check_named", "likelihoods", "samplers", "sizes"]
 
 LARGEST = 2**24  # elements of x or z: beyond it a config is a mistake or an attack, not a model
 DEEPEST = 8  # dimensions of x or z
 
 backbones: Registry[Callable[..., object]] = Registry("backbone", "vaezoo.backbones", "vaezoo.networks")
 likelihoods: Registry[Callable[..., object]] = Registry("likelihood", "vaezoo.likelihoods", "vaezoo.likelihoods")
+samplers: Registry[Callable[..., object]] = Registry("sampler", "vaezoo.samplers", "vaezoo.samplers")
 
 #: a registered name, with that entry's own options: "conv" or {"name": "conv", "channels": [32, 64]}
 Named = str | Mapping[str, object]

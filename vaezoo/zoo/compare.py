@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
-from vaezoo.errors import ConfigError, UnknownNameError
-from vaezoo.evaluation import Estimate, Report, evaluate
+from vaezoo.data import load_dataset
+from vaezoo.errors import ConfigError, InterruptedTrainingError, UnknownNameError, VaezooError
+from vaezoo.evaluation import Estimate, Report, paired_difference
+from vaezoo.evaluation.report import first, measured, test_set
 from vaezoo.hub import load
 from vaezoo.model import VAE
 from vaezoo.recipe import Recipe, read_recipe
@@ -18,14 +21,19 @@ from vaezoo.registry import chosen, variants
 from vaezoo.zoo.index import read_index
 from vaezoo.zoo.reproduce import train
 
-__all__ = ["Row", "compare", "expand", "speed"]
+__all__ = ["Failure", "Row", "compare", "expand", "speed", "table"]
 
 LITTLE_RATE = 0.1  # nats: below it the latents carry nothing
+FEW_UNITS = 0.1  # of the latents
+SAMPLES, LIMIT = 500, 1_000  # K of the evidence, and on how many test images
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of a comparison; for several seeds means over them, with the spread of the evidence between seeds."""
+    """One line of a comparison; for several seeds means over them, with the spread of the evidence between seeds.
+
+    `evidences` is the log-evidence of each image, (N,), nats, None where there is none; `seen` says which images.
+    """
 
     name: str
     report: Report
@@ -33,14 +41,38 @@ class Row:
     spread: float | None
     images_per_second: float
     model: VAE
+    evidences: Tensor | None
+    seen: str
 
     @property
     def mark(self) -> str:
         """What to beware of, or an empty string."""
         rate, active = self.report.rate.mean, self.report.active_units
+        notes = [f"± {self.spread:.2f} over {self.seeds} seeds"] if self.spread is not None else []
         if rate is not None and rate < LITTLE_RATE:
-            return "rate under 0.1 nats"
-        return "few active units" if active is not None and active < self.report.latents / 10 else ""
+            notes.append("rate under 0.1 nats")
+        elif active is not None and active < FEW_UNITS * self.report.latents:
+            notes.append("few active units")
+        return "; ".join(notes)
+
+    def above(self, other: Row) -> Estimate:
+        """Returns by how much the log-evidence is above that of another row, nats, with its paired standard error.
+
+        The mean is None where the two have no evidence, or not that of the same images with the same K.
+        """
+        pair = (self.evidences, other.evidences)
+        same = self.seen == other.seen and self.report.samples == other.report.samples
+        if not same or pair[0] is None or pair[1] is None:
+            return Estimate(mean=None)
+        return paired_difference(pair[0], pair[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A line for what could not be trained or measured; the others go on."""
+
+    name: str
+    reason: str
 
 
 def expand(names: Sequence[str]) -> list[str]:
@@ -69,12 +101,14 @@ def compare(
     data: str = "mnist",
     steps: int = 2000,
     seeds: int = 1,
-    samples: int = 100,
-    limit: int | None = 1000,
+    samples: int = SAMPLES,
+    limit: int | None = LIMIT,
     device: str = "auto",
     report: Callable[[str], None] | None = None,
-) -> Iterator[Row]:
+) -> Iterator[Row | Failure]:
     """Yields a row for each pretrained model, run folder or variant; variants are trained for `steps` first, per seed.
+
+    Where one of several cannot be trained or measured on these data, its line says why and the others go on.
 
     Args:
         names: pretrained names, folders (with a slash), Hub repositories (hf:…), variants (also composed), or "all" of
@@ -88,28 +122,48 @@ def compare(
         report: hears what is being done.
 
     Raises:
-        UnknownNameError: neither a pretrained model nor a variant, with the closest names.
+        UnknownNameError: neither a pretrained model nor a variant, with the closest names; or no such data set.
+        ConfigError: nothing to compare, or no seed.
     """
     if seeds < 1:
         raise ConfigError(f"Got seeds = {seeds}; expected at least 1.")
     wanted = expand(names)
+    if not wanted:
+        raise ConfigError("Got no model to compare; name some, such as vae iwae, or all.")
     for name in wanted:  # before the first of them is trained
         if not is_trained(name):
             check_variant(name)
-    for name in wanted:
+    load_dataset(data, "test")
+    for number, name in enumerate(wanted, 1):
         if report is not None:
-            report(name)
-        models = models_for(name, data=data, steps=steps, seeds=seeds, device=device)
-        reports = [evaluate(model, data, samples, limit=limit) for model in models]
-        evidences = [each.log_evidence.mean for each in reports if each.log_evidence.mean is not None]
-        yield Row(
-            name=name,
-            report=mean_report(reports),
-            seeds=len(models),
-            spread=statistics.stdev(evidences) if len(evidences) > 1 else None,
-            images_per_second=speed(models[0]),
-            model=models[0],
-        )
+            report(f"{name} ({number} of {len(wanted)})")
+        try:
+            models = models_for(name, data=data, steps=steps, seeds=seeds, device=device)
+            yield row_of(name, models, data, samples, limit)
+        except InterruptedTrainingError:
+            raise
+        except VaezooError as error:
+            if len(wanted) == 1:
+                raise
+            yield Failure(name=name, reason=f"{error.code}: {error}")
+
+
+def row_of(name: str, models: Sequence[VAE], data: str, samples: int, limit: int | None) -> Row:
+    """Returns the row of a model, or of several that were trained alike with different seeds."""
+    chosen = [first(test_set(model, data), limit) for model in models]
+    pairs = [measured(model, part, samples) for model, part in zip(models, chosen, strict=True)]
+    evidences = [each for _, each in pairs if each is not None]
+    means = [float(each.double().mean()) for each in evidences]
+    return Row(
+        name=name,
+        report=mean_report([report for report, _ in pairs]),
+        seeds=len(models),
+        spread=statistics.stdev(means) if len(means) > 1 else None,
+        images_per_second=speed(models[0]),
+        model=models[0],
+        evidences=torch.stack(evidences).double().mean(0) if len(evidences) == len(models) else None,
+        seen=chosen[0].digest,
+    )
 
 
 def mean_report(reports: Sequence[Report]) -> Report:
@@ -177,28 +231,39 @@ def estimate_cells(value: Estimate) -> str:
     return f"{value.mean:.2f}" if value.error is None else f"{value.mean:.2f} ± {value.error:.2f}"
 
 
-HEADINGS = ("model", "bound", "distortion", "rate", "log-evidence", "active", "PSNR", "parameters", "images/s", "note")
+HEADINGS = (
+    "model", "bound", "distortion", "rate", "log-evidence", "above the first", "active", "PSNR", "parameters",
+    "images/s", "note",
+)  # fmt: skip
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """Returns a row of the table, one string per heading."""
+def cells(row: Row | Failure, reference: Row | None = None) -> tuple[str, ...]:
+    """Returns a row of the table, one string per heading; `reference` is the row that evidences are compared with."""
+    if isinstance(row, Failure):
+        return (row.name, *["–"] * (len(HEADINGS) - 2), row.reason)
     report = row.report
     active = f"{report.active_units}/{report.latents}" if report.active_units is not None else (
         f"perplexity {report.perplexity:.0f}" if report.perplexity is not None else "–"
     )  # fmt: skip
-    note = row.mark if row.spread is None else f"{row.mark} ± {row.spread:.2f} over {row.seeds} seeds".strip()
     return (
         row.name,
         estimate_cells(report.bound),
         estimate_cells(report.distortion),
         estimate_cells(report.rate),
         estimate_cells(report.log_evidence),
+        "" if reference is None or reference is row else estimate_cells(row.above(reference)),
         active,
         f"{report.psnr:.2f}",
         f"{report.parameters:,}",
         f"{row.images_per_second:,.0f}",
-        note,
+        row.mark,
     )
+
+
+def table(lines: Sequence[Row | Failure]) -> list[tuple[str, ...]]:
+    """Returns the cells of all lines; evidences are compared with that of the first row that has one."""
+    reference = next((line for line in lines if isinstance(line, Row) and line.evidences is not None), None)
+    return [cells(line, reference) for line in lines]
 
 
 def measured_on(report: Report) -> str:
@@ -206,5 +271,6 @@ def measured_on(report: Report) -> str:
     seed = f", binarized once with seed {report.binarization_seed}" if report.binarization_seed else ""
     return (
         f"{report.examples:,} {report.split} examples of {report.data}{seed}; log-evidence with K = {report.samples}; "
-        "nats per example, higher is better for bound and log-evidence; ± is the standard error of the mean"
+        "nats per example, higher is better for bound and log-evidence; ± is the standard error of the mean, under "
+        "'above the first' that of the paired difference on the same images (– where the images are others)"
     )

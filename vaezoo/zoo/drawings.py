@@ -10,14 +10,26 @@ from torch import Tensor
 
 from vaezoo import pictures
 from vaezoo.data import Dataset, bundled_images, prepare
-from vaezoo.errors import DataError
+from vaezoo.errors import ConfigError, DataError
 from vaezoo.evaluation.batches import context_of
 from vaezoo.evaluation.report import test_set
-from vaezoo.hub import load
+from vaezoo.hub import load, locate
 from vaezoo.model import VAE
+from vaezoo.samplers import Sampler
 from vaezoo.zoo.measure import data_of
+from vaezoo.zoo.sampling import fit_sampler, load_sampler, saved_samplers
 
-__all__ = ["comparison", "interpolation", "reconstructions", "samples", "some_images", "traversal"]
+__all__ = [
+    "comparison",
+    "interpolation",
+    "reconstructions",
+    "sample_grids",
+    "samples",
+    "some_images",
+    "traversal",
+]
+
+IMAGES = 16  # of each model in a picture of several
 
 
 def some_images(model: VAE, data: str | None, n: int) -> tuple[Tensor, Tensor | None]:
@@ -49,11 +61,27 @@ def target(out: Path, name: str, what: str) -> Path:
     return out / f"{Path(name.removeprefix('hf:').replace('@', '-')).name}-{what}.png"
 
 
-def samples(name: str, n: int, c: int | None, seed: int, out: Path) -> Path:
-    """Draws `n` samples; a conditional model's go through the classes in turn unless `c` is given."""
+def samples(name: str, n: int, c: int | None, seed: int, out: Path, sampler: str | None = None) -> Path:
+    """Draws `n` samples; a conditional model's go through the classes in turn unless `c` is given.
+
+    With a `sampler`, the one that is saved beside the model; where there is none, it is fitted on the training data.
+    """
+    if sampler is not None:
+        if c is not None:
+            raise ConfigError("Got a class and a sampler; expected one: samplers are of models without classes.")
+        fitted = sampler_for(name, sampler, seed)
+        return pictures.grid(fitted.sample(n, seed=seed), target(out, name, f"{sampler}-samples"))
     model = load(name)
     context = torch.arange(n) % model.context if model.context and c is None else c
     return pictures.samples(model, n, target(out, name, "samples"), context, seed)
+
+
+def sampler_for(name: str, sampler: str, seed: int) -> Sampler:
+    """Returns the sampler that is saved beside a model; where there is none, one fitted on its training data."""
+    if sampler in saved_samplers(locate(name)):
+        return load_sampler(name, sampler)
+    model = load(name)
+    return fit_sampler(model, data_of(model, None), sampler, seed=seed)
 
 
 def reconstructions(name: str, n: int, data: str | None, out: Path) -> Path:
@@ -85,7 +113,16 @@ def comparison(models: Mapping[str, VAE], data: str, out: Path) -> Path:
     """Draws the same test images and what each model makes of them."""
     columns: dict[str, Tensor] = {}
     for name, model in models.items():
-        x, c = some_images(model, data, 16)
+        x, c = some_images(model, data, IMAGES)
         columns.setdefault("original", x)
         columns[name] = model.reconstruct(x.to(next(model.parameters()).device), c).cpu()
     return pictures.comparison(columns, out / "comparison.png")
+
+
+def sample_grids(models: Mapping[str, VAE], out: Path) -> Path:
+    """Draws samples of each model side by side; those of conditional ones go through the classes in turn."""
+    columns: dict[str, Tensor] = {}
+    for name, model in models.items():
+        context = torch.arange(IMAGES) % model.context if model.context else None
+        columns[name] = model.sample(IMAGES, context, seed=0).cpu()
+    return pictures.comparison(columns, out / "samples.png")

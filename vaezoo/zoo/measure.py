@@ -8,13 +8,14 @@ from typing import cast
 
 from vaezoo.checkpoint import canonical, write_file
 from vaezoo.errors import ConfigError
-from vaezoo.evaluation import evaluate
+from vaezoo.evaluation import disentanglement, evaluate
+from vaezoo.evaluation.report import test_set
 from vaezoo.hub import load, locate
 from vaezoo.model import VAE
 from vaezoo.zoo.card import figures_table, model_card
 from vaezoo.zoo.folder import CARD, METRICS, read_config, read_metrics
 
-__all__ = ["data_of", "measure", "store_metrics"]
+__all__ = ["data_of", "measure", "measure_disentanglement", "store_metrics"]
 
 
 def data_of(model: VAE, data: str | None) -> str:
@@ -59,6 +60,29 @@ def measure(
         store_metrics(folder, report)
         parts.append(f"Stored in {folder / METRICS}.")
     return "\n\n".join(parts)
+
+
+def measure_disentanglement(
+    name: str | Path, *, data: str | None = None, limit: int | None = None, device: str = "auto"
+) -> str:
+    """Returns MIG, FactorVAE score and total correlations of a model as text, on at most `limit` test images.
+
+    See `vaezoo.evaluation.disentanglement` for what they are and for what is raised.
+    """
+    model = load(name, device=device)
+    chosen = test_set(model, data_of(model, data))
+    found = disentanglement(model, chosen, **({} if limit is None else {"examples": limit}))
+    rows = {
+        "MIG": f"{found.mig:.3f}",
+        "FactorVAE score": f"{found.factor_vae_score:.3f} (guessing: {found.chance:.3f})",
+        "total correlation, nats": f"{found.total_correlation:.3f}",
+        "of the active latents alone": f"{found.total_correlation_active:.3f}",
+        "active latents": f"{found.active}/{found.latents}",
+    }
+    lines = ["| figure | value |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows.items())]
+    images = f"{found.examples:,} {found.split} images of {found.data}"
+    on = f"Measured on the posterior means of {images}, seed {found.seed}."
+    return "\n".join([f"{name}: {(model.config or {}).get('variant')}", "", *lines, "", on])
 
 
 def store_metrics(folder: Path, metrics: dict[str, object]) -> None:

@@ -1,0 +1,44 @@
+"""One Gaussian with full covariance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, MultivariateNormal
+
+from vaezoo.samplers import LatentDensity, check_latents, cholesky, is_factor, shaped
+
+__all__ = ["normal"]
+
+
+class normal(LatentDensity):
+    r"""$\mathcal{N}(\mu, \Sigma)$ with the mean and the covariance of the latents.
+
+    When to use it: to see how much of a prior's misfit is location, scale and correlation; it costs nothing. It is
+    confused with the prior N(0, 1), which is fitted to nothing.
+    """
+
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, latent: Sequence[int]) -> None:
+        super().__init__(latent)
+        self.check_size(self.width**2)
+        self.register_buffer("loc", torch.zeros(self.width))
+        self.register_buffer("scale", torch.eye(self.width))
+
+    def fit(self, z: Tensor, seed: int) -> None:
+        """Takes mean and covariance of `z` (N, D)."""
+        check_latents(z, 2)
+        self.loc.copy_(z.mean(0))
+        self.scale.copy_(cholesky(torch.cov(z.T).view(self.width, self.width)))
+
+    def forward(self) -> Distribution:
+        """Returns the Gaussian over `latent`."""
+        return shaped(MultivariateNormal(self.loc, scale_tril=self.scale, validate_args=False), self.latent)
+
+    def is_valid(self) -> bool:
+        """Says whether the scale is a Cholesky factor."""
+        return is_factor(self.scale)
