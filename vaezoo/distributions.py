@@ -30,12 +30,39 @@ def full_precision(raw: Tensor) -> Tensor:
     return raw.float() if raw.dtype in (torch.bfloat16, torch.float16) else raw
 
 
+def widest(values: Tensor) -> Tensor:
+    """Returns `values` as float64, or as float32 on a device that has no wider type."""
+    return values.float() if values.device.type == "mps" else values.double()
+
+
 def sum_event(values: Tensor, dims: int) -> Tensor:
     """Returns `values` summed over its last `dims` dimensions."""
     return values.flatten(-dims).sum(-1) if dims else values
 
 
-class DiagonalNormal(Distribution):
+class JointlyDrawn(Distribution):
+    """Base of distributions that draw z together with its log density: what a subclass defines is how."""
+
+    has_rsample = True
+
+    def __init__(self, batch_shape: Sequence[int], event_shape: Sequence[int]) -> None:
+        super().__init__(torch.Size(batch_shape), torch.Size(event_shape), validate_args=False)
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        """Says which values the parameters may take; nothing is checked."""
+        return {}
+
+    def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Returns z (*sample, *batch, *event) and its log density (*sample, *batch), nats."""
+        raise NotImplementedError
+
+    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """Returns z (*sample, *batch, *event), differentiable in the parameters."""
+        return self.rsample_and_log_prob(sample_shape)[0]
+
+
+class DiagonalNormal(JointlyDrawn):
     r"""$\mathcal{N}(\mu, \mathrm{diag}(\sigma^2))$ over an event of any shape, from `loc` and `log_scale`.
 
     Args:
@@ -44,12 +71,10 @@ class DiagonalNormal(Distribution):
         event_dims: how many trailing dimensions are the event.
     """
 
-    has_rsample = True
-
     def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int = 1) -> None:
         self.loc, self.log_scale, self.event_dims = loc, log_scale, event_dims
         split = loc.dim() - event_dims
-        super().__init__(loc.shape[:split], loc.shape[split:], validate_args=False)
+        super().__init__(loc.shape[:split], loc.shape[split:])
 
     @property
     def arg_constraints(self) -> dict[str, constraints.Constraint]:
@@ -93,10 +118,6 @@ class DiagonalNormal(Distribution):
         log_density = -0.5 * (noise.square() + LOG_TWO_PI) - self.log_scale
         return z, sum_event(log_density, self.event_dims)
 
-    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
-        """Returns z (*sample, *batch, *event), differentiable in the parameters."""
-        return self.rsample_and_log_prob(sample_shape)[0]
-
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns the log density of `value`, (*sample, *batch), nats."""
         standardised = (value - self.loc) * (-self.log_scale).exp()
@@ -110,6 +131,10 @@ class DiagonalNormal(Distribution):
         """Returns the same distribution with a larger batch."""
         shape = (*batch_shape, *self.event_shape)
         return DiagonalNormal(self.loc.expand(shape), self.log_scale.expand(shape), self.event_dims)
+
+    def take(self, indices: Tensor) -> DiagonalNormal:
+        """Returns those with these numbers of a batch (M,), with the shape of `indices` as batch shape."""
+        return DiagonalNormal(self.loc[indices], self.log_scale[indices], self.event_dims)
 
 
 class StandardNormal(DiagonalNormal):
@@ -343,7 +368,7 @@ class DiscretizedLogistic(Distribution):
             return (value.clamp(0.0, 1.0) * (self.levels - 1)).round() / (self.levels - 1)
 
 
-class CodePoint(Distribution):
+class CodePoint(JointlyDrawn):
     """A point mass on one of V codes at each of N positions: the posterior of a vector-quantised model.
 
     Args:
@@ -352,13 +377,11 @@ class CodePoint(Distribution):
         encoded: (*batch, D, *grid), what the encoder gave before it was replaced by the nearest code.
     """
 
-    has_rsample = True
     deterministic = True  # every draw is the same
-    arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
 
     def __init__(self, value: Tensor, indices: Tensor, encoded: Tensor) -> None:
         self.value, self.indices, self.encoded = value, indices, encoded
-        super().__init__(value.shape[:1], value.shape[1:], validate_args=False)
+        super().__init__(value.shape[:1], value.shape[1:])
 
     @property
     def center(self) -> Tensor:
@@ -374,10 +397,6 @@ class CodePoint(Distribution):
         """Returns the codes (*sample, B, D, *grid) and the log of their probability, 0: there is only one outcome."""
         value = self.value.expand(*sample_shape, *self.value.shape)
         return value, value.new_zeros(value.shape[: len(sample_shape) + 1])
-
-    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
-        """Returns the codes, (*sample, B, D, *grid)."""
-        return self.rsample_and_log_prob(sample_shape)[0]
 
 
 class UniformCodes(Distribution):
