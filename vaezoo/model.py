@@ -90,8 +90,8 @@ class VAE(nn.Module):
     def replace(self, **parts: nn.Module) -> VAE:
         """Returns a model with other parts (`encoder`, `decoder`, `prior`, `objective`); the rest shares its tensors.
 
-        A kept part is a second module around the same tensors: where it refers to another part (a prior to the
-        encoder's codebook), that is the new model's there and still this one's here.
+        Each part is a second module around the same tensors: where it refers to another part (a prior to the encoder's
+        codebook), that is the new model's there, and still what it was where the part came from.
 
         Raises:
             TypeError: a name that is no part.
@@ -99,7 +99,7 @@ class VAE(nn.Module):
         unknown = set(parts) - set(PARTS)
         if unknown:
             raise TypeError(f"replace() takes {', '.join(PARTS)}; got {', '.join(sorted(unknown))}.")
-        chosen = {name: parts[name] if name in parts else copy(self._modules[name]) for name in PARTS}
+        chosen = {name: copy(parts.get(name, self._modules[name])) for name in PARTS}
         return VAE(**chosen, shape=self.shape, latent=self.latent, context=self.context)  # type: ignore[arg-type]  # modules by name
 
     # What objectives and the trainer use: nothing is checked here.
