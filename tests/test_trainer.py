@@ -212,7 +212,8 @@ def test_averages_are_what_is_returned_once_there_are_any() -> None:
 @pytest.mark.parametrize("variant", ["vae", "vq-vae"])
 def test_a_stage_trains_the_parts_that_it_names(variant: str) -> None:
     chosen = trainer(small_recipe(variant, stages=[{"steps": 3, "batch_size": 8, "train": ["decoder"]}]))
-    chosen._initialize = lambda: None  # type: ignore[method-assign]  # what starts from data moves before the first step
+    # What starts from data moves before the first step.
+    chosen._initialize = lambda *_: None  # type: ignore[method-assign]
     before = {key: value.clone() for key, value in chosen.model.state_dict().items()}
     fit(chosen)
     after = chosen.model.state_dict()
@@ -512,7 +513,7 @@ def poisoned(recipe: Recipe, folder: Path | None, kind: str, at: int) -> tuple[s
         with pytest.raises(NonFiniteLossError) as caught:
             fit(chosen)
     reference = trainer(recipe)
-    reference._initialize()
+    reference._initialize(0)
     run = stage.StageRun(reference.model.train(), recipe.stages[0], reference._feed, offset=0)
     for _ in range(at - 1):
         run.advance()
@@ -560,7 +561,7 @@ def test_a_flag_that_is_never_raised_changes_nothing(variant: str) -> None:
 def test_a_raised_flag_keeps_codes_and_averages() -> None:
     recipe = small_recipe("vq-vae", average=0.9)
     chosen = trainer(recipe)
-    chosen._initialize()
+    chosen._initialize(0)
     run = stage.StageRun(chosen.model.train(), recipe.stages[0], chosen._feed, offset=0)
     run.flag = Flag(CPU)
     for _ in range(11):

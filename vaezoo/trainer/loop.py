@@ -25,7 +25,7 @@ from vaezoo.trainer.feed import START, START_IMAGES, noise_seed, reseed, stage_s
 from vaezoo.trainer.figures import feed_figures, note_on_latents
 from vaezoo.trainer.journal import Journal
 from vaezoo.trainer.layout import laid_out
-from vaezoo.trainer.objectives import Stages
+from vaezoo.trainer.objectives import Stages, starting
 from vaezoo.trainer.ranks import Ranks
 from vaezoo.trainer.resume import Best, Checkpoints, restored_best
 from vaezoo.trainer.run import Run
@@ -178,8 +178,8 @@ class Trainer:
         stage = self.recipe.stages[number]
         self._feed.close()
         self._feed = make_feed(self.recipe, self.model, self.data, stage.batch_size, self.device)
-        if saved is None and number == 0:
-            self._initialize()
+        if saved is None:
+            self._initialize(number)
         earlier = self.recipe.stages[:number]
         offset = sum(stage_steps(each, len(self.data), self.ranks.size) for each in earlier)
         done = 0 if saved is None else int(cast(int, saved.state["done"]))
@@ -195,15 +195,16 @@ class Trainer:
             )
         return run
 
-    def _initialize(self) -> None:
+    def _initialize(self, number: int) -> None:
         """Lets parts start from some of the images, chosen by the seed; the other processes get what came of it."""
-        if not self.ranks.first:
+        parts = [name for name in starting(self.recipe.stages, number) if self.fresh is None or name in self.fresh]
+        if not parts or not self.ranks.first:
             return
         seed = self.recipe.seed
-        reseed(self.device, seed, START, 0)
+        reseed(self.device, seed, START, number)
         generator = torch.Generator().manual_seed(noise_seed(seed, START_IMAGES, 0))
         indices = torch.randperm(len(self.data), generator=generator)[:FIRST_IMAGES].to(self.device)
-        self.model.initialize([self._feed.take(part) for part in indices.split(500)], self.fresh)
+        self.model.initialize([self._feed.take(part) for part in indices.split(500)], parts)
 
     def _advance(self, run: StageRun, number: int, periods: Sequence[int]) -> None:
         """Takes a step; before anything of the run is read, after one of `periods` or at the end, settles it."""

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from vaezoo.data import Dataset
 from vaezoo.elbo import WeightedObjective
 from vaezoo.errors import RecipeError, did_you_mean, shorten
-from vaezoo.model import VAE
+from vaezoo.model import PARTS, VAE
 from vaezoo.recipe import Recipe, Stage
 from vaezoo.trainer.start import build_model
 
-__all__ = ["Stages"]
+__all__ = ["Stages", "starting"]
 
 SCHEDULES = ("rate_warmup", "rate_cycles", "free_bits")
+
+
+def starting(stages: Sequence[Stage], number: int) -> list[str]:
+    """Returns which parts start from data before stage `number`: before the first that trains them, or any at all."""
+    return [
+        part
+        for part in PARTS
+        if number == next((n for n, stage in enumerate(stages) if not stage.train or part in stage.train), 0)
+    ]
 
 
 class Stages:
