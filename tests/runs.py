@@ -11,7 +11,11 @@ from vaezoo.trackers import Tracker
 from vaezoo.trainer import Run, Trainer, build_model
 
 LATENT = {"vq-vae": [3, 2, 2]}
-OPTIONS = {"factor-vae": {"critic_hidden": [6]}, "vq-vae": {"codes": 5}, "iwae": {"samples": 3}}
+OPTIONS = {
+    "factor-vae": {"critic_hidden": [6]},
+    "iwae": {"samples": 3},
+    "vq-vae": {"codes": 5},
+}
 BACKBONE = {"vq-vae": {"name": "conv", "channels": [4], "dense": []}}
 
 

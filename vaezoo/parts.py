@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 
 from vaezoo.distributions import full_precision, normal_from
 from vaezoo.elbo import Inference, Model, Part
+from vaezoo.errors import ShapeError
 from vaezoo.likelihoods import Likelihood
 
 __all__ = ["Decoder", "GaussianEncoder"]
@@ -18,6 +19,15 @@ __all__ = ["Decoder", "GaussianEncoder"]
 def given(x: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:
     """Returns what a network is called with: an unconditional one need not know of contexts."""
     return (x,) if c is None else (x, c)
+
+
+def width_of(latent: Sequence[int], name: str, least: int = 1) -> int:
+    """Returns the size of a latent of one axis, which the variant `name` needs; raises ShapeError for another."""
+    if len(latent) != 1 or latent[0] < least:
+        raise ShapeError(
+            f"Got latent = {list(latent)}; {name} expected one axis with at least {least} latents, such as latent = 16."
+        )
+    return latent[0]
 
 
 class GaussianEncoder(Part):
