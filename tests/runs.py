@@ -14,6 +14,7 @@ LATENT = {"vq-vae": [3, 2, 2]}
 OPTIONS = {
     "factor-vae": {"critic_hidden": [6]},
     "iwae": {"samples": 3},
+    "planar-vae": {"flows": 2},
     "vq-vae": {"codes": 5},
 }
 BACKBONE = {"vq-vae": {"name": "conv", "channels": [4], "dense": []}}
