@@ -13,6 +13,7 @@ from vaezoo.trainer import Run, Trainer, build_model
 LATENT = {"vq-vae": [3, 2, 2]}
 OPTIONS = {
     "factor-vae": {"critic_hidden": [6]},
+    "flow-prior-vae": {"transforms": 2, "hidden": [5]},
     "iaf-vae": {"iaf_hidden": [5]},
     "iwae": {"samples": 3},
     "planar-vae": {"flows": 2},
