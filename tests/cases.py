@@ -28,6 +28,7 @@ SMALL_BACKBONES: dict[str, dict[str, object]] = {
 SMALL_VARIANTS: dict[str, dict[str, object]] = {
     "factor-vae": {"critic_hidden": [8]},
     "flow-prior-vae": {"transforms": 2, "hidden": [8]},
+    "hamiltonian-vae": {"leapfrogs": 2},
     "iaf-vae": {"iaf_hidden": [17]},
     "iwae": {"samples": 3},
     "planar-vae": {"flows": 2},
