@@ -17,6 +17,7 @@ OPTIONS = {
     "iaf-vae": {"iaf_hidden": [5]},
     "iwae": {"samples": 3},
     "planar-vae": {"flows": 2},
+    "vamp-vae": {"pseudo_inputs": 4},
     "vq-vae": {"codes": 5},
 }
 BACKBONE = {"vq-vae": {"name": "conv", "channels": [4], "dense": []}}
