@@ -32,6 +32,7 @@ SMALL_VARIANTS: dict[str, dict[str, object]] = {
     "iaf-vae": {"iaf_hidden": [17]},
     "iwae": {"samples": 3},
     "planar-vae": {"flows": 2},
+    "vade": {"clusters": 3},
     "vamp-vae": {"pseudo_inputs": 4},
     "vq-vae": {"codes": 7},
 }

@@ -17,6 +17,7 @@ OPTIONS = {
     "iaf-vae": {"iaf_hidden": [5]},
     "iwae": {"samples": 3},
     "planar-vae": {"flows": 2},
+    "vade": {"clusters": 3},
     "vamp-vae": {"pseudo_inputs": 4},
     "vq-vae": {"codes": 5},
 }

@@ -3,7 +3,7 @@
 import json
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -207,6 +207,27 @@ def test_averages_are_what_is_returned_once_there_are_any() -> None:
 
 
 # Stages
+
+
+def test_a_part_starts_from_data_before_the_first_stage_that_trains_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[int, list[str]]] = []
+    initialize = VAE.initialize
+
+    def watched(self: VAE, batches: Sequence[tuple[Tensor, Tensor | None]], parts: Sequence[str] | None = None) -> None:
+        started.append((len(chosen.history), list(parts or ())))
+        initialize(self, batches, parts)
+
+    monkeypatch.setattr(VAE, "initialize", watched)
+    stages = [{"steps": 2, "batch_size": 8, "train": parts} for parts in (["decoder"], ["decoder", "prior"], ["prior"])]
+    chosen = trainer(small_recipe("vade", stages=stages))
+    before = chosen.model.prior.loc.detach().clone()
+    fit(chosen)
+    assert started == [(0, ["encoder", "decoder", "objective"]), (1, ["prior"])]
+    assert (chosen.model.prior.loc.detach() - before).abs().max() > 0.01  # two steps of 1e-3 are not that far
+    started.clear()
+    chosen = trainer(small_recipe("vae", stages=[{"steps": 2, "batch_size": 8}] * 2))
+    fit(chosen)
+    assert started == [(0, ["encoder", "decoder", "prior", "objective"])]
 
 
 @pytest.mark.parametrize("variant", ["vae", "vq-vae"])
