@@ -54,7 +54,7 @@ def push(
         DownloadError: the Hub could not be reached, or refused.
     """
     if "@" in repository:
-        raise ConfigError(f"Got {shorten(repository)}; expected hf:owner/name without hf:, and revision=... beside it.")
+        raise ConfigError(f"Got {shorten(repository)}; expected owner/name (and the branch as revision=…).")
     target = Repository.of(f"hf:{repository}", revision, token=token)
     with tempfile.TemporaryDirectory() as scratch:
         folder = staged(model, Path(scratch) / "model", target, metrics)
@@ -81,26 +81,23 @@ def staged(
     """Writes what is published of a model into `folder`, all of it checked, and returns it; see `push`."""
     if isinstance(model, VAE):
         save(model, folder)
+        figures = metrics or {}
     else:
         source = locate(model)
-        config = read_config(source)
-        read_weights(source, config)
-        figures = metrics if metrics is not None else read_metrics(source)
+        read_weights(source, read_config(source))
         folder.mkdir()
         for file in (CONFIG, WEIGHTS):
             shutil.copyfile(source / file, folder / file)
-        metrics = figures
-    metrics = metrics or {}
-    missing = [key for key in MEASURED if metrics.get(key) is None]
+        figures = metrics or read_metrics(source) or {}
+    missing = [key for key in MEASURED if figures.get(key) is None]
     if missing:
         raise ConfigError(
             f"This model has no figures ({', '.join(missing)} missing), and none is published without: run `vaezoo "
-            "evaluate FOLDER --write` first "
-            "(in Python: metrics=vaezoo.evaluate(model).as_dict())."
+            "evaluate FOLDER --write` first (in Python: metrics=vaezoo.evaluate(model).as_dict())."
         )
-    write_file(folder / METRICS, canonical(metrics).encode())
+    write_file(folder / METRICS, canonical(figures).encode())
     picture = SAMPLES if draw_samples(load(folder), folder / SAMPLES) else None
-    card = hub_card(target.name, read_config(folder), metrics, picture)
+    card = hub_card(target.name, read_config(folder), figures, picture)
     write_file(folder / CARD, card.encode())
     return folder
 
