@@ -231,17 +231,18 @@ def test_what_is_damaged_in_the_cache_is_fetched_once_more(
     assert same(vaezoo.load(f"hf:them/tiny@{commit}"), model) and not hub.requests
 
 
-def test_what_is_damaged_on_the_hub_is_refused_and_not_kept(hub: Hub, tiny: tuple[vaezoo.VAE, str]) -> None:
+def test_what_is_damaged_on_the_hub_never_gives_a_model(hub: Hub, tiny: tuple[vaezoo.VAE, str]) -> None:
     model, commit = tiny
-    files = hub.repositories["them/tiny"].commits[commit]
-    good = files[WEIGHTS]
-    bad = good[:-4] + bytes(4)
+    good = hub.repositories["them/tiny"].commits[commit][WEIGHTS]
     name = next(name for name, data in hub.large.items() if data == good)
-    hub.large[name] = bad  # what the storage gives out is not what the commit promises
-    with pytest.raises(CorruptWeightsError, match="SHA-256"):
-        vaezoo.load("hf:them/tiny")
+    hub.large[name] = good[:-4] + bytes(4)  # what the storage gives out is not what the commit promises
+    for place in ("hf:them/tiny", "hf:them/tiny", f"hf:them/tiny@{commit}", f"hf:them/tiny@{commit}"):
+        hub.elsewhere.clear()
+        with pytest.raises(CorruptWeightsError, match="SHA-256"):
+            vaezoo.load(place)
+        assert hub.elsewhere, "what is damaged must be asked for again"
     hub.large[name] = good
-    assert same(vaezoo.load("hf:them/tiny"), model)
+    assert same(vaezoo.load(f"hf:them/tiny@{commit}"), model)
 
 
 def status(code: int) -> object:

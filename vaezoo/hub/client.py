@@ -13,7 +13,7 @@ from vaezoo.checkpoint import library_version
 from vaezoo.errors import ConfigError, DownloadError, MissingExtraError, shorten
 from vaezoo.zoo.folder import CARD, CONFIG, METRICS, WEIGHTS
 
-__all__ = ["Repository", "fetch", "forget", "hub_errors", "the_client"]
+__all__ = ["Repository", "fetch", "hub_errors", "the_client"]
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 REVISION = re.compile(r"[\w./-]{1,200}")
@@ -163,10 +163,3 @@ def in_cache(repository: Repository) -> tuple[Path, str] | None:
         return None
     path = Path(folder)
     return (path, path.name) if all((path / file).exists() for file in (CONFIG, WEIGHTS)) else None
-
-
-def forget(folder: Path) -> None:
-    """Removes a copy's config and weights from the cache, blobs included, so that they are fetched anew."""
-    for file in (CONFIG, WEIGHTS):
-        for path in {(folder / file).resolve(), folder / file}:
-            path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import torch
 
 from vaezoo.checkpoint import read_bytes, sha256
 from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, shorten
-from vaezoo.hub.client import Repository, fetch, forget
+from vaezoo.hub.client import Repository, fetch
 from vaezoo.model import VAE
 from vaezoo.trainer import choose_device
 from vaezoo.zoo.folder import CONFIG, WEIGHTS, read_model
@@ -75,11 +75,7 @@ def from_hub(repository: Repository) -> VAE:
             raise
         LOG.info("%s is fetched once more: %s", repository, error)
         folder, commit = fetch(repository, again=True)
-        try:
-            model = read_model(folder)
-        except CorruptWeightsError:
-            forget(folder)  # or it would be found again, and looked at no more
-            raise
+        model = read_model(folder)
     if not repository.pinned:
         LOG.info("hf:%s is at commit %s; hf:%s@%s stays as it is.", repository.name, commit, repository.name, commit)
     model.config = {**(model.config or {}), "source": {"repository": repository.name, "commit": commit}}
