@@ -91,7 +91,8 @@ def test_the_card_says_what_the_hub_reads(hub: Hub) -> None:
     metrics = json.loads((bundled_folder("vae-mnist") / METRICS).read_bytes())
     assert figures["log-evidence (nats, K = 5000)"] == pytest.approx(metrics["log_evidence"]["mean"], abs=1e-3)
     assert card.text.count("# vae-mnist") == 1 and "![Samples from the prior](samples.png)" in card.text
-    for said in ('vaezoo.load("hf:them/vae-mnist")', "vaezoo train vae-mnist", "CC BY-SA 3.0", "```bibtex"):
+    licence = "MNIST: Yann LeCun and Corinna Cortes, CC BY-SA 3.0;"
+    for said in ('vaezoo.load("hf:them/vae-mnist")', "vaezoo train vae-mnist", licence, "```bibtex"):
         assert said in card.text
 
 

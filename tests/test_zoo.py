@@ -11,8 +11,9 @@ from vaezoo.checkpoint import canonical, sha256
 from vaezoo.data import bundled_images, prepare
 from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError, RecipeError, UnknownNameError
 from vaezoo.evaluation.batches import context_of
+from vaezoo.zoo.card import licence_of, model_card
 from vaezoo.zoo.compare import cells, compare
-from vaezoo.zoo.folder import drop_critics, published_state, read_metrics
+from vaezoo.zoo.folder import drop_critics, published_state, read_config, read_metrics
 from vaezoo.zoo.index import ROOM, read_index
 from vaezoo.zoo.reproduce import auto_folder
 
@@ -185,8 +186,9 @@ def test_a_bundled_model_loads_and_is_what_its_index_says(name):
         assert (len(data), sha256(data)) == (known["size"], known["sha256"])
     assert facts["files"]["model.safetensors"]["size"] < 5_000_000
     assert read_metrics(ROOM / name) == facts["metrics"]
-    assert f"# {name}" in (ROOM / name / "README.md").read_text()
-    assert "library_name: vaezoo" in (ROOM / name / "README.md").read_text()
+    card = (ROOM / name / "README.md").read_text()
+    assert card == model_card(name, read_config(ROOM / name), facts["metrics"])
+    assert f"# {name}" in card and "library_name: vaezoo" in card
     model = vaezoo.load(name)
     assert model.config["variant"] == facts["variant"]
     recipe = vaezoo.read_recipe(name)
@@ -206,6 +208,13 @@ def test_a_bundled_model_knows_the_bundled_images(name):
         elbo = model(x, c)
     assert elbo.bound.mean().item() == pytest.approx(metrics["bound"]["mean"], abs=12, rel=0.1)
     assert elbo.rate.mean().item() == pytest.approx(metrics["rate"]["mean"], rel=0.15)
+
+
+def test_a_card_takes_the_licence_from_the_data_set_itself():
+    assert licence_of("fashion-mnist") == "Fashion-MNIST: Zalando SE, MIT"
+    assert licence_of("digits") == vaezoo.load_dataset("digits").licence != ""
+    assert licence_of("mnist") == bundled_images().licence != ""
+    assert licence_of("folder:somewhere") == licence_of("mnist\0") == ""
 
 
 def test_a_damaged_bundle_is_noticed(tmp_path, monkeypatch):
