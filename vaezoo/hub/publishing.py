@@ -15,7 +15,8 @@ from vaezoo.hub.client import FILES, Repository, hub_errors, the_client
 from vaezoo.hub.loading import load, locate
 from vaezoo.model import VAE
 from vaezoo.zoo.card import hub_card
-from vaezoo.zoo.folder import CARD, CONFIG, METRICS, WEIGHTS, read_config, read_metrics, read_weights, save
+from vaezoo.zoo.folder import CARD, CONFIG, METRICS, read_config, read_metrics, save, verified_folder
+from vaezoo.zoo.shards import weight_files
 
 __all__ = ["push", "staged"]
 
@@ -84,9 +85,9 @@ def staged(
         figures = metrics or {}
     else:
         source = locate(model)
-        read_weights(source, read_config(source))
+        names = [file.name for file in weight_files(verified_folder(source), source.name)]
         folder.mkdir()
-        for file in (CONFIG, WEIGHTS):
+        for file in (CONFIG, *names):
             shutil.copyfile(source / file, folder / file)
         figures = metrics or read_metrics(source) or {}
     missing = [key for key in MEASURED if figures.get(key) is None]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from vaezoo.checkpoint import canonical, sha256, write_file
 from vaezoo.errors import ConfigError
 from vaezoo.zoo.card import model_card
-from vaezoo.zoo.folder import CARD, CONFIG, METRICS, WEIGHTS, read_config, read_metrics, read_weights
+from vaezoo.zoo.folder import CARD, CONFIG, METRICS, read_config, read_metrics, verified_folder
 from vaezoo.zoo.index import ROOM
+from vaezoo.zoo.shards import weight_files
 
 __all__ = ["bundle", "reindex"]
 
@@ -23,18 +25,22 @@ def bundle(folder: Path, name: str) -> Path:
         CorruptWeightsError: the folder is damaged.
         ConfigError: it has no figures yet.
     """
-    config = read_config(folder)
-    read_weights(folder, config)
+    config = verified_folder(folder)
     metrics = read_metrics(folder)
     if metrics is None:
         raise ConfigError(f"{folder} has no {METRICS}: run `vaezoo evaluate {folder} --write` first.")
     target = ROOM / name
     target.mkdir(exist_ok=True)
-    for file in (WEIGHTS, METRICS, CONFIG):
+    for file in (*vouched(config, name), METRICS, CONFIG):
         shutil.copyfile(folder / file, target / file)
     write_file(target / CARD, model_card(name, config, metrics).encode())
     reindex()
     return target
+
+
+def vouched(config: Mapping[str, object], name: str) -> list[str]:
+    """Returns the names of the files that a config vouches for."""
+    return [file.name for file in weight_files(config, name)]
 
 
 def reindex() -> None:
@@ -48,7 +54,7 @@ def reindex() -> None:
             "architecture": config["architecture"],
             "files": {
                 file: {"size": (folder / file).stat().st_size, "sha256": sha256((folder / file).read_bytes())}
-                for file in (CONFIG, WEIGHTS)
+                for file in (CONFIG, *vouched(config, folder.name))
             },
             "metrics": json.loads((folder / METRICS).read_bytes()),
         }
