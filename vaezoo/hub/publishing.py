@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,9 +16,10 @@ from vaezoo.hub.loading import load, locate
 from vaezoo.model import VAE
 from vaezoo.zoo.card import hub_card
 from vaezoo.zoo.folder import CARD, CONFIG, METRICS, read_config, read_metrics, save, verified_folder
+from vaezoo.zoo.index import info, list_models
 from vaezoo.zoo.shards import weight_files
 
-__all__ = ["push", "staged"]
+__all__ = ["chosen", "push", "staged"]
 
 SAMPLES = "samples.png"
 MEASURED = ("data", "split", "examples", "samples", "distortion", "rate")
@@ -72,8 +73,20 @@ def push(
                 revision=revision,
                 commit_message=commit_message or f"Publish {target.name.partition('/')[2]}",
                 allow_patterns=[*FILES, SAMPLES],
+                delete_patterns=[pattern for pattern in FILES if pattern.endswith(".safetensors")],
             )
     return f"hf:{target.name}@{commit.oid}"
+
+
+def chosen(names: Sequence[str], everything: bool) -> list[str]:
+    """Returns the models to publish: those named, or all that come with the package.
+
+    Raises:
+        ConfigError: none are named, or some although all are asked for.
+    """
+    if bool(names) == everything:
+        raise ConfigError("Say which models to publish: NAME…, or --all for all bundled ones.")
+    return [name for name in list_models() if "repository" not in info(name)] if everything else list(names)
 
 
 def staged(
