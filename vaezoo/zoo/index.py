@@ -17,7 +17,10 @@ ROOM = Path(__file__).parent
 
 @lru_cache(maxsize=1)
 def read_index() -> dict[str, dict[str, object]]:
-    """Returns name -> facts of every pretrained model: variant, data, size and SHA-256 of its files, figures."""
+    """Returns name -> facts of every pretrained model: variant, data, size and SHA-256 of its files, figures.
+
+    One that does not come with the package also has its `repository` on the Hub and the `commit` of 40 digits there.
+    """
     path = ROOM / "index.json"
     return cast(dict[str, dict[str, object]], json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 

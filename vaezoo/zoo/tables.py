@@ -110,7 +110,8 @@ def describe(name: str) -> str:
     """
     if name in read_index():
         facts = read_index()[name]
-        return f"{name}: a pretrained {facts['variant']}\n{facts['architecture']}\n\n" + figures_table(
+        place = f", hf:{facts['repository']}@{facts['commit']}" if "repository" in facts else ""
+        return f"{name}: a pretrained {facts['variant']}{place}\n{facts['architecture']}\n\n" + figures_table(
             cast(Mapping[str, object], facts["metrics"])
         )
     known = list_recipes()
