@@ -15,8 +15,8 @@ from vaezoo.zoo.folder import CARD, CONFIG, METRICS, WEIGHTS
 
 __all__ = ["Repository", "fetch", "forget", "hub_errors", "the_client"]
 
-REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-REVISION = re.compile(r"[\w./-]{1,200}")
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)  # the client takes one that starts with a slash for a path
 COMMIT = re.compile(r"[0-9a-f]{40}")
 FILES = [CONFIG, WEIGHTS, CARD, METRICS]
 TIMEOUT = 10.0  # seconds without an answer

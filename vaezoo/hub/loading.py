@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -92,12 +93,11 @@ def locate(name: str | Path) -> Path:
         return fetch(Repository.of(name))[0]
     if isinstance(name, str) and name in read_index():
         return verified(name)
-    if isinstance(name, Path) or "/" in name or "\\" in name:
-        folder = Path(name)
-        if "\0" not in str(name) and (folder / CONFIG).is_file():
-            return folder
-        if "\0" not in str(name) and (folder / "model" / CONFIG).is_file():
-            return folder / "model"
+    if isinstance(name, Path) or (isinstance(name, str) and ("/" in name or "\\" in name)):
+        for folder in (Path(name), Path(name) / "model"):
+            with suppress(OSError, ValueError):  # a name that no folder can have, or none of ours to read
+                if (folder / CONFIG).is_file():
+                    return folder
         raise UnknownNameError("model folder", str(name), (), f"Expected a folder with {CONFIG} and {WEIGHTS}.")
     raise UnknownNameError(
         "pretrained model",

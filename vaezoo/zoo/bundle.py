@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
 
-from vaezoo.checkpoint import canonical, sha256, write_file
+from vaezoo.checkpoint import write_file
+from vaezoo.documents import seal, sha256
 from vaezoo.errors import ConfigError
 from vaezoo.zoo.card import model_card
 from vaezoo.zoo.folder import CARD, CONFIG, METRICS, WEIGHTS, read_config, read_metrics, read_weights
@@ -50,9 +50,9 @@ def reindex() -> None:
                 file: {"size": (folder / file).stat().st_size, "sha256": sha256((folder / file).read_bytes())}
                 for file in (CONFIG, WEIGHTS)
             },
-            "metrics": json.loads((folder / METRICS).read_bytes()),
+            "metrics": read_metrics(folder),
         }
-    write_file(ROOM / "index.json", canonical(index).encode())
+    write_file(ROOM / "index.json", seal({"models": index}))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -13,18 +14,32 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as pack_tensors
 from torch import Tensor
 
-from vaezoo.checkpoint import canonical, library_version, parse_json, read_bytes, sha256, write_file
+from vaezoo.checkpoint import library_version, write_file
+from vaezoo.documents import LARGEST_JSON, canonical, opened, parse_json, read_bytes, seal, sha256
 from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError
 from vaezoo.model import VAE, seeded
 from vaezoo.registry import create
 from vaezoo.zoo.card import model_card
+from vaezoo.zoo.config import CONFIG, FORMAT, WEIGHTS, check_config, read_config
+from vaezoo.zoo.header import LENGTH, check_header, check_sizes
 
-__all__ = ["FORMAT", "published_state", "read_model", "save", "write_model"]
+__all__ = [
+    "CARD",
+    "CONFIG",
+    "FORMAT",
+    "METRICS",
+    "WEIGHTS",
+    "published_state",
+    "read_config",
+    "read_metrics",
+    "read_model",
+    "read_weights",
+    "save",
+    "write_model",
+]
 
-FORMAT = 1
-CONFIG, WEIGHTS, CARD, METRICS = "config.json", "model.safetensors", "README.md", "metrics.json"
-FIELDS = {"format", "vaezoo", "variant", "architecture", "options", "data", "recipe", "weights", "digest"}
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
+CARD, METRICS = "README.md", "metrics.json"
+SPARE = 2**24  # unpublished numbers, such as critics', that even the smallest model may have
 
 
 def published_state(model: VAE) -> dict[str, Tensor]:
@@ -63,7 +78,12 @@ def save(model: VAE, folder: str | Path, *, metrics: Mapping[str, object] | None
 def write_model(
     folder: Path, config: Mapping[str, object], state: Mapping[str, Tensor], metrics: Mapping[str, object] | None
 ) -> Path:
-    """Writes config, weights, card and metrics; the config last, since it vouches for the weights."""
+    """Writes config, weights, card and metrics; the config last, since it vouches for the weights.
+
+    Raises:
+        ConfigError: the config says what none may say.
+        CheckpointError: disk full, no permission.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -79,101 +99,78 @@ def write_model(
         "recipe": config.get("recipe"),
         "weights": {"file": WEIGHTS, "size": len(weights), "sha256": sha256(weights)},
     }
-    body["digest"] = sha256(canonical(body).encode())
+    try:
+        check_config(body)
+    except ConfigError as error:
+        raise ConfigError(f"{folder} could not be read again with this config: {error}.") from None
     write_file(folder / WEIGHTS, weights)
     if metrics is not None:
         write_file(folder / METRICS, canonical(metrics).encode())
     write_file(folder / CARD, model_card(folder.name, body, metrics).encode())
-    write_file(folder / CONFIG, canonical(body).encode())
+    write_file(folder / CONFIG, seal(body))
     return folder
 
 
-def read_config(folder: Path) -> dict[str, object]:
-    """Returns a folder's verified config.
+def read_weights(folder: Path, config: Mapping[str, object], twin: VAE | None = None) -> bytes:
+    """Returns the verified bytes of a folder's weights file: those of the model that the config names.
+
+    Args:
+        folder: of the model.
+        config: its verified config.
+        twin: the model on the meta device; made from the config where None.
 
     Raises:
-        CorruptWeightsError: missing, malformed, or not the bytes that were written.
+        CorruptWeightsError: size, SHA-256 or header are not the recorded ones.
     """
-    config = parse_json(read_bytes(folder / CONFIG), f"{folder.name}/{CONFIG}")
-    if not isinstance(config, dict) or set(config) != FIELDS:
+    facts = cast(Mapping[str, object], config["weights"])
+    name, expected = f"{folder.name}/{WEIGHTS}", cast(int, facts["size"])
+    with opened(folder / WEIGHTS) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != expected:
+            raise CorruptWeightsError(f"{name} has {size} bytes; expected {expected}. Fetch it again.")
+        wanted = (meta_twin(config) if twin is None else twin).state_dict()
+        check_sizes(size, file.read(LENGTH), wanted, name)
+        file.seek(0)
+        data = file.read(size)
+    found = sha256(data)
+    if found != facts["sha256"]:
         raise CorruptWeightsError(
-            f"{folder.name}/{CONFIG} has not the fields of a model config: expected {', '.join(sorted(FIELDS))}."
+            f"{name} has SHA-256 {found[:12]}…; expected {str(facts['sha256'])[:12]}…. It is damaged: fetch or save it "
+            "again."
         )
-    rest = {key: value for key, value in config.items() if key != "digest"}
-    if sha256(canonical(rest).encode()) != config["digest"]:
-        raise CorruptWeightsError(
-            f"{folder.name}/{CONFIG} was changed after it was written (its digest differs). Fetch or save it again."
-        )
-    if config["format"] != FORMAT:
-        raise CorruptWeightsError(
-            f"{folder.name} has format {config['format']!r}; this vaezoo reads format {FORMAT}. Update vaezoo."
-        )
-    return config
-
-
-def read_weights(folder: Path, config: Mapping[str, object]) -> bytes:
-    """Returns the verified bytes of a folder's weights file."""
-    facts = config["weights"]
-    data = read_bytes(folder / WEIGHTS)
-    if not isinstance(facts, dict) or len(data) != facts.get("size"):
-        wanted = facts.get("size") if isinstance(facts, dict) else None
-        raise CorruptWeightsError(f"{folder.name}/{WEIGHTS} has {len(data)} bytes; expected {wanted}. Fetch it again.")
-    found, expected = sha256(data), str(facts.get("sha256"))
-    if found != expected:
-        raise CorruptWeightsError(
-            f"{folder.name}/{WEIGHTS} has SHA-256 {found[:12]}…; expected {expected[:12]}…. It is damaged: fetch or "
-            "save it again."
-        )
+    check_header(data, wanted, name)
     return data
 
 
 def build(config: Mapping[str, object], device: str) -> VAE:
-    """Returns the model that a config names, on `device`, with whatever weights."""
-    architecture, options = config["architecture"], config["options"]
-    if not isinstance(architecture, dict) or not isinstance(options, dict):
-        raise CorruptWeightsError("The config's architecture and options are no tables.")
-    known = {"shape", "latent", "context", "backbone", "likelihood", "examples"}
-    if set(architecture) != known:
-        raise CorruptWeightsError(f"The config's architecture has not the fields {', '.join(sorted(known))}.")
+    """Returns the model that a config names, on `device`, critics included, with whatever weights."""
+    architecture = cast(Mapping[str, Any], config["architecture"])  # Any: each checked by `create`
+    options = cast(Mapping[str, object], config["options"])
+    shadowed = options.keys() & {*architecture, "variant"}
+    if shadowed:
+        raise CorruptWeightsError(f"The config's options name what is none: {', '.join(sorted(shadowed))}.")
     # Building draws initial weights: not from the caller's random state.
     with seeded(0, torch.device("cpu")), torch.device(device):
-        model = create(str(config["variant"]), **architecture, **options)
-    drop_critics(model)
-    return model
+        return create(str(config["variant"]), **architecture, **options)
 
 
-def check_header(data: bytes, twin: VAE, name: str) -> None:
-    """Compares the header of a weights file with a model on the meta device: names, shapes and types.
+def meta_twin(config: Mapping[str, object]) -> VAE:
+    """Returns the published part of the model that a config names, on the meta device, where it takes no memory.
 
     Raises:
-        CorruptWeightsError: what is missing, what is too much, what differs.
+        CorruptWeightsError: what is not published is out of proportion to what is, so that a small file would take
+            much memory.
     """
-    length = int.from_bytes(data[:8], "little")
-    header = parse_json(data[8 : 8 + length], f"{name}'s header") if 8 + length <= len(data) else None
-    if not isinstance(header, dict):
-        raise CorruptWeightsError(f"{name} has no safetensors header.")
-    wanted = {key: (tuple(value.shape), value.dtype) for key, value in published_meta(twin).items()}
-    found = {
-        key: (tuple(facts.get("shape", ())), DTYPES.get(str(facts.get("dtype"))))
-        for key, facts in header.items()
-        if key != "__metadata__" and isinstance(facts, dict)
-    }
-    if found != wanted:
-        missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-        differ = [
-            f"{key}: got {found[key]}, expected {wanted[key]}"
-            for key in sorted(wanted.keys() & found.keys())
-            if wanted[key] != found[key]
-        ]
+    model = build(config, "meta")
+    total = sum(tensor.numel() for tensor in chain(model.parameters(), model.buffers()))
+    drop_critics(model)
+    published = sum(tensor.numel() for tensor in model.state_dict().values())
+    if total - published > 4 * published + SPARE:
         raise CorruptWeightsError(
-            f"{name} does not fit the model that its config names. Missing: {missing[:5]}. Not expected: {extra[:5]}. "
-            f"Different: {'; '.join(differ[:3]) or 'none'}."
+            f"The config names a model of {published:,} numbers with critics of {total - published:,}; expected at "
+            f"most {4 * published + SPARE:,}."
         )
-
-
-def published_meta(twin: VAE) -> dict[str, Tensor]:
-    """Returns names and shapes of what is published, of a model whose critics are dropped."""
-    return dict(twin.state_dict())
+    return model
 
 
 def read_model(folder: Path) -> VAE:
@@ -181,28 +178,44 @@ def read_model(folder: Path) -> VAE:
 
     Raises:
         CorruptWeightsError: what was found and what was expected.
+        ConfigError, UnknownNameError, ShapeError: the config names a model that cannot be built.
     """
     config = read_config(folder)
-    data = read_weights(folder, config)
-    twin = build(config, "meta")
-    check_header(data, twin, f"{folder.name}/{WEIGHTS}")
-    try:
-        state = parse_tensors(data)
-    except SafetensorError as error:
-        raise CorruptWeightsError(f"{folder.name}/{WEIGHTS} is not a safetensors file: {error}.") from None
-    broken = [
-        key for key, value in state.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())
-    ]
-    if broken:
-        raise CorruptWeightsError(f"{folder.name}/{WEIGHTS} holds NaN or infinite values in {', '.join(broken[:5])}.")
+    state = parse_state(read_weights(folder, config), f"{folder.name}/{WEIGHTS}")
     model = build(config, "cpu")
+    drop_critics(model)
     model.load_state_dict(state, strict=True, assign=True)
+    kinds = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
+    model.to(dtype=kinds.pop() if len(kinds) == 1 else None)  # what is not saved follows what is
     model.requires_grad_(True)
     model.config = {key: config[key] for key in ("variant", "architecture", "options", "data", "recipe")}
     return model.eval()
 
 
+def parse_state(data: bytes, name: str) -> dict[str, Tensor]:
+    """Returns the tensors of a verified weights file; raises CorruptWeightsError for a value that is not finite."""
+    try:
+        state = parse_tensors(data)
+    except SafetensorError as error:
+        raise CorruptWeightsError(f"{name} is not a safetensors file: {error}.") from None
+    broken = [
+        key for key, value in state.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())
+    ]
+    if broken:
+        raise CorruptWeightsError(f"{name} holds NaN or infinite values in {', '.join(broken[:5])}.")
+    return state
+
+
 def read_metrics(folder: Path) -> dict[str, object] | None:
-    """Returns a folder's metrics, or None when it has none."""
+    """Returns a folder's metrics, or None when it has none.
+
+    Raises:
+        CorruptWeightsError: they are no table of figures.
+    """
     path = folder / METRICS
-    return cast(dict[str, object], json.loads(path.read_bytes())) if path.exists() else None
+    if not path.exists():
+        return None
+    metrics = parse_json(read_bytes(path, LARGEST_JSON), f"{folder.name}/{METRICS}")
+    if not isinstance(metrics, dict):
+        raise CorruptWeightsError(f"{folder.name}/{METRICS} holds no table. Measure the model again.")
+    return metrics
