@@ -92,7 +92,7 @@ def test_lists_and_info_show_it(pinned: tuple[vaezoo.VAE, str], room: Path, caps
     before = json.loads((room / "index.json").read_text())
     bundle.reindex()
     assert json.loads((room / "index.json").read_text()) == before
-    assert before[BUNDLED] == json.loads((ROOM / "index.json").read_text())[BUNDLED]
+    assert before["models"][BUNDLED] == json.loads((ROOM / "index.json").read_text())["models"][BUNDLED]
 
 
 @pytest.mark.parametrize("file", [CONFIG, WEIGHTS, METRICS, CARD])

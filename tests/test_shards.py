@@ -141,14 +141,14 @@ def test_a_config_cannot_name_files_or_promise_what_the_model_has_not(folder: Pa
         None,
     ):
         resign(folder, weights=weights)
-        with pytest.raises(CorruptWeightsError, match="of its weights"):
+        with pytest.raises(CorruptWeightsError, match="weights"):
             vaezoo.load(folder)
     for size, count in ((2**39, 2), (5, 200)):
         table = {"size": size, "sha256": zero}
         listed = [{"file": f"model-{n:05d}-of-{count:05d}.safetensors", **table} for n in range(1, count + 1)]
         resign(folder, weights={"files": listed})
-        with pytest.raises(CorruptWeightsError, match=r"records \d+ bytes of weights"):
+        with pytest.raises(CorruptWeightsError, match=r"records [\d,]+ bytes of weights"):
             vaezoo.load(folder)
     resign(folder, weights=config["weights"], format=1)
-    with pytest.raises(CorruptWeightsError, match="of its weights"):
+    with pytest.raises(CorruptWeightsError, match="its weights"):
         vaezoo.load(folder)

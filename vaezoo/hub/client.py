@@ -13,17 +13,18 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vaezoo.checkpoint import LARGEST_JSON, library_version, write_file
+from vaezoo.checkpoint import library_version, write_file
+from vaezoo.documents import LARGEST_JSON
 from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, MissingExtraError, VaezooError, shorten
 from vaezoo.hub.transfer import Watch, in_time
-from vaezoo.zoo.folder import CARD, CONFIG, METRICS, read_config, twin_of
-from vaezoo.zoo.shards import ONE_FILE, weight_files
+from vaezoo.zoo.config import ONE_FILE, weight_files
+from vaezoo.zoo.folder import CARD, CONFIG, METRICS, check_total, read_config
 
 __all__ = ["Repository", "fetch", "hub_errors", "the_client"]
 
 LOG = logging.getLogger("vaezoo")
-REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-REVISION = re.compile(r"[\w./-]{1,200}")
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)  # the client takes one that starts with a slash for a path
 COMMIT = re.compile(r"[0-9a-f]{40}")
 FILES = [CONFIG, ONE_FILE, "model-*-of-*.safetensors", CARD, METRICS]  # as patterns
 ORPHANED = 600.0  # seconds after which a file that nobody writes is left over
@@ -170,11 +171,11 @@ def transfer(repository: Repository, watch: Watch, again: bool) -> tuple[Path, s
     if folder.name != commit:
         raise ValueError(f"asked for commit {commit}, the Hub gave {shorten(folder.name)}")
     config = read_config(folder)
-    twin_of(config, folder.name)
+    check_total(config, folder.name)
     for file in sorted({METRICS, CARD} & there):
         get(file, LARGEST_JSON)
-    for weights in weight_files(config, folder.name):
-        get(weights.name, weights.size)
+    for weights in weight_files(config):
+        get(weights.file, weights.size)
     remember(folder, repository, commit)
     sweep(folder.parent.parent)
     return folder, commit
@@ -211,7 +212,7 @@ def in_cache(repository: Repository) -> tuple[Path, str] | None:
         return None
     folder = Path(config).parent
     try:
-        files = weight_files(read_config(folder), folder.name)
+        files = weight_files(read_config(folder))
     except CorruptWeightsError:
         files = []  # whoever reads it will see, and have it fetched again
-    return (folder, folder.name) if all((folder / file.name).exists() for file in files) else None
+    return (folder, folder.name) if all((folder / file.file).exists() for file in files) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -14,9 +15,9 @@ from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError, Dow
 from vaezoo.hub.client import Repository, fetch
 from vaezoo.model import VAE
 from vaezoo.trainer import choose_device
+from vaezoo.zoo.config import weight_files
 from vaezoo.zoo.folder import CARD, CONFIG, METRICS, WEIGHTS, read_model, verified_folder
 from vaezoo.zoo.index import bundled_folder, info, read_index
-from vaezoo.zoo.shards import weight_files
 
 __all__ = ["load", "locate", "pull"]
 
@@ -103,7 +104,7 @@ def pull(
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(f"Could not make {target}: {error}. Choose another folder.") from None
-    names = [file.name for file in weight_files(verified_folder(folder), folder.name)]
+    names = [file.file for file in weight_files(verified_folder(folder))]
     for file in (*names, METRICS, CARD, CONFIG):
         if (folder / file).exists():
             write_file(target / file, read_bytes(folder / file))
@@ -177,12 +178,11 @@ def locate(name: str | Path) -> Path:
         return fetched(remote, verified_folder)[0]
     if isinstance(name, str) and name in read_index():
         return verified(name)
-    if isinstance(name, Path) or "/" in name or "\\" in name:
-        folder = Path(name)
-        if "\0" not in str(name) and (folder / CONFIG).is_file():
-            return folder
-        if "\0" not in str(name) and (folder / "model" / CONFIG).is_file():
-            return folder / "model"
+    if isinstance(name, Path) or (isinstance(name, str) and ("/" in name or "\\" in name)):
+        for folder in (Path(name), Path(name) / "model"):
+            with suppress(OSError, ValueError):  # a name that no folder can have, or none of ours to read
+                if (folder / CONFIG).is_file():
+                    return folder
         raise UnknownNameError("model folder", str(name), (), f"Expected a folder with {CONFIG} and {WEIGHTS}.")
     raise UnknownNameError(
         "pretrained model",

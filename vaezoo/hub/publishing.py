@@ -15,9 +15,9 @@ from vaezoo.hub.client import FILES, Repository, hub_errors, the_client
 from vaezoo.hub.loading import load, locate
 from vaezoo.model import VAE
 from vaezoo.zoo.card import hub_card
+from vaezoo.zoo.config import weight_files
 from vaezoo.zoo.folder import CARD, CONFIG, METRICS, read_config, read_metrics, save, verified_folder
 from vaezoo.zoo.index import info, list_models
-from vaezoo.zoo.shards import weight_files
 
 __all__ = ["chosen", "push", "staged"]
 
@@ -98,7 +98,7 @@ def staged(
         figures = metrics or {}
     else:
         source = locate(model)
-        names = [file.name for file in weight_files(verified_folder(source), source.name)]
+        names = [file.file for file in weight_files(verified_folder(source))]
         folder.mkdir()
         for file in (CONFIG, *names):
             shutil.copyfile(source / file, folder / file)

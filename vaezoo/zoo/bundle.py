@@ -12,14 +12,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from vaezoo.checkpoint import canonical, sha256, write_file
+from vaezoo.checkpoint import write_file
+from vaezoo.documents import seal, sha256
 from vaezoo.errors import ConfigError
 from vaezoo.hub import pull
 from vaezoo.hub.client import Repository
 from vaezoo.zoo.card import model_card
+from vaezoo.zoo.config import weight_files
 from vaezoo.zoo.folder import CARD, CONFIG, METRICS, read_config, read_metrics, verified_folder
 from vaezoo.zoo.index import ROOM, read_index
-from vaezoo.zoo.shards import weight_files
 
 __all__ = ["bundle", "pin", "reindex"]
 
@@ -39,16 +40,16 @@ def bundle(folder: Path, name: str) -> Path:
         raise ConfigError(f"{folder} has no {METRICS}: run `vaezoo evaluate {folder} --write` first.")
     target = ROOM / name
     target.mkdir(exist_ok=True)
-    for file in (*vouched(config, name), METRICS, CONFIG):
+    for file in (*vouched(config), METRICS, CONFIG):
         shutil.copyfile(folder / file, target / file)
     write_file(target / CARD, model_card(name, config, metrics).encode())
     reindex()
     return target
 
 
-def vouched(config: Mapping[str, object], name: str) -> list[str]:
+def vouched(config: Mapping[str, object]) -> list[str]:
     """Returns the names of the files that a config vouches for."""
-    return [file.name for file in weight_files(config, name)]
+    return [file.file for file in weight_files(config)]
 
 
 def pin(place: str, name: str) -> dict[str, object]:
@@ -86,7 +87,7 @@ def facts_of(folder: Path, *more: str) -> dict[str, object]:
         "architecture": config["architecture"],
         "files": {
             file: {"size": (folder / file).stat().st_size, "sha256": sha256((folder / file).read_bytes())}
-            for file in (CONFIG, *vouched(config, folder.name), *more)
+            for file in (CONFIG, *vouched(config), *more)
         },
         "metrics": read_metrics(folder),
     }
@@ -100,7 +101,7 @@ def reindex() -> None:
 
 def write_index(index: Mapping[str, object]) -> None:
     """Writes the index."""
-    write_file(ROOM / "index.json", canonical(index).encode())
+    write_file(ROOM / "index.json", seal({"models": index}))
     read_index.cache_clear()
 
 

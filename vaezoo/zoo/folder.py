@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from torch import Tensor
 
-from vaezoo.checkpoint import LARGEST_JSON, canonical, library_version, parse_json, read_bytes, sha256, write_file
+from vaezoo.checkpoint import library_version, write_file
+from vaezoo.documents import LARGEST_JSON, canonical, opened, parse_json, read_bytes, seal, sha256
 from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError
 from vaezoo.model import VAE, seeded
 from vaezoo.registry import create
 from vaezoo.zoo.card import model_card
-from vaezoo.zoo.shards import ONE_FILE, SHARD, file_of, is_weights, packed, recorded, weight_files
+from vaezoo.zoo.config import CONFIG, ONE_FILE, WeightFile, check_config, read_config, weight_files
+from vaezoo.zoo.header import LENGTH, check_header, check_sizes, longest_header
+from vaezoo.zoo.shards import SHARD, file_of, is_weights, packed, recorded
 
-__all__ = ["FORMATS", "published_state", "read_model", "save", "verified_folder", "write_model"]
+__all__ = [
+    "CARD",
+    "CONFIG",
+    "METRICS",
+    "WEIGHTS",
+    "check_total",
+    "published_state",
+    "read_config",
+    "read_metrics",
+    "read_model",
+    "read_weights",
+    "save",
+    "verified_folder",
+    "write_model",
+]
 
-FORMATS = (1, 2)  # the second has its weights in several files
-CONFIG, WEIGHTS, CARD, METRICS = "config.json", ONE_FILE, "README.md", "metrics.json"
-FIELDS = {"format", "vaezoo", "variant", "architecture", "options", "data", "recipe", "weights", "digest"}
-Kind = tuple[tuple[int, ...], torch.dtype]
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
+CARD, METRICS, WEIGHTS = "README.md", "metrics.json", ONE_FILE
+SPARE = 2**24  # unpublished numbers, such as critics', that even the smallest model may have
 
 
 def published_state(model: VAE) -> dict[str, Tensor]:
@@ -74,16 +88,17 @@ def write_model(
     metrics: Mapping[str, object] | None,
     shard_size: int = SHARD,
 ) -> Path:
-    """Writes config, weights, card and metrics; the config last, since it vouches for the weights."""
+    """Writes config, weights, card and metrics; the config last, since it vouches for the weights.
+
+    Raises:
+        ConfigError: the config says what none may say.
+        CheckpointError: disk full, no permission.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(f"Could not make {folder}: {error}. Choose another folder.") from None
-    files = []
-    for name, data in packed(state, shard_size):
-        write_file(folder / name, data)
-        files.append(file_of(name, data))
-    number, weights = recorded(files)
+    number, weights = recorded([file_of(WEIGHTS, b"")])  # until they are written
     body: dict[str, object] = {
         "format": number,
         "vaezoo": library_version(),
@@ -94,129 +109,127 @@ def write_model(
         "recipe": config.get("recipe"),
         "weights": weights,
     }
-    body["digest"] = sha256(canonical(body).encode())
+    try:
+        check_config(body)
+    except ConfigError as error:
+        raise ConfigError(f"{folder} could not be read again with this config: {error}.") from None
+    files = []
+    for name, data in packed(state, shard_size):
+        write_file(folder / name, data)
+        files.append(file_of(name, data))
+    body["format"], body["weights"] = recorded(files)
     if metrics is not None:
         write_file(folder / METRICS, canonical(metrics).encode())
     write_file(folder / CARD, model_card(folder.name, body, metrics).encode())
-    write_file(folder / CONFIG, canonical(body).encode())
-    for path in folder.iterdir():  # of a model that was there before
-        if is_weights(path.name) and path.name not in {file.name for file in files}:
-            with suppress(OSError):
-                path.unlink()
+    write_file(folder / CONFIG, seal(body))
+    remove_weights(folder, {file.file for file in files})
     return folder
 
 
-def read_config(folder: Path) -> dict[str, object]:
-    """Returns a folder's verified config.
+def remove_weights(folder: Path, kept: set[str]) -> None:
+    """Removes the weights of a model that was there before, but for what the new one has replaced."""
+    for path in folder.iterdir():
+        if is_weights(path.name) and path.name not in kept:
+            with suppress(OSError):
+                path.unlink()
+
+
+def read_weights(folder: Path, config: Mapping[str, object], twin: VAE | None = None) -> dict[str, Tensor]:
+    """Returns the verified tensors of a folder's weights: those of the model that the config names.
+
+    Args:
+        folder: of the model.
+        config: its verified config.
+        twin: the model on the meta device; made from the config where None.
 
     Raises:
-        CorruptWeightsError: missing, malformed, or not the bytes that were written.
+        CorruptWeightsError: size, SHA-256 or header are not the recorded ones, or a value is not finite.
     """
-    config = parse_json(read_bytes(folder / CONFIG), f"{folder.name}/{CONFIG}")
-    if not isinstance(config, dict) or set(config) != FIELDS:
-        raise CorruptWeightsError(
-            f"{folder.name}/{CONFIG} has not the fields of a model config: expected {', '.join(sorted(FIELDS))}."
-        )
-    rest = {key: value for key, value in config.items() if key != "digest"}
-    if sha256(canonical(rest).encode()) != config["digest"]:
-        raise CorruptWeightsError(
-            f"{folder.name}/{CONFIG} was changed after it was written (its digest differs). Fetch or save it again."
-        )
-    if config["format"] not in FORMATS:
-        raise CorruptWeightsError(
-            f"{folder.name} has format {config['format']!r}; this vaezoo reads {FORMATS}. Update vaezoo."
-        )
-    return config
+    files = weight_files(config)
+    rest = check_total(config, folder.name, twin)
+    state: dict[str, Tensor] = {}
+    for file in files:
+        name = f"{folder.name}/{file.file}"
+        data = read_weight_file(folder, file, rest)
+        kind = next((tensor.dtype for tensor in state.values() if tensor.is_floating_point()), None)
+        check_header(data, rest, name, last=file is files[-1], kind=kind)
+        tensors = parse_state(data, name)
+        rest = {key: tensor for key, tensor in rest.items() if key not in tensors}
+        state |= tensors
+    return state
 
 
-def read_weights(folder: Path, config: Mapping[str, object]) -> Iterator[tuple[str, bytes]]:
-    """Yields name and verified bytes of each file of weights."""
-    for name, size, digest in weight_files(config, folder.name):
-        data = read_bytes(folder / name)
-        if len(data) != size:
-            raise CorruptWeightsError(f"{folder.name}/{name} has {len(data)} bytes; expected {size}. Fetch it again.")
-        found = sha256(data)
-        if found != digest:
-            raise CorruptWeightsError(
-                f"{folder.name}/{name} has SHA-256 {found[:12]}…; expected {digest[:12]}…. It is damaged: fetch or "
-                "save it again."
-            )
-        yield name, data
+def read_weight_file(folder: Path, file: WeightFile, wanted: Mapping[str, Tensor]) -> bytes:
+    """Returns the bytes of a file of weights, which are the recorded ones, and no more than `wanted` may have."""
+    name = f"{folder.name}/{file.file}"
+    with opened(folder / file.file) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size != file.size:
+            raise CorruptWeightsError(f"{name} has {size} bytes; expected {file.size}. Fetch it again.")
+        check_sizes(size, stream.read(LENGTH), wanted, name)
+        stream.seek(0)
+        data = stream.read(size)
+    found = sha256(data)
+    if found != file.sha256:
+        raise CorruptWeightsError(
+            f"{name} has SHA-256 {found[:12]}…; expected {file.sha256[:12]}…. It is damaged: fetch or save it again."
+        )
+    return data
+
+
+def check_total(config: Mapping[str, object], name: str, twin: VAE | None = None) -> dict[str, Tensor]:
+    """Returns the tensors that a config's model must have, without memory, after their files' sizes were compared.
+
+    Raises:
+        CorruptWeightsError: the files that the config of the model `name` records are too large for it, or too many.
+    """
+    files, wanted = weight_files(config), (meta_twin(config) if twin is None else twin).state_dict()
+    total = sum(file.size for file in files)
+    most = (LENGTH + 64) * len(files) + longest_header(wanted) + sum(8 * tensor.numel() for tensor in wanted.values())
+    if len(files) > max(len(wanted), 1) or total > most:
+        raise CorruptWeightsError(
+            f"{name} records {total:,} bytes of weights in {len(files)} files; a model of this config has "
+            f"{len(wanted)} tensors in at most {most:,} bytes. Fetch or save it again."
+        )
+    return dict(wanted)
 
 
 def verified_folder(folder: Path) -> dict[str, object]:
-    """Returns the config of a folder, after every byte that it vouches for was compared; see `read_model`."""
+    """Returns the config of a folder, after every byte of the weights was compared; see `read_weights`."""
     config = read_config(folder)
-    for _ in read_weights(folder, config):
-        pass
+    read_weights(folder, config)
     return config
 
 
 def build(config: Mapping[str, object], device: str) -> VAE:
-    """Returns the model that a config names, on `device`, with whatever weights."""
-    architecture, options = config["architecture"], config["options"]
-    if not isinstance(architecture, dict) or not isinstance(options, dict):
-        raise CorruptWeightsError("The config's architecture and options are no tables.")
-    known = {"shape", "latent", "context", "backbone", "likelihood", "examples"}
-    if set(architecture) != known:
-        raise CorruptWeightsError(f"The config's architecture has not the fields {', '.join(sorted(known))}.")
+    """Returns the model that a config names, on `device`, critics included, with whatever weights."""
+    architecture = cast(Mapping[str, Any], config["architecture"])  # Any: `create` checks each
+    options = cast(Mapping[str, Any], config["options"])  # likewise
+    shadowed = options.keys() & {*architecture, "variant"}
+    if shadowed:
+        raise CorruptWeightsError(f"The config's options name what is none: {', '.join(sorted(shadowed))}.")
     # Building draws initial weights: not from the caller's random state.
     with seeded(0, torch.device("cpu")), torch.device(device):
-        model = create(str(config["variant"]), **architecture, **options)
+        return create(str(config["variant"]), **architecture, **options)
+
+
+def meta_twin(config: Mapping[str, object]) -> VAE:
+    """Returns the published part of the model that a config names, on the meta device, where it takes no memory.
+
+    Raises:
+        CorruptWeightsError: what is not published is out of proportion to what is, so that a small file would take
+            much memory.
+    """
+    model = build(config, "meta")
+    total = sum(tensor.numel() for tensor in chain(model.parameters(), model.buffers()))
     drop_critics(model)
+    published = sum(tensor.numel() for tensor in model.state_dict().values())
+    if total - published > 4 * published + SPARE:
+        raise CorruptWeightsError(
+            f"The config names a model of {published:,} numbers with critics of {total - published:,}; expected at "
+            f"most {4 * published + SPARE:,}."
+        )
     return model
-
-
-def twin_of(config: Mapping[str, object], name: str) -> dict[str, Kind]:
-    """Returns shape and type of each tensor that the model `name` must have, by its config.
-
-    Raises:
-        CorruptWeightsError: the files that the config records are too large for them, or too many.
-    """
-    wanted = {key: (tuple(value.shape), value.dtype) for key, value in build(config, "meta").state_dict().items()}
-    tensors = sum(math.prod(shape) * dtype.itemsize for shape, dtype in wanted.values())
-    files = weight_files(config, name)
-    total = sum(file.size for file in files)
-    if len(files) > max(len(wanted), 1) or total > tensors + LARGEST_JSON * len(files):
-        raise CorruptWeightsError(
-            f"{name} records {total} bytes of weights in {len(files)} files; the model that its config names has "
-            f"{len(wanted)} tensors of {tensors} bytes."
-        )
-    return wanted
-
-
-def check_header(data: bytes, wanted: Mapping[str, Kind], name: str, *, last: bool = True) -> None:
-    """Compares the header of a file of weights with what is wanted: names, shapes and types.
-
-    Args:
-        data: the file.
-        wanted: what the files before it did not have.
-        name: of the file.
-        last: whether no file follows, so that nothing may be missing.
-
-    Raises:
-        CorruptWeightsError: what is missing, what is too much, what differs.
-    """
-    length = int.from_bytes(data[:8], "little")
-    header = parse_json(data[8 : 8 + length], f"{name}'s header") if 8 + length <= len(data) else None
-    if not isinstance(header, dict):
-        raise CorruptWeightsError(f"{name} has no safetensors header.")
-    found = {
-        key: (tuple(facts.get("shape", ())), DTYPES.get(str(facts.get("dtype"))))
-        for key, facts in header.items()
-        if key != "__metadata__" and isinstance(facts, dict)
-    }
-    missing, extra = sorted(wanted.keys() - found.keys()) if last else [], sorted(found.keys() - wanted.keys())
-    differ = [
-        f"{key}: got {found[key]}, expected {wanted[key]}"
-        for key in sorted(wanted.keys() & found.keys())
-        if wanted[key] != found[key]
-    ]
-    if missing or extra or differ:
-        raise CorruptWeightsError(
-            f"{name} does not fit the model that its config names. Missing: {missing[:5]}. Not expected: {extra[:5]}. "
-            f"Different: {'; '.join(differ[:3]) or 'none'}."
-        )
 
 
 def read_model(folder: Path) -> VAE:
@@ -224,25 +237,22 @@ def read_model(folder: Path) -> VAE:
 
     Raises:
         CorruptWeightsError: what was found and what was expected.
+        ConfigError, UnknownNameError, ShapeError: the config names a model that cannot be built.
     """
     config = read_config(folder)
-    wanted = twin_of(config, folder.name)
-    left = len(weight_files(config, folder.name))
-    state: dict[str, Tensor] = {}
-    for name, data in read_weights(folder, config):
-        left -= 1
-        rest = {key: kind for key, kind in wanted.items() if key not in state}
-        check_header(data, rest, f"{folder.name}/{name}", last=not left)
-        state |= tensors_of(data, f"{folder.name}/{name}")
+    state = read_weights(folder, config)
     model = build(config, "cpu")
+    drop_critics(model)
     model.load_state_dict(state, strict=True, assign=True)
+    kinds = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
+    model.to(dtype=kinds.pop() if len(kinds) == 1 else None)  # what is not saved follows what is
     model.requires_grad_(True)
     model.config = {key: config[key] for key in ("variant", "architecture", "options", "data", "recipe")}
     return model.eval()
 
 
-def tensors_of(data: bytes, name: str) -> dict[str, Tensor]:
-    """Returns the tensors of a file whose header was checked; raises CorruptWeightsError for what is not finite."""
+def parse_state(data: bytes, name: str) -> dict[str, Tensor]:
+    """Returns the tensors of a verified weights file; raises CorruptWeightsError for a value that is not finite."""
     try:
         state = parse_tensors(data)
     except SafetensorError as error:
@@ -256,6 +266,15 @@ def tensors_of(data: bytes, name: str) -> dict[str, Tensor]:
 
 
 def read_metrics(folder: Path) -> dict[str, object] | None:
-    """Returns a folder's metrics, or None when it has none."""
+    """Returns a folder's metrics, or None when it has none.
+
+    Raises:
+        CorruptWeightsError: they are no table of figures.
+    """
     path = folder / METRICS
-    return cast(dict[str, object], json.loads(path.read_bytes())) if path.exists() else None
+    if not path.exists():
+        return None
+    metrics = parse_json(read_bytes(path, LARGEST_JSON), f"{folder.name}/{METRICS}")
+    if not isinstance(metrics, dict):
+        raise CorruptWeightsError(f"{folder.name}/{METRICS} holds no table. Measure the model again.")
+    return metrics
