@@ -4,10 +4,16 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from forks import Forks
+
+if TYPE_CHECKING:
+    from hub_server import Hub
+
+    import vaezoo
 
 MEMORY = Path("/dev/shm")
 
@@ -35,3 +41,31 @@ def forks() -> Iterator[Forks]:
     server = Forks()
     yield server
     server.close()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "Iterator[Hub]":
+    """A server that the client in this process takes for the Hub; logged in as somebody who may write."""
+    from hub_server import reach, serving
+    from huggingface_hub import constants
+
+    with serving() as started:
+        started.tokens.add("secret")
+        settings = {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": True}
+        for name, value in settings.items():
+            monkeypatch.setattr(constants, name, value)
+        reach(monkeypatch, started.endpoint)
+        monkeypatch.setenv("HF_TOKEN", "secret")
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        yield started
+
+
+@pytest.fixture
+def tiny(hub: "Hub", tmp_path: Path) -> "tuple[vaezoo.VAE, str]":
+    """A small model, and the commit of `them/tiny` that holds it."""
+    import vaezoo
+
+    torch.manual_seed(0)
+    model = vaezoo.create("vae", shape=(1, 8, 8), latent=2)
+    folder = vaezoo.save(model, tmp_path / "tiny")
+    return model, hub.publish("them/tiny", {path.name: path.read_bytes() for path in folder.iterdir()})

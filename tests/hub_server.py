@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import threading
 import urllib.parse
@@ -16,6 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+
+import vaezoo
 
 Fault = Callable[["Handler"], bool]
 LARGE = (".safetensors", ".png")
@@ -23,6 +31,31 @@ LARGE = (".safetensors", ".png")
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def git_digest(data: bytes) -> str:
+    """Returns what git, and so the Hub, calls a file that is not large."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def reach(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Has the client in this process take an address for the Hub's."""
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+
+
+def flip(path: Path) -> None:
+    """Changes a bit of a file without changing its size; through a link, as an accident does."""
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 4
+    os.chmod(path.resolve(), 0o644)
+    path.resolve().write_bytes(data)
+
+
+def same(one: vaezoo.VAE, other: vaezoo.VAE) -> bool:
+    """Says whether two models draw the same samples, bit for bit."""
+    c = 1 if one.context else None
+    return torch.equal(one.sample(3, c, seed=0), other.sample(3, c, seed=0))
 
 
 @dataclass
@@ -67,7 +100,9 @@ class Hub:
     large: dict[str, bytes] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     elsewhere: list[Request] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)  # bytes of each body
     fault: Fault | None = None
+    closing: threading.Event = field(default_factory=threading.Event)
     endpoint: str = ""
     storage: str = ""
 
@@ -100,8 +135,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(key.replace("_", "-"), value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            self.write(body)
         return True
+
+    def write(self, body: bytes) -> None:
+        """Sends a body or a part of one, and counts it."""
+        self.wfile.write(body)
+        self.hub.sent.append(len(body))
 
     def json(self, value: object, status: int = 200) -> bool:
         return self.reply(status, json.dumps(value).encode())
@@ -194,6 +234,8 @@ class Front(Handler):
             repository.names.setdefault(revision, repository.names.get("main", ""))
             return self.json({})
         commit = repository.resolve(revision)
+        if call == "tree" and commit == "":
+            return self.json([])
         if not commit:
             return self.reply(404, X_Error_Code="RevisionNotFound")
         files = repository.commits[commit]
@@ -248,13 +290,13 @@ class Front(Handler):
             facts = {"X_Linked_Etag": f'"{digest(data)}"', "X_Linked_Size": str(len(data))}
             place = f"{self.hub.storage}/large/{digest(data)}"
             return self.reply(302, X_Repo_Commit=commit, Location=place, **facts)
-        tag = f'"{hashlib.sha1(data).hexdigest()}"'
+        tag = f'"{git_digest(data)}"'
         return self.reply(200, data, "application/octet-stream", X_Repo_Commit=commit, ETag=tag)
 
 
 def entry(path: str, data: bytes) -> dict[str, object]:
     """Returns a file's line in a tree."""
-    facts: dict[str, object] = {"type": "file", "path": path, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+    facts: dict[str, object] = {"type": "file", "path": path, "size": len(data), "oid": git_digest(data)}
     if path.endswith(LARGE):
         facts["lfs"] = {"oid": digest(data), "size": len(data), "pointerSize": 134}
     return facts
@@ -274,6 +316,7 @@ def serving() -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.closing.set()
         for server in servers:
             server.shutdown()
             server.server_close()

@@ -23,6 +23,7 @@ DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LIC
 # The rooms from top to bottom; those of one line are one room. The last are the front doors.
 ROOMS = [
     {"errors", "memory"},
+    {"documents"},
     {"elbo"},
     {"distributions"},
     {"correlated", "dynamics", "mixtures", "spherical"},

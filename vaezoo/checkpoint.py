@@ -6,8 +6,6 @@ last, and then renamed: whoever sees a name sees all of it. Reading verifies eve
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -23,6 +21,7 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as pack_tensors
 from torch import Tensor
 
+from vaezoo.documents import LARGEST_JSON, canonical, parse_json, read_bytes, sha256
 from vaezoo.errors import CheckpointError, CorruptWeightsError, shorten
 
 __all__ = [
@@ -30,6 +29,8 @@ __all__ = [
     "canonical",
     "library_version",
     "newest",
+    "parse_json",
+    "read_bytes",
     "read_folder",
     "sha256",
     "write_file",
@@ -40,7 +41,6 @@ MANIFEST, FORMAT = "manifest.json", 1
 FILE_NAME = re.compile(r"[a-z_]+\.(safetensors|json)")
 STEP_NAME = re.compile(r"step-([0-9]+)")
 LEFT_BEHIND = re.compile(r"\.tmp-step-[0-9]+-[0-9a-f]{8}(-old)?|\..+\.[0-9a-f]{32}")
-LARGEST_JSON = 2**20  # bytes: anything longer is not a config of ours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,37 +57,6 @@ def library_version() -> str:
         return version("vaezoo")
     except PackageNotFoundError:
         return "0+unknown"
-
-
-def canonical(value: object) -> str:
-    """Returns canonical JSON: sorted keys, no NaN; equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def sha256(data: bytes) -> str:
-    """Returns the SHA-256 of `data` in hex."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def parse_json(data: bytes, name: str) -> object:
-    """Returns the value of JSON bytes; raises CorruptWeightsError for anything malformed, doubled, or too large."""
-    if len(data) > LARGEST_JSON:
-        raise CorruptWeightsError(f"{name} has {len(data)} bytes; expected at most {LARGEST_JSON}.")
-
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        if len({key for key, _ in pairs}) != len(pairs):
-            raise ValueError("a key stands twice")
-        return dict(pairs)
-
-    def refuse(text: str) -> object:
-        raise ValueError(f"{text} is no JSON number")
-
-    try:
-        value: object = json.loads(data, object_pairs_hook=unique, parse_constant=refuse)
-        canonical(value).encode()  # refuses what JSON cannot say again: 1e999, half a surrogate pair
-        return value
-    except (ValueError, RecursionError) as error:
-        raise CorruptWeightsError(f"{name} is not valid JSON: {error}. Fetch or save the folder again.") from None
 
 
 def flush(path: Path) -> None:
@@ -175,7 +144,8 @@ def read_folder(path: Path) -> Checkpoint:
     tensors: dict[str, Mapping[str, Tensor]] = {}
     state: object = None
     for name, facts in read_manifest(path).items():
-        data = read_bytes(path / name)
+        size = facts.get("size") if isinstance(facts, dict) else None
+        data = read_bytes(path / name, size if isinstance(size, int) and size >= 0 else 0)
         if {"size": len(data), "sha256": sha256(data)} != facts:
             raise CorruptWeightsError(f"{path.name}/{name} is not the file that was written: size or SHA-256 differs.")
         if name == "state.json":
@@ -196,7 +166,7 @@ def read_manifest(path: Path) -> dict[str, object]:
     Raises:
         CorruptWeightsError: it is missing, or not byte for byte what this version writes.
     """
-    data = read_bytes(path / MANIFEST)
+    data = read_bytes(path / MANIFEST, LARGEST_JSON)
     manifest = parse_json(data, f"{path.name}/{MANIFEST}")
     listing = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(listing, dict) or canonical({"format": FORMAT, "files": listing}).encode() != data:
@@ -205,14 +175,6 @@ def read_manifest(path: Path) -> dict[str, object]:
         if not FILE_NAME.fullmatch(name):
             raise CorruptWeightsError(f"{path.name}/{MANIFEST} names a file outside its folder: {shorten(name)}.")
     return listing
-
-
-def read_bytes(path: Path) -> bytes:
-    """Returns a file's bytes; raises CorruptWeightsError when it is missing or unreadable."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CorruptWeightsError(f"{path} cannot be read: {error.strerror}. The folder is incomplete.") from None
 
 
 def listed(folder: Path) -> list[Path]:

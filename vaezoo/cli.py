@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -330,9 +331,9 @@ def compare(
 
 @app.command
 def push(
-    names: list[str],
-    *,
+    *names: str,
     owner: str,
+    everything: Annotated[bool, Parameter(name="--all", negative=())] = False,
     private: bool = False,
     revision: str | None = None,
     message: str | None = None,
@@ -346,6 +347,8 @@ def push(
         Pretrained models or model folders.
     owner
         Your name there, or an organisation's.
+    everything
+        All bundled models.
     private
         Make new repositories private.
     revision
@@ -355,10 +358,10 @@ def push(
     dry_run
         Check everything and send nothing.
     """
-    from vaezoo.hub import push as publish
+    from vaezoo.hub import publishing
 
-    for name in names:
-        place = publish(
+    for name in publishing.chosen(names, everything):
+        place = publishing.push(
             name,
             f"{owner}/{Path(name).name}",
             private=private,
@@ -367,6 +370,49 @@ def push(
             dry_run=dry_run,
         )
         console().print(f"{name}: {'would be ' if dry_run else ''}{place}")
+
+
+@app.command
+def pull(name: str, *, revision: str | None = None, to: Path | None = None) -> None:
+    """Fetch a model from the Hugging Face Hub into the cache, and check it.
+
+    Parameters
+    ----------
+    name
+        Pretrained model, or hf:owner/name.
+    revision
+        A branch, a tag or a commit.
+    to
+        Folder to copy it to.
+    """
+    from vaezoo import hub
+
+    console().print(f"{hub.pull(name, revision=revision, to=to)}")
+
+
+@app.command
+def verify() -> None:
+    """Read every byte of the bundled models and of those in the Hub's cache again; exit status 1 if any is damaged."""
+    from vaezoo import hub
+
+    console().print(f"{hub.verify(say=console().print)} models are whole.")
+
+
+@app.command
+def cache(*, remove: str | None = None) -> None:
+    """List the models in the Hub's cache, or remove one.
+
+    Parameters
+    ----------
+    remove
+        hf:owner/name, hf:owner/name@COMMIT or a pretrained model.
+    """
+    from vaezoo import hub
+
+    if remove is not None:
+        console().print(f"Freed {hub.remove(remove) / 1e6:.1f} MB.")
+    rows = [(str(copy), f"{copy.size / 1e6:.1f} MB") for copy in hub.cached()]
+    print_table(("model", "size"), rows)
 
 
 @data_app.command(name="get")
@@ -400,7 +446,7 @@ def progress(done: int, total: int) -> None:
         print(f"\r{done:,} of {total:,} examples", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
-def print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def print_table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Prints a table."""
     table = Table(*headings)
     for row in rows:

@@ -7,11 +7,11 @@ from typing import Final
 from safetensors.torch import load
 
 from vaezoo.data.record import Dataset
+from vaezoo.data.sets.mnist import LICENCE
 from vaezoo.errors import DataError
 
 _FILE: Final = "mnist64.safetensors"
 _SHA256: Final = "5a17e03e50d365a1b67c7d3931746d02946ef8b7f1bd450a46fa008708e29bd1"
-_LICENCE: Final = "MNIST: Yann LeCun and Corinna Cortes, CC BY-SA 3.0"
 
 
 def bundled_images() -> Dataset:
@@ -30,5 +30,5 @@ def bundled_images() -> Dataset:
         )
     tensors = load(data)
     return Dataset(
-        name="mnist", split="test", images=tensors["images"], labels=tensors["labels"], classes=10, licence=_LICENCE
+        name="mnist", split="test", images=tensors["images"], labels=tensors["labels"], classes=10, licence=LICENCE
     )

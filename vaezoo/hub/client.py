@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vaezoo.checkpoint import library_version
-from vaezoo.errors import ConfigError, DownloadError, MissingExtraError, shorten
-from vaezoo.zoo.folder import CARD, CONFIG, METRICS, WEIGHTS
+from filelock import FileLock, Timeout
 
-__all__ = ["Repository", "fetch", "forget", "hub_errors", "the_client"]
+from vaezoo.checkpoint import library_version, write_file
+from vaezoo.documents import LARGEST_JSON
+from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, MissingExtraError, VaezooError, shorten
+from vaezoo.hub.transfer import Watch, in_time
+from vaezoo.zoo.config import ONE_FILE, weight_files
+from vaezoo.zoo.folder import CARD, CONFIG, METRICS, check_total, read_config
 
-REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-REVISION = re.compile(r"[\w./-]{1,200}")
+__all__ = ["Repository", "fetch", "hub_errors", "the_client"]
+
+LOG = logging.getLogger("vaezoo")
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)  # the client takes one that starts with a slash for a path
 COMMIT = re.compile(r"[0-9a-f]{40}")
-FILES = [CONFIG, WEIGHTS, CARD, METRICS]
+FILES = [CONFIG, ONE_FILE, "model-*-of-*.safetensors", CARD, METRICS]  # as patterns
+ORPHANED = 600.0  # seconds after which a file that nobody writes is left over
 TIMEOUT = 10.0  # seconds without an answer
 
 
@@ -71,6 +80,7 @@ def the_client() -> Any:  # a module whose types differ between its versions
     """
     try:
         import huggingface_hub
+        import huggingface_hub.constants
         import huggingface_hub.errors
     except ImportError as error:
         raise MissingExtraError(f"The Hub needs huggingface-hub: pip install huggingface-hub ({error}).") from None
@@ -83,17 +93,28 @@ def hub_errors(what: str) -> Iterator[None]:
     errors = the_client().errors
     try:
         yield
-    except errors.LocalEntryNotFoundError:
+    except DownloadError as error:
+        raise DownloadError(f"{what}: {error}") from None
+    except VaezooError:
+        raise
+    except errors.LocalEntryNotFoundError as error:
+        cause = "" if error.__cause__ is None else f" ({reason(error.__cause__)})"
         raise DownloadError(
-            f"{what}: it is not in the cache, and the Hub could not be reached. Go online once, or pass a folder."
+            f"{what}: it is not in the cache, and the Hub could not be reached{cause}. Go online once, or "
+            "pass a folder."
         ) from None
     except errors.RepositoryNotFoundError:
         raise DownloadError(
             f"{what}: there is no such repository, or it is private and needs a token (HF_TOKEN, or token=...)."
         ) from None
     except (errors.HTTPError, errors.HFValidationError, OSError, ValueError) as error:
-        text = (str(error).strip() or "no answer").splitlines()[0]
-        raise DownloadError(f"{what}: {type(error).__name__}: {text}") from None
+        raise DownloadError(f"{what}: {reason(error)}") from None
+
+
+def reason(error: BaseException) -> str:
+    """Returns an error, and what it came from, in one line."""
+    text = f"{type(error).__name__}: {(str(error).strip() or 'no answer').splitlines()[0]}"
+    return text if error.__cause__ is None else f"{text} ({reason(error.__cause__)})"
 
 
 def fetch(repository: Repository, *, again: bool = False) -> tuple[Path, str]:
@@ -104,69 +125,94 @@ def fetch(repository: Repository, *, again: bool = False) -> tuple[Path, str]:
 
     Raises:
         DownloadError: what was asked for and why it could not be had.
+        CorruptWeightsError: its config makes no sense.
     """
-    if not again and (repository.pinned or repository.local_files_only):
-        cached = in_cache(repository)
-        if cached is not None:
-            return cached
     client = the_client()
+    only = repository.local_files_only or client.constants.HF_HUB_OFFLINE
+    cached = in_cache(repository)
+    if cached is not None and not again and (repository.pinned or only):
+        return cached
     with hub_errors(f"{repository} could not be fetched"):
-        reached = not repository.local_files_only and answers(repository, client)
-        folder = client.snapshot_download(
-            repository.name,
-            revision=repository.revision,
-            cache_dir=repository.cache_dir,
-            token=repository.token,
-            local_files_only=not reached,
-            force_download=again and reached,
-            allow_patterns=FILES,
-            library_name="vaezoo",
-            library_version=library_version(),
-            etag_timeout=TIMEOUT,
-        )
-    return Path(folder), Path(folder).name
-
-
-def answers(repository: Repository, client: Any) -> bool:  # the client's module
-    """Says whether the Hub has a revision; False where it gives no answer of its own, but the cache has a copy.
-
-    One request with a time limit: the client's own downloads try again for minutes.
-    """
-    api = client.HfApi(library_name="vaezoo", library_version=library_version(), token=repository.token)
-    errors = client.errors
-    try:
-        return bool(api.model_info(repository.name, revision=repository.revision, timeout=TIMEOUT).sha)
-    except errors.HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", 500)
-        if status in (401, 403, 404):
+        if only:
+            raise client.errors.LocalEntryNotFoundError("requests are switched off")
+        try:
+            return in_time(lambda watch: transfer(repository, watch, again), client.get_session)
+        except (CorruptWeightsError, ConfigError):
             raise
-        failure: Exception = error
-    except (errors.HTTPError, OSError, ValueError) as error:  # nobody there, or something else than the Hub
-        failure = error
-    if in_cache(repository) is None:
-        raise failure
-    return False
+        except (client.errors.HTTPError, OSError, ValueError) as error:
+            refused = getattr(getattr(error, "response", None), "status_code", 0) in (401, 403, 404)
+            if cached is None or again or refused:
+                raise
+            LOG.info("%s is taken from the cache: %s", repository, reason(error))
+            return cached
+
+
+def transfer(repository: Repository, watch: Watch, again: bool) -> tuple[Path, str]:
+    """Fetches what is missing of a repository, the config first, since it says how large the rest may be."""
+    client = the_client()
+    known = {"library_name": "vaezoo", "library_version": library_version(), "token": repository.token}
+    # One request with a time limit: the client's own look-ups try again for minutes.
+    found = client.HfApi(**known).model_info(repository.name, revision=repository.revision, timeout=TIMEOUT)
+    commit, there = str(found.sha), {each.rfilename for each in found.siblings or ()}
+    if not COMMIT.fullmatch(commit):
+        raise ValueError(f"its newest commit is {shorten(commit)}")
+
+    def get(file: str, largest: int) -> Path:
+        watch.largest = max(largest, LARGEST_JSON)
+        place = {"revision": commit, "cache_dir": repository.cache_dir, "etag_timeout": TIMEOUT, **known}
+        path = Path(client.hf_hub_download(repository.name, file, force_download=again, **place))
+        if again and path.resolve().name != watch.tag:
+            # The client leaves what stands under the file's own name, though it has fetched something else.
+            path.unlink()
+            path = Path(client.hf_hub_download(repository.name, file, **place))
+        return path
+
+    folder = get(CONFIG, LARGEST_JSON).parent
+    if folder.name != commit:
+        raise ValueError(f"asked for commit {commit}, the Hub gave {shorten(folder.name)}")
+    config = read_config(folder)
+    check_total(config, folder.name)
+    for file in sorted({METRICS, CARD} & there):
+        get(file, LARGEST_JSON)
+    for weights in weight_files(config):
+        get(weights.file, weights.size)
+    remember(folder, repository, commit)
+    sweep(folder.parent.parent)
+    return folder, commit
+
+
+def remember(folder: Path, repository: Repository, commit: str) -> None:
+    """Notes in the cache which commit a branch is at, once all of it is there; not where the cache is read-only."""
+    if not repository.pinned:
+        note = folder.parent.parent / "refs" / (repository.revision or "main")
+        with suppress(OSError):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            write_file(note, commit.encode())
+
+
+def sweep(place: Path) -> None:
+    """Removes what downloads of a repository left that were killed: old, and nobody holds its lock."""
+    for path in place.glob("blobs/*.incomplete"):
+        lock = place.parent / ".locks" / place.name / f"{path.name.removesuffix('.incomplete')[:-9]}.lock"
+        with suppress(OSError, Timeout):
+            if time.time() - path.stat().st_mtime > ORPHANED and lock.exists():
+                with FileLock(lock, timeout=0):
+                    path.unlink()
 
 
 def in_cache(repository: Repository) -> tuple[Path, str] | None:
     """Returns the copy of a repository that is in the cache, and its commit; None where a file is missing."""
-    client = the_client()
     try:
-        folder = client.snapshot_download(
-            repository.name,
-            revision=repository.revision,
-            cache_dir=repository.cache_dir,
-            local_files_only=True,
-            allow_patterns=FILES,
+        config = the_client().try_to_load_from_cache(
+            repository.name, CONFIG, cache_dir=repository.cache_dir, revision=repository.revision
         )
-    except (client.errors.LocalEntryNotFoundError, OSError, ValueError):
+    except (OSError, ValueError):
         return None
-    path = Path(folder)
-    return (path, path.name) if all((path / file).exists() for file in (CONFIG, WEIGHTS)) else None
-
-
-def forget(folder: Path) -> None:
-    """Removes a copy's config and weights from the cache, blobs included, so that they are fetched anew."""
-    for file in (CONFIG, WEIGHTS):
-        for path in {(folder / file).resolve(), folder / file}:
-            path.unlink(missing_ok=True)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    try:
+        files = weight_files(read_config(folder))
+    except CorruptWeightsError:
+        files = []  # whoever reads it will see, and have it fetched again
+    return (folder, folder.name) if all((folder / file.file).exists() for file in files) else None

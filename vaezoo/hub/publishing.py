@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,9 +15,11 @@ from vaezoo.hub.client import FILES, Repository, hub_errors, the_client
 from vaezoo.hub.loading import load, locate
 from vaezoo.model import VAE
 from vaezoo.zoo.card import hub_card
-from vaezoo.zoo.folder import CARD, CONFIG, METRICS, WEIGHTS, read_config, read_metrics, read_weights, save
+from vaezoo.zoo.config import weight_files
+from vaezoo.zoo.folder import CARD, CONFIG, METRICS, read_config, read_metrics, save, verified_folder
+from vaezoo.zoo.index import info, list_models
 
-__all__ = ["push", "staged"]
+__all__ = ["chosen", "push", "staged"]
 
 SAMPLES = "samples.png"
 MEASURED = ("data", "split", "examples", "samples", "distortion", "rate")
@@ -54,7 +56,7 @@ def push(
         DownloadError: the Hub could not be reached, or refused.
     """
     if "@" in repository:
-        raise ConfigError(f"Got {shorten(repository)}; expected hf:owner/name without hf:, and revision=... beside it.")
+        raise ConfigError(f"Got {shorten(repository)}; expected owner/name (and the branch as revision=…).")
     target = Repository.of(f"hf:{repository}", revision, token=token)
     with tempfile.TemporaryDirectory() as scratch:
         folder = staged(model, Path(scratch) / "model", target, metrics)
@@ -71,8 +73,20 @@ def push(
                 revision=revision,
                 commit_message=commit_message or f"Publish {target.name.partition('/')[2]}",
                 allow_patterns=[*FILES, SAMPLES],
+                delete_patterns=[pattern for pattern in FILES if pattern.endswith(".safetensors")],
             )
     return f"hf:{target.name}@{commit.oid}"
+
+
+def chosen(names: Sequence[str], everything: bool) -> list[str]:
+    """Returns the models to publish: those named, or all that come with the package.
+
+    Raises:
+        ConfigError: none are named, or some although all are asked for.
+    """
+    if bool(names) == everything:
+        raise ConfigError("Say which models to publish: NAME…, or --all for all bundled ones.")
+    return [name for name in list_models() if "repository" not in info(name)] if everything else list(names)
 
 
 def staged(
@@ -81,26 +95,23 @@ def staged(
     """Writes what is published of a model into `folder`, all of it checked, and returns it; see `push`."""
     if isinstance(model, VAE):
         save(model, folder)
+        figures = metrics or {}
     else:
         source = locate(model)
-        config = read_config(source)
-        read_weights(source, config)
-        figures = metrics if metrics is not None else read_metrics(source)
+        names = [file.file for file in weight_files(verified_folder(source))]
         folder.mkdir()
-        for file in (CONFIG, WEIGHTS):
+        for file in (CONFIG, *names):
             shutil.copyfile(source / file, folder / file)
-        metrics = figures
-    metrics = metrics or {}
-    missing = [key for key in MEASURED if metrics.get(key) is None]
+        figures = metrics or read_metrics(source) or {}
+    missing = [key for key in MEASURED if figures.get(key) is None]
     if missing:
         raise ConfigError(
             f"This model has no figures ({', '.join(missing)} missing), and none is published without: run `vaezoo "
-            "evaluate FOLDER --write` first "
-            "(in Python: metrics=vaezoo.evaluate(model).as_dict())."
+            "evaluate FOLDER --write` first (in Python: metrics=vaezoo.evaluate(model).as_dict())."
         )
-    write_file(folder / METRICS, canonical(metrics).encode())
+    write_file(folder / METRICS, canonical(figures).encode())
     picture = SAMPLES if draw_samples(load(folder), folder / SAMPLES) else None
-    card = hub_card(target.name, read_config(folder), metrics, picture)
+    card = hub_card(target.name, read_config(folder), figures, picture)
     write_file(folder / CARD, card.encode())
     return folder
 

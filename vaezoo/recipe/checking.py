@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import msgspec
 
 from vaezoo.errors import VaezooError, did_you_mean, shorten
-from vaezoo.recipe.schema import ArchitectureTable, DataName, DataTable, Recipe, Stage
+from vaezoo.recipe.schema import ArchitectureTable, DataName, DataTable, Recipe, Stage, fields_of
 
 if TYPE_CHECKING:
     from vaezoo.registry import Variant
@@ -22,6 +22,7 @@ __all__ = ["build", "plain"]
 S = TypeVar("S", bound=msgspec.Struct)
 DEEPEST = 16  # tables inside tables
 LONGEST = 4096  # characters of a string
+WIDEST = 256  # keys of a table, items of a list
 HEAD = ("variant", "seed", "init", "options")
 KEYS = (*HEAD, "architecture", "data", "train", "stage")
 
@@ -30,6 +31,9 @@ def plain(value: object, path: str, mistakes: list[str], depth: int = 0) -> obje
     """Returns `value` as tables, lists, strings and finite numbers; anything else is a mistake. None means left out."""
     if depth > DEEPEST:
         mistakes.append(f"{path[:40]}…: tables are nested more than {DEEPEST} deep.")
+        return None
+    if isinstance(value, Mapping | list | tuple) and len(value) > WIDEST:
+        mistakes.append(f"{path or 'recipe'}: expected at most {WIDEST} keys or items; got {len(value):,}.")
         return None
     if isinstance(value, Mapping):
         return {
@@ -70,8 +74,8 @@ def build(name: str, tables: Mapping[str, object], mistakes: list[str]) -> Recip
     for key in tables:
         if key not in KEYS:
             mistakes.append(f"{shorten(key)}: unknown key.{did_you_mean(key, KEYS)} Keys: {', '.join(KEYS)}.")
-    types = typing.get_type_hints(Recipe, include_extras=True)
-    head = {key: convert(tables[key], types[key], key, mistakes) for key in HEAD if key in tables}
+    types = fields_of(Recipe)
+    head = {key: convert(tables[key], types[key].type, key, mistakes) for key in HEAD if key in tables}
     if "variant" not in tables:
         mistakes.append("variant: missing. Name one, such as variant = 'vae'.")
     data = table(DataTable, tables.get("data", {}), "data", mistakes)
@@ -89,12 +93,11 @@ def table(struct: type[S], given: object, path: str, mistakes: list[str]) -> S |
     if not isinstance(given, Mapping):
         mistakes.append(f"{path}: expected a table; got {shorten(given)}.")
         return None
-    types = typing.get_type_hints(struct, include_extras=True)
-    known = {field.name: field for field in msgspec.structs.fields(struct)}
+    known = fields_of(struct)
     values: dict[str, object] = {}
     for key, value in given.items():
         if key in known:
-            values[key] = convert(value, types[key], f"{path}.{key}", mistakes)
+            values[key] = convert(value, known[key].type, f"{path}.{key}", mistakes)
         else:
             mistakes.append(f"{path}.{key}: unknown key.{did_you_mean(key, known)} Keys: {', '.join(known)}.")
     mistakes += [f"{path}.{key}: missing." for key, field in known.items() if field.required and key not in given]

@@ -6,10 +6,8 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
-import msgspec
-
 from vaezoo.errors import VaezooError, did_you_mean, shorten
-from vaezoo.recipe.schema import ArchitectureTable, DataTable, Stage
+from vaezoo.recipe.schema import ArchitectureTable, DataTable, Stage, fields_of
 
 if TYPE_CHECKING:
     from vaezoo.registry import Variant
@@ -64,8 +62,7 @@ def slots(key: str) -> Iterator[tuple[str, ...]]:
     if key in ("variant", "seed", "init"):
         yield (key,)
     for table, struct in (("architecture", ArchitectureTable), ("data", DataTable), ("train", Stage)):
-        fields = {field.name for field in msgspec.structs.fields(struct)}
-        if key in fields and (table, key) not in NOT_BARE:
+        if key in fields_of(struct) and (table, key) not in NOT_BARE:
             yield table, key
 
 
@@ -92,7 +89,7 @@ def why_not(tables: Tables, key: str, homes: list[tuple[str, ...]]) -> str:
         return f"is ambiguous: write {' or '.join('.'.join(home) for home in homes)}."
     known = ["variant", "seed", "init", *(option for entry in entries(tables) for option in entry.options)]
     for struct in (ArchitectureTable, DataTable, Stage):
-        known += [field.name for field in msgspec.structs.fields(struct)]
+        known += fields_of(struct)
     return f"is unknown.{did_you_mean(key, known)}"
 
 

@@ -15,7 +15,8 @@ from vaezoo.recipe.schema import Recipe
 
 __all__ = ["read_recipe"]
 
-LARGEST = 2**20  # bytes: anything longer is no recipe
+LARGEST = 2**16  # bytes: anything longer is no recipe
+LONGEST_LINE = 2**12  # bytes: tomllib takes time with the square of the dots in a key
 
 
 def read_recipe(source: str | Path | Mapping[str, object], overrides: Sequence[str] = (), **changes: object) -> Recipe:
@@ -33,7 +34,7 @@ def read_recipe(source: str | Path | Mapping[str, object], overrides: Sequence[s
     """
     name, given = ("", source) if isinstance(source, Mapping) else read_toml(find_recipe(source))
     mistakes: list[str] = []
-    tables = cast("dict[str, object]", plain(given, "", mistakes))
+    tables = cast("dict[str, object]", plain(given, "", mistakes) or {})
     if isinstance(source, Mapping):
         name = str(tables.pop("name", ""))
     if not mistakes:
@@ -52,9 +53,15 @@ def read_toml(path: Path) -> tuple[str, Mapping[str, object]]:
     """Returns a recipe's name and its tables; raises RecipeError for what is no TOML."""
     try:
         with open(path, "rb") as file:
-            data = file.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise ValueError(f"it is longer than {LARGEST:,} bytes")
-        return path.stem, tomllib.loads(data.decode("utf-8"))
+            return path.stem, parse_toml(file.read(LARGEST + 1))
     except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(f"Recipe {path.name} cannot be read as TOML: {error}.") from None
+
+
+def parse_toml(data: bytes) -> dict[str, object]:
+    """Returns the tables of TOML bytes; raises ValueError or RecursionError for what is none, or too large."""
+    if len(data) > LARGEST:
+        raise ValueError(f"it is longer than {LARGEST:,} bytes")
+    if max(map(len, data.splitlines()), default=0) > LONGEST_LINE:
+        raise ValueError(f"a line is longer than {LONGEST_LINE:,} bytes")
+    return tomllib.loads(data.decode("utf-8"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from typing import Annotated, Literal, cast
 
 import msgspec
@@ -120,10 +121,16 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
             return None
 
 
+@cache
+def fields_of(struct: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    """Returns the fields of a table by name; looked up once, since annotations are code that is compiled."""
+    return {field.name: field for field in msgspec.structs.fields(struct)}
+
+
 def differing(table: msgspec.Struct) -> dict[str, object]:
     """Returns the fields of a table that are not as by default, tables inside it likewise, as plain values."""
     found: dict[str, object] = {}
-    for field in msgspec.structs.fields(table):
+    for field in fields_of(type(table)).values():
         value = getattr(table, field.name)
         made = None if field.default_factory is msgspec.NODEFAULT else field.default_factory()
         if field.required or value != (field.default if made is None else made):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Variant", "chosen", "register", "split_options", "variants"]
 
+MOST = 16  # variants in one name: they change different parts, of which there are fewer
 CHANGES = frozenset({"encoder", "decoder", "prior", "objective", "backbone"})
 
 
@@ -113,7 +114,9 @@ def chosen(name: str) -> list[Variant]:
     """
     if not isinstance(name, str):
         raise UnknownNameError("variant", name, variants.names(), "A name is a string.")
-    entries = [variants.get(each.strip()) for each in name.split("+")]
+    if name.count("+") >= MOST:
+        raise CompositionError(f"{shorten(name)} names {name.count('+') + 1:,} variants; expected at most {MOST}.")
+    entries = [variants.get(each.strip(" ")) for each in name.split("+")]
     names = [entry.name for entry in entries]
     twice = [each for each in names if names.count(each) > 1]
     if twice:

@@ -7,6 +7,7 @@ import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import msgspec
@@ -43,8 +44,9 @@ def flat(value: object) -> list[object]:
     return [value] if inner is None else [item for each in inner for item in flat(each)]
 
 
+@cache
 def options_of(builder: Callable[..., object]) -> dict[str, Option]:
-    """Returns the keyword-only parameters of a builder."""
+    """Returns the keyword-only parameters of a builder; looked up once, since annotations are code that is compiled."""
     inner = builder.__init__ if inspect.isclass(builder) else builder
     hints = typing.get_type_hints(inner, include_extras=True)
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import cast
 
@@ -47,16 +48,24 @@ def figures_table(metrics: Mapping[str, object]) -> str:
 
 def model_card(name: str, config: Mapping[str, object], metrics: Mapping[str, object] | None) -> str:
     """Returns the README.md of a model folder."""
+    front = f"---\nlibrary_name: vaezoo\ntags:\n- vae\n- {config['variant']}\n---"
+    return page(front, f"# {name}", *sections(name, config, metrics))
+
+
+def page(*parts: str | None) -> str:
+    """Returns a page of these paragraphs; None is no paragraph."""
+    return "\n\n".join(part for part in parts if part is not None) + "\n"
+
+
+def sections(address: str, config: Mapping[str, object], metrics: Mapping[str, object] | None) -> list[str]:
+    """Returns what every card says of a model that `load(address)` gives: usage, figures, recipe, config."""
     architecture = cast(Mapping[str, object], config["architecture"])
     data = cast(Mapping[str, object] | None, config.get("data"))
     recipe = cast(Mapping[str, object] | None, config.get("recipe"))
-    context = ", c=0" if architecture["context"] else ""
     parts = [
-        "---\nlibrary_name: vaezoo\ntags:\n- vae\n- " + f"{config['variant']}\n---",
-        f"# {name}",
         f"A `{config['variant']}` made with [vaezoo](https://pypi.org/project/vaezoo/)"
         + (f", trained on {data['name']} (binarization: {data['binarize']})." if data else "."),
-        USAGE.format(name=name, context=context),
+        USAGE.format(name=address, context=", c=0" if architecture["context"] else ""),
     ]
     if metrics is not None:
         parts += ["## Figures", figures_table(metrics)]
@@ -66,16 +75,11 @@ def model_card(name: str, config: Mapping[str, object], metrics: Mapping[str, ob
             f"`vaezoo train {recipe['name']}` makes it again (recipe digest `{str(recipe['digest'])[:12]}`).",
         ]
     shown = {key: config[key] for key in ("variant", "architecture", "options", "data")}
-    parts += ["## Config", f"```json\n{json.dumps(shown, indent=1, sort_keys=True)}\n```"]
-    return "\n\n".join(parts) + "\n"
+    return [*parts, "## Config", f"```json\n{json.dumps(shown, indent=1, sort_keys=True)}\n```"]
 
 
-# As a data set's page on the Hub calls its licence, and its name there.
-DATA = {
-    "mnist": ("ylecun/mnist", "MNIST", "CC BY-SA 3.0"),
-    "fashion-mnist": ("zalando-datasets/fashion_mnist", "Fashion-MNIST", "MIT"),
-    "digits": ("", "Digits (UCI)", "CC BY 4.0"),
-}
+#: data set -> its name on the Hub
+ON_THE_HUB = {"mnist": "ylecun/mnist", "fashion-mnist": "zalando-datasets/fashion_mnist"}
 CITATION = """```bibtex
 @software{vaezoo,
   title = {vaezoo: a zoo of variational autoencoders},
@@ -87,21 +91,31 @@ NAMES = {"bound": "bound (nats)", "distortion": "distortion (nats)", "rate": "ra
 
 def hub_card(repository: str, config: Mapping[str, object], metrics: Mapping[str, object], picture: str | None) -> str:
     """Returns the README.md of a repository on the Hub: figures that the Hub can read, picture, usage, citation."""
-    card = model_card(repository.partition("/")[2], config, metrics).replace(
-        f'vaezoo.load("{repository.partition("/")[2]}")', f'vaezoo.load("hf:{repository}")'
+    return page(
+        front_matter(repository, config, metrics),
+        f"# {repository.partition('/')[2]}",
+        None if picture is None else f"![Samples from the prior]({picture})",
+        *sections(f"hf:{repository}", config, metrics),
+        *data_section(cast(Mapping[str, object] | None, config.get("data"))),
+        "## Citation",
+        CITATION,
     )
-    body = card.partition("\n---\n")[2].lstrip("\n")
-    title, _, rest = body.partition("\n\n")
-    data = cast(Mapping[str, object] | None, config.get("data"))
-    parts = [front_matter(repository, config, metrics), title]
-    if picture is not None:
-        parts.append(f"![Samples from the prior]({picture})")
-    parts.append(rest.rstrip("\n"))
-    if data is not None and data["name"] in DATA:
-        _, title, licence = DATA[str(data["name"])]
-        parts += ["## Data", f"{title}, {licence}; seen with binarization `{data['binarize']}`."]
-    parts += ["## Citation", CITATION]
-    return "\n\n".join(parts) + "\n"
+
+
+def data_section(data: Mapping[str, object] | None) -> list[str]:
+    """Returns what a card says of the data: whose they are, their licence, how they were seen."""
+    licence = "" if data is None else licence_of(str(data["name"]))
+    return ["## Data", f"{licence}; seen with binarization `{data['binarize']}`."] if data and licence else []
+
+
+def licence_of(data: str) -> str:
+    """Returns "TITLE: OWNERS, LICENCE" of a registered data set, from its own module; empty where none is known."""
+    from vaezoo.data import datasets  # here: what only shows cards needs no torch
+
+    if data not in datasets.names():
+        return ""
+    home = sys.modules.get(getattr(datasets.get(data), "__module__", ""))
+    return str(getattr(home, "LICENCE", ""))
 
 
 def front_matter(repository: str, config: Mapping[str, object], metrics: Mapping[str, object]) -> str:
@@ -109,7 +123,7 @@ def front_matter(repository: str, config: Mapping[str, object], metrics: Mapping
     from huggingface_hub import EvalResult, ModelCardData
 
     data = str(metrics.get("data"))
-    hub_name, title, _ = DATA.get(data, ("", data, ""))
+    hub_name, title = ON_THE_HUB.get(data), licence_of(data).partition(":")[0] or data
     values = {text: figure_of(metrics.get(key)) for key, text in NAMES.items()}
     values[f"log-evidence (nats, K = {metrics.get('samples')})"] = figure_of(metrics.get("log_evidence"))
     values["PSNR (dB)"] = figure_of(metrics.get("psnr"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
-from vaezoo.errors import UnknownNameError
+from vaezoo.documents import read_bytes, unseal
+from vaezoo.errors import CorruptWeightsError, UnknownNameError
 
 __all__ = ["bundled_folder", "info", "list_models", "read_index"]
 
@@ -17,9 +17,23 @@ ROOM = Path(__file__).parent
 
 @lru_cache(maxsize=1)
 def read_index() -> dict[str, dict[str, object]]:
-    """Returns name -> facts of every pretrained model: variant, data, size and SHA-256 of its files, figures."""
+    """Returns name -> facts of every pretrained model: variant, data, size and SHA-256 of its files, figures.
+
+    One that does not come with the package also has its `repository` on the Hub and the `commit` of 40 digits there.
+
+    Raises:
+        CorruptWeightsError: the index is not the one that was written.
+    """
     path = ROOM / "index.json"
-    return cast(dict[str, dict[str, object]], json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    return parse_index(read_bytes(path)) if path.exists() else {}
+
+
+def parse_index(data: bytes) -> dict[str, dict[str, object]]:
+    """Returns the models of an index; raises CorruptWeightsError where it is not the one that was written."""
+    models = unseal(data, "The index of pretrained models").get("models")
+    if not isinstance(models, dict):
+        raise CorruptWeightsError("The index of pretrained models has no table `models`. Reinstall vaezoo.")
+    return cast(dict[str, dict[str, object]], models)
 
 
 def list_models(pattern: str = "*", variant: str | None = None) -> list[str]:
@@ -37,7 +51,7 @@ def info(name: str) -> dict[str, object]:
     Raises:
         UnknownNameError: with the closest names.
     """
-    if name not in read_index():
+    if not isinstance(name, str) or name not in read_index():
         raise UnknownNameError("pretrained model", name, read_index())
     return read_index()[name]
 

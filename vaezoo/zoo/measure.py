@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from vaezoo.checkpoint import canonical, write_file
-from vaezoo.errors import ConfigError
+from vaezoo.errors import ConfigError, shorten
 from vaezoo.evaluation import disentanglement, evaluate
 from vaezoo.evaluation.report import test_set
 from vaezoo.hub import load, locate
@@ -21,13 +21,20 @@ __all__ = ["data_of", "measure", "measure_disentanglement", "store_metrics"]
 def data_of(model: VAE, data: str | None) -> str:
     """Returns the name of the data set to use: the given one, or the one the model was trained on.
 
+    On a config's word only a registered data set is read: no folder, and nothing through torchvision.
+
     Raises:
-        ConfigError: neither is known.
+        ConfigError: neither is known, or the model's is none with a name of its own.
     """
     table = (model.config or {}).get("data")
     known = table.get("name") if isinstance(table, dict) else None
     if data is None and not known:
         raise ConfigError("The model does not say which data it was trained on: name one (data='mnist', --data mnist).")
+    if data is None and ":" in str(known):
+        raise ConfigError(
+            f"The model says that it was trained on {shorten(known)}, which is not read on its word: name the data "
+            "yourself (data=…, --data …)."
+        )
     return data if data is not None else str(known)
 
 

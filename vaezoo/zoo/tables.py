@@ -17,6 +17,7 @@ from vaezoo.zoo.index import list_models, read_index
 
 __all__ = ["describe", "markdown", "models", "recipes", "refresh", "variants"]
 
+WEIGHTS = ".safetensors"
 Rows = list[tuple[str, ...]]
 
 #: figures of the same class in the literature, nats, on all test images
@@ -53,7 +54,7 @@ def models(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
                 f"{cast(float, metrics['psnr']):.1f}",
                 f"{codes:.0f} codes" if active is None else f"{active}/{metrics['latents']}",
                 f"{cast(int, metrics['parameters']):,}",
-                f"{files['model.safetensors']['size'] / 1e6:.1f} MB",
+                f"{sum(known['size'] for file, known in files.items() if file.endswith(WEIGHTS)) / 1e6:.1f} MB",
             )
         )
     return MODEL_HEADINGS, rows
@@ -109,7 +110,8 @@ def describe(name: str) -> str:
     """
     if name in read_index():
         facts = read_index()[name]
-        return f"{name}: a pretrained {facts['variant']}\n{facts['architecture']}\n\n" + figures_table(
+        place = f", hf:{facts['repository']}@{facts['commit']}" if "repository" in facts else ""
+        return f"{name}: a pretrained {facts['variant']}{place}\n{facts['architecture']}\n\n" + figures_table(
             cast(Mapping[str, object], facts["metrics"])
         )
     known = list_recipes()

@@ -9,6 +9,8 @@ from vaezoo.data.extras import require
 from vaezoo.data.record import Dataset
 from vaezoo.data.splits import check_split, fixed_split
 
+LICENCE: Final = "Digits: E. Alpaydin and C. Kaynak (UCI), CC BY 4.0"
+
 SPLIT_SEED: Final = 19_980_701
 """Chooses the 360 test images, 35 to 37 of each class."""
 
@@ -37,5 +39,5 @@ def digits(split: str, *, cache: Path, download: bool) -> Dataset:
         images=values[index],
         labels=labels[index],
         classes=10,
-        licence="Digits: E. Alpaydin and C. Kaynak (UCI), CC BY 4.0",
+        licence=LICENCE,
     )
