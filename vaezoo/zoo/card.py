@@ -69,6 +69,10 @@ def sections(address: str, config: Mapping[str, object], metrics: Mapping[str, o
     ]
     if metrics is not None:
         parts += ["## Figures", figures_table(metrics)]
+    if config.get("origin") is not None:
+        origin = cast(Mapping[str, str], config["origin"])
+        facts = "; ".join(f"{key} `{value}`" for key, value in sorted(origin.items()))
+        parts += ["## Origin", f"Converted from weights of another project: {facts}."]
     if recipe is not None:
         parts += [
             "## Recipe",

@@ -12,15 +12,27 @@ from msgspec import Meta
 from vaezoo.documents import read_bytes, unseal
 from vaezoo.errors import ConfigError, CorruptWeightsError, shorten
 
-__all__ = ["CONFIG", "FORMATS", "ONE_FILE", "WeightFile", "check_config", "file_names", "read_config", "weight_files"]
+__all__ = [
+    "CONFIG",
+    "FORMATS",
+    "ONE_FILE",
+    "ORIGIN",
+    "WeightFile",
+    "check_config",
+    "file_names",
+    "read_config",
+    "weight_files",
+]
 
 FORMATS = (1, 2)  # the second has its weights in several files
 CONFIG, ONE_FILE = "config.json", "model.safetensors"
+ORIGIN = "origin"  # a field that only converted models have
 LARGEST_CONFIG = 2**16  # bytes; the bundled ones have less than a thousand
 LONGEST_TEXT = 1000  # characters of a key or a value
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Word = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}\Z")]
 Table = Annotated[dict[str, object], Meta(max_length=256)]  # options, which their owners check
 
 
@@ -89,6 +101,8 @@ class Config(Strict, frozen=True):
     data: DataFacts | None
     recipe: RecipeFacts | None
     weights: Annotated[dict[str, object], Meta(max_length=3)]  # of the kind that the format says
+    # What a converted model was made of: only such ones say it, and their card shows it.
+    origin: Annotated[dict[Word, Word], Meta(max_length=8)] | None = None
 
 
 def file_names(count: int) -> list[str]:

@@ -20,7 +20,7 @@ from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError
 from vaezoo.model import VAE, seeded
 from vaezoo.registry import create
 from vaezoo.zoo.card import model_card
-from vaezoo.zoo.config import CONFIG, ONE_FILE, WeightFile, check_config, read_config, weight_files
+from vaezoo.zoo.config import CONFIG, ONE_FILE, ORIGIN, WeightFile, check_config, read_config, weight_files
 from vaezoo.zoo.header import LENGTH, check_header, check_sizes, longest_header
 from vaezoo.zoo.shards import SHARD, file_of, is_weights, packed, recorded
 
@@ -109,6 +109,8 @@ def write_model(
         "recipe": config.get("recipe"),
         "weights": weights,
     }
+    if config.get(ORIGIN) is not None:
+        body[ORIGIN] = config[ORIGIN]
     try:
         check_config(body)
     except ConfigError as error:
@@ -247,7 +249,8 @@ def read_model(folder: Path) -> VAE:
     kinds = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
     model.to(dtype=kinds.pop() if len(kinds) == 1 else None)  # what is not saved follows what is
     model.requires_grad_(True)
-    model.config = {key: config[key] for key in ("variant", "architecture", "options", "data", "recipe")}
+    known = ("variant", "architecture", "options", "data", "recipe", ORIGIN)
+    model.config = {key: config[key] for key in known if key in config}
     return model.eval()
 
 
