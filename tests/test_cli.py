@@ -45,7 +45,7 @@ def test_help_names_every_command_and_imports_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     commands = ["demo", "list", "show", "train", "evaluate", "sample", "reconstruct", "traverse", "interpolate"]
-    for command in [*commands, "compare", "data", "fit-sampler"]:
+    for command in [*commands, "compare", "convert", "data", "fit-sampler"]:
         assert command in done.stdout
 
 

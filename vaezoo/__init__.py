@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vaezoo.conversion import convert as convert
     from vaezoo.data import Dataset as Dataset
     from vaezoo.data import load_dataset as load_dataset
     from vaezoo.elbo import ELBO as ELBO
@@ -38,6 +39,7 @@ _HOMES = {
     "Inference": "elbo",
     "VAE": "model",
     "VaezooError": "errors",
+    "convert": "conversion",
     "create": "registry",
     "evaluate": "evaluation",
     "fit_sampler": "zoo.sampling",

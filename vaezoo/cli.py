@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -29,6 +29,8 @@ data_app = App(name="data", help="Data sets by name.")
 app.command(data_app)
 
 Out = Annotated[Path | None, Parameter(help="Folder to write to.")]
+T = TypeVar("T")
+Listed = Annotated[list[T] | None, Parameter(consume_multiple=True, negative=())]  # --decoder fc3 fc4
 PICTURES = Path("pictures")
 
 
@@ -413,6 +415,70 @@ def cache(*, remove: str | None = None) -> None:
         console().print(f"Freed {hub.remove(remove) / 1e6:.1f} MB.")
     rows = [(str(copy), f"{copy.size / 1e6:.1f} MB") for copy in hub.cached()]
     print_table(("model", "size"), rows)
+
+
+@app.command
+def convert(
+    source: Path,
+    *,
+    to: Path,
+    shape: Listed[int] = None,
+    encoder: Listed[str] = None,
+    mean: str | None = None,
+    log_variance: str | None = None,
+    log_scale: str | None = None,
+    decoder: Listed[str] = None,
+    activation: str | None = None,
+    likelihood: str | None = None,
+    scale: float | None = None,
+) -> None:
+    """Make a model folder of another project's weights, exactly or not at all; none of its code is run.
+
+    A pythae folder and a state dict of PyTorch's examples/vae are recognised; of any other VAE of fully connected
+    layers, name the layers: --shape 1 28 28 --encoder fc1 --mean fc21 --log-variance fc22 --decoder fc3 fc4
+    --activation relu --likelihood bernoulli.
+
+    Parameters
+    ----------
+    source
+        State dict (.pt of torch.save, or .safetensors), or pythae folder.
+    to
+        Folder to write, new or empty.
+    shape
+        Of one x: 1 28 28.
+    encoder
+        Hidden layers in order.
+    mean
+        Layer of the posterior's mean.
+    log_variance
+        Layer of log σ²; the same as --mean where one layer gives both.
+    log_scale
+        Layer of log σ, instead.
+    decoder
+        Hidden layers in order, the output layer last.
+    activation
+        relu, tanh, silu, gelu, elu or leaky-relu.
+    likelihood
+        bernoulli (the output goes through a sigmoid) or gaussian (it is the mean).
+    scale
+        σ of gaussian; 1 unless said.
+    """
+    from vaezoo.conversion import convert as run
+
+    done = run(
+        source,
+        to,
+        shape=shape,
+        encoder=encoder or (),
+        mean=mean,
+        log_variance=log_variance,
+        log_scale=log_scale,
+        decoder=decoder or (),
+        activation=activation,
+        likelihood=likelihood,
+        scale=scale,
+    )
+    console().print(str(done), markup=False)
 
 
 @data_app.command(name="get")

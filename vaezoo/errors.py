@@ -101,6 +101,12 @@ class CheckpointError(VaezooError, OSError):
     code = "checkpoint"
 
 
+class ConversionError(VaezooError, ValueError):
+    """Weights of another project that are no plain state dict, or that cannot be represented exactly."""
+
+    code = "conversion"
+
+
 class NonFiniteLossError(VaezooError, ArithmeticError):
     """A loss became NaN or infinite; the message names step, term and batch."""
 
