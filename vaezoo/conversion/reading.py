@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from torch import Tensor
 
-from vaezoo.checkpoint import LARGEST_JSON, parse_json, sha256
+from vaezoo.documents import LARGEST_JSON, parse_json, sha256
 from vaezoo.errors import ConversionError, VaezooError, shorten
 
 __all__ = ["SETTINGS", "WEIGHTS", "Source", "read_source"]

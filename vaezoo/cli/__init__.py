@@ -1,0 +1,40 @@
+"""The commands. No logic of its own: each calls one function of the library and prints what it returns."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+
+from vaezoo.cli import drawing, models, sharing
+from vaezoo.cli.app import app
+from vaezoo.errors import VaezooError
+
+__all__ = ["app", "drawing", "main", "models", "sharing"]
+
+
+def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Prints a warning as one line, without a place in the code."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; returns 0, or 1 after an error, 2 after a wrong call, 130 after Ctrl-C, 143 after SIGTERM."""
+    warnings.showwarning = show_warning
+    first = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(format="%(message)s")
+    # Our own lines only: other libraries log every request.
+    logging.getLogger("vaezoo").setLevel(logging.INFO if first else logging.WARNING)
+    try:
+        app(arguments, exit_on_error=True)
+    except VaezooError as error:
+        print(f"error [{error.code}]: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0

@@ -1,0 +1,40 @@
+"""The command line's application, and how it prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["PICTURES", "Out", "app", "console", "data_app", "print_table"]
+
+app = App(
+    name="vaezoo",
+    help="A zoo of variational autoencoders: load, train and compare them. All figures in nats per example.",
+    version=lambda: __import__("vaezoo").__version__,
+    result_action="return_value",
+)
+data_app = App(name="data", help="Data sets by name.")
+app.command(data_app)
+
+Out = Annotated[Path | None, Parameter(help="Folder to write to.")]
+PICTURES = Path("pictures")
+
+
+def console() -> Console:
+    """Returns the console that results are printed on; wide where the output is a file."""
+    return Console(width=None if sys.stdout.isatty() else 160, soft_wrap=not sys.stdout.isatty(), highlight=False)
+
+
+def print_table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Prints a table."""
+    table = Table(*headings)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console().print(table)

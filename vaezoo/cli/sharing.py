@@ -1,0 +1,163 @@
+"""The Hub and weights of other projects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from cyclopts import Parameter
+
+from vaezoo.cli.app import app, console, print_table
+
+T = TypeVar("T")
+Listed = Annotated[list[T] | None, Parameter(consume_multiple=True, negative=())]  # --decoder fc3 fc4
+
+
+@app.command
+def push(
+    *names: str,
+    owner: str,
+    everything: Annotated[bool, Parameter(name="--all", negative=())] = False,
+    private: bool = False,
+    revision: str | None = None,
+    message: str | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Publish evaluated models on the Hugging Face Hub, as OWNER/NAME each.
+
+    Parameters
+    ----------
+    names
+        Pretrained models or model folders.
+    owner
+        Your name there, or an organisation's.
+    everything
+        All bundled models.
+    private
+        Make new repositories private.
+    revision
+        The branch.
+    message
+        The first line of the commit.
+    dry_run
+        Check everything and send nothing.
+    """
+    from vaezoo.hub import publishing
+
+    for name in publishing.chosen(names, everything):
+        place = publishing.push(
+            name,
+            f"{owner}/{Path(name).name}",
+            private=private,
+            revision=revision,
+            commit_message=message,
+            dry_run=dry_run,
+        )
+        console().print(f"{name}: {'would be ' if dry_run else ''}{place}")
+
+
+@app.command
+def pull(name: str, *, revision: str | None = None, to: Path | None = None) -> None:
+    """Fetch a model from the Hugging Face Hub into the cache, and check it.
+
+    Parameters
+    ----------
+    name
+        Pretrained model, or hf:owner/name.
+    revision
+        A branch, a tag or a commit.
+    to
+        Folder to copy it to.
+    """
+    from vaezoo import hub
+
+    console().print(f"{hub.pull(name, revision=revision, to=to)}")
+
+
+@app.command
+def verify() -> None:
+    """Read every byte of the bundled models and of those in the Hub's cache again; exit status 1 if any is damaged."""
+    from vaezoo import hub
+
+    console().print(f"{hub.verify(say=console().print)} models are whole.")
+
+
+@app.command
+def cache(*, remove: str | None = None) -> None:
+    """List the models in the Hub's cache, or remove one.
+
+    Parameters
+    ----------
+    remove
+        hf:owner/name, hf:owner/name@COMMIT or a pretrained model.
+    """
+    from vaezoo import hub
+
+    if remove is not None:
+        console().print(f"Freed {hub.remove(remove) / 1e6:.1f} MB.")
+    rows = [(str(copy), f"{copy.size / 1e6:.1f} MB") for copy in hub.cached()]
+    print_table(("model", "size"), rows)
+
+
+@app.command
+def convert(
+    source: Path,
+    *,
+    to: Path,
+    shape: Listed[int] = None,
+    encoder: Listed[str] = None,
+    mean: str | None = None,
+    log_variance: str | None = None,
+    log_scale: str | None = None,
+    decoder: Listed[str] = None,
+    activation: str | None = None,
+    likelihood: str | None = None,
+    scale: float | None = None,
+) -> None:
+    """Make a model folder of another project's weights, exactly or not at all; none of its code is run.
+
+    A pythae folder and a state dict of PyTorch's examples/vae are recognised; of any other VAE of fully connected
+    layers, name the layers: --shape 1 28 28 --encoder fc1 --mean fc21 --log-variance fc22 --decoder fc3 fc4
+    --activation relu --likelihood bernoulli.
+
+    Parameters
+    ----------
+    source
+        State dict (.pt of torch.save, or .safetensors), or pythae folder.
+    to
+        Folder to write, new or empty.
+    shape
+        Of one x: 1 28 28.
+    encoder
+        Hidden layers in order.
+    mean
+        Layer of the posterior's mean.
+    log_variance
+        Layer of log σ²; the same as --mean where one layer gives both.
+    log_scale
+        Layer of log σ, instead.
+    decoder
+        Hidden layers in order, the output layer last.
+    activation
+        relu, tanh, silu, gelu, elu or leaky-relu.
+    likelihood
+        bernoulli (the output goes through a sigmoid) or gaussian (it is the mean).
+    scale
+        σ of gaussian; 1 unless said.
+    """
+    from vaezoo.conversion import convert as run
+
+    done = run(
+        source,
+        to,
+        shape=shape,
+        encoder=encoder or (),
+        mean=mean,
+        log_variance=log_variance,
+        log_scale=log_scale,
+        decoder=decoder or (),
+        activation=activation,
+        likelihood=likelihood,
+        scale=scale,
+    )
+    console().print(str(done), markup=False)
