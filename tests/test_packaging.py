@@ -25,6 +25,7 @@ ROOMS = [
     {"errors", "memory"},
     {"elbo"},
     {"distributions"},
+    {"aggregate", "discrepancies", "importance", "points"},
     {"networks"},
     {"likelihoods"},
     {"priors"},
