@@ -11,6 +11,7 @@ from torch.distributions import Distribution, MultivariateNormal, Normal
 from vaezoo.distributions import DiagonalNormal
 from vaezoo.elbo import Objective, Part, WeightedObjective, draw, has_closed_form_rate
 from vaezoo.errors import NoDensityError
+from vaezoo.importance import ImportanceObjective
 from vaezoo.likelihoods.gaussian import gaussian
 from vaezoo.model import VAE
 from vaezoo.networks.mlp import MLP
@@ -18,7 +19,6 @@ from vaezoo.parts import Decoder
 from vaezoo.points import PointEncoder
 from vaezoo.priors import StandardNormalPrior
 from vaezoo.registry import variants
-from vaezoo.variants.iwae import ImportanceObjective
 
 EVIDENCE = [
     Case(name, likelihood=likelihood, context=contexts_of(name)[position % 2 - 1])
