@@ -68,8 +68,9 @@ def beta_tc_vae(
 
     The rate is in closed form, and what a weight has beyond 1 is sampled: $D + R + (\alpha - 1) I + (\beta - 1)
     \mathrm{TC} + \dots$, where $q(z)$ is estimated from the batch by stratified weights, averaged over the order of the
-    examples, on which the paper's own depend; the paper's code gives its weights to other examples. It needs the size
-    of the training set, and a diagonal Gaussian posterior. When to use it: for disentangled factors with less blur than
+    examples, on which the paper's own depend; the paper's code gives its weights to other examples. The density is
+    estimated without bias, its logarithm is not: of small batches the reported total correlation is too low. It needs
+    the size of the training set, and a diagonal Gaussian posterior. When to use it: for disentangled factors with less blur than
     `beta-vae`. It is confused with `factor-vae`, which asks a critic for the same total correlation; what is
     $\beta - 1$ here is $\gamma$ there.
     """

@@ -65,7 +65,7 @@ def rae_gp(
             is the squared error: `likelihood = {name = "gaussian", scale = 0.7071}`, up to a constant.
 
     $\|\nabla_z \mu\|^2$ is summed over latents and pixels, from one random combination of the pixels at each step,
-    whose mean it is; published code takes the gradient of the pixels' sum instead, in which they cancel. There is no
+    whose mean it is; code in wide use takes the gradient of the pixels' sum, in which they cancel. There is no
     density of z and so no bound: what is reported as the rate is $-\log p(z)$. When to use it: for sharp images and a
     smooth latent space, with a density fitted to its codes afterwards. It is confused with the gradient penalty of
     critics, which is on their slope by x, and with `rae-l2`, which is cheaper.
