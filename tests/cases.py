@@ -26,12 +26,16 @@ SMALL_BACKBONES: dict[str, dict[str, object]] = {
     "conv": {"channels": [4, 6], "dense": [8]},
 }
 SMALL_VARIANTS: dict[str, dict[str, object]] = {
+    "ciwae": {"samples": 3},
     "factor-vae": {"critic_hidden": [8]},
     "flow-prior-vae": {"transforms": 2, "hidden": [8]},
     "hamiltonian-vae": {"leapfrogs": 2},
     "iaf-vae": {"iaf_hidden": [17]},
     "iwae": {"samples": 3},
+    "miwae": {"samples": 2, "groups": 3},
+    "piwae": {"samples": 2, "groups": 3},
     "planar-vae": {"flows": 2},
+    "sliced-wae": {"projections": 4},
     "vade": {"clusters": 3},
     "vamp-vae": {"pseudo_inputs": 4},
     "vq-vae": {"codes": 7},
@@ -57,6 +61,10 @@ class Case:
     @property
     def couples_examples(self) -> bool:
         return any(entry.couples_examples for entry in self.entries)
+
+    @property
+    def has_density(self) -> bool:
+        return all(entry.rate != "no density" for entry in self.entries)
 
     def create(self, **options: object) -> VAE:
         name, *choice = self.likelihood.split("=", 1)

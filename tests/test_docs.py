@@ -17,6 +17,7 @@ import pytest
 
 from vaezoo.cli import app
 from vaezoo.recipe import ArchitectureTable, DataTable, Recipe, Stage, find_recipe, read_recipe
+from vaezoo.registry import variants
 from vaezoo.zoo.tables import refresh
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -204,6 +205,21 @@ def test_every_key_of_a_recipe_is_documented(heading: str, struct: type[msgspec.
             empty_table = isinstance(default, msgspec.Struct) and default == type(default)()
             plain = {} if empty_table else list(default) if isinstance(default, tuple) else default
             assert tomllib.loads(f"value = {text.strip('`')}")["value"] == plain, key
+
+
+# docs/correctness.md has a row for each variant
+
+
+def test_every_variant_has_a_test_of_its_own_mathematics() -> None:
+    text = (ROOT / "docs" / "correctness.md").read_text(encoding="utf-8")
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
+    assert all(len(line) == 5 and line[3] for line in lines)
+    assert sorted(line[1] for line in lines) == variants.names()
+    assert [line[:2] for line in lines] == sorted(line[:2] for line in lines)
+    for _, name, test, *_ in lines:
+        file, _, function = test.partition("::")
+        code = (ROOT / "tests" / file).read_text(encoding="utf-8")
+        assert f"\ndef {function}(" in code, name
 
 
 # docs/adding-a-variant.md: the package of the example

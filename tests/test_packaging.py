@@ -27,6 +27,7 @@ ROOMS = [
     {"elbo"},
     {"distributions"},
     {"correlated", "dynamics", "mixtures", "spherical"},
+    {"aggregate", "discrepancies", "importance", "points"},
     {"networks"},
     {"flows"},
     {"likelihoods"},

@@ -54,7 +54,7 @@ def test_three_mistakes_at_once_each_with_its_path() -> None:
     assert len(found) == 3
     assert found[0].startswith("train.stpes: unknown key. Did you mean 'steps'?")
     assert found[1] == "train.batch_size: expected `int` >= 1; got 0."
-    assert found[2].startswith("variant: Unknown variant 'beta-vea'. Did you mean 'beta-vae'?")
+    assert found[2].startswith("variant: Unknown variant 'beta-vea'. Did you mean 'beta-vae'")
 
 
 def test_mistakes_in_every_table_at_once() -> None:

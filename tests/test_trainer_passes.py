@@ -13,6 +13,7 @@ from typing import ClassVar
 import pytest
 import torch
 from cases import COMPOSED
+from msgspec import structs
 from runs import equal, fit, small_recipe, trainer
 from torch import Tensor, nn
 
@@ -27,8 +28,10 @@ from vaezoo.trainer.feed import Feed
 from vaezoo.trainer.optimizers import make_optimizer, pack, update
 from vaezoo.trainer.recording import CannotRecord, record
 
+GRADIENTS = ("sticking-the-landing", "doubly-reparametrized")
 RECIPES = {
     **{name: small_recipe(name, steps=12) for name in (*variants.names(), *COMPOSED)},
+    **{each: structs.replace(small_recipe("iwae", steps=12), options={"gradient": each}) for each in GRADIENTS},
     "16 bits": small_recipe(steps=12, precision="bf16"),
     "micro-batches, clipped, averaged": small_recipe("factor-vae", steps=12, accumulation=2, clip=0.1, average=0.9),
     "rising rate": small_recipe("beta-vae", steps=12, rate_warmup=8, rate_cycles=2, free_bits=0.5),

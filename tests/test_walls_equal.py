@@ -6,7 +6,7 @@ from cases import NAMES, ROTATING, Case, contexts_of
 from noise import SharedNoise
 from torch import Tensor
 
-from vaezoo.elbo import log_mean_exp
+from vaezoo.elbo import PenalizedObjective, log_mean_exp
 from vaezoo.model import VAE, seeded
 from vaezoo.registry import backbones
 
@@ -95,6 +95,9 @@ def shared(model: VAE, x: Tensor, c: Tensor | None) -> dict[str, Tensor]:
     with torch.random.fork_rng(devices=[]), SharedNoise(len(x)):
         elbo = model(x, c)
     figures = {"distortion": elbo.distortion, "rate": elbo.rate, "bound": elbo.bound}
+    if isinstance(model.objective, PenalizedObjective):  # what is left of a loss without its penalties
+        weighted = [weight * elbo.terms[name] for name, (weight, _) in model.objective.penalties.items()]
+        figures["rest"] = elbo.losses["model"].detach() - sum(weighted, torch.zeros_like(elbo.rate))
     return figures | {f"loss {name}": value for name, value in elbo.losses.items()}
 
 

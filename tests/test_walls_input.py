@@ -112,7 +112,8 @@ def test_good_data(case: Case, name: str, models: dict[Case, VAE]) -> None:
     assert not model(x, c).bound.isnan().any()
     if name != "grey":
         torch.testing.assert_close(model.reconstruct(x, c), model.reconstruct(x.detach().float().contiguous(), c))
-        assert torch.isfinite(model.log_evidence(x, c, samples=3)).all()
+        if case.has_density:
+            assert torch.isfinite(model.log_evidence(x, c, samples=3)).all()
 
 
 @pytest.mark.parametrize("name", CONTEXTS)

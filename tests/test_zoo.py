@@ -34,7 +34,7 @@ TINY = {
 
 def build(name):
     torch.manual_seed(1)
-    return vaezoo.create(name, shape=SHAPE, context=10 if "cvae" in name else 0).eval()
+    return vaezoo.create(name, shape=SHAPE, context=10 if "cvae" in name else 0, examples=1000).eval()
 
 
 @pytest.fixture

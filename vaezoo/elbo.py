@@ -11,7 +11,7 @@ bound that no weight has touched.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import Protocol, runtime_checkable
@@ -27,6 +27,8 @@ __all__ = [
     "Model",
     "Objective",
     "Part",
+    "PenalizedObjective",
+    "Penalty",
     "Schedule",
     "Warmup",
     "WeightedObjective",
@@ -173,6 +175,10 @@ class Part(nn.Module):
         """Moves what learns without a gradient; `seen` holds one mapping per micro-batch and rank, in order."""
 
 
+#: what a loss may have besides distortion and rate: (model, inference) -> (B,), or 0-dim for a whole batch
+Penalty = Callable[[Model, Inference], Tensor]
+
+
 class Schedule(nn.Module):
     """A weight as a function of the step. `forward(step)`: a 0-dim tensor; None means the schedule's end."""
 
@@ -243,14 +249,59 @@ class Objective(Part):
         return bound if has_density(inference.posterior) else torch.full_like(bound, -torch.inf)
 
 
-class WeightedObjective(Objective):
-    r"""Minimises $D + \beta(t)\,\max(R, \lambda)$, or $D + \beta(t)\,|R - C(t)|$ with a capacity.
+class PenalizedObjective(Objective):
+    r"""Minimises $D + \sum_i w_i T_i$: the distortion and named penalties, but no rate.
+
+    Args:
+        penalties: name -> ($w_i$, $T_i$); a penalty takes (model, inference) and returns (B,), or a 0-dim tensor that
+            is one number for the whole batch. One of weight 0 is left out.
+        samples: $K$, draws of z per example.
+    """
+
+    def __init__(self, penalties: Mapping[str, tuple[float, Penalty]] | None = None, *, samples: int = 1) -> None:
+        super().__init__()
+        self.penalties = {name: each for name, each in (penalties or {}).items() if each[0] != 0.0}
+        self.samples = samples
+
+    def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
+        """Returns the ELBO, with the one player `model` and the penalties, unweighted, as its terms."""
+        return self.report(model, self.infer(model, x, c), step)
+
+    def infer(self, model: Model, x: Tensor, c: Tensor | None) -> Inference:
+        """Returns the pass that is measured."""
+        return model.infer(x, c, self.samples)
+
+    def report(self, model: Model, inference: Inference, step: Tensor | None) -> ELBO:
+        """Returns the ELBO of a pass."""
+        distortion, rate = inference.distortion(), inference.rate()
+        loss, terms = self.cost(distortion, rate, step), {}
+        for name, (weight, penalty) in self.penalties.items():
+            value = penalty(model, inference).expand_as(distortion)
+            loss = loss + weight * value
+            terms[name] = value.detach()
+        return ELBO(
+            distortion=distortion,
+            rate=rate,
+            bound=self.bound_of(inference, distortion, rate),
+            losses={"model": loss},
+            terms=terms,
+            seen=model.observe(inference),
+        )
+
+    def cost(self, distortion: Tensor, rate: Tensor, step: Tensor | None) -> Tensor:
+        """Returns the loss without its penalties, (B,)."""
+        return distortion
+
+
+class WeightedObjective(PenalizedObjective):
+    r"""Minimises $D + \beta(t)\,\max(R, \lambda)$, or $D + \beta(t)\,|R - C(t)|$ with a capacity, and penalties.
 
     Args:
         rate: $\beta \ge 0$, a number or a `Schedule`; 0 removes the term.
         free_bits: $\lambda \ge 0$, nats per example that cost nothing (after Kingma et al., 2016,
             https://arxiv.org/abs/1606.04934).
         capacity: $C$, the rate in nats that is aimed at (Burgess et al., 2018, https://arxiv.org/abs/1804.03599).
+        penalties: see `PenalizedObjective`; no schedule touches their weights.
         samples: $K$, draws of z per example.
     """
 
@@ -262,31 +313,19 @@ class WeightedObjective(Objective):
         *,
         free_bits: float = 0.0,
         capacity: float | Schedule | None = None,
+        penalties: Mapping[str, tuple[float, Penalty]] | None = None,
         samples: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(penalties, samples=samples)
         self.rate = rate if isinstance(rate, Schedule) else Constant(rate)
         self.capacity = Constant(capacity) if isinstance(capacity, int | float) else capacity
         self.free_bits = float(free_bits)
-        self.samples = samples
         # What `schedule` starts from; in a tuple, so that it is not registered.
         self._built = (self.rate, self.free_bits)
 
-    def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
-        """Returns the ELBO, with the one player `model`."""
-        inference = model.infer(x, c, self.samples)
-        return self.report(model, inference, step)
-
-    def report(self, model: Model, inference: Inference, step: Tensor | None) -> ELBO:
-        """Returns the ELBO of a pass, with the one player `model`."""
-        distortion, rate = inference.distortion(), inference.rate()
-        return ELBO(
-            distortion=distortion,
-            rate=rate,
-            bound=self.bound_of(inference, distortion, rate),
-            losses={"model": distortion + self.penalty(rate, step)},
-            seen=model.observe(inference),
-        )
+    def cost(self, distortion: Tensor, rate: Tensor, step: Tensor | None) -> Tensor:
+        """Returns the distortion and what the rate costs at this step, (B,)."""
+        return distortion + self.penalty(rate, step)
 
     def penalty(self, rate: Tensor, step: Tensor | None) -> Tensor:
         """Returns what the rate costs at this step, (B,)."""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Variant", "chosen", "register", "split_options", "variants"]
 
 MOST = 16  # variants in one name: they change different parts, of which there are fewer
-CHANGES = frozenset({"encoder", "decoder", "prior", "objective", "backbone"})
+CHANGES = frozenset({"encoder", "decoder", "prior", "objective", "backbone", "likelihood"})
+Rate = Literal["closed form", "sampled", "no density"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Variant:
     defaults: Mapping[str, object]
     context: Literal["required", "optional", "labels"]
     couples_examples: bool
+    rate: Rate
 
     @cached_property
     def options(self) -> dict[str, Option]:
@@ -57,19 +59,23 @@ def register(
     defaults: Mapping[str, object] | None = None,
     context: Literal["required", "optional", "labels"] = "optional",
     couples_examples: bool = False,
+    rate: Rate = "closed form",
     override: bool = False,
 ) -> Callable[[Callable[..., VAE]], Variant]:
     """Registers the decorated builder `(base, architecture, *, options) -> VAE` as the variant `name`.
 
     Args:
         name: what it is called; `a-b`, never `a_b`.
-        changes: which parts it changes: "encoder", "decoder", "prior", "objective", "backbone".
+        changes: which parts it changes: "encoder", "decoder", "prior", "objective"; "backbone" or "likelihood" where it
+            only has another default.
         year: when it was published.
         paper: by whom.
         url: where.
         defaults: what it needs of an `Architecture` unless told otherwise; a callable is given the other fields.
         context: "required" where it makes no sense without one.
         couples_examples: whether an example's loss depends on the others in the batch.
+        rate: how its rate is computed: in "closed form"; "sampled"; or "no density", where the posterior is a point
+            mass in a continuous space, which has none: then -log p(z) is reported in its place.
         override: take a name that another owner has.
 
     Raises:
@@ -96,6 +102,7 @@ def register(
             defaults=defaults or {},
             context=context,
             couples_examples=couples_examples,
+            rate=rate,
         )
         clash = shared & set(entry.options)
         if clash:

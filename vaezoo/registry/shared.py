@@ -13,7 +13,7 @@ from vaezoo.registry.options import options_of, parse_options
 
 if TYPE_CHECKING:
     from vaezoo.likelihoods import Likelihood
-    from vaezoo.networks import Backbone
+    from vaezoo.networks import Backbone, Network
 
 __all__ = ["Architecture", "Named", "backbones", "canonical", "check_named", "likelihoods", "samplers", "sizes"]
 
@@ -51,6 +51,10 @@ class Architecture:
     def network(self) -> Backbone:
         """Returns the backbone that `backbone` names."""
         return cast("Backbone", _build(backbones, self.backbone))
+
+    def down(self, outputs: int) -> Network:
+        """Returns an encoder's network, from x and c to (B, outputs, *latent)."""
+        return self.network().down(self.shape, (outputs, *self.latent), self.context)
 
     def head(self) -> Likelihood:
         """Returns the likelihood that `likelihood` names, for `shape`."""

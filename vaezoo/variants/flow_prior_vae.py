@@ -38,7 +38,14 @@ class FlowPrior(Part):
         return FlowDistribution(self.flow, self.zeros, c)
 
 
-@register("flow-prior-vae", changes="prior", year=2017, paper="Chen et al.", url="https://arxiv.org/abs/1611.02731")
+@register(
+    "flow-prior-vae",
+    changes="prior",
+    year=2017,
+    paper="Chen et al.",
+    url="https://arxiv.org/abs/1611.02731",
+    rate="sampled",
+)
 def flow_prior_vae(
     base: VAE,
     architecture: Architecture,

@@ -53,7 +53,12 @@ class HamiltonianEncoder(Part):
 
 
 @register(
-    "hamiltonian-vae", changes="encoder", year=2018, paper="Caterini et al.", url="https://arxiv.org/abs/1805.11328"
+    "hamiltonian-vae",
+    changes="encoder",
+    year=2018,
+    paper="Caterini et al.",
+    url="https://arxiv.org/abs/1805.11328",
+    rate="sampled",
 )
 def hamiltonian_vae(
     base: VAE,

@@ -35,7 +35,14 @@ class AutoregressiveEncoder(Part):
         return FlowPosterior(normal_from(raw[:, :2], 1), partial(self.flow, h=raw[:, 2]), self.latent)
 
 
-@register("iaf-vae", changes="encoder", year=2016, paper="Kingma et al.", url="https://arxiv.org/abs/1606.04934")
+@register(
+    "iaf-vae",
+    changes="encoder",
+    year=2016,
+    paper="Kingma et al.",
+    url="https://arxiv.org/abs/1606.04934",
+    rate="sampled",
+)
 def iaf_vae(
     base: VAE,
     architecture: Architecture,

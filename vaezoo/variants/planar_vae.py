@@ -61,7 +61,14 @@ class PlanarEncoder(Part):
         return FlowPosterior(normal_from(first.unflatten(-1, (2, size)), 1), partial(planars, raw=raw), self.latent)
 
 
-@register("planar-vae", changes="encoder", year=2015, paper="Rezende & Mohamed", url="https://arxiv.org/abs/1505.05770")
+@register(
+    "planar-vae",
+    changes="encoder",
+    year=2015,
+    paper="Rezende & Mohamed",
+    url="https://arxiv.org/abs/1505.05770",
+    rate="sampled",
+)
 def planar_vae(base: VAE, architecture: Architecture, *, flows: Annotated[int, Meta(ge=1, le=1000)] = 10) -> VAE:
     r"""Minimises $D + R$ with a posterior that planar flows have bent.
 

@@ -58,7 +58,14 @@ class GaussianMixturePrior(Part):
             self.log_scale.copy_(0.5 * torch.from_numpy(found.covariances_).log().view(self.loc.shape))
 
 
-@register("vade", changes="prior", year=2017, paper="Jiang et al.", url="https://arxiv.org/abs/1611.05148")
+@register(
+    "vade",
+    changes="prior",
+    year=2017,
+    paper="Jiang et al.",
+    url="https://arxiv.org/abs/1611.05148",
+    rate="sampled",
+)
 def vade(base: VAE, architecture: Architecture, *, clusters: Annotated[int, Meta(ge=1, le=100_000)] = 10) -> VAE:
     r"""Minimises $D + R$ with a mixture of Gaussians as prior, whose components are clusters.
 

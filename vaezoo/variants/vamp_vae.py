@@ -66,7 +66,14 @@ def no_component(encoder: nn.Module) -> CompositionError:
     )
 
 
-@register("vamp-vae", changes="prior", year=2018, paper="Tomczak & Welling", url="https://arxiv.org/abs/1705.07120")
+@register(
+    "vamp-vae",
+    changes="prior",
+    year=2018,
+    paper="Tomczak & Welling",
+    url="https://arxiv.org/abs/1705.07120",
+    rate="sampled",
+)
 def vamp_vae(
     base: VAE, architecture: Architecture, *, pseudo_inputs: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
 ) -> VAE:

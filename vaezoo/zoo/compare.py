@@ -84,12 +84,12 @@ def recipe_for(variant: str, data: str, steps: int, seed: int) -> Recipe:
     """Returns a short recipe for a variant that has no weights: the same for all, so that they can be compared."""
     entries = chosen(variant)
     conditional = any(entry.context != "optional" for entry in entries)
-    codes = any("encoder" in entry.changes and entry.defaults.get("likelihood") for entry in entries)
+    grey = any(entry.defaults.get("likelihood") for entry in entries)
     return read_recipe(
         {
             "variant": variant,
             "seed": seed,
-            "data": {"name": data, "binarize": "none" if codes else "dynamic", "context": conditional},
+            "data": {"name": data, "binarize": "none" if grey else "dynamic", "context": conditional},
             "train": {"steps": steps, "batch_size": 100, "learning_rate": 1e-3, "schedule": "cosine"},
         }
     )

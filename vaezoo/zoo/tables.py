@@ -64,7 +64,10 @@ def variants(pattern: str = "*", *, links: bool = False) -> tuple[tuple[str, ...
     """Returns headings and rows of the registered variants; `links` makes Markdown links of the papers."""
     from vaezoo.registry import variants as registry
 
-    trained = {part for facts in read_index().values() for part in str(facts["variant"]).split("+")}
+    trained: dict[str, list[str]] = {}
+    for model, facts in sorted(read_index().items()):
+        for part in str(facts["variant"]).split("+"):
+            trained.setdefault(part, []).append(model)
     rows: Rows = []
     for name in registry.names():
         if not fnmatch.fnmatchcase(name, pattern):
@@ -76,13 +79,14 @@ def variants(pattern: str = "*", *, links: bool = False) -> tuple[tuple[str, ...
             (
                 name,
                 ", ".join(entry.changes) or "–",
+                entry.rate,
                 summary(entry.builder),
                 options,
                 f"[{source}]({entry.url})" if links and entry.url else source,
-                "yes" if name in trained else "no",
+                ", ".join(trained.get(name, ())) or "–",
             )
         )
-    return ("variant", "changes", "what it does", "options", "paper", "weights"), rows
+    return ("variant", "changes", "rate", "what it does", "options", "paper", "weights"), rows
 
 
 def recipes(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:

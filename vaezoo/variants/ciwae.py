@@ -1,0 +1,49 @@
+"""The combination importance-weighted autoencoder."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+from torch import Tensor
+
+from vaezoo.importance import ImportanceObjective
+from vaezoo.model import VAE
+from vaezoo.registry import Architecture, register
+
+
+class CombinedObjective(ImportanceObjective):
+    """Minimises a convex combination of the negative ELBO and the negative importance-weighted bound."""
+
+    def __init__(self, samples: int, beta: float) -> None:
+        super().__init__(samples)
+        self.beta = beta
+
+    def losses_of(self, log_weights: Tensor) -> dict[str, Tensor]:
+        """Returns the loss, (B,); both bounds are of the same draws."""
+        tight = self.estimate(log_weights)
+        return {"model": -tight.lerp(log_weights.mean(0), self.beta)}
+
+
+@register("ciwae", changes="objective", year=2018, paper="Rainforth et al.", url="https://arxiv.org/abs/1802.05383")
+def ciwae(
+    base: VAE,
+    architecture: Architecture,
+    *,
+    samples: Annotated[int, Meta(ge=1, le=100_000)] = 64,
+    beta: Annotated[float, Meta(ge=0, le=1)] = 0.05,
+) -> VAE:
+    r"""Maximises $\beta\,\mathcal{L}_1 + (1 - \beta)\,\mathcal{L}_K$: a little of the ELBO in the tighter bound.
+
+    $$\mathcal{L}_1 = \frac1K \sum_{k=1}^K \log w_k, \quad \mathcal{L}_K = \log \frac1K \sum_{k=1}^K w_k, \quad
+        w_k = \frac{p(x|z_k)\,p(z_k)}{q(z_k|x)}$$
+
+    Hyperparameters:
+        samples: $K \ge 1$, 64 in the paper.
+        beta: $\beta \in [0, 1]$; 0 is the IWAE, 1 the VAE with a sampled rate and K draws.
+
+    The reported rate is in closed form; the bound, $\mathcal{L}_K$ without a weight, samples it. When to use it: where
+    the IWAE's encoder learns badly; $\beta$ can be chosen without another number of draws. It is confused with
+    `beta-vae`, whose weight is on the rate and may exceed 1.
+    """
+    return base.replace(objective=CombinedObjective(samples, beta))
