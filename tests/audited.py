@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,31 @@ def attempt(work: Callable[[], object]) -> str:
         return f"refused: {type(error).__name__}: {error}"[:300]
 
 
+class Listener:
+    """An audit hook that notes what a job does not allow, while it is on."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.job, self.on, self.found = job, False, list[str]()
+        sys.addaudithook(self.hear)
+
+    def hear(self, event: str, args: tuple[Any, ...]) -> None:
+        if self.on:
+            self.on = False
+            line = heard(event, args, self.job)
+            self.found += [] if line is None else [line]
+            self.on = True
+
+    def during(self, work: Callable[[], object]) -> list[str]:
+        """Returns what is heard while `work` is done."""
+        self.found, self.on = [], True
+        try:
+            with suppress(Exception):
+                work()
+        finally:
+            self.on = False
+        return self.found
+
+
 def main() -> None:
     job = json.load(sys.stdin)
     import torch
@@ -102,38 +128,23 @@ def main() -> None:
     for name in job["warm"]:
         vaezoo.load(name)
     for name in job["recipes"] if job["warm"] else ():
-        attempt(lambda name=name: read_recipe(Path(name)))  # type: ignore[misc]
+        attempt(partial(read_recipe, Path(name)))
     birds = canaries()
-    found: list[str] = []
-    armed = True
+    listener = Listener(job)
+    results: dict[str, str] = {}
 
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        nonlocal armed
-        if armed:
-            armed = False
-            line = heard(event, args, job)
-            if line is not None:
-                found.append(line)
-            armed = True
+    def work() -> None:
+        for name in job["load"]:
+            results[name] = attempt(partial(vaezoo.load, name, local_files_only=name in job["offline"]))
+        for name in job["recipes"]:
+            results[name] = attempt(partial(read_recipe, Path(name)))
 
-    sys.addaudithook(hook)
-    results = {}
-    for name in job["load"]:
-        alone = name in job["offline"]
-        results[name] = attempt(lambda name=name, alone=alone: vaezoo.load(name, local_files_only=alone))  # type: ignore[misc]
-    for name in job["recipes"]:
-        results[name] = attempt(lambda name=name: read_recipe(Path(name)))  # type: ignore[misc]
-    armed = False
-    events, found = found, []
-    caught = {}
-    for name, bird in birds.items() if job["canaries"] else ():
-        armed = True
-        with suppress(Exception):
-            bird()
-        armed = False
-        caught[name] = any(line.startswith(name) for line in found)
-        found = []
-    print(json.dumps({"results": results, "events": sorted(set(events)), "canaries": caught}))
+    events = sorted(set(listener.during(work)))
+    heard_of = {
+        name: any(line.startswith(name) for line in listener.during(bird))
+        for name, bird in (birds.items() if job["canaries"] else ())
+    }
+    print(json.dumps({"results": results, "events": events, "canaries": heard_of}))
 
 
 if __name__ == "__main__":

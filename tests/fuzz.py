@@ -1,7 +1,7 @@
 """Fuzzes one door with atheris, by hand: `pip install atheris`, then `python tests/fuzz.py config 60`.
 
-The doors: config, index, recipe, header. Only VaezooErrors may escape, and no input may take a second or 256 MiB. The
-first bytes of a good file are the corpus. Half of the inputs that are JSON get the digest they need to come further in.
+The doors: config, index, recipe, header. Only VaezooErrors may escape, and no input may take a second. Inputs are bytes
+of such a file, or choose what to change in a good one; what needs a digest to come further in gets the right one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,14 +20,14 @@ import atheris
 
 with atheris.instrument_imports(include=["vaezoo", "json", "tomllib", "msgspec"]):
     import torch
-    from mutations import RECIPE_TEXT, config_of, small, split
+    from mutations import KEYS, RECIPE_TEXT, VALUES, changed, config_of, small, split
 
     from vaezoo.documents import parse_json, seal
     from vaezoo.errors import VaezooError
     from vaezoo.recipe import read_recipe
     from vaezoo.recipe.reading import parse_toml
     from vaezoo.zoo.config import check_config
-    from vaezoo.zoo.folder import CONFIG, WEIGHTS, meta_twin, parse_state
+    from vaezoo.zoo.folder import WEIGHTS, meta_twin, parse_state
     from vaezoo.zoo.header import check_header, check_sizes
     from vaezoo.zoo.index import ROOM, parse_index
 
@@ -70,19 +71,35 @@ def header(data: bytes) -> None:
             parse_state(file, "fuzz")
 
 
-DOORS: dict[str, tuple[Callable[[bytes], None], bytes]] = {
-    "config": (config, (GOOD / CONFIG).read_bytes()),
-    "index": (index, json.dumps(json.loads((ROOM / "index.json").read_bytes())).encode()[:4000] + b"}}}"),
-    "recipe": (recipe, RECIPE_TEXT.encode()),
-    "header": (header, json.dumps(split((GOOD / WEIGHTS).read_bytes())[0]).encode()),
+def varied(data: bytes, good: object) -> object:
+    """Returns a good value with up to three things changed."""
+    choice = atheris.FuzzedDataProvider(data)
+    value = good
+    for _ in range(choice.ConsumeIntInRange(1, 3)):
+        place, how = choice.ConsumeIntInRange(0, 300), choice.ConsumeIntInRange(0, 3)
+        new = choice.PickValueInList([*VALUES, choice.ConsumeInt(9), choice.ConsumeUnicode(20), choice.ConsumeFloat()])
+        key = choice.PickValueInList([*KEYS, choice.ConsumeUnicode(10)])
+        value = changed(value, place, how, key, new)
+    return value
+
+
+MODELS = json.loads((ROOM / "index.json").read_bytes())["models"]
+HEADER = split((GOOD / WEIGHTS).read_bytes())[0]
+DOORS: dict[str, tuple[Callable[[bytes], None], object]] = {
+    "config": (config, config_of(GOOD)),
+    "index": (index, {"models": dict(list(MODELS.items())[:1])}),
+    "recipe": (recipe, tomllib.loads(RECIPE_TEXT)),
+    "header": (header, HEADER),
 }
 
 
 def main() -> None:
-    door, seed = DOORS[sys.argv[1]]
+    door, good = DOORS[sys.argv[1]]
+    seed = RECIPE_TEXT.encode() if door is recipe else json.dumps(good).encode()
     corpus = Path(PLACE.name) / "corpus"
     corpus.mkdir()
     (corpus / "seed").write_bytes(seed)
+    (corpus / "change").write_bytes(b"\xff" + bytes(range(64)))
     torch.set_num_threads(1)
     slowest = 0.0
 
@@ -90,7 +107,11 @@ def main() -> None:
         nonlocal slowest
         start = time.perf_counter()
         with suppress(VaezooError):
-            door(data)
+            if data[:1] >= b"\x80":  # no text begins like this: the rest says what to change
+                value = varied(data[1:], good)
+                read_recipe(value) if door is recipe and isinstance(value, dict) else door(json.dumps(value).encode())
+            else:
+                door(data)
         took = time.perf_counter() - start
         if took > slowest:
             slowest = took

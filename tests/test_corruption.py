@@ -201,59 +201,86 @@ def test_a_name_that_stands_twice_is_refused(folder: Path) -> None:
 # Sizes
 
 
-def wide(config: dict[str, object], **architecture: object) -> dict[str, object]:
-    assert isinstance(config["architecture"], dict)
-    return config | {"architecture": config["architecture"] | architecture}
+class Cases(dict[str, Path]):
+    """Folders made to take time or memory, by what is wrong with each."""
 
+    def __init__(self, place: Path) -> None:
+        super().__init__()
+        self.place = place
+        self.good = config_of(small(place / "good"))
 
-def oversized(place: Path) -> dict[str, Path]:
-    """Returns folders made to take time or memory, each with a digest that is right where there can be one."""
-    found = {}
-
-    def case(name: str, config: object = None, weights: bytes | None = None, raw: bytes | None = None) -> None:
-        found[name] = folder = small(place / name.replace(" ", "-"))
-        if weights is not None:
+    def add(self, name: str, config: object = None, *, weights: bytes = b"", raw: bytes = b"") -> None:
+        """Adds a folder with another config, or other weights, whose digests are right, or with raw bytes as config."""
+        self[name] = folder = small(self.place / name.replace(" ", "-"))
+        if weights:
             write_weights(folder, weights)
         if config is not None:
             write_config(folder, config)
-        if raw is not None:
+        if raw:
             (folder / CONFIG).write_bytes(raw)
 
-    good = config_of(small(place / "good"))
-    header, body = split((place / "good" / WEIGHTS).read_bytes())
+    def architecture(self, name: str, variant: str = "vae", **changes: object) -> None:
+        """Adds a folder whose config has another architecture."""
+        assert isinstance(self.good["architecture"], dict)
+        options = changes.pop("options", {})
+        new = {"variant": variant, "options": options, "architecture": self.good["architecture"] | changes}
+        self.add(name, self.good | new)
+
+
+def add_headers(cases: Cases) -> None:
+    header, body = split((cases.place / "good" / WEIGHTS).read_bytes())
     huge = 100 * 2**20 + 1
-    case("a header of 100 MiB and a byte", weights=huge.to_bytes(8, "little") + b"{" + b" " * (huge - 2) + b"}" + body)
-    case("a header that claims 2^63", weights=(2**63).to_bytes(8, "little") + b"{}" + body)
-    many = {f"t{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(100_000)}
-    case("100,000 tensors", weights=joined(many, b""))
-    case("a shape of (0, 2^60)", weights=joined(
-        header | {"x": {"dtype": "F32", "shape": [0, 2**60], "data_offsets": [0, 0]}}, body))  # fmt: skip
-    case("a latent of 10^9", wide(good, latent=[10**9]))
-    case("a latent of 10^9 in eight", wide(good, latent=[10, 10, 10, 10, 10, 10, 10, 100]))
-    case("a shape of 2^24", wide(good, shape=[2**24], latent=[2**24]))
-    case("a shape of 10^9 digits' worth", wide(good, shape=[2**62] * 8))
-    case("a wide perceptron", wide(good, backbone={"name": "mlp", "hidden": [65536] * 64, "activation": "relu"}))
-    case("a deep perceptron", wide(good, backbone={"name": "mlp", "hidden": [2000] * 64, "activation": "relu"}))
-    case("a context of 2^24", wide(good, context=2**24))
-    conv = {"name": "conv", "channels": [8192] * 8, "dense": [8192] * 8, "blocks": 16, "kernel": 7}
-    case("a wide convolution", wide(good, shape=[1, 4096, 4096], backbone=conv))
-    case("a fine latent grid", wide(good, shape=[1, 4096, 4096], latent=[4, 2048, 2048], backbone=conv
-        | {"channels": [1], "dense": [], "blocks": 0}))  # fmt: skip
-    vast = {"variant": "factor-vae", "options": {"factor-vae.critic_hidden": [16000, 16000]}}
-    case("a critic that no file vouches for", good | vast)
-    case("a huge codebook", wide(good | {"variant": "vq-vae", "options": {"vq-vae.codes": 65536}},
-        shape=[1, 8, 8], latent=[65536, 4, 4], backbone=conv | {"channels": [1]}))  # fmt: skip
-    case("50,000 variants", good | {"variant": "vae+" * 50_000 + "vae"})
-    case("1,000 options", good | {"options": {f"o{n}": n for n in range(1000)}})
-    case("5,000 options", good | {"options": {f"o{n}": n for n in range(5000)}})
-    case("a config of 10 MB", good | {"vaezoo": "x" * 10**7})
-    case("a config of 64 KiB of lists", good | {"options": {"vae.x": [[]] * 8_000}})
-    case("depth 100,000", raw=b"[" * 100_000 + b"]" * 100_000)
-    case("depth 30,000", raw=b"[" * 30_000 + b"]" * 30_000)
-    case("depth 100,000 of tables", raw=b'{"a":' * 100_000 + b"1" + b"}" * 100_000)
-    case("depth 300 and wide", raw=b"[" * 300 + b",".join([b"0"] * 30_000) + b"]" * 300)
-    case("a number of a million digits", raw=b"9" * 1_000_000)
-    return found
+    claim = huge.to_bytes(8, "little")
+    cases.add("a header of 100 MiB and a byte", weights=claim + b"{" + b" " * (huge - 2) + b"}" + body)
+    cases.add("a header that claims 2^63", weights=(2**63).to_bytes(8, "little") + b"{}" + body)
+    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    cases.add("100,000 tensors", weights=joined({f"t{n}": empty for n in range(100_000)}, b""))
+    cases.add("a shape of (0, 2^60)", weights=joined(header | {"x": empty | {"shape": [0, 2**60]}}, body))
+    # What is left of a file of 300 MiB that its config does name is not read either.
+    cases.architecture("a large model", shape=[2**20], latent=[8], backbone=MLP | {"hidden": [64]})
+    large = cases["a large model"]
+    size = 8 + huge + 4 * (2 * 2**20 * 64 + 2**20)
+    with open(large / WEIGHTS, "wb") as file:
+        file.write(claim)
+        file.truncate(size)
+    config = config_of(large)
+    write_config(large, config | {"weights": {"file": WEIGHTS, "size": size, "sha256": "0" * 64}})
+
+
+MLP = {"name": "mlp", "hidden": [5], "activation": "relu"}
+CONV = {"name": "conv", "channels": [8192] * 8, "dense": [8192] * 8, "blocks": 16, "kernel": 7}
+SLIM = CONV | {"channels": [1], "dense": [], "blocks": 0}
+
+
+def add_architectures(cases: Cases) -> None:
+    cases.architecture("a latent of 10^9", latent=[10**9])
+    cases.architecture("a latent of 10^9 in eight", latent=[10] * 7 + [100])
+    cases.architecture("a shape of 2^24", shape=[2**24], latent=[2**24])
+    cases.architecture("a shape of 2^62 to the eighth", shape=[2**62] * 8)
+    cases.architecture("a context of 2^24", context=2**24)
+    cases.architecture("a wide perceptron", backbone=MLP | {"hidden": [65536] * 64})
+    cases.architecture("a deep perceptron", backbone=MLP | {"hidden": [2000] * 64})
+    cases.architecture("a wide convolution", shape=[1, 4096, 4096], backbone=CONV)
+    cases.architecture("a fine latent grid", shape=[1, 4096, 4096], latent=[4, 2048, 2048], backbone=SLIM)
+    vast = {"factor-vae.critic_hidden": [16000, 16000]}
+    cases.architecture("a critic that no file vouches for", "factor-vae", options=vast)
+    codes = {"vq-vae.codes": 65536}
+    cases.architecture("a codebook", "vq-vae", shape=[1, 8, 8], latent=[65536, 4, 4], backbone=SLIM, options=codes)
+
+
+def add_documents(cases: Cases) -> None:
+    cases.architecture("50,000 variants", "vae+" * 50_000 + "vae")
+    cases.architecture("200 variants", "vae+" * 200 + "vae")
+    cases.architecture("3,000 options", options={f"o{n}": n for n in range(3000)})
+    cases.architecture("200 options", options={f"o{n}": n for n in range(200)})
+    cases.architecture("lists", options={"vae.x": [[]] * 8_000})
+    cases.add("a config of 10 MB", cases.good | {"vaezoo": "x" * 10**7})
+    cases.add("depth 100,000", raw=b"[" * 100_000 + b"]" * 100_000)
+    cases.add("depth 30,000", raw=b"[" * 30_000 + b"]" * 30_000)
+    cases.add("depth 9,000 of tables", raw=b'{"a":' * 9_000 + b"1" + b"}" * 9_000)
+    cases.add("depth 300 and wide", raw=b"[" * 300 + b",".join([b"0"] * 30_000) + b"]" * 300)
+    cases.add("a number of a million digits", raw=b"9" * 1_000_000)
+    cases.add("a number of 60,000 digits", raw=b"9" * 60_000)
 
 
 def weigh(name: str) -> list[object]:
@@ -286,7 +313,9 @@ def weigh(name: str) -> list[object]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is counted otherwise elsewhere")
 def test_hostile_sizes_cost_neither_time_nor_memory(quick_path: Path, forks: Forks) -> None:
-    cases = oversized(quick_path)
+    cases = Cases(quick_path)
+    for add in (add_headers, add_architectures, add_documents):
+        add(cases)
     result, seconds, memory = forks.call(weigh, name=str(quick_path / "good"))
     assert result == "loaded" and seconds < 1 and memory < 64
     for name, folder in cases.items():
