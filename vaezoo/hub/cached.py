@@ -42,7 +42,6 @@ def cached(cache_dir: str | Path | None = None) -> list[Copy]:
     Args:
         cache_dir: where copies are kept; the Hub's own cache (`HF_HOME`) where None.
     """
-    root = Path(cache_dir if cache_dir is not None else the_client().constants.HF_HUB_CACHE)
     return [
         Copy(
             repository="/".join(folder.parent.parent.name.split("--")[1:]),
@@ -50,9 +49,14 @@ def cached(cache_dir: str | Path | None = None) -> list[Copy]:
             folder=folder,
             size=sum(path.stat().st_size for path in files_of(folder)),
         )
-        for folder in sorted(root.glob("models--*/snapshots/*"))
+        for folder in sorted(root_of(cache_dir).glob("models--*/snapshots/*"))
         if is_ours(folder)
     ]
+
+
+def root_of(cache_dir: str | Path | None) -> Path:
+    """Returns where copies are kept."""
+    return Path(cache_dir if cache_dir is not None else the_client().constants.HF_HUB_CACHE)
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -162,7 +166,7 @@ def remove(name: str, cache_dir: str | Path | None = None) -> int:
     if not chosen:
         raise UnknownNameError("model in the Hub's cache", str(wanted), [f"hf:{copy.repository}" for copy in copies])
     with hub_errors(f"{wanted} could not be removed"):
-        found = the_client().scan_cache_dir(cache_dir)
+        found = the_client().scan_cache_dir(root_of(cache_dir))
         plan = found.delete_revisions(*(copy.commit for copy in chosen))
         plan.execute()
     return int(plan.expected_freed_size)
