@@ -64,12 +64,12 @@ def run(variant: str, seed: int, steps: int, backbone: str, rate: float, example
     found = disentanglement(model, test, examples=examples)
     report = vaezoo.evaluate(model, test, samples=0, limit=examples)
     return {
+        **found.as_dict(),
         "variant": variant,
         "seed": seed,
         "steps": steps,
         "backbone": backbone,
         "learning_rate": rate,
-        **found.as_dict(),
         "bound": report.bound.mean,
         "rate": report.rate.mean,
         "seconds": round(time.perf_counter() - start),

@@ -3,18 +3,21 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from vaezoo.data import Dataset, binarize_fixed, bundled_images
+import vaezoo
+from vaezoo.data import Dataset, binarize_fixed, bundled_images, load_dataset
 from vaezoo.elbo import ELBO
 from vaezoo.quantizers import CodebookEncoder
 
 FOLDER = str(Path(__file__).resolve().parent.parent / "benchmarks")
 sys.path.insert(0, FOLDER)
 try:
+    import disentanglement
     import speed
     import straight
     from clock import Clock
@@ -129,3 +132,29 @@ def test_a_table_says_what_is_missing_and_what_failed() -> None:
     assert "| slow | 0.1 | 100 (2.00 ×) | 100 - 100 |" in text
     assert "| x | not installed |" in text
     assert "| y | failed: no such thing |" in text
+
+
+def test_the_table_of_disentanglement_keeps_seeds_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(variant: str, seed: int, *_: object) -> dict[str, object]:
+        setting = {"steps": 7, "backbone": "mlp", "learning_rate": 5e-4, "variant": variant, "seed": seed}
+        return {**dict.fromkeys(disentanglement.FIGURES, float(seed)), **setting}
+
+    monkeypatch.setattr(disentanglement, "run", run)
+    results = tmp_path / "results.jsonl"
+    command = ["x", "--variants", "vae", "none-such", "--steps", "7", "--backbone", "mlp", "--results", str(results)]
+    for seeds, lines in (("2", 2), ("3", 3), ("3", 3)):  # what is there is not trained again
+        monkeypatch.setattr(sys, "argv", [*command, "--seeds", seeds])
+        disentanglement.main()
+        assert len(results.read_text().splitlines()) == lines
+    lines = [run("vae", seed) for seed in range(3)]
+    assert "| vae | 3 | 1.000 ± 1.000 |" in disentanglement.table(lines)
+
+
+def test_a_run_of_the_benchmark_is_told_apart_by_its_own_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    sprites = load_dataset("dsprites", "test").subset(range(200))
+    monkeypatch.setattr(disentanglement, "load_dataset", lambda *_: sprites)
+    model = vaezoo.create("vae", shape=(1, 64, 64), latent=3, backbone={"name": "mlp", "hidden": [4]})
+    monkeypatch.setattr(disentanglement.vaezoo, "train", lambda *_, **__: SimpleNamespace(model=model))
+    line = disentanglement.run("vae", 5, 10, "mlp", 1e-3, 150)
+    assert (line["seed"], line["variant"], line["examples"]) == (5, "vae", 150)
+    assert set(disentanglement.FIGURES) <= set(line)
