@@ -60,7 +60,8 @@ def fit_sampler(
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
     part = whole.subset(order[:examples].sort().values)
     z = latents_of(model.eval(), binarize_fixed(part, seed) if part.binarization == "dynamic" else part, seed)
-    density = cast(LatentDensity, kind(tuple(z.shape[1:]), **chosen))
+    with seeded(seed, torch.device("cpu")):
+        density = cast(LatentDensity, kind(tuple(z.shape[1:]), **chosen))
     density.fit(z.flatten(1), seed)
     facts: dict[str, object] = {"data": part.name, "examples": len(part), "seed": seed}
     return Sampler(model, density, name=name, options=chosen, fitted_on=facts)
@@ -204,7 +205,8 @@ def rebuilt(saved: Checkpoint, name: str, place: str) -> tuple[LatentDensity, di
     except VaezooError as error:
         raise CorruptWeightsError(f"{place} cannot be built: {error}") from None
     check_tensors(tensors, twin.state_dict(), place)
-    density = cast(LatentDensity, kind(tuple(sizes), **parsed))
+    with seeded(0, torch.device("cpu")):  # weights are drawn, to be replaced
+        density = cast(LatentDensity, kind(tuple(sizes), **parsed))
     density.load_state_dict(dict(tensors))
     if not density.is_valid():
         raise CorruptWeightsError(f"{place} holds no distribution: its numbers are out of range. Fit it again.")
