@@ -211,7 +211,7 @@ def test_every_key_of_a_recipe_is_documented(heading: str, struct: type[msgspec.
 
 
 def test_every_variant_has_a_test_of_its_own_mathematics() -> None:
-    text = (ROOT / "docs" / "correctness.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "correctness.md").read_text(encoding="utf-8").partition("\n## ")[0]
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
     assert all(len(line) == 5 and line[3] for line in lines)
     assert sorted(line[1] for line in lines) == variants.names()
