@@ -1,12 +1,16 @@
 """Composed variants from recipe to repository: trained, saved, loaded, measured, published (without sending)."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from cases import Case, contexts_of
 
 import vaezoo
 import vaezoo.data
+from vaezoo.errors import CompositionError
+from vaezoo.registry import variants
 
 OPTIONS: dict[str, dict[str, object]] = {
     "vamp-vae+iwae": {"pseudo_inputs": 6, "samples": 4},
@@ -14,6 +18,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "s-vae+iwae": {"samples": 4},
     "hamiltonian-vae+flow-prior-vae": {"transforms": 2, "hidden": [8], "leapfrogs": 2},
     "vade+full-covariance-vae+beta-vae": {"clusters": 3, "beta": 0.5},
+    "beta-tc-vae+vamp-vae": {"pseudo_inputs": 6, "beta": 3.0},
 }
 
 
@@ -45,3 +50,22 @@ def test_a_composition_goes_all_the_way(name: str, context: bool, tmp_path: Path
     assert loaded.config is not None and loaded.config["variant"] == name
     figures = vaezoo.evaluate(loaded, "digits", samples=3, limit=20).as_dict()
     assert vaezoo.push(loaded, "them/composed", metrics=figures, dry_run=True) == "hf:them/composed"
+
+
+@pytest.mark.parametrize("name", variants.names())
+def test_every_pair_learns_or_is_refused(name: str) -> None:
+    """With whatever changes other parts; a refusal is one clear error, at the latest when the model first sees data."""
+    for other in variants.names():
+        pair = f"{name}+{other}"
+        try:
+            case = Case(pair, context=contexts_of(pair)[0])
+            model, (x, c) = case.build(), case.inputs(6)
+            elbo = model(x, c)
+        except CompositionError as error:
+            assert re.search(r"cannot be composed|twice|needs|expected", str(error)), error
+            continue
+        for player, own in model.players().items():
+            assert torch.isfinite(elbo.losses[player]).all(), pair
+            found = torch.autograd.grad(elbo.losses[player].mean(), own, retain_graph=True, allow_unused=True)
+            assert all(torch.isfinite(each).all() for each in found if each is not None), pair
+        assert model.reconstruct(x, c).shape == x.shape == model.sample(6, c, seed=0).shape
