@@ -153,9 +153,13 @@ def full(name: str) -> list[Case]:
 
 
 def pairwise(name: str) -> list[Case]:
-    """Returns cases in which any two of shape, backbone, likelihood and context meet in every combination, greedily."""
-    axes: list[Sequence[object]] = [SHAPES, backbones.names(), LIKELIHOODS, contexts_of(name)]
-    rows = [row for row in itertools.product(*axes) if Case(name, *row).permitted]  # type: ignore[arg-type]
+    """Returns cases in which any two of shape, backbone and context meet, greedily; the likelihoods take turns."""
+    axes: list[Sequence[object]] = [SHAPES, backbones.names(), contexts_of(name)]
+
+    def case(shape: tuple[int, ...], backbone: str, context: int, turn: int) -> Case:
+        return Case(name, shape, backbone, LIKELIHOODS[turn % len(LIKELIHOODS)], context)
+
+    rows = [row for row in itertools.product(*axes) if case(*row, 0).permitted]  # type: ignore[arg-type]
 
     def pairs(row: tuple[object, ...]) -> set[tuple[tuple[int, object], ...]]:
         return set(itertools.combinations(enumerate(row), 2))
@@ -163,7 +167,7 @@ def pairwise(name: str) -> list[Case]:
     missing, found = set().union(*map(pairs, rows)), []
     while missing:
         best = max(rows, key=lambda row: len(pairs(row) & missing))
-        found.append(Case(name, *best))  # type: ignore[arg-type]
+        found.append(case(*best, len(found) + NAMES.index(name)))  # type: ignore[arg-type]
         missing -= pairs(best)
     return found
 
