@@ -51,7 +51,7 @@ def flow_prior_vae(
     architecture: Architecture,
     *,
     transforms: Annotated[int, Meta(ge=1, le=100)] = 8,
-    hidden: Annotated[tuple[Width, ...], Meta(max_length=16)] = (128, 128),
+    hidden: Annotated[tuple[Width, ...], Meta(max_length=8)] = (128, 128),
 ) -> VAE:
     r"""Minimises $D + R$ with a RealNVP flow as prior, learnt along with the rest.
 

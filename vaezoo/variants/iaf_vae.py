@@ -48,7 +48,7 @@ def iaf_vae(
     architecture: Architecture,
     *,
     iaf_transforms: Annotated[int, Meta(ge=1, le=100)] = 2,
-    iaf_hidden: Annotated[tuple[Width, ...], Meta(max_length=16)] = (320,),
+    iaf_hidden: Annotated[tuple[Width, ...], Meta(max_length=8)] = (320,),
 ) -> VAE:
     r"""Minimises $D + R$ with a posterior that inverse autoregressive flows have shaped.
 
