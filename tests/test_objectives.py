@@ -119,7 +119,7 @@ def test_the_shared_scale_is_the_likeliest_one() -> None:
     best = minimize_scalar(lambda log: -norm.logpdf(errors, 0, math.exp(log)).sum(), bounds=(-5, 5), method="bounded").x
     scale = model.decode(torch.zeros(1, 2, dtype=torch.float64)).log_scale  # type: ignore[attr-defined]  # a normal's
     assert float(scale.flatten()[0]) == pytest.approx(best, abs=0.005)
-    before = float(model.eval()(x).distortion.mean())
+    before = float(model.eval()(x).distortion.detach().mean())
     assert before == pytest.approx(-norm.logpdf(errors, 0, math.exp(best)).sum() / len(errors) * 16, rel=0.01)
 
 
