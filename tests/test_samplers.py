@@ -168,7 +168,7 @@ class TestFitting:
     def test_every_variant_has_samplers_or_says_why_not(self, variant) -> None:
         entry = variants.get(variant)
         conditional = entry.context != "optional"
-        given = vaezoo.create(variant, shape=SHAPE, context=10 if conditional else 0)
+        given = vaezoo.create(variant, shape=SHAPE, context=10 if conditional else 0, examples=30)
         x = torch.rand(30, *SHAPE).round()
         codes = hasattr(given.eval().encode(x[:2], torch.arange(2) if conditional else None), "indices")
         if conditional or codes:

@@ -15,7 +15,7 @@ from vaezoo.evaluation import Estimate, evidence
 from vaezoo.evaluation.batches import context_of
 from vaezoo.registry import variants
 from vaezoo.zoo.card import licence_of, model_card
-from vaezoo.zoo.compare import HEADINGS, Failure, compare, table
+from vaezoo.zoo.compare import HEADINGS, Failure, compare, measured_on, table
 from vaezoo.zoo.folder import drop_critics, published_state, read_config, read_metrics
 from vaezoo.zoo.index import ROOM, read_index
 from vaezoo.zoo.reproduce import auto_folder
@@ -316,6 +316,7 @@ def test_compare_says_how_far_evidences_are_apart_on_the_same_images(tmp_path):
     assert found.error == pytest.approx(difference.std().item() / 60**0.5, abs=1e-5)
     assert found.error < rows[1].report.log_evidence.error
     assert rows[2].above(rows[0]).mean is None  # grey images are other images
+    assert "K = 20" in measured_on(rows)
     column = [line[HEADINGS.index("above the first")] for line in table(rows)]
     assert column == ["", f"{found.mean:.2f} ± {found.error:.2f}", "–"]
 

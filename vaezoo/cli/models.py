@@ -190,7 +190,7 @@ def compare(
     print_table(comparing.HEADINGS, comparing.table(lines))
     rows = [line for line in lines if isinstance(line, comparing.Row)]
     if rows:
-        console().print(comparing.measured_on(rows[0].report))
+        console().print(comparing.measured_on(rows))
     if rows and out is not None:
         models = {row.name: row.model for row in rows}
         console().print(f"Wrote {drawings.comparison(models, data, out)} and {drawings.sample_grids(models, out)}")

@@ -266,8 +266,9 @@ def table(lines: Sequence[Row | Failure]) -> list[tuple[str, ...]]:
     return [cells(line, reference) for line in lines]
 
 
-def measured_on(report: Report) -> str:
-    """Returns in words what a report was measured on."""
+def measured_on(rows: Sequence[Row]) -> str:
+    """Returns in words what rows were measured on, K that of the first row that has an evidence."""
+    report = next((row.report for row in rows if row.evidences is not None), rows[0].report)
     seed = f", binarized once with seed {report.binarization_seed}" if report.binarization_seed else ""
     return (
         f"{report.examples:,} {report.split} examples of {report.data}{seed}; log-evidence with K = {report.samples}; "
