@@ -23,7 +23,7 @@ demo: $(STAMP)  ## load pretrained models and make pictures with them
 	$(BIN)/vaezoo demo
 
 test: $(STAMP)  ## run the tests (under 6 minutes on two cores)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-deep: $(STAMP)  ## run the slow checks too
 	$(BIN)/python -m pytest -m "deep or not deep" --timeout 3600

@@ -207,7 +207,7 @@ def test_ctrl_c_and_sigterm_of_the_whole_group_leave_the_workers_at_work(folder:
     whole, streamed = pair(folder, workers=2)
     parts = torch.arange(40).split(2)
     batches = streamed.batches(parts)
-    got = [next(batches)]
+    got = [next(batches), next(batches)]  # one of each worker: both have begun
     for worker in multiprocessing.active_children():
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGINT)

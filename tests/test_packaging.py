@@ -53,7 +53,13 @@ ROOMS = [
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}
 
 # What a distribution is imported as, where that is not its name.
-IMPORTED_AS = {"pillow": "PIL", "scikit-learn": "sklearn", "huggingface-hub": "huggingface_hub", "pytest-timeout": ""}
+IMPORTED_AS = {
+    "pillow": "PIL",
+    "scikit-learn": "sklearn",
+    "huggingface-hub": "huggingface_hub",
+    "pytest-timeout": "",
+    "pytest-xdist": "",
+}
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 

@@ -192,7 +192,7 @@ def test_the_rate_in_closed_form_is_the_sampled_one(case: Case) -> None:
     else:
         torch.testing.assert_close(inference.rate(), sampled.mean(0))
         own = torch.stack([model(x, c).rate for _ in range(40)])
-        assert (own.mean(0) - inference.rate()).abs().max() < 5 * sampled.std(0).max() / len(own) ** 0.5
+        assert (own.mean(0) - inference.rate()).abs().max() < 5 * sampled.std(0).max() / len(own) ** 0.5 + 1e-9
     assert (inference.rate() >= 0).all()
 
 
