@@ -9,7 +9,10 @@ from vaezoo.data import Dataset, from_tensors, prepare
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.trackers import Tracker
 from vaezoo.trainer import Run, Trainer, build_model
+from vaezoo.trainer.stage import StageRun
+from vaezoo.trainer.start import make_feed
 
+CPU = torch.device("cpu")
 LATENT = {"vq-vae": [3, 2, 2]}
 OPTIONS = {
     "factor-vae": {"critic_hidden": [6]},
@@ -90,3 +93,17 @@ def equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
     """Says whether two models have equal tensors, bit for bit."""
     x, y = a.state_dict(), b.state_dict()
     return x.keys() == y.keys() and all(torch.equal(x[key], y[key]) for key in x)
+
+
+def first_stage(recipe: Recipe, data: Dataset | None = None) -> StageRun:
+    """Returns the first stage of a new model, before its first step."""
+    data = small_data(recipe) if data is None else data
+    model = build_model(recipe, data)
+    return StageRun(model, recipe.stages[0], make_feed(recipe, model, data, recipe.stages[0].batch_size, CPU), offset=0)
+
+
+def with_bernoulli_on_grey(**train: object) -> tuple[Recipe, Dataset]:
+    """Returns a recipe whose likelihood is a mere loss of its data, and the data."""
+    tables = small_recipe(**train).as_dict()
+    recipe = read_recipe(tables | {"data": {"name": "small"}})
+    return recipe, small_data(recipe)

@@ -36,6 +36,10 @@ def list_(pattern: str = "*", *, variants: bool = False, recipes: bool = False) 
     ----------
     pattern
         Shell pattern that names must match.
+    variants
+        List the variants: what each changes, its rate, options, paper, and which models have weights.
+    recipes
+        List the recipes that come with the package.
     """
     from vaezoo.zoo import tables
 
@@ -132,6 +136,8 @@ def evaluate(
         Only the first so many examples.
     binarize
         "none", "dynamic" or "static"; as it was trained by default.
+    device
+        Where to measure: auto takes a GPU where there is one.
     write
         Store the figures in the model's folder.
     disentanglement
@@ -168,6 +174,8 @@ def compare(
         Pretrained models, folders with a slash, variants such as vae or conv-vae+iwae, or all.
     variants
         More variants, with commas between them, or all.
+    data
+        Data set to measure on, and to train variants on.
     steps
         Training steps of each variant.
     seeds
@@ -176,6 +184,8 @@ def compare(
         K of the importance-weighted evidence.
     limit
         How many test images.
+    device
+        Where to train and measure: auto takes a GPU where there is one.
     out
         Folder for two pictures: the same images under each model, and samples of each.
     """
