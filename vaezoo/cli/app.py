@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 __all__ = ["PICTURES", "Out", "app", "console", "data_app", "print_table"]
@@ -33,8 +33,9 @@ def console() -> Console:
 
 
 def print_table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Prints a table."""
-    table = Table(*headings)
+    """Prints a table, in whose first column are names: those are never cut."""
+    first, *others = headings
+    table = Table(Column(first, min_width=max((len(row[0]) for row in rows), default=0)), *others)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console().print(table)
