@@ -368,35 +368,47 @@ class DiscretizedLogistic(Distribution):
             return (value.clamp(0.0, 1.0) * (self.levels - 1)).round() / (self.levels - 1)
 
 
-class CodePoint(JointlyDrawn):
-    """A point mass on one of V codes at each of N positions: the posterior of a vector-quantised model.
+class Point(JointlyDrawn):
+    """All mass at one point for each example: every draw is that point.
 
     Args:
-        value: (*batch, D, *grid), the chosen codes; a straight-through estimator may have put its gradient on it.
-        indices: (*batch, *grid) int64, which code was chosen.
-        encoded: (*batch, D, *grid), what the encoder gave before it was replaced by the nearest code.
+        value: (B, *latent), the points.
     """
 
     deterministic = True  # every draw is the same
 
-    def __init__(self, value: Tensor, indices: Tensor, encoded: Tensor) -> None:
-        self.value, self.indices, self.encoded = value, indices, encoded
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
         super().__init__(value.shape[:1], value.shape[1:])
 
     @property
     def center(self) -> Tensor:
-        """The codes themselves, (B, D, *grid)."""
+        """The points, (B, *latent)."""
         return self.value
 
     @property
     def mean(self) -> Tensor:
-        """The codes themselves, (B, D, *grid)."""
+        """The points, (B, *latent)."""
         return self.value
 
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-        """Returns the codes (*sample, B, D, *grid) and the log of their probability, 0: there is only one outcome."""
+        """Returns the points (*sample, B, *latent), and zeros (*sample, B): the only outcome has probability 1."""
         value = self.value.expand(*sample_shape, *self.value.shape)
         return value, value.new_zeros(value.shape[: len(sample_shape) + 1])
+
+
+class CodePoint(Point):
+    """A point mass on one of V codes at each of N positions: the posterior of a vector-quantised model.
+
+    Args:
+        value: (B, D, *grid), the chosen codes; a straight-through estimator may have put its gradient on it.
+        indices: (B, *grid) int64, which code was chosen.
+        encoded: (B, D, *grid), what the encoder gave before it was replaced by the nearest code.
+    """
+
+    def __init__(self, value: Tensor, indices: Tensor, encoded: Tensor) -> None:
+        self.indices, self.encoded = indices, encoded
+        super().__init__(value)
 
 
 class UniformCodes(Distribution):

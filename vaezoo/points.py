@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.distributions import full_precision
+from vaezoo.distributions import Point, full_precision
 from vaezoo.elbo import Inference, Model, Part
+from vaezoo.parts import given
 
 __all__ = ["PointEncoder", "PointMass", "half_square"]
 
 
-class PointMass(Distribution):
-    """All mass at one point for each example.
+class PointMass(Point):
+    """A point in a continuous space for each example.
 
     It has no density, so that there is no bound: `ELBO.bound` is -inf and `log_evidence` raises `NoDensityError`. The
     KL divergence to a prior is infinite; what an `ELBO` reports as its rate is the part that is finite, -log p(z).
@@ -24,33 +22,7 @@ class PointMass(Distribution):
         value: (B, *latent), the points.
     """
 
-    has_rsample = True
     has_density = False
-    deterministic = True  # every draw is the same
-    arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
-
-    def __init__(self, value: Tensor) -> None:
-        self.value = value
-        super().__init__(value.shape[:1], value.shape[1:], validate_args=False)
-
-    @property
-    def center(self) -> Tensor:
-        """The points, (B, *latent)."""
-        return self.value
-
-    @property
-    def mean(self) -> Tensor:
-        """The points, (B, *latent)."""
-        return self.value
-
-    def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-        """Returns the points (*sample, B, *latent), and zeros (*sample, B) where a density would have its logarithm."""
-        value = self.value.expand(*sample_shape, *self.value.shape)
-        return value, value.new_zeros(value.shape[: len(sample_shape) + 1])
-
-    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
-        """Returns the points, (*sample, B, *latent)."""
-        return self.rsample_and_log_prob(sample_shape)[0]
 
 
 class PointEncoder(Part):
@@ -66,8 +38,7 @@ class PointEncoder(Part):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the point of each example."""
-        raw = self.network(x) if c is None else self.network(x, c)
-        return PointMass(full_precision(raw).squeeze(1))
+        return PointMass(full_precision(self.network(*given(x, c))).squeeze(1))
 
 
 def half_square(model: Model, inference: Inference) -> Tensor:
