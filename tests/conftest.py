@@ -69,3 +69,8 @@ def tiny(hub: "Hub", tmp_path: Path) -> "tuple[vaezoo.VAE, str]":
     model = vaezoo.create("vae", shape=(1, 8, 8), latent=2)
     folder = vaezoo.save(model, tmp_path / "tiny")
     return model, hub.publish("them/tiny", {path.name: path.read_bytes() for path in folder.iterdir()})
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are processors: some tests wait for servers and other processes most of their time."""
+    return len(os.sched_getaffinity(0)) + 1
