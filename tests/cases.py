@@ -26,12 +26,14 @@ SMALL_BACKBONES: dict[str, dict[str, object]] = {
     "conv": {"channels": [4, 6], "dense": [8]},
 }
 SMALL_VARIANTS: dict[str, dict[str, object]] = {
+    "categorical-vae": {"latent": [4, 3]},
     "ciwae": {"samples": 3},
     "factor-vae": {"critic_hidden": [8]},
     "flow-prior-vae": {"transforms": 2, "hidden": [8]},
     "hamiltonian-vae": {"leapfrogs": 2},
     "iaf-vae": {"iaf_hidden": [17]},
     "iwae": {"samples": 3},
+    "joint-vae": {"latent": 6, "categories": [2]},
     "miwae": {"samples": 2, "groups": 3},
     "piwae": {"samples": 2, "groups": 3},
     "planar-vae": {"flows": 2},

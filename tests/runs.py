@@ -13,7 +13,7 @@ from vaezoo.trainer.stage import StageRun
 from vaezoo.trainer.start import make_feed
 
 CPU = torch.device("cpu")
-LATENT = {"vq-vae": [3, 2, 2]}
+LATENT = {"joint-vae": 12, "vq-vae": [3, 2, 2]}
 OPTIONS = {
     "factor-vae": {"critic_hidden": [6]},
     "flow-prior-vae": {"transforms": 2, "hidden": [5]},

@@ -17,17 +17,19 @@ OPTIONS: dict[str, dict[str, object]] = {
     "annealed-vae": {"gamma": 10.0, "capacity": 12.0, "capacity_steps": 200},
     "beta-tc-vae": {"beta": 2.0},
     "beta-vae": {"beta": 0.5},
+    "categorical-vae": {"cooling": 1e-2},
     "ciwae": {"samples": 4},
     "dip-vae-ii": {"lambda_od": 1.0, "lambda_d": 1.0},
     "factor-vae": {"critic_hidden": [32]},
     "geco-vae": {"target": 18.0, "speed": 1e-2},
     "info-vae": {"weight": 5.0},
     "iwae": {"samples": 4},
+    "joint-vae": {"gamma": 5.0, "continuous_capacity": 8.0, "capacity_steps": 200},
     "miwae": {"samples": 2, "groups": 4},
     "piwae": {"samples": 2, "groups": 4},
     "vq-vae": {"codes": 32},
 }
-LATENT: dict[str, object] = {"vq-vae": [8, 2, 2]}
+LATENT: dict[str, object] = {"categorical-vae": [16, 4], "joint-vae": 18, "vq-vae": [8, 2, 2]}
 SMALL_BACKBONES: dict[str, dict[str, object]] = {
     "mlp": {"name": "mlp", "hidden": [128], "activation": "silu"},
     "conv": {"name": "conv", "channels": [16, 32], "dense": [64]},

@@ -1,0 +1,139 @@
+"""One-hot latents and their relaxation, and latents of several kinds side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+from torch.distributions.kl import kl_divergence, register_kl
+from torch.distributions.utils import clamp_probs
+from torch.nn.functional import one_hot
+
+from vaezoo.distributions import JointlyDrawn, sum_event
+from vaezoo.elbo import center
+
+__all__ = ["OneHots", "SideBySide", "gumbel_like"]
+
+
+def gumbel_like(logits: Tensor, shape: Sequence[int]) -> Tensor:
+    """Returns draws of the standard Gumbel distribution of a shape, finite whatever the uniform draws are."""
+    uniform = clamp_probs(torch.rand(*shape, dtype=logits.dtype, device=logits.device))
+    return -(-uniform.log()).log()
+
+
+class OneHots(JointlyDrawn):
+    r"""Independent categories, each a one-hot vector along the last axis, from `logits`.
+
+    With a temperature $\tau$ a draw is relaxed, $\mathrm{softmax}((\log \pi + g) / \tau)$ with Gumbel noise g (Jang et
+    al., 2017, https://arxiv.org/abs/1611.01144), and differentiable; its log probability is then
+    $\sum_i z_i \log \pi_i$, which equals that of the categories at the corners. Without one, a draw is exact.
+
+    Args:
+        logits: (*batch, *event), the last axis of the event being the categories.
+        event_dims: how many trailing dimensions are the event.
+        temperature: $\tau > 0$, a 0-dim tensor or a number; None for exact draws.
+    """
+
+    def __init__(self, logits: Tensor, event_dims: int, temperature: Tensor | float | None = None) -> None:
+        self.log_probs, self.event_dims, self.temperature = logits.log_softmax(-1), event_dims, temperature
+        self.has_rsample = temperature is not None
+        split = logits.dim() - event_dims
+        super().__init__(logits.shape[:split], logits.shape[split:])
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """One-hot vectors."""
+        return constraints.independent(cast(constraints.Constraint, constraints.one_hot), self.event_dims - 1)
+
+    @property
+    def mean(self) -> Tensor:
+        """The probabilities, (*batch, *event)."""
+        return self.log_probs.exp()
+
+    @property
+    def mode(self) -> Tensor:
+        """The likeliest category as a one-hot vector, (*batch, *event)."""
+        return self._corner(self.log_probs.argmax(-1))
+
+    @property
+    def center(self) -> Tensor:
+        """The mode, (*batch, *event)."""
+        return self.mode
+
+    def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Returns z (*sample, *batch, *event), exact or relaxed, and its log probability (*sample, *batch), nats."""
+        noise = gumbel_like(self.log_probs, (*sample_shape, *self.log_probs.shape))
+        if self.temperature is None:
+            z = self._corner((self.log_probs + noise).argmax(-1))
+        else:
+            z = ((self.log_probs + noise) / self.temperature).softmax(-1)
+        return z, self.log_prob(z)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Returns the log probability of one-hot `value`, (*sample, *batch), nats; linear in relaxed ones."""
+        return sum_event(value * self.log_probs, self.event_dims)
+
+    def entropy(self) -> Tensor:
+        """Returns the entropy, (*batch), nats."""
+        return -self.log_prob(self.mean)
+
+    def _corner(self, indices: Tensor) -> Tensor:
+        return one_hot(indices, self.log_probs.shape[-1]).to(self.log_probs.dtype)
+
+
+@register_kl(OneHots, OneHots)  # type: ignore[untyped-decorator]  # torch's own has no types
+def kl_one_hots(p: OneHots, q: OneHots) -> Tensor:
+    """Returns KL(p || q) of the categories, (*batch), nats, whether draws are relaxed or not."""
+    return sum_event(p.mean * (p.log_probs - q.log_probs), p.event_dims)
+
+
+class SideBySide(JointlyDrawn):
+    """Independent distributions over vectors, concatenated along the last axis.
+
+    Args:
+        parts: distributions with the same batch shape, whose events are one axis each.
+    """
+
+    def __init__(self, parts: Sequence[Distribution]) -> None:
+        self.parts = tuple(parts)
+        self.sizes = [part.event_shape[0] for part in parts]
+        super().__init__(parts[0].batch_shape, (sum(self.sizes),))
+        self.has_rsample = all(part.has_rsample for part in parts)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The parts' supports, along the last axis; discrete if one of them is."""
+        return cast(constraints.Constraint, constraints.cat([part.support for part in self.parts], -1, self.sizes))
+
+    @property
+    def center(self) -> Tensor:
+        """The parts' centres, (*batch, total)."""
+        return torch.cat([center(part) for part in self.parts], -1)
+
+    @property
+    def mean(self) -> Tensor:
+        """The parts' means, (*batch, total)."""
+        return torch.cat([part.mean for part in self.parts], -1)
+
+    def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Returns z (*sample, *batch, total) and its log density (*sample, *batch), nats."""
+        drawn = [cast(JointlyDrawn, part).rsample_and_log_prob(sample_shape) for part in self.parts]
+        return torch.cat([z for z, _ in drawn], -1), torch.stack([log_q for _, log_q in drawn]).sum(0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Returns the log density of `value` (*sample, *batch, total), (*sample, *batch), nats."""
+        pieces = value.split(self.sizes, -1)
+        return torch.stack([part.log_prob(piece) for part, piece in zip(self.parts, pieces, strict=True)]).sum(0)
+
+    def divergences(self, other: SideBySide) -> list[Tensor]:
+        """Returns KL(part || the other's part) of each part, (*batch) each, nats."""
+        return [kl_divergence(own, its) for own, its in zip(self.parts, other.parts, strict=True)]
+
+
+@register_kl(SideBySide, SideBySide)  # type: ignore[untyped-decorator]  # torch's own has no types
+def kl_side_by_side(p: SideBySide, q: SideBySide) -> Tensor:
+    """Returns KL(p || q), the sum over the parts, (*batch), nats."""
+    return torch.stack(p.divergences(q)).sum(0)
