@@ -38,6 +38,7 @@ SMALL_VARIANTS: dict[str, dict[str, object]] = {
     "piwae": {"samples": 2, "groups": 3},
     "planar-vae": {"flows": 2},
     "sliced-wae": {"projections": 4},
+    "top-down-vae": {"width": 6},
     "vade": {"clusters": 3},
     "vamp-vae": {"pseudo_inputs": 4},
     "vq-vae": {"codes": 7},

@@ -13,13 +13,20 @@ from vaezoo.trainer.stage import StageRun
 from vaezoo.trainer.start import make_feed
 
 CPU = torch.device("cpu")
-LATENT = {"joint-vae": 12, "vq-vae": [3, 2, 2]}
+LATENT: dict[str, object] = {
+    "joint-vae": 12,
+    "top-down-vae": 4,
+    "vq-vae": [3, 2, 2],
+}
 OPTIONS = {
     "factor-vae": {"critic_hidden": [6]},
     "flow-prior-vae": {"transforms": 2, "hidden": [5]},
     "iaf-vae": {"iaf_hidden": [5]},
     "iwae": {"samples": 3},
+    "ladder-vae": {"widths": [6, 5]},
     "planar-vae": {"flows": 2},
+    "top-down-vae": {"width": 6},
+    "two-layer-vae": {"top_hidden": [5]},
     "vade": {"clusters": 3},
     "vamp-vae": {"pseudo_inputs": 4},
     "vq-vae": {"codes": 5},

@@ -34,6 +34,8 @@ ROOMS = [
     {"priors"},
     {"quantizers"},
     {"parts", "points"},
+    {"hierarchies"},
+    {"residual"},
     {"model"},
     {"samplers"},
     {"registry"},

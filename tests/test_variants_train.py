@@ -29,7 +29,12 @@ OPTIONS: dict[str, dict[str, object]] = {
     "piwae": {"samples": 2, "groups": 4},
     "vq-vae": {"codes": 32},
 }
-LATENT: dict[str, object] = {"categorical-vae": [16, 4], "joint-vae": 18, "vq-vae": [8, 2, 2]}
+LATENT: dict[str, object] = {
+    "categorical-vae": [16, 4],
+    "joint-vae": 18,
+    "top-down-vae": 10,
+    "vq-vae": [8, 2, 2],
+}
 SMALL_BACKBONES: dict[str, dict[str, object]] = {
     "mlp": {"name": "mlp", "hidden": [128], "activation": "silu"},
     "conv": {"name": "conv", "channels": [16, 32], "dense": [64]},

@@ -1,0 +1,100 @@
+"""The top-down VAE: a hierarchy of grids with residual networks both ways."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, cast
+
+from msgspec import Meta
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaezoo.distributions import DiagonalNormal
+from vaezoo.errors import ShapeError
+from vaezoo.hierarchies import HierarchicalPosterior, LevelObjective, OnPath, PathDecoder, PathPrior
+from vaezoo.model import VAE
+from vaezoo.networks import check_weights
+from vaezoo.parts import given, width_of
+from vaezoo.registry import Architecture, register
+from vaezoo.residual import Ascent, Grid, Proposals, ResidualPath, grids_of
+
+BLOCKS, CHANNELS = (1, 1), 4  # what the default latent is made for
+
+
+class TopDownEncoder(OnPath):
+    """A network from the bottom up, and a posterior for each level of the prior's path."""
+
+    def __init__(self, stem: nn.Module, ascent: Ascent, proposals: Proposals) -> None:
+        super().__init__()
+        self.stem, self.ascent, self.proposals = stem, ascent, proposals
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the posterior of each example."""
+        seen = self.ascent(self.stem(*given(x, c)).squeeze(1))
+
+        def propose(level: int, state: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
+            return cast(DiagonalNormal, self.proposals(level, state, seen[level], prior))
+
+        return HierarchicalPosterior(self.path, propose, len(x), c)
+
+
+def levels(architecture: Architecture, blocks: Sequence[int]) -> list[Grid]:
+    """Returns where each level stands, the top one first, down to the backbone's grid."""
+    finest = architecture.network().grid(architecture.shape, 1)
+    return grids_of((finest[1], finest[2]) if len(finest) == 3 else (1, 1), blocks)
+
+
+def positions(architecture: Architecture, blocks: Sequence[int] = BLOCKS) -> int:
+    """Returns how many positions all levels have."""
+    return sum(math.prod(grid) for grid in levels(architecture, blocks))
+
+
+@register(
+    "top-down-vae",
+    changes=("encoder", "decoder", "prior", "objective"),
+    year=2021,
+    paper="Child",
+    url="https://arxiv.org/abs/2011.10650",
+    defaults={"backbone": "conv", "latent": lambda architecture: CHANNELS * positions(architecture)},
+    rate="sampled",
+)
+def top_down_vae(
+    base: VAE,
+    architecture: Architecture,
+    *,
+    blocks: Annotated[tuple[Annotated[int, Meta(ge=1, le=32)], ...], Meta(min_length=1, max_length=8)] = BLOCKS,
+    width: Annotated[int, Meta(ge=4, le=4096)] = 32,
+    free_bits: Annotated[float, Meta(ge=0, le=1e6)] = 0.0,
+) -> VAE:
+    r"""Minimises $D + \sum_l \max(R_l, \lambda)$ with latents on grids, each level drawn given all above it.
+
+    $$\log p(x) \ge \mathbb{E}_q[\log p(x|z)] - \sum_l \mathbb{E}_{q(z_{<l}|x)}
+        \mathrm{KL}(q(z_l|x, z_{<l})\,\|\,p(z_l|z_{<l}))$$
+
+    Hyperparameters:
+        blocks: how many levels stand on each grid, the coarsest first.
+        width: channels of the features on all grids.
+        free_bits: $\lambda \ge 0$, nats that each level may cost for nothing; a stage's own `free_bits` likewise.
+
+    The finest grid is the backbone's coarsest (a perceptron's is one position), each other is half the next. z holds
+    the levels from the top down, `latent` is a multiple of their positions. The terms `rate_1`, `rate_2`, … are closed
+    forms given the drawn z above; the rate is sampled. Posteriors are relative to priors, after NVAE. When to use it:
+    for the best likelihood of images. It is confused with `ladder-vae`, whose decoder sees the lowest level alone.
+    """
+    grids, count = levels(architecture, blocks), positions(architecture, blocks)
+    channels, rest = divmod(width_of(architecture.latent, "top-down-vae", count), count)
+    if rest:
+        raise ShapeError(
+            f"Got latent = {list(architecture.latent)}; top-down-vae expected as many at each of the {count} positions "
+            f"of blocks = {list(blocks)}. Choose latent = {channels * count} or another multiple of {count}."
+        )
+    check_weights("residual network", [(24 * width + 3 * channels) * width * len(grids)])
+    network, context, finest = architecture.network(), architecture.context, (width, *grids[-1])
+    head, inside = architecture.head(), width // 2
+    path = ResidualPath(width, inside, grids, channels, context)
+    stem = network.down(architecture.shape, (1, *finest), context)
+    encoder = TopDownEncoder(stem, Ascent(width, inside, grids), Proposals(width, inside, grids, channels))
+    decoder = PathDecoder(network.up(finest, (head.outputs, *architecture.shape), context), head)
+    objective = LevelObjective(free_bits=free_bits)
+    return base.replace(encoder=encoder, decoder=decoder, prior=PathPrior(path), objective=objective)
