@@ -39,6 +39,7 @@ SMALL_VARIANTS: dict[str, dict[str, object]] = {
     "planar-vae": {"flows": 2},
     "sliced-wae": {"projections": 4},
     "top-down-vae": {"width": 6},
+    "two-layer-vae": {"top_hidden": [5]},
     "vade": {"clusters": 3},
     "vamp-vae": {"pseudo_inputs": 4},
     "vq-vae": {"codes": 7},

@@ -21,12 +21,13 @@ from vaezoo.priors import StandardNormalPrior
 from vaezoo.residual import grids_of
 
 CPU = torch.device("cpu")
-NAMES = ("top-down-vae",)
+NAMES = ("top-down-vae", "two-layer-vae")
 TINY: dict[str, dict[str, object]] = {
     "top-down-vae": {"width": 6, "blocks": [1, 2], "latent": 3, "backbone": {"name": "mlp", "hidden": [5]}},
+    "two-layer-vae": {"top_hidden": [5], "latent": 3, "backbone": {"name": "mlp", "hidden": [5]}},
 }
 #: how much larger or smaller than at first the weights are: levels hang together, and log-weights have light tails
-WEIGHTS = {"top-down-vae": 0.8}
+WEIGHTS = {"top-down-vae": 0.8, "two-layer-vae": 0.5}
 
 
 def tiny(name: str, **changes: object) -> VAE:
@@ -86,6 +87,30 @@ def scalar_chain() -> tuple[tuple[float, ...], Tensor, Tensor]:
     x = torch.linspace(-3, 3, 7).double()
     spread = torch.tensor(w**2 * (a**2 + s**2) + r**2, dtype=torch.float64)
     return (a, b, s, w, r), x, Normal(torch.full_like(spread, w * b), spread.sqrt()).log_prob(x)
+
+
+def test_at_the_true_posterior_of_two_layers_every_weight_is_the_evidence() -> None:
+    (a, b, s, w, r), x, exact = scalar_chain()
+    model = create(
+        "two-layer-vae", shape=1, latent=2, top_hidden=[], backbone={"name": "mlp", "hidden": []},
+        likelihood={"name": "gaussian", "scale": r},
+    ).double()  # fmt: skip
+    spread = a**2 + s**2  # of y
+    gain = w * spread / (w**2 * spread + r**2)
+    lower = 0.5 * math.log(spread - gain * w * spread)
+    upper = a / spread
+    with torch.no_grad():
+        for network, weight, bias, log_scale in (
+            (model.encoder.lower, gain, b - gain * w * b, lower),
+            (model.encoder.upper, upper, -upper * b, 0.5 * math.log(1 - upper * a)),
+            (model.prior.path.networks[0], a, b, math.log(s)),
+        ):
+            network.head.weight.copy_(torch.tensor([[weight], [0.0]]))
+            network.head.bias.copy_(torch.tensor([bias, log_scale]))
+        model.decoder.network.head.weight.fill_(w)
+        model.decoder.network.head.bias.zero_()
+    weights = model.infer(x[:, None], None, 9).log_weights()
+    torch.testing.assert_close(weights, exact.expand(9, -1), rtol=0, atol=1e-6)
 
 
 def test_of_a_linear_chain_the_ladder_is_the_true_posterior() -> None:

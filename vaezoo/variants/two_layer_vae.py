@@ -1,0 +1,74 @@
+"""The VAE with two stochastic layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Meta
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaezoo.distributions import DiagonalNormal, normal_from
+from vaezoo.elbo import Part
+from vaezoo.hierarchies import BottomDecoder, ChainPosterior, MarkovPath, PathPrior, halving
+from vaezoo.model import VAE
+from vaezoo.networks.mlp import MLP, Width
+from vaezoo.parts import given
+from vaezoo.registry import Architecture, register
+
+
+class ChainEncoder(Part):
+    """q(h1|x) and q(h2|h1), from a network each, to (B, 2, size)."""
+
+    def __init__(self, lower: nn.Module, upper: nn.Module) -> None:
+        super().__init__()
+        self.lower, self.upper = lower, upper
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the posterior of each example."""
+
+        def above(low: Tensor) -> DiagonalNormal:
+            return normal_from(self.upper(*given(low, c)), 1)
+
+        return ChainPosterior(normal_from(self.lower(*given(x, c)), 1), above)
+
+
+@register(
+    "two-layer-vae",
+    changes=("encoder", "decoder", "prior"),
+    year=2016,
+    paper="Burda et al.",
+    url="https://arxiv.org/abs/1509.00519",
+    defaults={"latent": 150},
+    rate="sampled",
+)
+def two_layer_vae(
+    base: VAE,
+    architecture: Architecture,
+    *,
+    top_hidden: Annotated[tuple[Width, ...], Meta(max_length=16)] = (100, 100),
+) -> VAE:
+    r"""Minimises $D + R$ with two layers of latents: $p(h_2)\,p(h_1|h_2)\,p(x|h_1)$ and $q(h_1|x)\,q(h_2|h_1)$.
+
+    $$\log p(x) \ge \mathbb{E}_q\Big[\log p(x|h_1) + \log \frac{p(h_2)\,p(h_1|h_2)}{q(h_1|x)\,q(h_2|h_1)}\Big]$$
+
+    Hyperparameters:
+        top_hidden: widths of the tanh layers between $h_1$ and $h_2$, each way; two of 100 in the paper.
+
+    z is $(h_2, h_1)$, where $h_1$ has twice as many latents as $h_2$: a latent of 150 is the paper's 50 and 100. The
+    backbone stands between x and $h_1$. The rate is sampled. When to use it: composed with `iwae`
+    ("two-layer-vae+iwae"), for the published two-layer model; a warm-up of the rate keeps $h_2$ in use. It is confused
+    with `ladder-vae`, whose posterior also goes from the top down.
+    """
+    top, bottom = halving(architecture.latent, "two-layer-vae", 2)
+    shape, context = architecture.shape, architecture.context
+    network, head = architecture.network(), architecture.head()
+
+    def between(before: int, after: int, hidden: Sequence[int]) -> MLP:
+        return MLP((before,), (2, after), context, hidden, "tanh")
+
+    encoder = ChainEncoder(network.down(shape, (2, bottom), context), between(bottom, top, top_hidden))
+    path = MarkovPath((top, bottom), [between(top, bottom, top_hidden[::-1])])
+    decoder = BottomDecoder(network.up((bottom,), (head.outputs, *shape), context), head, bottom)
+    return base.replace(encoder=encoder, decoder=decoder, prior=PathPrior(path))
