@@ -34,6 +34,7 @@ SMALL_VARIANTS: dict[str, dict[str, object]] = {
     "iaf-vae": {"iaf_hidden": [17]},
     "iwae": {"samples": 3},
     "joint-vae": {"latent": 6, "categories": [2]},
+    "ladder-vae": {"widths": [7, 5]},
     "miwae": {"samples": 2, "groups": 3},
     "piwae": {"samples": 2, "groups": 3},
     "planar-vae": {"flows": 2},

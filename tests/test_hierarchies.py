@@ -21,13 +21,14 @@ from vaezoo.priors import StandardNormalPrior
 from vaezoo.residual import grids_of
 
 CPU = torch.device("cpu")
-NAMES = ("top-down-vae", "two-layer-vae")
+NAMES = ("ladder-vae", "top-down-vae", "two-layer-vae")
 TINY: dict[str, dict[str, object]] = {
+    "ladder-vae": {"widths": [6, 5], "latent": 3},
     "top-down-vae": {"width": 6, "blocks": [1, 2], "latent": 3, "backbone": {"name": "mlp", "hidden": [5]}},
     "two-layer-vae": {"top_hidden": [5], "latent": 3, "backbone": {"name": "mlp", "hidden": [5]}},
 }
 #: how much larger or smaller than at first the weights are: levels hang together, and log-weights have light tails
-WEIGHTS = {"top-down-vae": 0.8, "two-layer-vae": 0.5}
+WEIGHTS = {"ladder-vae": 1.5, "top-down-vae": 0.8, "two-layer-vae": 0.5}
 
 
 def tiny(name: str, **changes: object) -> VAE:
@@ -276,7 +277,7 @@ def test_larger_images_go_down_a_longer_ladder() -> None:
     assert model.sample(2, seed=0).shape == (2, 3, 64, 64)
 
 
-@pytest.mark.parametrize("name", ["top-down-vae"])
+@pytest.mark.parametrize("name", ["ladder-vae", "top-down-vae"])
 def test_without_its_prior_a_hierarchy_says_so(name: str) -> None:
     model = Case(name).build()
     with pytest.raises(CompositionError, match="needs the prior of its hierarchy; got StandardNormalPrior"):

@@ -25,6 +25,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "info-vae": {"weight": 5.0},
     "iwae": {"samples": 4},
     "joint-vae": {"gamma": 5.0, "continuous_capacity": 8.0, "capacity_steps": 200},
+    "ladder-vae": {"widths": [64, 32]},
     "miwae": {"samples": 2, "groups": 4},
     "piwae": {"samples": 2, "groups": 4},
     "vq-vae": {"codes": 32},

@@ -1,0 +1,94 @@
+"""The ladder VAE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated
+
+from msgspec import Meta
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.nn.functional import leaky_relu
+
+from vaezoo.distributions import DiagonalNormal, normal_from
+from vaezoo.hierarchies import (
+    BottomDecoder,
+    HierarchicalPosterior,
+    MarkovPath,
+    OnPath,
+    PathPrior,
+    combine,
+    halving,
+    repeat_rows,
+)
+from vaezoo.model import VAE
+from vaezoo.networks.mlp import MLP, Width
+from vaezoo.parts import given
+from vaezoo.registry import Architecture, register
+
+
+class LadderEncoder(OnPath):
+    """Features from the bottom up, and at each level what they say of its latents."""
+
+    def __init__(self, rungs: Sequence[nn.Module], heads: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.rungs, self.heads = nn.ModuleList(rungs), nn.ModuleList(heads)  # from the bottom up
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the posterior of each example."""
+        features, seen = x, list[DiagonalNormal]()
+        for rung, head in zip(self.rungs, self.heads, strict=True):
+            features = leaky_relu(rung(*given(features, c)))
+            seen.append(normal_from(head(features), 1))
+
+        def propose(level: int, state: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
+            own = seen[-1 - level]
+            rows = len(state)
+            own = DiagonalNormal(repeat_rows(own.loc, rows), repeat_rows(own.log_scale, rows))
+            return combine(own, prior) if level else own
+
+        return HierarchicalPosterior(self.path, propose, len(x), c)
+
+
+@register(
+    "ladder-vae",
+    changes=("encoder", "decoder", "prior"),
+    year=2016,
+    paper="Sønderby et al.",
+    url="https://arxiv.org/abs/1602.02282",
+    defaults={"latent": 124},
+    rate="sampled",
+)
+def ladder_vae(
+    base: VAE,
+    architecture: Architecture,
+    *,
+    widths: Annotated[tuple[Width, ...], Meta(min_length=1, max_length=32)] = (512, 256, 128, 64, 64),
+) -> VAE:
+    r"""Minimises $D + R$ with a ladder of latents, whose posterior weighs what x says against what is above.
+
+    $$q(z_l|x, z_{l+1}) \propto \mathcal{N}(z_l; \hat\mu_l(x), \hat\sigma_l^2(x))\;p(z_l|z_{l+1})$$
+
+    Hyperparameters:
+        widths: $w_l$ of the layers at each level, the lowest first; as many as there are levels.
+
+    Each level has twice as many latents as the one above it: a latent of 124 is the paper's 64, 32, 16, 8 and 4. The
+    backbone stands between x and the lowest level, perceptrons with leaky ReLUs between levels. The paper normalises
+    over the batch, which would change buffers in a forward pass and couple examples; here nothing is normalised. The
+    rate is sampled. When to use it: for many levels that stay in use, with a warm-up of the rate. It is confused with
+    `two-layer-vae`, whose posterior goes from the bottom up only, and with `top-down-vae`, whose levels see all above.
+    """
+    sizes = halving(architecture.latent, "ladder-vae", len(widths))[::-1]
+    shape, context = architecture.shape, architecture.context
+    network, head = architecture.network(), architecture.head()
+    rungs: list[nn.Module] = [network.down(shape, (widths[0],), context)]
+    rungs += [MLP((low,), (high,), context, (high,), "leaky-relu") for low, high in pairwise(widths)]
+    heads = [MLP((width,), (2, size), 0, (), "leaky-relu") for width, size in zip(widths, sizes, strict=True)]
+    between = [
+        MLP((above,), (2, below), context, (width, width), "leaky-relu")
+        for (below, above), width in zip(pairwise(sizes), widths[1:], strict=True)
+    ]
+    decoder = BottomDecoder(network.up((sizes[0],), (head.outputs, *shape), context), head, sizes[0])
+    path = MarkovPath(sizes[::-1], between[::-1])
+    return base.replace(encoder=LadderEncoder(rungs, heads), decoder=decoder, prior=PathPrior(path))
