@@ -12,10 +12,11 @@ from torch import Tensor
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.likelihoods import Likelihood
 from vaezoo.model import VAE
-from vaezoo.registry import Variant, backbones, chosen, create, likelihoods, options_of, variants
+from vaezoo.registry import Variant, backbones, chosen, completed, create, likelihoods, options_of, variants
 
 COMPOSED = ("cvae+iwae", "conv-vae+beta-vae")
-NAMES = (*variants.names(), *COMPOSED)
+#: every variant, behind one that has what it needs
+NAMES = (*map(completed, variants.names()), *COMPOSED)
 SMALL_SHAPE = (1, 8, 8)
 SHAPES = ((1, 28, 28), (3, 32, 32), (2, 17, 23), (30,))
 CONTEXTS = (0, 3)
@@ -28,6 +29,7 @@ SMALL_BACKBONES: dict[str, dict[str, object]] = {
 SMALL_VARIANTS: dict[str, dict[str, object]] = {
     "categorical-vae": {"latent": [4, 3]},
     "ciwae": {"samples": 3},
+    "code-prior": {"prior_width": 8, "prior_depth": 1, "prior_heads": 2},
     "factor-vae": {"critic_hidden": [8]},
     "flow-prior-vae": {"transforms": 2, "hidden": [8]},
     "hamiltonian-vae": {"leapfrogs": 2},

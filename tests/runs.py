@@ -1,6 +1,7 @@
 """Small runs: 40 images of 4 x 4 and networks of a few units, trained in a fraction of a second."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -18,7 +19,8 @@ LATENT: dict[str, object] = {
     "top-down-vae": 4,
     "vq-vae": [3, 2, 2],
 }
-OPTIONS = {
+OPTIONS: dict[str, dict[str, object]] = {
+    "code-prior": {"prior_width": 4, "prior_depth": 1, "prior_heads": 2},
     "factor-vae": {"critic_hidden": [6]},
     "flow-prior-vae": {"transforms": 2, "hidden": [5]},
     "iaf-vae": {"iaf_hidden": [5]},
@@ -31,7 +33,13 @@ OPTIONS = {
     "vamp-vae": {"pseudo_inputs": 4},
     "vq-vae": {"codes": 5},
 }
-BACKBONE = {"vq-vae": {"name": "conv", "channels": [4], "dense": []}}
+BACKBONE: dict[str, object] = {"vq-vae": {"name": "conv", "channels": [4], "dense": []}}
+BINARIZE: dict[str, object] = {"vq-vae": "none"}
+
+
+def own(table: Mapping[str, object], variant: str, default: object) -> object:
+    """Returns what a table says of the first variant of a composed name that is in it."""
+    return next((table[name] for name in variant.split("+") if name in table), default)
 
 
 def small_recipe(variant: str = "vae", *, stages: list[dict[str, object]] | None = None, **train: object) -> Recipe:
@@ -40,12 +48,12 @@ def small_recipe(variant: str = "vae", *, stages: list[dict[str, object]] | None
     return read_recipe(
         {
             "variant": variant,
-            "options": OPTIONS.get(variant, {}),
+            "options": {key: value for name in variant.split("+") for key, value in OPTIONS.get(name, {}).items()},
             "architecture": {
-                "latent": LATENT.get(variant, 3),
-                "backbone": BACKBONE.get(variant, {"name": "mlp", "hidden": [6]}),
+                "latent": own(LATENT, variant, 3),
+                "backbone": own(BACKBONE, variant, {"name": "mlp", "hidden": [6]}),
             },
-            "data": {"name": "small", "binarize": "none" if variant == "vq-vae" else "dynamic", "context": conditional},
+            "data": {"name": "small", "binarize": own(BINARIZE, variant, "dynamic"), "context": conditional},
             **({"stage": stages} if stages else {"train": {"steps": 24, "batch_size": 8} | train}),
         }
     )

@@ -9,13 +9,10 @@ from torch.distributions import Bernoulli, ContinuousBernoulli, Independent, Nor
 
 from vaezoo.distributions import (
     BernoulliPixels,
-    CodePoint,
     ContinuousBernoulliPixels,
     DiagonalNormal,
     DiscretizedLogistic,
     StandardNormal,
-    UniformCodes,
-    look_up,
     normal_from,
 )
 
@@ -166,21 +163,3 @@ def test_discretized_draws_lie_on_the_levels_as_often_as_their_mass() -> None:
         share = ((x * 3).round() == level).double().mean(0)
         assert ((share - mass).abs() < 4.5 * (mass * (1 - mass) / len(x)).sqrt()).all()
     assert torch.isfinite(DiscretizedLogistic(loc * 1e6, log_scale - 10, 256, 1).log_prob(loc))
-
-
-def test_codes_and_their_prior() -> None:
-    codebook = torch.arange(10.0).reshape(5, 2)
-    indices = torch.tensor([[[0, 4], [2, 2]]])
-    codes = look_up(codebook, indices, 2)
-    assert codes.shape == (1, 2, 2, 2) and torch.equal(codes[0, :, 0, 1], codebook[4])
-    posterior, prior = CodePoint(codes, indices, codes + 1), UniformCodes(codebook, (2, 2))
-    z, log_q = posterior.rsample_and_log_prob((3,))
-    assert torch.equal(z[2], codes) and torch.equal(log_q, torch.zeros(3, 1))
-    assert torch.equal(posterior.center, posterior.mean)
-    nats = 4 * math.log(5)
-    assert kl_divergence(posterior, prior).tolist() == pytest.approx([nats])
-    assert prior.log_prob(z).tolist() == [[pytest.approx(-nats)]] * 3
-    drawn = prior.sample((2000,))
-    chosen = (drawn.movedim(1, -1)[..., None, :] == codebook).all(-1)  # (2000, 2, 2, V)
-    assert bool((chosen.sum(-1) == 1).all())  # every draw is a code
-    assert ((chosen.double().mean(0) - 0.2).abs() < 4.5 * (0.2 * 0.8 / 2000) ** 0.5).all()

@@ -21,7 +21,7 @@ from vaezoo.errors import InterruptedTrainingError, NonFiniteLossError
 from vaezoo.model import VAE
 from vaezoo.quantizers import CodebookEncoder
 from vaezoo.recipe import Recipe
-from vaezoo.registry import variants
+from vaezoo.registry import completed, variants
 from vaezoo.trainer import Run, Trainer, passes, stage
 from vaezoo.trainer.capture import capture
 from vaezoo.trainer.feed import Feed
@@ -30,7 +30,7 @@ from vaezoo.trainer.recording import CannotRecord, record
 
 GRADIENTS = ("sticking-the-landing", "doubly-reparametrized")
 RECIPES = {
-    **{name: small_recipe(name, steps=12) for name in (*variants.names(), *COMPOSED)},
+    **{name: small_recipe(name, steps=12) for name in (*map(completed, variants.names()), *COMPOSED)},
     **{each: structs.replace(small_recipe("iwae", steps=12), options={"gradient": each}) for each in GRADIENTS},
     "16 bits": small_recipe(steps=12, precision="bf16"),
     "micro-batches, clipped, averaged": small_recipe("factor-vae", steps=12, accumulation=2, clip=0.1, average=0.9),

@@ -108,13 +108,13 @@ def test_the_prior_over_codes_follows_the_encoder() -> None:
     case = Case("vq-vae")
     model, other = case.build(), case.build(seed=1, codes=5)
     changed = model.replace(encoder=other.encoder)
-    assert changed.prior(None).codebook is other.encoder.codebook
-    assert model.prior(None).codebook is model.encoder.codebook
+    assert changed.prior(None).source.codebook is other.encoder.codebook
+    assert model.prior(None).source.codebook is model.encoder.codebook
     model.encoder = copy.deepcopy(other.encoder)
-    assert model.prior(None).codebook is model.encoder.codebook
+    assert model.prior(None).source.codebook is model.encoder.codebook
     assert not any("codebook" in key for key in model.prior.state_dict())
     twin = copy.deepcopy(model)
-    assert twin.prior(None).codebook is twin.encoder.codebook
+    assert twin.prior(None).source.codebook is twin.encoder.codebook
 
 
 @pytest.mark.parametrize("case", ONE_EACH, ids=str)

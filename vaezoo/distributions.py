@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction, FunctionCtx
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
-from torch.nn.functional import binary_cross_entropy_with_logits, embedding, logsigmoid
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 LOG_TWO_PI = math.log(2.0 * math.pi)
 LOG_SCALE_LIMIT = 15.0  # |log σ| of a network's output: beyond it exp() would soon be 0 or infinite, and 0 · ∞ is NaN
@@ -395,58 +395,3 @@ class Point(JointlyDrawn):
         """Returns the points (*sample, B, *latent), and zeros (*sample, B): the only outcome has probability 1."""
         value = self.value.expand(*sample_shape, *self.value.shape)
         return value, value.new_zeros(value.shape[: len(sample_shape) + 1])
-
-
-class CodePoint(Point):
-    """A point mass on one of V codes at each of N positions: the posterior of a vector-quantised model.
-
-    Args:
-        value: (B, D, *grid), the chosen codes; a straight-through estimator may have put its gradient on it.
-        indices: (B, *grid) int64, which code was chosen.
-        encoded: (B, D, *grid), what the encoder gave before it was replaced by the nearest code.
-    """
-
-    def __init__(self, value: Tensor, indices: Tensor, encoded: Tensor) -> None:
-        self.indices, self.encoded = indices, encoded
-        super().__init__(value)
-
-
-class UniformCodes(Distribution):
-    """V equally likely codes at each of N positions, independent: the prior that a VQ-VAE is trained under.
-
-    Args:
-        codebook: (V, D)
-        grid: the positions, such as (7, 7).
-    """
-
-    arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
-
-    def __init__(self, codebook: Tensor, grid: Sequence[int], batch_shape: Sequence[int] = ()) -> None:
-        self.codebook, self.grid = codebook, tuple(grid)
-        super().__init__(torch.Size(batch_shape), torch.Size((codebook.shape[1], *grid)), validate_args=False)
-
-    @property
-    def log_mass(self) -> float:
-        """The log probability of any choice of codes, -N·log V nats."""
-        return -math.prod(self.grid) * math.log(self.codebook.shape[0])
-
-    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
-        """Returns codes drawn independently at each position, (*sample, *batch, D, *grid)."""
-        shape = (*sample_shape, *self.batch_shape, *self.grid)
-        indices = torch.randint(self.codebook.shape[0], shape, device=self.codebook.device)
-        return look_up(self.codebook, indices, len(self.grid))
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Returns -N·log V for each of `value` (*sample, D, *grid), which must hold codes."""
-        return value.new_full(value.shape[: value.dim() - len(self.event_shape)], self.log_mass)
-
-
-def look_up(codebook: Tensor, indices: Tensor, positions: int) -> Tensor:
-    """Returns codes (..., D, *grid) from `codebook` (V, D) for `indices` (..., *grid); `positions` is len(grid)."""
-    return embedding(indices, codebook).movedim(-1, indices.dim() - positions)
-
-
-@register_kl(CodePoint, UniformCodes)  # type: ignore[untyped-decorator]  # torch's own has no types
-def kl_code_uniform(p: CodePoint, q: UniformCodes) -> Tensor:
-    """Returns N·log V for each example, (B,), nats."""
-    return p.value.new_full(p.value.shape[:1], -q.log_mass)

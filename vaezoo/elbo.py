@@ -116,6 +116,8 @@ class Inference:
     def log_weights(self, log_likelihood: Tensor | None = None) -> Tensor:
         r"""Returns $\log p(x|z) + \log p(z) - \log q(z|x)$, (K, B), nats; `log_likelihood` as in `distortion`."""
         known = self.log_likelihood() if log_likelihood is None else log_likelihood
+        if getattr(self.posterior, "deterministic", False):
+            return known - self.rate()  # of the only outcome, log p(z) - log q(z|x) is minus the divergence
         return known + self.prior.log_prob(self.z) - self.log_q
 
 

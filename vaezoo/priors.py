@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.distributions import StandardNormal, UniformCodes, normal_from
-from vaezoo.elbo import Model, Part
+from vaezoo.distributions import StandardNormal, normal_from
+from vaezoo.elbo import Part
 
 
 class StandardNormalPrior(Part):
@@ -48,24 +47,3 @@ class ConditionalNormalPrior(Part):
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Returns the prior of each example's context `c` (B, context)."""
         return normal_from(self.network(c), self.event_dims)
-
-
-class UniformCodePrior(Part):
-    """Equally likely codes at every position; refers to the encoder's codebook, which it does not own.
-
-    Args:
-        grid: the positions of the codes, such as (7, 7).
-    """
-
-    def __init__(self, grid: Sequence[int]) -> None:
-        super().__init__()
-        self.grid = tuple(grid)
-        self._owner: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not registered
-
-    def bind(self, model: Model) -> None:
-        """Remembers the encoder that owns the codebook, without registering it."""
-        self._owner = (model.encoder,)
-
-    def forward(self, c: Tensor | None = None) -> Distribution:
-        """Returns the uniform distribution over codes."""
-        return UniformCodes(cast(Tensor, self._owner[0].codebook), self.grid)

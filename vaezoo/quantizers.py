@@ -1,93 +1,102 @@
-"""Encoders whose posterior is a point mass on codes."""
+"""Encoders whose posterior is a point mass on codes that follow the encoder by moving averages."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast
+from dataclasses import replace
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.nn.functional import normalize
 
-from vaezoo.distributions import CodePoint, full_precision, look_up
-from vaezoo.elbo import Inference, Model, Part
+from vaezoo.codes import CodePoint, Level, look_up
+from vaezoo.distributions import full_precision
+from vaezoo.elbo import ELBO, Inference, Model, Part, PenalizedObjective
 from vaezoo.networks import check_weights
 
-__all__ = ["CodebookEncoder"]
+__all__ = ["Codebook", "CodebookEncoder", "CommitmentObjective", "Distance", "Gradient", "through"]
+
+Distance = Literal["euclidean", "cosine"]
+Gradient = Literal["straight-through", "rotation"]
 
 KMEANS_ROWS = 20_000  # encoder outputs that the start is fitted on
 KMEANS_ROUNDS = 10
 FORGOTTEN = 1e-12  # average count under which a code has not been chosen for so long that its average says nothing
 
 
-class CodebookEncoder(Part):
-    r"""Replaces each vector of the encoder's output by the nearest of V codes, which follow by moving averages.
+class Codebook(Part):
+    r"""V codes, each the moving average of the vectors that chose it as their nearest.
 
     With $n_v$ and $m_v$ the averages of how many vectors chose code v and of their sum, $e_v = m_v / n_v$ (van den Oord
     et al., 2017, https://arxiv.org/abs/1711.00937, appendix A.1). Codes start at k-means centres of the first batches,
     and a code whose share falls under `revival` of an equal share is moved to a vector of the batch.
 
     Args:
-        network: maps x (B, *shape) and c (B, context) to (B, 1, D, *grid).
-        latent: (D, *grid).
-        codes: V. decay: of the moving averages. revival: share of an equal share under which a code is dead.
+        codes: V. width: D, numbers in a code. decay: of the moving averages.
+        revival: share of an equal share under which a code is dead.
+        distance: "cosine" puts vectors and codes on the unit sphere first (Yu et al., 2022,
+            https://arxiv.org/abs/2110.04627), where the nearest code is the one in the most similar direction.
     """
 
     codebook: Tensor
     counts: Tensor
     sums: Tensor
 
-    def __init__(self, network: nn.Module, latent: Sequence[int], *, codes: int, decay: float, revival: float) -> None:
+    def __init__(
+        self, codes: int, width: int, *, decay: float, revival: float, distance: Distance = "euclidean"
+    ) -> None:
         super().__init__()
-        self.network = network
-        self.latent = tuple(latent)
-        self.decay, self.revival = decay, revival
-        check_weights("codebook", [codes * latent[0]])
-        codebook = torch.randn(codes, latent[0]) / math.sqrt(latent[0])
+        check_weights("codebook", [codes * width])
+        self.codes, self.width = codes, width
+        self.decay, self.revival, self.distance = decay, revival, distance
+        codebook = self.onto(torch.randn(codes, width) / math.sqrt(width))
         self.register_buffer("codebook", codebook)
         self.register_buffer("counts", torch.ones(codes))
         self.register_buffer("sums", codebook.clone())
 
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the chosen codes; in gradients they count as the encoder's output (straight-through)."""
-        encoded = full_precision(self.network(x, c)).squeeze(1)
+    def onto(self, vectors: Tensor) -> Tensor:
+        """Returns vectors (R, D, …) where codes can be: on the unit sphere for cosine distances."""
+        return normalize(vectors, dim=1) if self.distance == "cosine" else vectors
+
+    def quantize(self, encoded: Tensor) -> Level:
+        """Returns the nearest codes of `encoded` (B, D, *grid)."""
+        encoded = self.onto(encoded)
         rows = encoded.detach().movedim(1, -1)
-        indices = self.nearest(rows.reshape(-1, self.latent[0])).reshape(rows.shape[:-1])
-        codes = look_up(self.codebook.to(rows.dtype), indices, len(self.latent) - 1)
-        # Exactly the codes: codes + 0, with the gradient of what is encoded.
-        return CodePoint(codes + (encoded - encoded.detach()), indices, encoded)
+        indices = self.nearest(rows.reshape(-1, self.width)).reshape(rows.shape[:-1])
+        return Level(encoded, look_up(self.codebook.to(rows.dtype), indices, indices.dim() - 1), indices)
 
     def nearest(self, rows: Tensor) -> Tensor:
         """Returns the index of the nearest code of each of `rows` (R, D), (R,) int64."""
         codebook = self.codebook.to(rows.dtype)
         return torch.addmm(codebook.square().sum(1), rows, codebook.T, alpha=-2.0).argmin(1)
 
-    def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
-        """Puts the codes on k-means centres of the encoder's outputs."""
-        with torch.no_grad():
-            rows = torch.cat([self._rows(full_precision(self.network(x, c)).squeeze(1)) for x, c in batches])
-            rows = rows[torch.randperm(len(rows), device=rows.device)[:KMEANS_ROWS]]
-            codes = len(self.codebook)
-            self.codebook.copy_(rows[torch.arange(codes, device=rows.device) % len(rows)])
-            self.codebook += 1e-4 * rows.std(correction=0) * torch.randn_like(self.codebook)
-            for _ in range(KMEANS_ROUNDS):
-                counts, sums = self._gather(rows, self.nearest(rows))
-                used = counts[:, None] > 0
-                self.codebook.copy_(torch.where(used, sums / counts[:, None].clamp(min=1.0), self.codebook))
-            self.counts.fill_(1.0)
-            self.sums.copy_(self.codebook)
+    def start(self, encoded: Tensor) -> None:
+        """Puts the codes on k-means centres of `encoded` (B, D, *grid)."""
+        rows = self._rows(self.onto(encoded))
+        rows = rows[torch.randperm(len(rows), device=rows.device)[:KMEANS_ROWS]]
+        codes = len(self.codebook)
+        self.codebook.copy_(rows[torch.arange(codes, device=rows.device) % len(rows)])
+        self.codebook += 1e-4 * rows.std(correction=0) * torch.randn_like(self.codebook)
+        for _ in range(KMEANS_ROUNDS):
+            counts, sums = self._gather(rows, self.nearest(rows))
+            used = counts[:, None] > 0
+            centres = torch.where(used, sums / counts[:, None].clamp(min=1.0), self.codebook)
+            self.codebook.copy_(self.onto(centres))
+        self.counts.fill_(1.0)
+        self.sums.copy_(self.codebook)
 
-    def observe(self, inference: Inference) -> dict[str, Tensor]:
+    def note(self, level: Level) -> dict[str, Tensor]:
         """Returns how often each code was chosen (V,), the sums (V, D), and vectors (V, D) for dead codes."""
-        posterior = cast(CodePoint, inference.posterior)
-        rows = self._rows(posterior.encoded.detach())
-        counts, sums = self._gather(rows, posterior.indices.flatten())
+        rows = self._rows(level.encoded.detach())
+        counts, sums = self._gather(rows, level.indices.flatten())
         spare = rows[torch.randint(len(rows), (len(self.codebook),), device=rows.device)]
         return {"counts": counts, "sums": sums, "spare": spare}
 
-    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
-        """Moves the averages and the codes, and revives dead ones."""
+    def move(self, seen: Sequence[Mapping[str, Tensor]]) -> None:
+        """Moves the averages and the codes by what each micro-batch noted, and revives dead ones."""
         for average, key in ((self.counts, "counts"), (self.sums, "sums")):
             total = torch.stack([each[key] for each in seen]).sum(0)
             average.lerp_(total.to(average.dtype), 1.0 - self.decay)
@@ -99,11 +108,116 @@ class CodebookEncoder(Part):
         self.counts.copy_(torch.where(dead[:, 0], equal, self.counts))
         self.sums.copy_(torch.where(dead, spare * equal, self.sums))
         known = self.counts[:, None] > FORGOTTEN
-        self.codebook.copy_(torch.where(known, self.sums / self.counts[:, None], self.codebook))
+        self.codebook.copy_(self.onto(torch.where(known, self.sums / self.counts[:, None], self.codebook)))
 
     def _rows(self, encoded: Tensor) -> Tensor:
-        return encoded.movedim(1, -1).reshape(-1, self.latent[0])
+        return encoded.movedim(1, -1).reshape(-1, self.width)
 
     def _gather(self, rows: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
         counts = torch.bincount(indices, minlength=len(self.codebook)).to(rows.dtype)
         return counts, rows.new_zeros(self.codebook.shape).index_add_(0, indices, rows)
+
+
+class CodebookEncoder(Codebook):
+    """Replaces each vector of the encoder's output by the nearest of V codes.
+
+    Args:
+        network: maps x (B, *shape) and c (B, context) to (B, 1, D, *grid).
+        latent: (D, *grid).
+        gradient: how gradients pass the codes, see `through`.
+        codes, decay, revival, distance: see `Codebook`.
+    """
+
+    knows_density = False
+
+    def __init__(
+        self,
+        network: nn.Module,
+        latent: Sequence[int],
+        *,
+        codes: int,
+        decay: float,
+        revival: float,
+        distance: Distance = "euclidean",
+        gradient: Gradient = "straight-through",
+    ) -> None:
+        super().__init__(codes, latent[0], decay=decay, revival=revival, distance=distance)
+        self.network = network
+        self.latent, self.gradient = tuple(latent), gradient
+        self.sections = (math.prod(latent[1:]),)
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the chosen codes; in gradients they count as the encoder's output, or that turned to them."""
+        level = self.quantize(self.encode(x, c))
+        return CodePoint(through(level.encoded, level.codes, self.gradient), [level])
+
+    def encode(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """Returns the network's output, (B, D, *grid)."""
+        return full_precision(self.network(x, c)).squeeze(1)
+
+    def look_up(self, indices: Tensor) -> Tensor:
+        """Returns the codes (..., D, *grid) of `indices` (..., N)."""
+        grid = self.latent[1:]
+        return look_up(self.codebook, indices.reshape(*indices.shape[:-1], *grid), len(grid))
+
+    def identify(self, z: Tensor) -> Tensor:
+        """Returns the indices (..., N) of the codes nearest to z (..., D, *grid)."""
+        rows = z.detach().movedim(-len(self.latent), -1)
+        leading = rows.shape[: -len(self.latent)]
+        return self.nearest(rows.reshape(-1, self.width)).reshape(*leading, *self.sections)
+
+    def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
+        """Puts the codes on k-means centres of the encoder's outputs."""
+        with torch.no_grad():
+            self.start(torch.cat([self.encode(x, c) for x, c in batches]))
+
+    def observe(self, inference: Inference) -> dict[str, Tensor]:
+        """Returns what the codes need of a pass."""
+        return self.note(cast(CodePoint, inference.posterior).levels[0])
+
+    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+        """Moves the codes."""
+        self.move(seen)
+
+
+def through(encoded: Tensor, codes: Tensor, gradient: Gradient = "straight-through") -> Tensor:
+    r"""Returns exactly `codes` (B, D, *grid), with a gradient for `encoded` (B, D, *grid).
+
+    "straight-through" hands the gradient on as it is (Bengio et al., 2013, https://arxiv.org/abs/1308.3432);
+    "rotation" turns and scales it as the vector is turned and scaled to its code, so that the angle between the two is
+    kept (Fifty et al., 2024, https://arxiv.org/abs/2410.06424): with unit vectors $\hat e$ and $\hat q$, and
+    $r = (\hat e + \hat q) / |\hat e + \hat q|$, the code counts as
+    $\tfrac{|q|}{|e|}(e - 2 r r^\top e + 2 \hat q \hat e^\top e)$ with all but the outer e constant.
+    """
+    moved = encoded
+    if gradient == "rotation":
+        held = encoded.detach()
+        e, q = normalize(held, dim=1), normalize(codes, dim=1)
+        r = normalize(e + q, dim=1)
+        scale = codes.norm(dim=1, keepdim=True) / held.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        moved = encoded - 2.0 * r * (r * encoded).sum(1, keepdim=True) + 2.0 * q * (e * encoded).sum(1, keepdim=True)
+        moved = scale * moved
+    return codes + (moved - moved.detach())  # codes + 0
+
+
+class CommitmentObjective(PenalizedObjective):
+    r"""Minimises $D + R + \beta\,\sum |z_e - e|^2$; the rate is a constant unless a prior over codes is learnt."""
+
+    def __init__(self, commitment: float) -> None:
+        super().__init__({"commitment": (commitment, commitment_of)})
+
+    def cost(self, distortion: Tensor, rate: Tensor, step: Tensor | None) -> Tensor:
+        """Returns D + R, (B,); D alone where the rate is a constant that nothing learns from."""
+        return distortion + rate if rate.requires_grad else distortion
+
+    def report(self, model: Model, inference: Inference, step: Tensor | None) -> ELBO:
+        """Returns the ELBO with the terms `codebook` and `commitment`, squared distances summed over positions."""
+        elbo = super().report(model, inference, step)
+        distance = elbo.terms.get("commitment")
+        distance = commitment_of(model, inference).detach() if distance is None else distance
+        return replace(elbo, terms={"codebook": distance, **elbo.terms})
+
+
+def commitment_of(model: Model, inference: Inference) -> Tensor:
+    """Returns the squared distance of what was encoded to its codes, (B,)."""
+    return cast(CodePoint, inference.posterior).distance()

@@ -7,7 +7,7 @@ entry points (`vaezoo.variants`, `.backbones`, `.likelihoods`, `.samplers`, `.da
 from __future__ import annotations
 
 from vaezoo.registry.building import architecture_for, create
-from vaezoo.registry.entries import Variant, chosen, register, split_options, variants
+from vaezoo.registry.entries import Variant, chosen, completed, register, split_options, variants
 from vaezoo.registry.names import Registry, owner_of
 from vaezoo.registry.options import Option, options_of, parse_options
 from vaezoo.registry.shared import Architecture, Named, backbones, check_named, likelihoods, samplers
@@ -22,6 +22,7 @@ __all__ = [
     "backbones",
     "check_named",
     "chosen",
+    "completed",
     "create",
     "likelihoods",
     "options_of",

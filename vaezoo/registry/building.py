@@ -89,7 +89,7 @@ def create(
         examples=examples,
     )
     model = variants.get("vae").builder(None, architecture)
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: bool(entry.needs)):  # after what it needs
         if entry.name != "vae":
             model = entry.builder(model, architecture, **parsed[entry.name])
     flat = {f"{owner}.{key}": value for owner, own in parsed.items() for key, value in own.items()}

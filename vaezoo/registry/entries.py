@@ -16,7 +16,7 @@ from vaezoo.registry.shared import Architecture
 if TYPE_CHECKING:
     from vaezoo.model import VAE
 
-__all__ = ["Variant", "chosen", "register", "split_options", "variants"]
+__all__ = ["Variant", "chosen", "completed", "register", "split_options", "variants"]
 
 MOST = 16  # variants in one name: they change different parts, of which there are fewer
 CHANGES = frozenset({"encoder", "decoder", "prior", "objective", "backbone", "likelihood"})
@@ -37,6 +37,8 @@ class Variant:
     context: Literal["required", "optional", "labels"]
     couples_examples: bool
     rate: Rate
+    replaceable: Mapping[str, str]
+    needs: str
 
     @cached_property
     def options(self) -> dict[str, Option]:
@@ -60,6 +62,8 @@ def register(
     context: Literal["required", "optional", "labels"] = "optional",
     couples_examples: bool = False,
     rate: Rate = "closed form",
+    replaceable: Mapping[str, str] | None = None,
+    needs: str = "",
     override: bool = False,
 ) -> Callable[[Callable[..., VAE]], Variant]:
     """Registers the decorated builder `(base, architecture, *, options) -> VAE` as the variant `name`.
@@ -76,6 +80,9 @@ def register(
         couples_examples: whether an example's loss depends on the others in the batch.
         rate: how its rate is computed: in "closed form"; "sampled"; or "no density", where the posterior is a point
             mass in a continuous space, which has none: then -log p(z) is reported in its place.
+        replaceable: parts that it changes but leaves to a variant that `needs` the same word: {"prior": "codes"} says
+            that the prior it brings gives way to another prior over codes.
+        needs: such a word: it can only stand beside a variant in whose `replaceable` it is.
         override: take a name that another owner has.
 
     Raises:
@@ -103,6 +110,8 @@ def register(
             context=context,
             couples_examples=couples_examples,
             rate=rate,
+            replaceable=replaceable or {},
+            needs=needs,
         )
         clash = shared & set(entry.options)
         if clash:
@@ -117,7 +126,7 @@ def chosen(name: str) -> list[Variant]:
 
     Raises:
         UnknownNameError: one of them is not registered.
-        CompositionError: two change the same part, or one is named twice.
+        CompositionError: two change the same part, one is named twice, or one lacks what it needs.
     """
     if not isinstance(name, str):
         raise UnknownNameError("variant", name, variants.names(), "A name is a string.")
@@ -128,15 +137,36 @@ def chosen(name: str) -> list[Variant]:
     twice = [each for each in names if names.count(each) > 1]
     if twice:
         raise CompositionError(f"{shorten(name)} names {twice[0]!r} twice. Leave one out.")
-    owners: dict[str, str] = {}
+    owners: dict[str, Variant] = {}
     for entry in entries:
         for part in entry.changes:
-            if part in owners:
+            other = owners.get(part, entry)
+            if other is not entry and not gives_way(other, entry, part) and not gives_way(entry, other, part):
                 raise CompositionError(
-                    f"{owners[part]!r} and {entry.name!r} cannot be composed: both change the {part}. Leave one out."
+                    f"{other.name!r} and {entry.name!r} cannot be composed: both change the {part}. Leave one out."
                 )
-            owners[part] = entry.name
+            owners[part] = entry if gives_way(other, entry, part) else other
+    for entry in entries:
+        if entry.needs and not any(entry.needs in other.replaceable.values() for other in entries):
+            raise CompositionError(
+                f"{entry.name!r} needs a variant that has {entry.needs}: write {completed(entry.name)!r}, for one."
+            )
     return entries
+
+
+def gives_way(one: Variant, other: Variant, part: str) -> bool:
+    """Says whether `one` leaves a part that both change to `other`."""
+    return bool(other.needs) and one.replaceable.get(part) == other.needs
+
+
+def completed(name: str) -> str:
+    """Returns a variant's name behind that of the oldest one that has what it needs; its own name if it needs nothing.
+
+    "code-prior", say, becomes "vq-vae+code-prior".
+    """
+    needs = variants.get(name).needs
+    able = [each for each in map(variants.get, variants.builtin if needs else ()) if needs in each.replaceable.values()]
+    return "+".join([*(each.name for each in sorted(able, key=lambda each: (each.year, each.name))[:1]), name])
 
 
 def split_options(entries: Sequence[Variant], given: Mapping[str, object]) -> dict[str, dict[str, object]]:

@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated
 
 from msgspec import Meta
-from torch import Tensor
 
-from vaezoo.distributions import CodePoint, sum_event
-from vaezoo.elbo import ELBO, Model, Objective
+from vaezoo.codes import UniformCodePrior
 from vaezoo.model import VAE
-from vaezoo.priors import UniformCodePrior
-from vaezoo.quantizers import CodebookEncoder
+from vaezoo.quantizers import CodebookEncoder, CommitmentObjective, Distance, Gradient
 from vaezoo.registry import Architecture, register
 
 WIDTH = 64  # numbers in a code unless `latent` says otherwise
-
-
-class CommitmentObjective(Objective):
-    """Minimises D + β·commitment; the rate is a constant of the model."""
-
-    def __init__(self, commitment: float) -> None:
-        super().__init__()
-        self.commitment = commitment
-
-    def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
-        """Returns the ELBO with the terms `codebook` and `commitment`, squared distances summed over positions."""
-        inference = model.infer(x, c)
-        posterior = cast(CodePoint, inference.posterior)
-        distance = (posterior.encoded - posterior.value.detach()).square()
-        commitment = sum_event(distance, distance.dim() - 1)
-        distortion, rate = inference.distortion(), inference.rate()
-        return ELBO(
-            distortion=distortion,
-            rate=rate,
-            bound=self.bound_of(inference, distortion, rate),
-            losses={"model": distortion + self.commitment * commitment if self.commitment else distortion},
-            terms={"codebook": commitment.detach(), "commitment": commitment},
-            seen=model.observe(inference),
-        )
 
 
 def coarsest_grid(architecture: Architecture) -> tuple[int, ...]:
@@ -57,6 +30,7 @@ def coarsest_grid(architecture: Architecture) -> tuple[int, ...]:
         "latent": coarsest_grid,
         "likelihood": {"name": "gaussian", "scale": 0.1, "scale_kind": "optimal"},
     },
+    replaceable={"prior": "codes"},
 )
 def vq_vae(
     base: VAE,
@@ -66,6 +40,8 @@ def vq_vae(
     commitment: Annotated[float, Meta(ge=0, le=1e6)] = 0.25,
     decay: Annotated[float, Meta(ge=0, lt=1)] = 0.99,
     revival: Annotated[float, Meta(ge=0, lt=1)] = 0.05,
+    distance: Distance = "euclidean",
+    gradient: Gradient = "straight-through",
 ) -> VAE:
     r"""Minimises $D + \beta\,\|z_e(x) - \mathrm{sg}[e]\|^2$, with the latents replaced by the nearest of V codes.
 
@@ -76,12 +52,22 @@ def vq_vae(
         commitment: $\beta \ge 0$, what it costs the encoder to stay away from its code.
         decay: of the moving averages that the codes follow.
         revival: a code chosen less often than this share of an equal share is moved to a vector of the batch.
+        distance: "euclidean", or "cosine": vectors and codes are put on the unit sphere first (Yu et al., 2022).
+        gradient: how it passes the codes: "straight-through", or turned like the vector to its code ("rotation", Fifty
+            et al., 2024).
 
     The latent shape is (D, *grid): D numbers at each of N positions. The rate is that of the uniform prior, N·log V
-    nats in closed form, and `sample` draws from that prior. When to use it: for sharp reconstructions and discrete
-    codes. It has no KL weight to tune; its commitment is confused with one.
+    nats in closed form, and `sample` draws from that prior; `code-prior` learns another. When to use it: for sharp
+    reconstructions and discrete codes. It has no KL weight to tune; its commitment is confused with one.
     """
     network = architecture.network().down(architecture.shape, (1, *architecture.latent), architecture.context)
-    encoder = CodebookEncoder(network, architecture.latent, codes=codes, decay=decay, revival=revival)
-    prior = UniformCodePrior(architecture.latent[1:])
-    return base.replace(encoder=encoder, prior=prior, objective=CommitmentObjective(commitment))
+    encoder = CodebookEncoder(
+        network,
+        architecture.latent,
+        codes=codes,
+        decay=decay,
+        revival=revival,
+        distance=distance,
+        gradient=gradient,
+    )
+    return base.replace(encoder=encoder, prior=UniformCodePrior(), objective=CommitmentObjective(commitment))

@@ -1,0 +1,152 @@
+"""Discrete codes: what is the same for all models whose latents are V codes at each of N positions.
+
+The posterior is a point mass on codes, and says which (`indices`). An encoder owns the codes; priors over them are told
+of it, and do not register it. All levels of a model's codes, one after the other, are a sequence of N indices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.kl import register_kl
+from torch.nn.functional import embedding
+
+from vaezoo.distributions import Point, sum_event
+from vaezoo.elbo import Model, Part
+from vaezoo.errors import CompositionError
+
+__all__ = ["CodePoint", "CodeSource", "Level", "UniformCodePrior", "UniformCodes", "look_up"]
+
+
+@runtime_checkable
+class CodeSource(Protocol):
+    """An encoder that owns codes, as a prior over them sees it.
+
+    `codes`: V. `sections`: how many positions each level has, together N. `latent`: the event shape of z.
+    """
+
+    codes: int
+    sections: tuple[int, ...]
+    latent: tuple[int, ...]
+
+    def look_up(self, indices: Tensor) -> Tensor:
+        """Returns z (..., *latent) of the codes `indices` (..., N)."""
+
+    def identify(self, z: Tensor) -> Tensor:
+        """Returns the indices (..., N) of the codes that z (..., *latent) is made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What became codes: `encoded` (B, D, *grid), its `codes` likewise, without gradient, `indices` (B, *grid)."""
+
+    encoded: Tensor
+    codes: Tensor
+    indices: Tensor
+
+
+class CodePoint(Point):
+    """A point mass on one of V codes at each of N positions: the posterior of a vector-quantised model.
+
+    Args:
+        value: (B, *latent), the chosen codes; a straight-through estimator may have put its gradient on them.
+        levels: what was quantised, coarsest level first.
+    """
+
+    def __init__(self, value: Tensor, levels: Sequence[Level]) -> None:
+        self.levels = tuple(levels)
+        super().__init__(value)
+
+    @property
+    def indices(self) -> Tensor:
+        """Which codes were chosen, (B, *grid) int64; of several levels (B, N)."""
+        if len(self.levels) == 1:
+            return self.levels[0].indices
+        return torch.cat([level.indices.flatten(1) for level in self.levels], 1)
+
+    @property
+    def encoded(self) -> Tensor:
+        """What the encoder gave on the first level before it was replaced by codes, (B, D, *grid)."""
+        return self.levels[0].encoded
+
+    def distance(self) -> Tensor:
+        """Returns the squared distance of what was encoded to its codes, (B,), summed over positions and levels."""
+        squares = [(level.encoded - level.codes).square() for level in self.levels]
+        return torch.stack([sum_event(each, each.dim() - 1) for each in squares]).sum(0)
+
+
+class UniformCodes(Distribution):
+    """V equally likely codes at each of N positions, independent: the prior that a VQ-VAE is trained under.
+
+    Args:
+        source: the owner of the codes.
+        device: where draws are made.
+    """
+
+    arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
+
+    def __init__(self, source: CodeSource, device: torch.device) -> None:
+        self.source, self.device = source, device
+        super().__init__(torch.Size(), torch.Size(source.latent), validate_args=False)
+
+    @property
+    def log_mass(self) -> float:
+        """The log probability of any choice of codes, -N·log V nats."""
+        return -sum(self.source.sections) * math.log(self.source.codes)
+
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """Returns codes drawn independently at each position, (*sample, *latent)."""
+        shape = (*sample_shape, sum(self.source.sections))
+        return self.source.look_up(torch.randint(self.source.codes, shape, device=self.device))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Returns -N·log V for each of `value` (*sample, *latent), which must hold codes."""
+        return value.new_full(value.shape[: value.dim() - len(self.event_shape)], self.log_mass)
+
+
+class UniformCodePrior(Part):
+    """Equally likely codes at every position; refers to the encoder that owns them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._owner: tuple[CodeSource, ...] = ()  # in a tuple, so that it is not registered
+
+    def bind(self, model: Model) -> None:
+        """Remembers the encoder that owns the codes, without registering it; raises CompositionError for another."""
+        self._owner = (source_of(model),)
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """Returns the uniform distribution over codes."""
+        return UniformCodes(self._owner[0], home(self._owner[0]))
+
+
+def source_of(model: Model) -> CodeSource:
+    """Returns a model's encoder; raises CompositionError unless it has codes."""
+    if not isinstance(model.encoder, CodeSource):
+        raise CompositionError(
+            f"A prior over codes needs an encoder that has some, such as that of vq-vae; got "
+            f"{type(model.encoder).__name__}. Replace both."
+        )
+    return model.encoder
+
+
+def home(source: CodeSource) -> torch.device:
+    """Returns the device of the encoder that owns codes."""
+    return next(cast(Part, source).parameters()).device
+
+
+def look_up(codebook: Tensor, indices: Tensor, positions: int) -> Tensor:
+    """Returns codes (..., D, *grid) from `codebook` (V, D) for `indices` (..., *grid); `positions` is len(grid)."""
+    return embedding(indices, codebook).movedim(-1, indices.dim() - positions)
+
+
+@register_kl(CodePoint, UniformCodes)  # type: ignore[untyped-decorator]  # torch's own has no types
+def kl_code_uniform(p: CodePoint, q: UniformCodes) -> Tensor:
+    """Returns N·log V for each example, (B,), nats."""
+    return p.value.new_full(p.value.shape[:1], -q.log_mass)
