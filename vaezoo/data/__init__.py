@@ -6,6 +6,7 @@ from vaezoo.data.drawn import DrawnDataset
 from vaezoo.data.factors import Factors
 from vaezoo.data.limits import MEMORY_LIMIT
 from vaezoo.data.load import datasets, get, load_dataset
+from vaezoo.data.padding import pad
 from vaezoo.data.record import Dataset
 from vaezoo.data.streaming import StreamedDataset
 from vaezoo.data.tensors import from_tensors
@@ -26,5 +27,6 @@ __all__ = [
     "from_tensors",
     "get",
     "load_dataset",
+    "pad",
     "prepare",
 ]

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from vaezoo.data import TEST_SEED, Dataset, from_tensors, load_dataset, prepare
+from vaezoo.data import TEST_SEED, Dataset, from_tensors, load_dataset, pad, prepare
 from vaezoo.elbo import ELBO
 from vaezoo.errors import ConfigError, DataError
 from vaezoo.evaluation.batches import batches
@@ -56,8 +56,8 @@ def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | N
     """Returns a data set as this model was meant to see it.
 
     Args:
-        model: its config says how its training data were binarized.
-        data: a name, a tensor, (x, c), or a `Dataset`.
+        model: its config says how its training data were padded and binarized.
+        data: a name, a tensor, (x, c), or a `Dataset`; what has the model's shape already is not padded.
         split: of a named data set.
         binarize: "none", "dynamic" or "static"; None for what the model was trained on. Test sets are always binarized
             with the one documented seed.
@@ -66,6 +66,8 @@ def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | N
     known = cast(dict[str, object], table) if isinstance(table, dict) else {}
     how = binarize or str(known.get("binarize", "none"))
     loaded = load_dataset(data, split) if isinstance(data, str) else from_tensors(data, split=split)
+    if loaded.shape != model.shape:
+        loaded = pad(loaded, int(cast(int, known.get("pad", 0))))
     return prepare(loaded, how) if loaded.images.dtype == torch.uint8 else loaded
 
 

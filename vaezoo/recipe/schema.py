@@ -32,6 +32,8 @@ class ArchitectureTable(msgspec.Struct, frozen=True, kw_only=True):
 class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     """`[data]`: a data set by name, how it is binarized, whether it gives a context, how many images are held out.
 
+    `pad` is how many zeros are put on each side of an image.
+
     `name` is a registered name, `torchvision:NAME` or `folder:PATH`; with data of one's own, any text. A folder is read
     with the rights of whoever runs the recipe: look at a recipe of somebody else's before you run it. Loading a model
     runs none.
@@ -41,6 +43,7 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     binarize: Literal["none", "dynamic", "static"] = "none"
     context: bool = False
     validation: Count = 0
+    pad: Annotated[int, Meta(ge=0, le=4096)] = 0
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):

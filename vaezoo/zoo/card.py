@@ -109,7 +109,10 @@ def hub_card(repository: str, config: Mapping[str, object], metrics: Mapping[str
 def data_section(data: Mapping[str, object] | None) -> list[str]:
     """Returns what a card says of the data: whose they are, their licence, how they were seen."""
     licence = "" if data is None else licence_of(str(data["name"]))
-    return ["## Data", f"{licence}; seen with binarization `{data['binarize']}`."] if data and licence else []
+    if data is None or not licence:
+        return []
+    padded = f", with {data['pad']} zeros on each side" if data.get("pad") else ""
+    return ["## Data", f"{licence}; seen with binarization `{data['binarize']}`{padded}."]
 
 
 def licence_of(data: str) -> str:

@@ -56,6 +56,7 @@ class DataFacts(Strict, frozen=True):
 
     name: str
     binarize: Literal["none", "dynamic", "static"]
+    pad: Count = 0
     digest: str | None = None
 
 

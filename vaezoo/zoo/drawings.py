@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vaezoo import pictures
-from vaezoo.data import Dataset, bundled_images, prepare
+from vaezoo.data import Dataset, bundled_images, pad, prepare
 from vaezoo.errors import ConfigError, DataError
 from vaezoo.evaluation.batches import context_of
 from vaezoo.evaluation.report import test_set
@@ -46,8 +46,8 @@ def some_images(model: VAE, data: str | None, n: int) -> tuple[Tensor, Tensor | 
     chosen: Dataset
     if name == "mnist" and n <= 64:
         table = (model.config or {}).get("data")
-        how = str(table["binarize"]) if isinstance(table, dict) else "none"
-        chosen = prepare(bundled_images(), how)
+        known = table if isinstance(table, dict) else {}
+        chosen = prepare(pad(bundled_images(), int(known.get("pad", 0))), str(known.get("binarize", "none")))
     else:
         chosen = test_set(model, name)
     if n > len(chosen):

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from vaezoo.data import Dataset, StreamedDataset, from_tensors, load_dataset, prepare
+from vaezoo.data import Dataset, StreamedDataset, from_tensors, load_dataset, pad, prepare
 from vaezoo.errors import CheckpointError, ConfigError
 from vaezoo.hub import load
 from vaezoo.model import VAE
@@ -103,7 +103,8 @@ def listeners(trackers: Sequence[str | Tracker] | None, recipe: Recipe, folder: 
 
 def description(data: Dataset, recipe: Recipe) -> dict[str, object]:
     """Returns what a config says of the data; the digest's pass over streamed images finds those that are broken."""
-    return {"name": data.name, "binarize": recipe.data.binarize, "digest": data.digest}
+    padded = {"pad": recipe.data.pad} if recipe.data.pad else {}
+    return {"name": data.name, "binarize": recipe.data.binarize, **padded, "digest": data.digest}
 
 
 def signature(run: Run) -> dict[str, object]:
@@ -132,10 +133,11 @@ def shared_folder(recipe: Recipe, out: str | Path, resume: bool, ranks: Ranks, d
 def training_data(
     recipe: Recipe, data: object | None = None, workers: int | None = None
 ) -> tuple[Dataset, Dataset | None]:
-    """Returns the training set as the recipe binarizes it, and what it holds out, or None."""
+    """Returns the training set as the recipe pads and binarizes it, and what it holds out, or None."""
     whole = load_dataset(recipe.data.name, "train", workers=workers) if data is None else from_tensors(data)
     if workers is not None and isinstance(whole, StreamedDataset):
         whole = replace(whole, workers=workers)
+    whole = pad(whole, recipe.data.pad)
     held_out = None
     if recipe.data.validation:
         whole, held_out = whole.split_off(recipe.data.validation, recipe.seed)
