@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal
 
 from vaezoo.errors import CompositionError, ConfigError, UnknownNameError, did_you_mean, shorten
@@ -92,33 +92,37 @@ def register(
     """
     changed = (changes,) if isinstance(changes, str) else tuple(changes)
     shared = {each.name for each in fields(Architecture)}
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
-        raise ConfigError(f"Got variant name {shorten(name)}; expected lower-case letters, digits and single hyphens.")
-    for got, known, what in ((changed, CHANGES, "changes"), (defaults or {}, shared, "defaults")):
-        if set(got) - known:
-            raise ConfigError(f"Variant {name!r}: got {what} = {shorten(got)}; expected of {', '.join(sorted(known))}.")
+    left = replaceable or {}
+    check_head(name, changes=(changed, CHANGES), defaults=(defaults or {}, shared), replaceable=(left, set(changed)))
+    of = partial(
+        Variant,
+        name=name,
+        changes=changed,
+        year=year,
+        paper=paper,
+        url=url,
+        defaults=defaults or {},
+        replaceable=left,
+        needs=needs,
+    )
 
     def decorate(builder: Callable[..., VAE]) -> Variant:
-        entry = Variant(
-            name=name,
-            builder=builder,
-            changes=changed,
-            year=year,
-            paper=paper,
-            url=url,
-            defaults=defaults or {},
-            context=context,
-            couples_examples=couples_examples,
-            rate=rate,
-            replaceable=replaceable or {},
-            needs=needs,
-        )
+        entry = of(builder=builder, context=context, couples_examples=couples_examples, rate=rate)
         clash = shared & set(entry.options)
         if clash:
             raise ConfigError(f"Variant {name!r} names an option like a shared field: {', '.join(sorted(clash))}.")
         return variants.register(name, entry, owner=builder.__module__, override=override)
 
     return decorate
+
+
+def check_head(name: str, **facts: tuple[Iterable[str], Set[str]]) -> None:
+    """Raises ConfigError for a malformed name, or facts with words that are not among those known."""
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise ConfigError(f"Got variant name {shorten(name)}; expected lower-case letters, digits and single hyphens.")
+    for what, (got, known) in facts.items():
+        if set(got) - known:
+            raise ConfigError(f"Variant {name!r}: got {what} = {shorten(got)}; expected of {', '.join(sorted(known))}.")
 
 
 def chosen(name: str) -> list[Variant]:
