@@ -18,7 +18,7 @@ from vaezoo.hierarchies import HierarchicalPosterior, HierarchicalPrior, LevelOb
 from vaezoo.model import VAE, seeded
 from vaezoo.networks.mlp import MLP
 from vaezoo.priors import StandardNormalPrior
-from vaezoo.residual import grids_of
+from vaezoo.residual import Stand, stands
 
 CPU = torch.device("cpu")
 NAMES = ("ladder-vae", "top-down-vae", "two-layer-vae")
@@ -261,17 +261,21 @@ def test_sizes_double_from_level_to_level() -> None:
 
 
 def test_grids_double_from_the_top_down() -> None:
-    assert grids_of((7, 5), (1, 2, 1)) == [(2, 2), (4, 3), (4, 3), (7, 5)]
-    with pytest.raises(ShapeError, match=r"latent = \[100\].*65 positions.*\[1, 1\]. Choose latent = 65 or"):
+    found = [(level.grid, level.wider) for level in stands((7, 5), (1, 2, 1))]
+    assert found == [((2, 2), 4), ((4, 3), 2), ((4, 3), 2), ((7, 5), 1)]
+    assert stands((2, 1), (1, 1, 1)) == [Stand((1, 1), 2), Stand((1, 1), 2), Stand((2, 1), 1)]
+    with pytest.raises(
+        ShapeError, match=r"latent = \[100\].*multiple of 81, .*\[1, 1\] make. Choose latent = 81, for 1"
+    ):
         create("top-down-vae", shape=(1, 28, 28), latent=100)
-    with pytest.raises(ShapeError, match="one axis with at least 65"):
+    with pytest.raises(ShapeError, match="one axis with at least 81"):
         create("top-down-vae", shape=(1, 28, 28), latent=64)
 
 
 def test_larger_images_go_down_a_longer_ladder() -> None:
     backbone = {"name": "conv", "channels": [4, 6, 8]}
-    positions = 4 + 16 + 2 * 64
-    model = create("top-down-vae", shape=(3, 64, 64), latent=positions, blocks=[1, 1, 2], width=8, backbone=backbone)
+    units = 4 * 4 + 2 * 16 + 2 * 64
+    model = create("top-down-vae", shape=(3, 64, 64), latent=units, blocks=[1, 1, 2], width=8, backbone=backbone)
     elbo = model(torch.rand(2, 3, 64, 64).round())
     assert torch.isfinite(elbo.bound).all() and set(elbo.terms) == {"rate_1", "rate_2", "rate_3", "rate_4"}
     assert model.sample(2, seed=0).shape == (2, 3, 64, 64)

@@ -25,7 +25,8 @@ def width_of(latent: Sequence[int], name: str, least: int = 1) -> int:
     """Returns the size of a latent of one axis, which the variant `name` needs; raises ShapeError for another."""
     if len(latent) != 1 or latent[0] < least:
         raise ShapeError(
-            f"Got latent = {list(latent)}; {name} expected one axis with at least {least} latents, such as latent = 16."
+            f"Got latent = {list(latent)}; {name} expected one axis with at least {least} latents, such as latent = "
+            f"{max(least, 16)}."
         )
     return latent[0]
 

@@ -1,4 +1,4 @@
-"""Residual networks on a ladder of grids, each half as fine as the last: the two ways of a top-down VAE.
+"""Residual networks on a ladder of grids, each half as fine as the next: the two ways of a top-down VAE.
 
 After NVAE (Vahdat & Kautz, 2020, https://arxiv.org/abs/2007.03898) and VDVAE (Child, 2021,
 https://arxiv.org/abs/2011.10650), without their normalisation: no buffer changes, and no example sees another.
@@ -8,18 +8,48 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, interpolate
+from torch.nn.functional import silu
 
 from vaezoo.distributions import DiagonalNormal, normal_from
 from vaezoo.hierarchies import Path, repeat_rows
+from vaezoo.networks import check_weights
 from vaezoo.networks.conv import ladder
 
-__all__ = ["Ascent", "Grid", "Proposals", "ResidualPath", "grids_of"]
+__all__ = ["Ascent", "Proposals", "ResidualPath", "Stand", "stands"]
 
 Grid = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Where a level stands: on a grid of h x w positions, with `wider` times the channels of the finest grid."""
+
+    grid: Grid
+    wider: int
+
+    @property
+    def units(self) -> int:
+        """How many latents a level here has for each one at a position of the finest grid."""
+        return self.wider * math.prod(self.grid)
+
+
+def stands(finest: Grid, blocks: Sequence[int]) -> list[Stand]:
+    """Returns where each level stands, the top one first: `blocks` on each grid, the coarsest first.
+
+    Each grid is half as fine as the next, rounded up, and has twice its channels; a single position stays as it is.
+    """
+    found, wider = list[Stand](), 1
+    grids = ladder(finest, len(blocks) - 1)
+    for place, (grid, count) in enumerate(zip(grids, reversed(blocks), strict=True)):
+        wider *= 2 if place and grid != grids[place - 1] else 1
+        found += [Stand(grid, wider)] * count
+    return found[::-1]
 
 
 class Bottleneck(nn.Sequential):
@@ -32,65 +62,103 @@ class Bottleneck(nn.Sequential):
     def __init__(self, before: int, inside: int, after: int, grid: Grid, scale: float = 1.0) -> None:
         kernel = 3 if max(grid) > 1 else 1
         last = nn.Conv2d(inside, after, 1)
-        super().__init__(
-            nn.SiLU(),
-            nn.Conv2d(before, inside, kernel, padding=kernel // 2),
-            nn.SiLU(),
-            last,
-        )
+        super().__init__(nn.SiLU(), nn.Conv2d(before, inside, kernel, padding=kernel // 2), nn.SiLU(), last)
         with torch.no_grad():
             last.weight *= scale
 
 
 class Ascent(nn.Module):
-    """From features on the finest grid up: residual blocks on each grid, averages between grids.
+    """From features on the finest grid up: a residual block for each level, strided convolutions between grids.
 
     Args:
-        width, inside: of the features, and inside a block.
-        grids: where each level stands, the top one first.
+        width: of the features on the finest grid.
+        levels: where they stand, the top one first.
     """
 
-    def __init__(self, width: int, inside: int, grids: Sequence[Grid]) -> None:
+    def __init__(self, width: int, levels: Sequence[Stand]) -> None:
         super().__init__()
-        self.grids = tuple(grids)
-        scale = len(grids) ** -0.5
-        self.blocks = nn.ModuleList(Bottleneck(width, inside, width, grid, scale) for grid in grids)
+        wide, scale = [width * level.wider for level in levels], len(levels) ** -0.5
+        self.blocks = nn.ModuleList(
+            Bottleneck(own, own // 2, own, level.grid, scale) for own, level in zip(wide, levels, strict=True)
+        )
+        self.ups = nn.ModuleList(
+            nn.Identity() if above.grid == below.grid else nn.Conv2d(width * below.wider, width * above.wider, 3, 2, 1)
+            for above, below in pairwise(levels)
+        )
 
     def forward(self, features: Tensor) -> list[Tensor]:
-        """Returns what each level sees of x, (B, width, *grid), from `features` (B, width, *finest)."""
+        """Returns what each level sees of x, (B, channels, *grid), the top one first, from the finest features."""
         found: list[Tensor] = []
-        for block, grid in zip(reversed(self.blocks), reversed(self.grids), strict=True):
-            if features.shape[2:] != grid:
-                features = adaptive_avg_pool2d(features, grid)
-            features = features + block(features)
+        for level in range(len(self.blocks) - 1, -1, -1):
+            features = features + self.blocks[level](features)
             found.append(features)
+            features = self.ups[level - 1](features) if level else features
         return found[::-1]
+
+
+class Rung(nn.Module):
+    """One level of the way down: the step to its grid, its prior, and how its latents join the features.
+
+    Args:
+        stand, above: where it and the level above it stand; None above the top.
+        width: of the features on the finest grid.
+        channels: latents at each position of the finest grid.
+        scale: of the last weights of residual blocks at the start.
+    """
+
+    def __init__(self, stand: Stand, above: Stand | None, width: int, channels: int, scale: float) -> None:
+        super().__init__()
+        own, grid = width * stand.wider, stand.grid
+        self.planes = (channels * stand.wider, *grid)
+        self.offset: nn.Parameter | None = None
+        self.step: nn.Module | None = None
+        if above is None:
+            self.offset = nn.Parameter(torch.randn(own, *grid))
+        elif above.grid != grid:
+            # An odd side needs no padding, an even one does: 2n - 1 or 2n.
+            padding = (1 - grid[0] % 2, 1 - grid[1] % 2)
+            self.step = nn.ConvTranspose2d(width * above.wider, own, 3, 2, 1, padding, bias=False)
+            self.offset = nn.Parameter(torch.zeros(own, *grid))
+        self.prior = Bottleneck(own, own // 2, 2 * self.planes[0] + own, grid, scale)
+        self.merge = nn.Conv2d(self.planes[0], own, 1)
+        self.block = Bottleneck(own, own // 2, own, grid, scale)
+
+    def enter(self, state: Tensor) -> Tensor:
+        """Returns the features on this level's grid, from those of the level above."""
+        return state if self.step is None else cast(Tensor, self.step(silu(state)) + self.offset)
 
 
 class ResidualPath(Path):
     """The way down: each level has a prior from the features above it, and adds its z to them.
 
     Args:
-        width, inside: of the features, and inside a block.
-        grids: where each level stands, the top one first.
-        channels: latents at each position.
+        width: of the features on the finest grid.
+        levels: where they stand, the top one first.
+        channels: latents at each position of the finest grid; twice as many where features are twice as wide.
         context: width of the context.
+
+    Raises:
+        ShapeError: more weights than can be meant.
     """
 
-    def __init__(self, width: int, inside: int, grids: Sequence[Grid], channels: int, context: int) -> None:
+    def __init__(self, width: int, levels: Sequence[Stand], channels: int, context: int) -> None:
         super().__init__()
-        self.grids, self.channels, self.width = tuple(grids), channels, width
-        self.sizes = tuple(channels * math.prod(grid) for grid in grids)
-        scale = len(grids) ** -0.5
-        self.top = nn.Parameter(torch.randn(width, *grids[0]))
-        self.told = nn.Linear(context, width) if context else None
-        self.priors = nn.ModuleList(Bottleneck(width, inside, 2 * channels + width, grid, scale) for grid in grids)
-        self.merges = nn.ModuleList(nn.Conv2d(channels, width, 1) for _ in grids)
-        self.blocks = nn.ModuleList(Bottleneck(width, inside, width, grid, scale) for grid in grids)
+        wide = [width * level.wider for level in levels]
+        weights = (own * (40 * own + 3 * channels * level.wider) for own, level in zip(wide, levels, strict=True))
+        check_weights("residual network", weights)  # upwards, downwards and of the proposals
+        self.sizes = tuple(channels * level.units for level in levels)
+        self.told = nn.Linear(context, wide[0]) if context else None
+        pairs = zip(levels, [None, *levels[:-1]], strict=True)
+        self.rungs = nn.ModuleList(Rung(own, above, width, channels, len(levels) ** -0.5) for own, above in pairs)
+
+    def rung(self, level: int) -> Rung:
+        """Returns one level."""
+        return cast(Rung, self.rungs[level])
 
     def start(self, rows: int, c: Tensor | None) -> Tensor:
-        """Returns the learnt features at the top, (rows, width, *grid), moved by the context."""
-        top = self.top.expand(rows, *self.top.shape)
+        """Returns the learnt features at the top, (rows, channels, *grid), moved by the context."""
+        offset = cast(Tensor, self.rung(0).offset)
+        top = offset.expand(rows, *offset.shape)
         if self.told is None or c is None:
             return top
         told: Tensor = self.told(c.to(top.dtype))
@@ -98,41 +166,36 @@ class ResidualPath(Path):
 
     def prior(self, level: int, state: Tensor, c: Tensor | None) -> tuple[DiagonalNormal, Tensor]:
         """Returns p(z_l|z_<l), and the features on its grid."""
-        if state.shape[2:] != self.grids[level]:
-            state = interpolate(state, self.grids[level])
-        raw, features = self.priors[level](state).split([2 * self.channels, self.width], 1)
+        rung = self.rung(level)
+        state = rung.enter(state)
+        raw, features = rung.prior(state).split([2 * rung.planes[0], state.shape[1]], 1)
         return normal_from(raw.unflatten(1, (2, -1)).flatten(2), 1), state + features
 
     def move(self, level: int, state: Tensor, z: Tensor, c: Tensor | None) -> Tensor:
         """Returns the features with z added."""
-        merge = self.merges[level]
-        planes = z.to(self.top.dtype).unflatten(1, (self.channels, *self.grids[level]))
-        state = state + merge(planes)
-        moved: Tensor = state + self.blocks[level](state)
-        return moved
+        rung = self.rung(level)
+        state = state + rung.merge(z.to(rung.merge.weight.dtype).unflatten(1, rung.planes))
+        return cast(Tensor, state + rung.block(state))
 
 
 class Proposals(nn.Module):
     r"""Each level's posterior, relative to its prior: $\mathcal{N}(\mu_p + \Delta\mu, (\sigma_p\,\Delta\sigma)^2)$.
 
     Args:
-        width, inside: of the features, and inside a block.
-        grids: where each level stands, the top one first.
-        channels: latents at each position.
+        width: of the features on the finest grid.
+        levels: where they stand, the top one first.
+        channels: latents at each position of the finest grid.
     """
 
-    def __init__(self, width: int, inside: int, grids: Sequence[Grid], channels: int) -> None:
+    def __init__(self, width: int, levels: Sequence[Stand], channels: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Bottleneck(2 * width, inside, 2 * channels, grid) for grid in grids)
+        self.blocks = nn.ModuleList(
+            Bottleneck(2 * width * each.wider, width * each.wider // 2, 2 * channels * each.wider, each.grid)
+            for each in levels
+        )
 
     def forward(self, level: int, state: Tensor, seen: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
         """Returns q(z_l|x, z_<l), batch (rows,), from the path's state and what the level sees of x (B, ...)."""
         raw = self.blocks[level](torch.cat([state, repeat_rows(seen, len(state))], 1))
         change = normal_from(raw.unflatten(1, (2, -1)).flatten(2), 1)
         return DiagonalNormal(prior.loc + change.loc, prior.log_scale + change.log_scale)
-
-
-def grids_of(finest: Grid, blocks: Sequence[int]) -> list[Grid]:
-    """Returns where each level stands, the top one first: `blocks` on each grid, the coarsest first."""
-    grids = ladder(finest, len(blocks) - 1)[::-1]
-    return [grid for grid, count in zip(grids, blocks, strict=True) for _ in range(count)]

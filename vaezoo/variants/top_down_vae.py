@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Annotated, cast
 
@@ -14,10 +13,9 @@ from vaezoo.distributions import DiagonalNormal
 from vaezoo.errors import ShapeError
 from vaezoo.hierarchies import HierarchicalPosterior, LevelObjective, OnPath, PathDecoder, PathPrior
 from vaezoo.model import VAE
-from vaezoo.networks import check_weights
 from vaezoo.parts import given, width_of
 from vaezoo.registry import Architecture, register
-from vaezoo.residual import Ascent, Grid, Proposals, ResidualPath, grids_of
+from vaezoo.residual import Ascent, Proposals, ResidualPath, Stand, stands
 
 BLOCKS, CHANNELS = (1, 1), 4  # what the default latent is made for
 
@@ -39,15 +37,15 @@ class TopDownEncoder(OnPath):
         return HierarchicalPosterior(self.path, propose, len(x), c)
 
 
-def levels(architecture: Architecture, blocks: Sequence[int]) -> list[Grid]:
+def levels(architecture: Architecture, blocks: Sequence[int]) -> list[Stand]:
     """Returns where each level stands, the top one first, down to the backbone's grid."""
     finest = architecture.network().grid(architecture.shape, 1)
-    return grids_of((finest[1], finest[2]) if len(finest) == 3 else (1, 1), blocks)
+    return stands((finest[1], finest[2]) if len(finest) == 3 else (1, 1), blocks)
 
 
-def positions(architecture: Architecture, blocks: Sequence[int] = BLOCKS) -> int:
-    """Returns how many positions all levels have."""
-    return sum(math.prod(grid) for grid in levels(architecture, blocks))
+def units(architecture: Architecture, blocks: Sequence[int] = BLOCKS) -> int:
+    """Returns how many latents all levels have for each one at a position of the finest grid."""
+    return sum(level.units for level in levels(architecture, blocks))
 
 
 @register(
@@ -56,7 +54,7 @@ def positions(architecture: Architecture, blocks: Sequence[int] = BLOCKS) -> int
     year=2021,
     paper="Child",
     url="https://arxiv.org/abs/2011.10650",
-    defaults={"backbone": "conv", "latent": lambda architecture: CHANNELS * positions(architecture)},
+    defaults={"backbone": "conv", "latent": lambda architecture: CHANNELS * units(architecture)},
     rate="sampled",
 )
 def top_down_vae(
@@ -74,27 +72,25 @@ def top_down_vae(
 
     Hyperparameters:
         blocks: how many levels stand on each grid, the coarsest first.
-        width: channels of the features on all grids.
+        width: channels of the features on the finest grid; each coarser one has twice those of the next.
         free_bits: $\lambda \ge 0$, nats that each level may cost for nothing; a stage's own `free_bits` likewise.
 
     The finest grid is the backbone's coarsest (a perceptron's is one position), each other is half the next. z holds
-    the levels from the top down, `latent` is a multiple of their positions. The terms `rate_1`, `rate_2`, … are closed
-    forms given the drawn z above; the rate is sampled. Posteriors are relative to priors, after NVAE. When to use it:
-    for the best likelihood of images. It is confused with `ladder-vae`, whose decoder sees the lowest level alone.
+    the levels from the top down. The terms `rate_1`, `rate_2`, … are closed forms given the drawn z above; the rate is
+    sampled. Posteriors are relative to priors, after NVAE. When to use it: for the best likelihood of images. It is
+    confused with `ladder-vae`, whose decoder sees the lowest level alone.
     """
-    grids, count = levels(architecture, blocks), positions(architecture, blocks)
+    stood, count = levels(architecture, blocks), units(architecture, blocks)
     channels, rest = divmod(width_of(architecture.latent, "top-down-vae", count), count)
     if rest:
         raise ShapeError(
-            f"Got latent = {list(architecture.latent)}; top-down-vae expected as many at each of the {count} positions "
-            f"of blocks = {list(blocks)}. Choose latent = {channels * count} or another multiple of {count}."
+            f"Got latent = {list(architecture.latent)}; top-down-vae expected a multiple of {count}, which blocks = "
+            f"{list(blocks)} make. Choose latent = {channels * count}, for {channels} at each finest position."
         )
-    check_weights("residual network", [(24 * width + 3 * channels) * width * len(grids)])
-    network, context, finest = architecture.network(), architecture.context, (width, *grids[-1])
-    head, inside = architecture.head(), width // 2
-    path = ResidualPath(width, inside, grids, channels, context)
+    network, context, finest = architecture.network(), architecture.context, (width, *stood[-1].grid)
+    head, path = architecture.head(), ResidualPath(width, stood, channels, context)
     stem = network.down(architecture.shape, (1, *finest), context)
-    encoder = TopDownEncoder(stem, Ascent(width, inside, grids), Proposals(width, inside, grids, channels))
+    encoder = TopDownEncoder(stem, Ascent(width, stood), Proposals(width, stood, channels))
     decoder = PathDecoder(network.up(finest, (head.outputs, *architecture.shape), context), head)
     objective = LevelObjective(free_bits=free_bits)
     return base.replace(encoder=encoder, decoder=decoder, prior=PathPrior(path), objective=objective)
