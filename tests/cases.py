@@ -37,6 +37,7 @@ SMALL_VARIANTS: dict[str, dict[str, object]] = {
     "iwae": {"samples": 3},
     "joint-vae": {"latent": 6, "categories": [2]},
     "ladder-vae": {"widths": [7, 5]},
+    "m2-vae": {"latent": 7},
     "miwae": {"samples": 2, "groups": 3},
     "piwae": {"samples": 2, "groups": 3},
     "planar-vae": {"flows": 2},

@@ -8,6 +8,7 @@ import torch
 
 from vaezoo.data import Dataset, from_tensors, prepare
 from vaezoo.recipe import Recipe, read_recipe
+from vaezoo.registry import chosen
 from vaezoo.trackers import Tracker
 from vaezoo.trainer import Run, Trainer, build_model
 from vaezoo.trainer.stage import StageRun
@@ -16,6 +17,7 @@ from vaezoo.trainer.start import make_feed
 CPU = torch.device("cpu")
 LATENT: dict[str, object] = {
     "joint-vae": 12,
+    "m2-vae": 5,
     "top-down-vae": 4,
     "vq-vae": [3, 2, 2],
 }
@@ -44,7 +46,7 @@ def own(table: Mapping[str, object], variant: str, default: object) -> object:
 
 def small_recipe(variant: str = "vae", *, stages: list[dict[str, object]] | None = None, **train: object) -> Recipe:
     """Returns a recipe for `small_data`; keywords go to [train]."""
-    conditional = "cvae" in variant.split("+")
+    conditional = any(entry.context != "optional" for entry in chosen(variant))
     return read_recipe(
         {
             "variant": variant,

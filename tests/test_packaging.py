@@ -34,7 +34,7 @@ ROOMS = [
     {"priors"},
     {"codes"},
     {"autoregressive", "quantizers"},
-    {"parts", "points"},
+    {"labelled", "parts", "points"},
     {"hierarchies"},
     {"residual"},
     {"model"},

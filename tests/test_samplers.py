@@ -181,7 +181,7 @@ class TestFitting:
         posterior = given.eval().encode(x[:2], torch.arange(2) if conditional else None)
         codes = hasattr(posterior, "indices") or is_discrete(posterior)
         if conditional or codes:
-            with pytest.raises(ConfigError, match="discrete codes" if codes else "conditional"):
+            with pytest.raises(ConfigError, match="conditional" if conditional else "discrete codes"):
                 vaezoo.fit_sampler(given, x, "normal")
         else:
             images = vaezoo.fit_sampler(given, x, "normal").sample(3, seed=0)

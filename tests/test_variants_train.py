@@ -34,6 +34,7 @@ OPTIONS["vq-vae+code-prior"] = OPTIONS["vq-vae"] | {"prior_width": 16, "prior_de
 LATENT: dict[str, object] = {
     "categorical-vae": [16, 4],
     "joint-vae": 18,
+    "m2-vae": 18,
     "top-down-vae": 12,
     "vq-vae": [8, 2, 2],
     "vq-vae+code-prior": [8, 2, 2],

@@ -13,7 +13,7 @@ from vaezoo.data import bundled_images, load_dataset, prepare
 from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError, RecipeError, UnknownNameError
 from vaezoo.evaluation import Estimate, evidence
 from vaezoo.evaluation.batches import context_of
-from vaezoo.registry import completed, variants
+from vaezoo.registry import chosen, completed, variants
 from vaezoo.zoo.card import licence_of, model_card
 from vaezoo.zoo.compare import HEADINGS, Failure, compare, measured_on, table
 from vaezoo.zoo.folder import drop_critics, published_state, read_config, read_metrics
@@ -34,7 +34,8 @@ TINY = {
 
 def build(name):
     torch.manual_seed(1)
-    return vaezoo.create(name, shape=SHAPE, context=10 if "cvae" in name else 0, examples=1000).eval()
+    needy = any(entry.context != "optional" for entry in chosen(name))
+    return vaezoo.create(name, shape=SHAPE, context=10 * needy, examples=1000).eval()
 
 
 @pytest.fixture

@@ -10,18 +10,22 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import kl_divergence, register_kl
 from torch.distributions.utils import clamp_probs
-from torch.nn.functional import one_hot
 
 from vaezoo.distributions import JointlyDrawn, sum_event
 from vaezoo.elbo import center
 
-__all__ = ["OneHots", "SideBySide", "gumbel_like"]
+__all__ = ["OneHots", "SideBySide", "corner", "gumbel_like"]
 
 
 def gumbel_like(logits: Tensor, shape: Sequence[int]) -> Tensor:
     """Returns draws of the standard Gumbel distribution of a shape, finite whatever the uniform draws are."""
     uniform = clamp_probs(torch.rand(*shape, dtype=logits.dtype, device=logits.device))
     return -(-uniform.log()).log()
+
+
+def corner(indices: Tensor, like: Tensor) -> Tensor:
+    """Returns one-hot vectors (..., V) of `indices` (...), of the type of `like` (..., V); no value is looked at."""
+    return (indices.unsqueeze(-1) == torch.arange(like.shape[-1], device=like.device)).to(like.dtype)
 
 
 class OneHots(JointlyDrawn):
@@ -56,7 +60,7 @@ class OneHots(JointlyDrawn):
     @property
     def mode(self) -> Tensor:
         """The likeliest category as a one-hot vector, (*batch, *event)."""
-        return self._corner(self.log_probs.argmax(-1))
+        return corner(self.log_probs.argmax(-1), self.log_probs)
 
     @property
     def center(self) -> Tensor:
@@ -67,7 +71,7 @@ class OneHots(JointlyDrawn):
         """Returns z (*sample, *batch, *event), exact or relaxed, and its log probability (*sample, *batch), nats."""
         noise = gumbel_like(self.log_probs, (*sample_shape, *self.log_probs.shape))
         if self.temperature is None:
-            z = self._corner((self.log_probs + noise).argmax(-1))
+            z = corner((self.log_probs + noise).argmax(-1), self.log_probs)
         else:
             z = ((self.log_probs + noise) / self.temperature).softmax(-1)
         return z, self.log_prob(z)
@@ -79,9 +83,6 @@ class OneHots(JointlyDrawn):
     def entropy(self) -> Tensor:
         """Returns the entropy, (*batch), nats."""
         return -self.log_prob(self.mean)
-
-    def _corner(self, indices: Tensor) -> Tensor:
-        return one_hot(indices, self.log_probs.shape[-1]).to(self.log_probs.dtype)
 
 
 @register_kl(OneHots, OneHots)  # type: ignore[untyped-decorator]  # torch's own has no types

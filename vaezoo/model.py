@@ -217,6 +217,8 @@ class VAE(nn.Module):
             SupportError: x has no density under the likelihood, such as grey pixels under a Bernoulli.
         """
         x, c = self.check(x, c)
+        if self.takes_unlabelled and c is not None:
+            c = torch.zeros_like(c)  # log p(x): a label would make it log p(x|c)
         if samples < 1:
             raise ShapeError(f"Got samples = {samples}; expected at least 1.")
         likelihood = getattr(self.decoder, "likelihood", None)
@@ -292,6 +294,8 @@ class VAE(nn.Module):
             raise ContextError(
                 f"Got a context of type {type(c).__name__}; expected a torch.Tensor. Use torch.as_tensor(c)."
             )
+        if self.takes_unlabelled:
+            return label_vectors(c, rows, self.context).to(device, dtype)
         if not self.context:
             if c is not None and c.shape != (rows, 0):
                 raise ContextError(f"Got a context of shape {tuple(c.shape)}; this model expected none. Leave c out.")
@@ -313,10 +317,35 @@ class VAE(nn.Module):
             return c.to(dtype)
         raise ContextError(f"Got a context of shape {tuple(c.shape)} and type {c.dtype}; expected {expected}.")
 
+    @property
+    def takes_unlabelled(self) -> bool:
+        """Whether the context holds labels that may lack: -1, or zeros in place of a one-hot vector."""
+        return bool(getattr(self.encoder, "takes_unlabelled", False))
+
     def _home(self) -> tuple[torch.device, torch.dtype]:
         tensor = next(chain(self.parameters(), self.buffers()), torch.zeros(()))
         # Data stay in float32 for a model in half precision: densities are computed in it.
         return tensor.device, torch.promote_types(tensor.dtype, torch.float32)
+
+
+def label_vectors(c: Tensor | None, rows: int, classes: int) -> Tensor:
+    """Returns label vectors (rows, classes), all zeros where a class is not known: everywhere without `c`.
+
+    Raises:
+        ContextError: neither class indices from -1 (not known), nor rows that are one-hot or all zeros.
+    """
+    if c is None:
+        return torch.zeros(rows, classes)
+    expected = f"class indices ({rows},) from -1 (not known) to {classes - 1}, or one-hot vectors ({rows}, {classes})"
+    if c.shape == (rows,) and not c.is_floating_point() and not c.is_complex():
+        if rows and (int(c.min()) < -1 or int(c.max()) >= classes):
+            raise ContextError(f"Got class indices from {int(c.min())} to {int(c.max())}; expected {expected}.")
+        return nn.functional.one_hot(c.long().clamp(min=0), classes) * (c >= 0).unsqueeze(1)
+    if c.shape != (rows, classes) or c.is_complex():
+        raise ContextError(f"Got a context of shape {tuple(c.shape)} and type {c.dtype}; expected {expected}.")
+    if not bool(((c == 0) | (c == 1)).all()) or not bool((c.sum(1) <= 1).all()):
+        raise ContextError(f"Got a context that is not made of one-hot rows; expected {expected}; zeros say not known.")
+    return c
 
 
 def is_frozen(part: nn.Module) -> bool:

@@ -26,7 +26,7 @@ class Dataset:
         name: Name of the data set, as in `load_dataset(name)`.
         split: `"train"`, `"test"`, or `"validation"` for what `split_off` holds out.
         images: Examples of shape (N, *shape): `uint8`, or any floating type. Tabular data is (N, D).
-        labels: Class numbers of shape (N,), `int64`, each in [0, classes), or None.
+        labels: Class numbers of shape (N,), `int64`, each in [0, classes), -1 where the class is not known, or None.
         context: Vectors of shape (N, C), floating, that a conditional model is given, or None.
         classes: Number of classes; needed with labels (a split may lack some classes).
         licence: Under which licence the images are, in one line.
@@ -136,6 +136,31 @@ class Dataset:
         held_out, rest = np.sort(order[:count]), np.sort(order[count:])
         return self.subset(torch.from_numpy(rest)), replace(self.subset(torch.from_numpy(held_out)), split="validation")
 
+    def hide_labels(self, count: int, seed: int) -> Self:
+        """Returns the set with `count` labels left, as many of each class as of any other to within one; -1 elsewhere.
+
+        Args:
+            count: How many labels stay, at least one of each class.
+            seed: Chooses them; the same on every platform and library version.
+
+        Raises:
+            DataError: There are no labels, too few of a class, or fewer are to stay than there are classes.
+        """
+        if self.labels is None or self.classes is None:
+            raise DataError(f"{self.name}: got no labels to hide. Take a set that has some.")
+        order = torch.from_numpy(stable_permutation(len(self), seed)).to(self.labels.device)
+        shuffled, labels = self.labels[order], torch.full_like(self.labels, -1)
+        for label in range(self.classes):
+            wanted = count // self.classes + (label < count % self.classes)
+            chosen = order[shuffled == label][:wanted]
+            if not 0 < wanted == len(chosen):
+                raise DataError(
+                    f"{self.name}: got {count} labels to keep, {wanted} of class {label}; expected at least one of "
+                    f"each of the {self.classes} classes, and there are {int((shuffled == label).sum())} of this one."
+                )
+            labels[chosen] = label
+        return replace(self, labels=labels)
+
     def to(self, device: torch.device | str) -> Self:
         """Returns the set with its tensors on `device`."""
         return replace(
@@ -180,10 +205,10 @@ class Dataset:
                 f"({len(self)},), one class number per example. Convert them with .long().flatten()."
             )
         low, high = int(labels.min()), int(labels.max())
-        if self.classes is None or low < 0 or high >= self.classes:
+        if self.classes is None or low < -1 or high >= self.classes:
             raise DataError(
                 f"{self.name}: got labels from {low} to {high} with classes={self.classes}; expected 0 ≤ label < "
-                "classes. Number the classes from 0, and pass how many there are."
+                "classes, or -1 where it is not known. Number the classes from 0, and pass how many there are."
             )
 
     def _check_context(self, context: Tensor) -> None:

@@ -10,6 +10,7 @@ from vaezoo.evaluation.disentanglement import (
     representation,
 )
 from vaezoo.evaluation.evidence import Estimate, evidence, paired_difference
+from vaezoo.evaluation.labels import label_error
 from vaezoo.evaluation.latents import active_units, perplexity
 from vaezoo.evaluation.report import Report, evaluate
 
@@ -25,6 +26,7 @@ __all__ = [
     "evidence",
     "factor_vae_score",
     "gaussian_total_correlation",
+    "label_error",
     "mutual_information_gap",
     "paired_difference",
     "perplexity",

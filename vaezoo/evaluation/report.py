@@ -15,6 +15,7 @@ from vaezoo.elbo import ELBO
 from vaezoo.errors import ConfigError, DataError
 from vaezoo.evaluation.batches import batches
 from vaezoo.evaluation.evidence import Estimate, estimate, evidence
+from vaezoo.evaluation.labels import label_error
 from vaezoo.evaluation.latents import active_units, codes, perplexity
 from vaezoo.model import VAE, seeded
 
@@ -27,7 +28,7 @@ class Report:
 
     `bound` and `log_evidence` are None where x has no density under the likelihood; the distortion is then a loss.
     `psnr` is in dB, of the mean squared error over the whole set, peak 1. `active_units` counts latents, `perplexity`
-    codes.
+    codes. `label_error` is the share of examples of which a model that tells classes tells the wrong one.
     """
 
     data: str
@@ -46,10 +47,11 @@ class Report:
     active_units: int | None
     perplexity: float | None
     parameters: int
+    label_error: float | None = None
 
     def as_dict(self) -> dict[str, object]:
-        """Returns plain values, as `metrics.json` holds them."""
-        return asdict(self)
+        """Returns plain values, as `metrics.json` holds them; a model that tells no classes has no `label_error`."""
+        return {key: value for key, value in asdict(self).items() if key != "label_error" or value is not None}
 
 
 def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | None = None) -> Dataset:
@@ -138,6 +140,7 @@ def measured(
         active_units=active_units(model, chosen) if indices is None else None,
         perplexity=perplexity(indices) if indices is not None else None,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
+        label_error=label_error(model, chosen),
     )
     return found, each
 

@@ -196,6 +196,12 @@ def check_names(
             found = told(f"{path}.options", stage.options, partial(registry.split_options, entries, both))
             mistakes += [each for each in found if not any(each.endswith(text) for text in known)]
             mistakes += unstaged(entries, stage.options, path)
+    if data is not None and all(entry.context != "labels" for entry in entries):
+        mistakes += [
+            f"data.{key}: {head['variant']!r} has no use for examples without a label. Leave it out, or take m2-vae."
+            for key in ("labels", "labelled_share")
+            if getattr(data, key)
+        ]
     needy = [entry.name for entry in entries if entry.context != "optional"]
     if needy and data is not None and not data.context:
         mistakes.append(f"data.context: {needy[0]!r} needs a context. Set data.context = true.")

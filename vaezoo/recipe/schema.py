@@ -32,7 +32,9 @@ class ArchitectureTable(msgspec.Struct, frozen=True, kw_only=True):
 class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     """`[data]`: a data set by name, how it is binarized, whether it gives a context, how many images are held out.
 
-    `pad` is how many zeros are put on each side of an image.
+    `pad` is how many zeros are put on each side of an image. `labels` is how many labels of the training set are told,
+    as many of each class, 0 for all, and `labelled_share` the share of each batch that has one, 0 for as it comes: both
+    for variants that can do without labels.
 
     `name` is a registered name, `torchvision:NAME` or `folder:PATH`; with data of one's own, any text. A folder is read
     with the rights of whoever runs the recipe: look at a recipe of somebody else's before you run it. Loading a model
@@ -44,6 +46,8 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     context: bool = False
     validation: Count = 0
     pad: Annotated[int, Meta(ge=0, le=4096)] = 0
+    labels: Count = 0
+    labelled_share: Share = 0.0
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):

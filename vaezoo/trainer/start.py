@@ -99,7 +99,14 @@ def make_feed(recipe: Recipe, model: VAE, data: Dataset, batch_size: int, device
             f"The {data.split} set {data.name!r} gives {has}; the model takes one of width {model.context}. Build the "
             "model with build_model(recipe, data), and use sets of the same classes."
         )
-    return Feed(data, batch_size, device, seed=recipe.seed, context=width)
+    lacking = width and data.context is None and data.labels is not None and int(data.labels.min()) < 0
+    if lacking and not model.takes_unlabelled:
+        raise ContextError(
+            f"The {data.split} set {data.name!r} lacks some labels (-1), which {recipe.variant!r} needs. Leave those "
+            "examples out, or take a variant that can do without, such as m2-vae."
+        )
+    share = recipe.data.labelled_share if lacking else 0.0
+    return Feed(data, batch_size, device, seed=recipe.seed, context=width, labelled_share=share)
 
 
 @torch.no_grad()

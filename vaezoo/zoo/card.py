@@ -38,6 +38,8 @@ def figures_table(metrics: Mapping[str, object]) -> str:
         "perplexity of the codes": f"{cast(float, metrics['perplexity']):.0f}" if metrics.get("perplexity") else "–",
         "parameters": f"{cast(int, metrics.get('parameters', 0)):,}",
     }
+    if metrics.get("label_error") is not None:
+        rows["wrong labels"] = f"{100 * cast(float, metrics['label_error']):.2f} %"
     seed = metrics.get("binarization_seed")
     measured = f"Measured on {metrics.get('examples'):,} {metrics.get('split')} images of {metrics.get('data')}" + (
         f", binarized once with seed {seed}" if seed else ", not binarized"

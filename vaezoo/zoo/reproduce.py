@@ -133,7 +133,7 @@ def shared_folder(recipe: Recipe, out: str | Path, resume: bool, ranks: Ranks, d
 def training_data(
     recipe: Recipe, data: object | None = None, workers: int | None = None
 ) -> tuple[Dataset, Dataset | None]:
-    """Returns the training set as the recipe pads and binarizes it, and what it holds out, or None."""
+    """Returns the training set as the recipe pads and binarizes it, labels hidden, and what it holds out, or None."""
     whole = load_dataset(recipe.data.name, "train", workers=workers) if data is None else from_tensors(data)
     if workers is not None and isinstance(whole, StreamedDataset):
         whole = replace(whole, workers=workers)
@@ -142,6 +142,8 @@ def training_data(
     if recipe.data.validation:
         whole, held_out = whole.split_off(recipe.data.validation, recipe.seed)
         held_out = prepare(held_out, recipe.data.binarize)
+    if recipe.data.labels:
+        whole = whole.hide_labels(recipe.data.labels, recipe.seed)
     return prepare(whole, recipe.data.binarize), held_out
 
 
