@@ -131,8 +131,12 @@ def test_continuous_bernoulli_draws_and_gradients() -> None:
     logits = LOGITS.float().requires_grad_()
     ContinuousBernoulliPixels(logits, 0).log_prob(torch.rand(5, 1)).sum().backward()
     assert logits.grad is not None and torch.isfinite(logits.grad).all()
+    extreme = torch.tensor([-1e4, -90.0, 90.0, 1e4], requires_grad=True)
+    (slope,) = torch.autograd.grad(ContinuousBernoulliPixels(extreme, 0).mean.sum(), extreme)
+    torch.testing.assert_close(slope, extreme.detach().double().pow(-2).float(), rtol=1e-4, atol=1e-9)
     inner = torch.tensor([-3.0, -0.05, 0.0, 0.05, 2.0], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda each: ContinuousBernoulliPixels(each, 0).log_prob(torch.tensor(0.3)), inner)
+    assert torch.autograd.gradcheck(lambda each: ContinuousBernoulliPixels(each, 0).mean, inner)
 
 
 @pytest.mark.parametrize("levels", [2, 16, 256])

@@ -292,7 +292,8 @@ class ContinuousBernoulliPixels(BernoulliPixels):
         """The mean 1/(1 - exp(-η)) - 1/η, (*batch, *event); not the probability of the Bernoulli with these logits."""
         small, safe = self._series()
         near = 0.5 + self.logits / 12.0 - self.logits**3 / 720.0
-        return torch.where(small, near, -1.0 / torch.expm1(-safe) - 1.0 / safe)
+        # By the hyperbolic tangent, whose slope is finite for any logit.
+        return torch.where(small, near, 0.5 / torch.tanh(0.5 * safe) + 0.5 - 1.0 / safe)
 
     @property
     def variance(self) -> Tensor:
