@@ -10,6 +10,7 @@ from vaezoo.evaluation.disentanglement import (
     representation,
 )
 from vaezoo.evaluation.evidence import Estimate, evidence, paired_difference
+from vaezoo.evaluation.frechet import RandomFeatures, frechet_distance, gaussian_frechet_distance
 from vaezoo.evaluation.labels import label_error
 from vaezoo.evaluation.latents import active_units, perplexity
 from vaezoo.evaluation.report import Report, evaluate
@@ -17,6 +18,7 @@ from vaezoo.evaluation.report import Report, evaluate
 __all__ = [
     "Disentanglement",
     "Estimate",
+    "RandomFeatures",
     "Report",
     "active_units",
     "cluster",
@@ -25,6 +27,8 @@ __all__ = [
     "evaluate",
     "evidence",
     "factor_vae_score",
+    "frechet_distance",
+    "gaussian_frechet_distance",
     "gaussian_total_correlation",
     "label_error",
     "mutual_information_gap",

@@ -66,11 +66,20 @@ def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | N
     """
     table = (model.config or {}).get("data")
     known = cast(dict[str, object], table) if isinstance(table, dict) else {}
-    how = binarize or str(known.get("binarize", "none"))
-    loaded = load_dataset(data, split) if isinstance(data, str) else from_tensors(data, split=split)
+    loaded = set_of(data, split)
     if loaded.shape != model.shape:
         loaded = pad(loaded, int(cast(int, known.get("pad", 0))))
-    return prepare(loaded, how) if loaded.images.dtype == torch.uint8 else loaded
+    return binarized(loaded, binarize or str(known.get("binarize", "none")))
+
+
+def set_of(data: object, split: str) -> Dataset:
+    """Returns the data set of a name, a tensor, (x, c), or a `Dataset`."""
+    return load_dataset(data, split) if isinstance(data, str) else from_tensors(data, split=split)
+
+
+def binarized(data: Dataset, how: str) -> Dataset:
+    """Returns a set whose images, if they are of 8 bits, are binarized as `how` says."""
+    return prepare(data, how) if data.images.dtype == torch.uint8 else data
 
 
 def first(data: Dataset, limit: int | None) -> Dataset:

@@ -1,0 +1,196 @@
+r"""The Fréchet distance of two sets of images, in a space of features.
+
+$$d^2 = \|\mu_1 - \mu_2\|^2 + \mathrm{tr}\,\big(\Sigma_1 + \Sigma_2 - 2\,(\Sigma_1 \Sigma_2)^{1/2}\big)$$
+
+of Gaussians with the means and covariances of their features (Fréchet, 1957; Heusel et al., 2017,
+https://arxiv.org/abs/1706.08500): 0 where these agree. What it says depends on the features, on how many images there
+are, and on how they were binarized; figures compare only where all of these are the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, conv2d, leaky_relu
+
+from vaezoo.data import Dataset
+from vaezoo.errors import ConfigError, ShapeError, SupportError
+from vaezoo.evaluation.batches import batches, context_of
+from vaezoo.evaluation.report import binarized, first, set_of, test_set
+from vaezoo.model import VAE, check_tensor, seeded
+
+__all__ = ["RandomFeatures", "frechet_distance", "gaussian_frechet_distance"]
+
+Features = Callable[[Tensor], Tensor]
+
+ROWS = 500  # images whose features are taken together
+SEED = 20_170_626  # of the random features; another would give other figures
+WIDTHS = (32, 64, 128)  # channels of their layers
+GRID = 2  # positions each way that features are averaged over: some of what is where is kept
+
+
+class RandomFeatures:
+    """A fixed convolutional network with random weights, the same on every machine: images (B, C, H, W) to (B, 512).
+
+    Three 3 x 3 convolutions of stride 1, 2 and 2, each followed by a leaky ReLU, then means over a quarter of the image
+    each. Nobody trained it: it sees strokes, textures and where they are, but knows of no classes.
+    """
+
+    def __init__(self) -> None:
+        self._weights: dict[int, list[Tensor]] = {}
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Returns the features of images (B, C, H, W), (B, 512)."""
+        if images.dim() != 4:
+            raise ShapeError(
+                f"Got examples of shape {tuple(images.shape[1:])}; the random features expected images (channels, "
+                "height, width). Pass features=, a function from examples (B, ...) to (B, F)."
+            )
+        hidden = images.float()
+        for layer, weight in enumerate(self.weights(images.shape[1])):
+            hidden = leaky_relu(conv2d(hidden, weight.to(images.device), stride=min(2, layer + 1), padding=1), 0.2)
+        return adaptive_avg_pool2d(hidden, GRID).flatten(1)
+
+    def weights(self, channels: int) -> list[Tensor]:
+        """Returns the kernels (out, in, 3, 3) for images with so many channels, scaled to keep the size of values."""
+        if channels not in self._weights:
+            generator = torch.Generator().manual_seed(SEED)
+            sizes = zip((channels, *WIDTHS), WIDTHS, strict=False)
+            self._weights[channels] = [
+                torch.randn(out, inner, 3, 3, generator=generator) * math.sqrt(2.0 / (9 * inner))
+                for inner, out in sizes
+            ]
+        return self._weights[channels]
+
+
+@torch.no_grad()
+def frechet_distance(
+    source: VAE | Tensor,
+    data: object,
+    *,
+    features: Features | None = None,
+    of: Literal["samples", "reconstructions"] = "samples",
+    n: int = 10_000,
+    split: str = "test",
+    binarize: str = "none",
+    seed: int = 0,
+) -> float:
+    """Returns the squared Fréchet distance between a model's images, or given ones, and those of a data set.
+
+    Args:
+        source: a model, put into eval mode here, whose means of p(x|z) are measured; or images (N, *shape).
+        data: held-out images: a name such as "mnist", a tensor, (x, c), or a `Dataset`; the first `n` are taken.
+        features: from examples (B, *shape) to (B, F), such as a classifier's last hidden layer; a module is used in
+            eval mode. None for `RandomFeatures`, whose figures compare with each other but with no paper's.
+        of: "samples" of the model, with the data's contexts if it asks for any, or "reconstructions" of the data.
+        n: how many of each at most; the distance falls with n, for its estimate is biased upwards.
+        split: of a named data set.
+        binarize: of a named data set: "none", "dynamic" or "static". Means of p(x|z) are grey.
+        seed: of the samples.
+
+    Raises:
+        ShapeError, DataError, ConfigError, ContextError: what was got, what was expected and what to do.
+    """
+    if n < 2:
+        raise ConfigError(f"Got n = {n}; expected at least 2 images, better several times as many as features.")
+    if of not in ("samples", "reconstructions"):
+        raise ConfigError(f"Got of = {of!r}; expected 'samples' or 'reconstructions'.")
+    if isinstance(source, VAE):
+        chosen = first(test_set(source, data, split=split, binarize=binarize), n)
+    else:
+        chosen = first(binarized(set_of(data, split), binarize), n)
+    own = features or RandomFeatures()
+    with evaluating(source, own):
+        device = next(source.parameters()).device if isinstance(source, VAE) else chosen.images.device
+        parts = torch.arange(len(chosen)).split(ROWS)
+        theirs = moments(own, (x.to(device) for x in chosen.batches(parts)))
+        if isinstance(source, Tensor):
+            found = check_tensor(source, chosen.shape, source.device)[:n].to(device)
+            return gaussian_frechet_distance(*moments(own, found.split(ROWS)), *theirs)
+        made = reconstructions(source, chosen) if of == "reconstructions" else samples(source, chosen)
+        with seeded(seed, device):
+            return gaussian_frechet_distance(*moments(own, made), *theirs)
+
+
+def reconstructions(model: VAE, data: Dataset) -> Iterator[Tensor]:
+    """Yields the reconstructions of a set, (B, *shape)."""
+    return (model.reconstruct(x, c) for x, c in batches(model, data, ROWS))
+
+
+def samples(model: VAE, data: Dataset) -> Iterator[Tensor]:
+    """Yields as many samples as a set has examples, with their contexts where the model asks for them, (B, *shape)."""
+    context, device = context_of(model, data), next(model.parameters()).device
+    for indices in torch.arange(len(data)).split(ROWS):
+        yield model.sample(len(indices), None if context is None else context[indices].to(device))
+
+
+@contextmanager
+def evaluating(*used: object) -> Iterator[None]:
+    """Runs the block with all of these that are modules in eval mode, and puts them back."""
+    states = [(module, module.training) for each in used if isinstance(each, nn.Module) for module in each.modules()]
+    for module, _ in states:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, training in states:
+            module.training = training
+
+
+def moments(features: Features, images: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Returns mean (F,) and covariance (F, F) of the features of batches of images, in float64.
+
+    Raises:
+        ShapeError, SupportError: `features` gave something else than (B, F) finite numbers, or saw a single image.
+    """
+    rows = []
+    for batch in images:
+        found = features(batch)
+        if not isinstance(found, Tensor) or found.dim() != 2 or len(found) != len(batch):
+            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise ShapeError(f"Got features {got} of {len(batch)} images; expected ({len(batch)}, F). Flatten them.")
+        rows.append(found.double().cpu())
+    every = torch.cat(rows)
+    if not bool(torch.isfinite(every).all()):
+        raise SupportError("Got features that are NaN or infinite; expected finite ones. Look at images and features.")
+    if len(every) < 2:
+        raise ShapeError("Got a single image; expected at least 2, or there is no covariance.")
+    return every.mean(0), torch.atleast_2d(every.T.cov())
+
+
+def gaussian_frechet_distance(mean: Tensor, covariance: Tensor, other_mean: Tensor, other_covariance: Tensor) -> float:
+    r"""Returns the squared Fréchet (Wasserstein-2) distance of two Gaussians, in float64.
+
+    $\mathrm{tr}\,(\Sigma_1 \Sigma_2)^{1/2}$ is the sum of the singular values of $\Sigma_1^{1/2} \Sigma_2^{1/2}$: no
+    root is taken of a matrix that is not symmetric, nor of numbers that rounding made negative, so that covariances of
+    any rank will do.
+
+    Args:
+        mean: of the one, (F,).
+        covariance: of the one, (F, F), symmetric and without negative eigenvalues.
+        other_mean: of the other, (F,).
+        other_covariance: of the other, (F, F), likewise.
+
+    Raises:
+        ShapeError: the shapes do not go together.
+    """
+    size = len(mean)
+    shapes = [tuple(each.shape) for each in (mean, covariance, other_mean, other_covariance)]
+    if shapes != [(size,), (size, size)] * 2:
+        raise ShapeError(f"Got shapes {shapes}; expected two means (F,), each with a covariance (F, F).")
+    first_root, second_root = (root(each.double()) for each in (covariance, other_covariance))
+    apart = (mean.double() - other_mean.double()).square().sum()
+    overlap = torch.linalg.svdvals(first_root @ second_root).sum()
+    return max(0.0, float(apart + covariance.double().trace() + other_covariance.double().trace() - 2.0 * overlap))
+
+
+def root(covariance: Tensor) -> Tensor:
+    """Returns the symmetric square root of a covariance (F, F)."""
+    values, vectors = torch.linalg.eigh(covariance)
+    found: Tensor = (vectors * values.clamp(min=0.0).sqrt()) @ vectors.mT
+    return found
