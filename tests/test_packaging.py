@@ -28,6 +28,7 @@ ROOMS = [
     {"distributions"},
     {"categories", "correlated", "dynamics", "mixtures", "spherical"},
     {"aggregate", "capacities", "discrepancies", "importance"},
+    {"games"},
     {"networks"},
     {"flows"},
     {"likelihoods"},

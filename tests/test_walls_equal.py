@@ -95,7 +95,8 @@ def shared(model: VAE, x: Tensor, c: Tensor | None) -> dict[str, Tensor]:
     with torch.random.fork_rng(devices=[]), SharedNoise(len(x)):
         elbo = model(x, c)
     figures = {"distortion": elbo.distortion, "rate": elbo.rate, "bound": elbo.bound}
-    if isinstance(model.objective, PenalizedObjective):  # what is left of a loss without its penalties
+    # What is left of a loss without its penalties.
+    if isinstance(model.objective, PenalizedObjective) and "model" in elbo.losses:
         weighted = [weight * elbo.terms[name] for name, (weight, _) in model.objective.penalties.items()]
         figures["rest"] = elbo.losses["model"].detach() - sum(weighted, torch.zeros_like(elbo.rate))
     return figures | {f"loss {name}": value for name, value in elbo.losses.items()}

@@ -12,7 +12,16 @@ from torch import Tensor
 from vaezoo.distributions import full_precision
 from vaezoo.elbo import Inference, Model
 
-__all__ = ["KERNELS", "Kernel", "MeanDiscrepancy", "SlicedDistance", "mean_discrepancy", "prior_draws", "sliced"]
+__all__ = [
+    "KERNELS",
+    "Kernel",
+    "MeanDiscrepancy",
+    "SlicedDistance",
+    "mean_discrepancy",
+    "prior_draws",
+    "prior_sample",
+    "sliced",
+]
 
 Kernel = Literal["imq", "rbf"]
 
@@ -60,12 +69,16 @@ def sliced(own: Tensor, drawn: Tensor, directions: Tensor) -> Tensor:
     return (first - second).square().mean()
 
 
-def prior_draws(inference: Inference) -> Tensor:
-    """Returns one draw of the prior for each example, (B, n), differentiable where the prior's draws are."""
+def prior_sample(inference: Inference) -> Tensor:
+    """Returns one draw of the prior for each example, (B, *latent), differentiable where the prior's draws are."""
     prior, rows = inference.prior, inference.z.shape[1:2]
     shape = torch.Size() if prior.batch_shape else rows
-    z = prior.rsample(shape) if prior.has_rsample else prior.sample(shape)
-    return full_precision(z).flatten(1)
+    return full_precision(prior.rsample(shape) if prior.has_rsample else prior.sample(shape))
+
+
+def prior_draws(inference: Inference) -> Tensor:
+    """Returns `prior_sample` as rows, (B, n)."""
+    return prior_sample(inference).flatten(1)
 
 
 @dataclass(frozen=True)

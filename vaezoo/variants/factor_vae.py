@@ -9,53 +9,36 @@ from typing import Annotated
 import torch
 from msgspec import Meta
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
-from vaezoo.distributions import full_precision
-from vaezoo.elbo import ELBO, Model, WeightedObjective
+from vaezoo.elbo import ELBO, Inference, Model, WeightedObjective
+from vaezoo.games import Game, accuracy, logit, separation
 from vaezoo.model import VAE
 from vaezoo.networks.mlp import MLP, Width
 from vaezoo.registry import Architecture, register
 
 
-class TotalCorrelationObjective(WeightedObjective):
+class TotalCorrelationObjective(Game, WeightedObjective):
     """Minimises D + R + γ·TC, with the density ratio of a critic for the total correlation TC."""
-
-    critics = ("critic",)
 
     def __init__(self, gamma: float, critic: nn.Module) -> None:
         super().__init__()
         self.gamma = gamma
         self.critic: nn.Module | None = critic
 
-    def players(self, model: Model) -> dict[str, list[nn.Parameter]]:
-        """Returns the model's parameters and the critic's."""
-        own = [] if self.critic is None else [p for p in self.critic.parameters() if p.requires_grad]
-        critics = {id(parameter) for parameter in own}
-        rest = [p for p in model.parameters() if p.requires_grad and id(p) not in critics]
-        return {"model": rest} | ({"critic": own} if own else {})
-
-    def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
-        """Returns the ELBO with the term `total_correlation`; without its critic (a loaded model) D + R only."""
-        inference = model.infer(x, c)
-        elbo = self.report(model, inference, step)
-        if self.critic is None:
-            return elbo
+    def play(self, model: Model, inference: Inference, c: Tensor | None, step: Tensor | None, elbo: ELBO) -> ELBO:
+        """Returns the ELBO with the terms `total_correlation` and `critic_accuracy`."""
+        assert self.critic is not None
         z = inference.z[0].flatten(1)
-        correlation = self.log_ratio(z)
         own = z.detach()
         shuffled = own.gather(0, torch.rand_like(own).argsort(0))
         # The critic tells joint draws (logit up) from draws whose dimensions were shuffled over the batch (logit down).
-        critic_loss = 0.5 * (softplus(-self.log_ratio(own)) + softplus(self.log_ratio(shuffled)))
+        correlation, down = logit(self.critic, z), logit(self.critic, shuffled)
         loss = elbo.losses["model"] + self.gamma * correlation if self.gamma else elbo.losses["model"]
         return replace(
-            elbo, losses={"model": loss, "critic": critic_loss}, terms={"total_correlation": correlation.detach()}
+            elbo,
+            losses={"model": loss, "critic": separation(correlation, down)},
+            terms={"total_correlation": correlation.detach(), "critic_accuracy": accuracy(correlation, down)},
         )
-
-    def log_ratio(self, z: Tensor) -> Tensor:
-        """Returns the critic's logit of each of z (B, n), (B,): the log of the density ratio that it has learnt."""
-        assert self.critic is not None
-        return full_precision(self.critic(z)).squeeze(-1)
 
 
 @register(

@@ -8,6 +8,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from vaezoo.elbo import Model, log_mean_exp
+from vaezoo.games import players_of
 from vaezoo.importance import ImportanceObjective
 from vaezoo.model import VAE
 from vaezoo.registry import Architecture, register
@@ -22,10 +23,7 @@ class PartialObjective(ImportanceObjective):
 
     def players(self, model: Model) -> dict[str, list[nn.Parameter]]:
         """Returns the encoder's parameters and all others."""
-        own = [parameter for parameter in model.encoder.parameters() if parameter.requires_grad]
-        theirs = {id(parameter) for parameter in own}
-        rest = [p for p in model.parameters() if p.requires_grad and id(p) not in theirs]
-        return {"model": rest, "encoder": own}
+        return players_of(model, {"encoder": model.encoder}, rest="model")
 
     def losses_of(self, log_weights: Tensor) -> dict[str, Tensor]:
         """Returns what each player minimises, (B,)."""
