@@ -27,6 +27,7 @@ SMALL_BACKBONES: dict[str, dict[str, object]] = {
     "conv": {"channels": [4, 6], "dense": [8]},
 }
 SMALL_VARIANTS: dict[str, dict[str, object]] = {
+    "aae": {"critic_hidden": [8]},
     "categorical-vae": {"latent": [4, 3]},
     "ciwae": {"samples": 3},
     "code-prior": {"prior_width": 8, "prior_depth": 1, "prior_heads": 2},
@@ -45,8 +46,10 @@ SMALL_VARIANTS: dict[str, dict[str, object]] = {
     "top-down-vae": {"width": 6},
     "two-layer-vae": {"top_hidden": [5]},
     "vade": {"clusters": 3},
+    "vae-gan": {"critic_channels": 3},
     "vamp-vae": {"pseudo_inputs": 4},
     "vq-vae": {"codes": 7},
+    "wae-gan": {"critic_hidden": [8]},
 }
 
 

@@ -262,7 +262,7 @@ def test_the_slope_is_there_without_gradients_and_with_a_frozen_encoder() -> Non
     assert all(p.grad is not None for p in model.decoder.parameters())
 
 
-@pytest.mark.parametrize("name", ["ae", "dae", "rae-l2", "rae-gp", "wae-mmd", "sliced-wae"])
+@pytest.mark.parametrize("name", ["aae", "ae", "dae", "rae-l2", "rae-gp", "wae-gan", "wae-mmd", "sliced-wae"])
 def test_without_a_density_there_is_no_evidence(name: str) -> None:
     model, (x, _) = Case(name).build().eval(), Case(name).inputs(3)
     elbo = model(x)

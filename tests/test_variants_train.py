@@ -14,6 +14,7 @@ from vaezoo.trainer.start import make_feed
 STEPS = 300
 #: what 300 steps on 64 pixels need: the defaults are made for larger images and longer runs
 OPTIONS: dict[str, dict[str, object]] = {
+    "aae": {"critic_hidden": [32]},
     "annealed-vae": {"gamma": 10.0, "capacity": 12.0, "capacity_steps": 200},
     "beta-tc-vae": {"beta": 2.0},
     "beta-vae": {"beta": 0.5},
@@ -28,8 +29,11 @@ OPTIONS: dict[str, dict[str, object]] = {
     "ladder-vae": {"widths": [64, 32]},
     "miwae": {"samples": 2, "groups": 4},
     "piwae": {"samples": 2, "groups": 4},
+    "vae-gan": {"critic_channels": 8},
     "vq-vae": {"codes": 32},
+    "wae-gan": {"critic_hidden": [32], "weight": 2.0},
 }
+TRAIN: dict[str, dict[str, object]] = {"vae-gan": {"learning_rates": {"critic": 3e-4}}}
 OPTIONS["vq-vae+code-prior"] = OPTIONS["vq-vae"] | {"prior_width": 16, "prior_depth": 1}
 LATENT: dict[str, object] = {
     "categorical-vae": [16, 4],
@@ -62,7 +66,7 @@ def recipe_for(variant: str, **train: object) -> Recipe:
                 "binarize": "none" if "likelihood" in defaults else "dynamic",
                 "context": any(entry.context != "optional" for entry in entries),
             },
-            "train": {"steps": STEPS, "batch_size": 128, "learning_rate": 1e-2} | train,
+            "train": {"steps": STEPS, "batch_size": 128, "learning_rate": 1e-2} | TRAIN.get(variant, {}) | train,
         }
     )
 
