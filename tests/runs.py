@@ -22,9 +22,11 @@ LATENT: dict[str, object] = {
     "vq-vae": [3, 2, 2],
 }
 OPTIONS: dict[str, dict[str, object]] = {
+    "aae": {"critic_hidden": [6]},
     "code-prior": {"prior_width": 4, "prior_depth": 1, "prior_heads": 2},
     "factor-vae": {"critic_hidden": [6]},
     "flow-prior-vae": {"transforms": 2, "hidden": [5]},
+    "geco-vae": {"target": 8.0, "speed": 1e-2},
     "iaf-vae": {"iaf_hidden": [5]},
     "iwae": {"samples": 3},
     "ladder-vae": {"widths": [6, 5]},
@@ -66,6 +68,9 @@ RANKS_RECIPES = {
     "vae": small_recipe("vae", steps=100, average=0.9, clip=1.0),
     "vq-vae": small_recipe("vq-vae", steps=100),
     "factor-vae": small_recipe("factor-vae", steps=100, accumulation=2),
+    "beta-tc-vae": small_recipe("beta-tc-vae", steps=100),
+    "geco-vae": small_recipe("geco-vae", steps=100),
+    "aae": small_recipe("aae", steps=100),
 }
 
 

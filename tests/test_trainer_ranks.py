@@ -1,4 +1,8 @@
-"""Several processes train as one that accumulates as often: vae, vq-vae and factor-vae, two processes, gloo."""
+"""Several processes train as one that accumulates as often: two processes, gloo.
+
+Among the variants are what couples the examples of a micro-batch (beta-tc-vae), games (factor-vae, aae), and what
+learns without a gradient (vq-vae, geco-vae).
+"""
 
 import ast
 import math
