@@ -205,7 +205,9 @@ def test_a_cut_download_and_a_bomb_are_refused(tmp_path: Path, server: Server) -
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"no gzip", gzip.compress(b"2" * 5000)[:-16], gzip.compress(b"2")[:10] + b"\xff" * 9]
+    "data",
+    [b"", b"no gzip", gzip.compress(b"2" * 5000)[:-16], gzip.compress(b"2")[:10] + b"\xff" * 9],
+    ids=["empty", "text", "cut", "damaged"],  # the bytes hold the time, and every process has to find the same names
 )
 def test_damaged_archives_are_refused(tmp_path: Path, data: bytes) -> None:
     folder = tmp_path / "by-hand"
