@@ -42,6 +42,7 @@ SMALL_VARIANTS: dict[str, dict[str, object]] = {
     "miwae": {"samples": 2, "groups": 3},
     "piwae": {"samples": 2, "groups": 3},
     "planar-vae": {"flows": 2},
+    "residual-vq-vae": {"codes": 5, "depth": 2},
     "sliced-wae": {"projections": 4},
     "top-down-vae": {"width": 6},
     "two-layer-vae": {"top_hidden": [5]},

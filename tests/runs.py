@@ -15,30 +15,33 @@ from vaezoo.trainer.stage import StageRun
 from vaezoo.trainer.start import make_feed
 
 CPU = torch.device("cpu")
+CODES = ("fsq-vae", "lfq-vae", "residual-vq-vae", "vq-vae")
 LATENT: dict[str, object] = {
     "joint-vae": 12,
     "m2-vae": 5,
     "top-down-vae": 4,
-    "vq-vae": [3, 2, 2],
+    **dict.fromkeys(CODES, (3, 2, 2)),
 }
 OPTIONS: dict[str, dict[str, object]] = {
     "aae": {"critic_hidden": [6]},
     "code-prior": {"prior_width": 4, "prior_depth": 1, "prior_heads": 2},
     "factor-vae": {"critic_hidden": [6]},
+    "fsq-vae": {"levels": [4, 3, 3]},
     "flow-prior-vae": {"transforms": 2, "hidden": [5]},
     "geco-vae": {"target": 8.0, "speed": 1e-2},
     "iaf-vae": {"iaf_hidden": [5]},
     "iwae": {"samples": 3},
     "ladder-vae": {"widths": [6, 5]},
     "planar-vae": {"flows": 2},
+    "residual-vq-vae": {"codes": 4, "depth": 2},
     "top-down-vae": {"width": 6},
     "two-layer-vae": {"top_hidden": [5]},
     "vade": {"clusters": 3},
     "vamp-vae": {"pseudo_inputs": 4},
     "vq-vae": {"codes": 5},
 }
-BACKBONE: dict[str, object] = {"vq-vae": {"name": "conv", "channels": [4], "dense": []}}
-BINARIZE: dict[str, object] = {"vq-vae": "none"}
+BACKBONE: dict[str, object] = {name: {"name": "conv", "channels": [4], "dense": []} for name in CODES}
+BINARIZE: dict[str, object] = dict.fromkeys(CODES, "none")
 
 
 def own(table: Mapping[str, object], variant: str, default: object) -> object:

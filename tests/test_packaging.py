@@ -34,7 +34,7 @@ ROOMS = [
     {"likelihoods"},
     {"priors"},
     {"codes"},
-    {"autoregressive", "quantizers"},
+    {"autoregressive", "implicit_codes", "quantizers"},
     {"labelled", "parts", "points"},
     {"hierarchies"},
     {"residual"},

@@ -34,14 +34,17 @@ OPTIONS: dict[str, dict[str, object]] = {
     "wae-gan": {"critic_hidden": [32], "weight": 2.0},
 }
 TRAIN: dict[str, dict[str, object]] = {"vae-gan": {"learning_rates": {"critic": 3e-4}}}
-OPTIONS["vq-vae+code-prior"] = OPTIONS["vq-vae"] | {"prior_width": 16, "prior_depth": 1}
+OPTIONS["residual-vq-vae"] = {"codes": 16, "depth": 2}
+OPTIONS["vq-vae+code-prior"] = OPTIONS["residual-vq-vae"] = {"codes": 16, "depth": 2}
+OPTIONS["vq-vae"] | {"prior_width": 16, "prior_depth": 1}
 LATENT: dict[str, object] = {
     "categorical-vae": [16, 4],
     "joint-vae": 18,
     "m2-vae": 18,
     "top-down-vae": 12,
-    "vq-vae": [8, 2, 2],
-    "vq-vae+code-prior": [8, 2, 2],
+    "fsq-vae": [4, 2, 2],
+    "lfq-vae": [6, 2, 2],
+    **dict.fromkeys(("residual-vq-vae", "vq-vae", "vq-vae+code-prior"), (8, 2, 2)),
 }
 SMALL_BACKBONES: dict[str, dict[str, object]] = {
     "mlp": {"name": "mlp", "hidden": [128], "activation": "silu"},

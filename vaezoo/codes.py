@@ -8,20 +8,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.kl import register_kl
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, normalize
 
 from vaezoo.distributions import Point, sum_event
-from vaezoo.elbo import Model, Part
+from vaezoo.elbo import ELBO, Inference, Model, Part, PenalizedObjective
 from vaezoo.errors import CompositionError
 
-__all__ = ["CodePoint", "CodeSource", "Level", "UniformCodePrior", "UniformCodes", "look_up"]
+__all__ = [
+    "CodeObjective",
+    "CodePoint",
+    "CodeSource",
+    "CommitmentObjective",
+    "Gradient",
+    "Level",
+    "UniformCodePrior",
+    "UniformCodes",
+    "code_defaults",
+    "commitment_of",
+    "look_up",
+    "through",
+]
+
+if TYPE_CHECKING:
+    from vaezoo.registry import Architecture
+
+Gradient = Literal["straight-through", "rotation"]
 
 
 @runtime_checkable
@@ -68,7 +87,7 @@ class CodePoint(Point):
         """Which codes were chosen, (B, *grid) int64; of several levels (B, N)."""
         if len(self.levels) == 1:
             return self.levels[0].indices
-        return torch.cat([level.indices.flatten(1) for level in self.levels], 1)
+        return torch.cat([level.indices.reshape(len(self.value), -1) for level in self.levels], 1)
 
     @property
     def encoded(self) -> Tensor:
@@ -150,3 +169,61 @@ def look_up(codebook: Tensor, indices: Tensor, positions: int) -> Tensor:
 def kl_code_uniform(p: CodePoint, q: UniformCodes) -> Tensor:
     """Returns N·log V for each example, (B,), nats."""
     return p.value.new_full(p.value.shape[:1], -q.log_mass)
+
+
+def through(encoded: Tensor, codes: Tensor, gradient: Gradient = "straight-through") -> Tensor:
+    r"""Returns exactly `codes` (B, D, *grid), with a gradient for `encoded` (B, D, *grid).
+
+    "straight-through" hands the gradient on as it is (Bengio et al., 2013, https://arxiv.org/abs/1308.3432);
+    "rotation" turns and scales it as the vector is turned and scaled to its code, so that the angle between the two is
+    kept (Fifty et al., 2024, https://arxiv.org/abs/2410.06424): with unit vectors $\hat e$ and $\hat q$, and
+    $r = (\hat e + \hat q) / |\hat e + \hat q|$, the code counts as
+    $\tfrac{|q|}{|e|}(e - 2 r r^\top e + 2 \hat q \hat e^\top e)$ with all but the outer e constant.
+    """
+    moved = encoded
+    if gradient == "rotation":
+        held = encoded.detach()
+        e, q = normalize(held, dim=1), normalize(codes, dim=1)
+        r = normalize(e + q, dim=1)
+        scale = codes.norm(dim=1, keepdim=True) / held.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        moved = encoded - 2.0 * r * (r * encoded).sum(1, keepdim=True) + 2.0 * q * (e * encoded).sum(1, keepdim=True)
+        moved = scale * moved
+    return codes + (moved - moved.detach())  # codes + 0
+
+
+class CodeObjective(PenalizedObjective):
+    """Minimises D + R and penalties; under a uniform prior R is a constant."""
+
+    def cost(self, distortion: Tensor, rate: Tensor, step: Tensor | None) -> Tensor:
+        """Returns D + R, (B,); D alone where nothing learns from the rate."""
+        return distortion + rate if rate.requires_grad else distortion
+
+
+class CommitmentObjective(CodeObjective):
+    r"""Minimises $D + R + \beta\,\sum |z_e - e|^2$, with codes that follow by themselves."""
+
+    def __init__(self, commitment: float) -> None:
+        super().__init__({"commitment": (commitment, commitment_of)})
+
+    def report(self, model: Model, inference: Inference, step: Tensor | None) -> ELBO:
+        """Returns the ELBO with the terms `codebook` and `commitment`, squared distances summed over positions."""
+        elbo = super().report(model, inference, step)
+        distance = elbo.terms.get("commitment")
+        distance = commitment_of(model, inference).detach() if distance is None else distance
+        return replace(elbo, terms={"codebook": distance, **elbo.terms})
+
+
+def commitment_of(model: Model, inference: Inference) -> Tensor:
+    """Returns the squared distance of what was encoded to its codes, (B,)."""
+    return cast(CodePoint, inference.posterior).distance()
+
+
+def code_defaults(width: int) -> dict[str, object]:
+    """Returns what variants whose codes have `width` numbers ask of an architecture that says nothing else."""
+    likelihood = {"name": "gaussian", "scale": 0.1, "scale_kind": "optimal"}
+    return {"backbone": "conv", "latent": partial(natural_latent, width), "likelihood": likelihood}
+
+
+def natural_latent(width: int, architecture: Architecture) -> tuple[int, ...]:
+    """Returns the latent (width, *grid) that the backbone reaches by itself."""
+    return architecture.network().grid(architecture.shape, width)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Literal, cast
 
 import torch
@@ -12,15 +11,14 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import normalize
 
-from vaezoo.codes import CodePoint, Level, look_up
+from vaezoo.codes import CodePoint, Gradient, Level, look_up, through
 from vaezoo.distributions import full_precision
-from vaezoo.elbo import ELBO, Inference, Model, Part, PenalizedObjective
+from vaezoo.elbo import Inference, Model, Part
 from vaezoo.networks import check_weights
 
-__all__ = ["Codebook", "CodebookEncoder", "CommitmentObjective", "Distance", "Gradient", "through"]
+__all__ = ["Codebook", "CodebookEncoder", "Codebooks", "Distance", "encoded_by"]
 
 Distance = Literal["euclidean", "cosine"]
-Gradient = Literal["straight-through", "rotation"]
 
 KMEANS_ROWS = 20_000  # encoder outputs that the start is fitted on
 KMEANS_ROUNDS = 10
@@ -148,12 +146,8 @@ class CodebookEncoder(Codebook):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the chosen codes; in gradients they count as the encoder's output, or that turned to them."""
-        level = self.quantize(self.encode(x, c))
+        level = self.quantize(encoded_by(self.network, x, c))
         return CodePoint(through(level.encoded, level.codes, self.gradient), [level])
-
-    def encode(self, x: Tensor, c: Tensor | None) -> Tensor:
-        """Returns the network's output, (B, D, *grid)."""
-        return full_precision(self.network(x, c)).squeeze(1)
 
     def look_up(self, indices: Tensor) -> Tensor:
         """Returns the codes (..., D, *grid) of `indices` (..., N)."""
@@ -169,7 +163,7 @@ class CodebookEncoder(Codebook):
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
         """Puts the codes on k-means centres of the encoder's outputs."""
         with torch.no_grad():
-            self.start(torch.cat([self.encode(x, c) for x, c in batches]))
+            self.start(torch.cat([encoded_by(self.network, x, c) for x, c in batches]))
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
         """Returns what the codes need of a pass."""
@@ -180,44 +174,47 @@ class CodebookEncoder(Codebook):
         self.move(seen)
 
 
-def through(encoded: Tensor, codes: Tensor, gradient: Gradient = "straight-through") -> Tensor:
-    r"""Returns exactly `codes` (B, D, *grid), with a gradient for `encoded` (B, D, *grid).
+def encoded_by(network: nn.Module, x: Tensor, c: Tensor | None) -> Tensor:
+    """Returns what a network makes of x (B, *shape) and c (B, context), (B, D, *grid), in full precision."""
+    return full_precision(network(x, c)).squeeze(1)
 
-    "straight-through" hands the gradient on as it is (Bengio et al., 2013, https://arxiv.org/abs/1308.3432);
-    "rotation" turns and scales it as the vector is turned and scaled to its code, so that the angle between the two is
-    kept (Fifty et al., 2024, https://arxiv.org/abs/2410.06424): with unit vectors $\hat e$ and $\hat q$, and
-    $r = (\hat e + \hat q) / |\hat e + \hat q|$, the code counts as
-    $\tfrac{|q|}{|e|}(e - 2 r r^\top e + 2 \hat q \hat e^\top e)$ with all but the outer e constant.
+
+class Codebooks(Part):
+    """Several codebooks of V codes, each with a grid of its own, coarsest first; a subclass says what each is given.
+
+    Args:
+        width: D, numbers in a code. grids: the positions of each level, such as [(4, 4), (7, 7)].
+        codes, decay, revival: see `Codebook`.
     """
-    moved = encoded
-    if gradient == "rotation":
-        held = encoded.detach()
-        e, q = normalize(held, dim=1), normalize(codes, dim=1)
-        r = normalize(e + q, dim=1)
-        scale = codes.norm(dim=1, keepdim=True) / held.norm(dim=1, keepdim=True).clamp(min=1e-6)
-        moved = encoded - 2.0 * r * (r * encoded).sum(1, keepdim=True) + 2.0 * q * (e * encoded).sum(1, keepdim=True)
-        moved = scale * moved
-    return codes + (moved - moved.detach())  # codes + 0
 
+    knows_density = False
 
-class CommitmentObjective(PenalizedObjective):
-    r"""Minimises $D + R + \beta\,\sum |z_e - e|^2$; the rate is a constant unless a prior over codes is learnt."""
+    def __init__(self, width: int, grids: Sequence[Sequence[int]], *, codes: int, decay: float, revival: float) -> None:
+        super().__init__()
+        self.codes, self.grids = codes, tuple(tuple(grid) for grid in grids)
+        self.sections = tuple(math.prod(grid) for grid in grids)
+        self.levels = nn.ModuleList(Codebook(codes, width, decay=decay, revival=revival) for _ in grids)
 
-    def __init__(self, commitment: float) -> None:
-        super().__init__({"commitment": (commitment, commitment_of)})
+    def books(self) -> list[Codebook]:
+        """Returns the codebooks."""
+        return [cast(Codebook, level) for level in self.levels]
 
-    def cost(self, distortion: Tensor, rate: Tensor, step: Tensor | None) -> Tensor:
-        """Returns D + R, (B,); D alone where the rate is a constant that nothing learns from."""
-        return distortion + rate if rate.requires_grad else distortion
+    def codes_of(self, indices: Tensor) -> list[Tensor]:
+        """Returns the codes (..., D, *grid) of each level, from `indices` (..., N) of all levels."""
+        parts = zip(self.books(), self.grids, indices.split(self.sections, -1), strict=True)
+        return [look_up(book.codebook, part.unflatten(-1, grid or (1,)), len(grid)) for book, grid, part in parts]
 
-    def report(self, model: Model, inference: Inference, step: Tensor | None) -> ELBO:
-        """Returns the ELBO with the terms `codebook` and `commitment`, squared distances summed over positions."""
-        elbo = super().report(model, inference, step)
-        distance = elbo.terms.get("commitment")
-        distance = commitment_of(model, inference).detach() if distance is None else distance
-        return replace(elbo, terms={"codebook": distance, **elbo.terms})
+    def observe(self, inference: Inference) -> dict[str, Tensor]:
+        """Returns what the codes need of a pass, keyed by level."""
+        levels = zip(self.books(), cast(CodePoint, inference.posterior).levels, strict=True)
+        notes = [book.note(level) for book, level in levels]
+        return {f"{place}.{key}": value for place, note in enumerate(notes) for key, value in note.items()}
 
-
-def commitment_of(model: Model, inference: Inference) -> Tensor:
-    """Returns the squared distance of what was encoded to its codes, (B,)."""
-    return cast(CodePoint, inference.posterior).distance()
+    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+        """Moves the codes of every level."""
+        for place, book in enumerate(self.books()):
+            prefix = f"{place}."
+            book.move([
+                {key.removeprefix(prefix): value for key, value in each.items() if key.startswith(prefix)}
+                for each in seen
+            ])  # fmt: skip

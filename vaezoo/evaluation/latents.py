@@ -12,7 +12,7 @@ from vaezoo.elbo import center
 from vaezoo.evaluation.batches import batches
 from vaezoo.model import VAE
 
-__all__ = ["active_units", "codes", "perplexity"]
+__all__ = ["active_units", "codes", "mean_perplexity", "perplexity"]
 
 ACTIVE_VARIANCE = 0.01
 
@@ -47,3 +47,10 @@ def perplexity(indices: Tensor) -> float:
     """
     shares = torch.bincount(indices.flatten()).double() / indices.numel()
     return float(torch.special.entr(shares).sum().exp())
+
+
+def mean_perplexity(model: VAE, indices: Tensor) -> float:
+    """Returns the perplexity of codes (N, …), the mean over levels for an encoder that has several (`sections`)."""
+    rows = indices.flatten(1) if indices.dim() > 1 else indices.unsqueeze(1)
+    levels = rows.split(getattr(model.encoder, "sections", (rows.shape[1],)), 1)
+    return sum(map(perplexity, levels)) / len(levels)

@@ -16,7 +16,7 @@ from vaezoo.errors import ConfigError, DataError
 from vaezoo.evaluation.batches import batches
 from vaezoo.evaluation.evidence import Estimate, estimate, evidence
 from vaezoo.evaluation.labels import label_error
-from vaezoo.evaluation.latents import active_units, codes, perplexity
+from vaezoo.evaluation.latents import active_units, codes, mean_perplexity
 from vaezoo.model import VAE, seeded
 
 __all__ = ["Report", "evaluate", "measured", "test_set"]
@@ -28,7 +28,8 @@ class Report:
 
     `bound` and `log_evidence` are None where x has no density under the likelihood; the distortion is then a loss.
     `psnr` is in dB, of the mean squared error over the whole set, peak 1. `active_units` counts latents, `perplexity`
-    codes. `label_error` is the share of examples of which a model that tells classes tells the wrong one.
+    codes, the mean over levels where a model has several. `label_error` is the share of examples of which a model that
+    tells classes tells the wrong one.
     """
 
     data: str
@@ -147,7 +148,7 @@ def measured(
         psnr=-10.0 * math.log10(max(errors.double().mean().item(), 1e-20)),
         latents=math.prod(model.latent or (0,)),
         active_units=active_units(model, chosen) if indices is None else None,
-        perplexity=perplexity(indices) if indices is not None else None,
+        perplexity=mean_perplexity(model, indices) if indices is not None else None,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         label_error=label_error(model, chosen),
     )

@@ -6,17 +6,12 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from vaezoo.codes import UniformCodePrior
+from vaezoo.codes import CommitmentObjective, Gradient, UniformCodePrior, code_defaults
 from vaezoo.model import VAE
-from vaezoo.quantizers import CodebookEncoder, CommitmentObjective, Distance, Gradient
+from vaezoo.quantizers import CodebookEncoder, Distance
 from vaezoo.registry import Architecture, register
 
 WIDTH = 64  # numbers in a code unless `latent` says otherwise
-
-
-def coarsest_grid(architecture: Architecture) -> tuple[int, ...]:
-    """Returns the latent (WIDTH, *grid) that the backbone reaches by itself."""
-    return architecture.network().grid(architecture.shape, WIDTH)
 
 
 @register(
@@ -25,11 +20,7 @@ def coarsest_grid(architecture: Architecture) -> tuple[int, ...]:
     year=2017,
     paper="van den Oord et al.",
     url="https://arxiv.org/abs/1711.00937",
-    defaults={
-        "backbone": "conv",
-        "latent": coarsest_grid,
-        "likelihood": {"name": "gaussian", "scale": 0.1, "scale_kind": "optimal"},
-    },
+    defaults=code_defaults(WIDTH),
     replaceable={"prior": "codes"},
 )
 def vq_vae(

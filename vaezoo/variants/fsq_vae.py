@@ -1,0 +1,66 @@
+"""The VAE with finite scalar quantization."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+from torch import Tensor
+
+from vaezoo.codes import CodeObjective, UniformCodePrior, code_defaults
+from vaezoo.distributions import full_precision
+from vaezoo.implicit_codes import LatticeEncoder
+from vaezoo.model import VAE
+from vaezoo.registry import Architecture, register
+
+EPSILON = 1e-3  # by which the hyperbolic tangent reaches beyond the last value
+
+
+class ScalarEncoder(LatticeEncoder):
+    """Bounds each number by a hyperbolic tangent, and rounds it to one of L_j values."""
+
+    def lattice(self) -> tuple[Tensor, Tensor]:
+        """Returns ⌊L/2⌋ twice, (D,)."""
+        half = (full_precision(self.levels) / 2.0).floor()
+        return half, half
+
+    def bound(self, encoded: Tensor) -> Tensor:
+        """Returns (B, D, *grid) so that rounding gives L_j values; 0 stays 0, a value where L_j is even."""
+        levels = full_precision(self.levels)
+        half = 0.5 * (levels - 1.0) * (1.0 + EPSILON)
+        offset = 0.5 * (1.0 - levels.remainder(2.0))
+        half, offset, shift = (self._along(each) for each in (half, offset, (offset / half).atanh()))
+        return ((encoded + shift).tanh() * half - offset) / self._along(self.lattice()[1])
+
+
+@register(
+    "fsq-vae",
+    changes=("encoder", "prior", "objective"),
+    year=2023,
+    paper="Mentzer et al.",
+    url="https://arxiv.org/abs/2309.15505",
+    defaults=code_defaults(4),
+    replaceable={"prior": "codes"},
+)
+def fsq_vae(
+    base: VAE,
+    architecture: Architecture,
+    *,
+    levels: Annotated[tuple[Annotated[int, Meta(ge=3, le=256)], ...], Meta(min_length=1, max_length=16)] = (8, 5, 5, 5),
+) -> VAE:
+    r"""Minimises $D$, with each of few latents rounded to one of $L_j$ values: $V = \prod_j L_j$ codes, none learnt.
+
+    $$z_j = \mathrm{round}\big(\tfrac{L_j - 1}{2} \tanh(y_j + s_j) - o_j\big) / \lfloor L_j / 2 \rfloor$$
+
+    Hyperparameters:
+        levels: $(L_1, \dots, L_D)$, each at least 3; the paper's (8, 5, 5, 5) gives 1,000 codes.
+
+    The latent shape is (D, *grid), D as long as `levels`. $o_j = \tfrac12$ for an even $L_j$, else 0, and $s_j$ makes
+    y = 0 a value. There is no codebook that could collapse, and no commitment. The rate is that of the uniform prior,
+    N·log V nats in closed form; `code-prior` learns another. When to use it: instead of `vq-vae` where few codes are in
+    use, or for large vocabularies. It is confused with `lfq-vae`, which has two values for each of more numbers and
+    needs an entropy term.
+    """
+    network = architecture.down(1)
+    encoder = ScalarEncoder(network, architecture.latent, levels, "fsq-vae")
+    return base.replace(encoder=encoder, prior=UniformCodePrior(), objective=CodeObjective())
