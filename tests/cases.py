@@ -32,6 +32,7 @@ SMALL_VARIANTS: dict[str, dict[str, object]] = {
     "ciwae": {"samples": 3},
     "code-prior": {"prior_width": 8, "prior_depth": 1, "prior_heads": 2},
     "factor-vae": {"critic_hidden": [8]},
+    "gumbel-vq-vae": {"codes": 7},
     "flow-prior-vae": {"transforms": 2, "hidden": [8]},
     "hamiltonian-vae": {"leapfrogs": 2},
     "iaf-vae": {"iaf_hidden": [17]},
@@ -42,7 +43,7 @@ SMALL_VARIANTS: dict[str, dict[str, object]] = {
     "miwae": {"samples": 2, "groups": 3},
     "piwae": {"samples": 2, "groups": 3},
     "planar-vae": {"flows": 2},
-    "residual-vq-vae": {"codes": 5, "depth": 2},
+    "residual-vq-vae": {"codes": 7, "depth": 2},
     "sliced-wae": {"projections": 4},
     "top-down-vae": {"width": 6},
     "two-layer-vae": {"top_hidden": [5]},
@@ -50,6 +51,7 @@ SMALL_VARIANTS: dict[str, dict[str, object]] = {
     "vae-gan": {"critic_channels": 3},
     "vamp-vae": {"pseudo_inputs": 4},
     "vq-vae": {"codes": 7},
+    "vq-vae-2": {"codes": 7},
     "wae-gan": {"critic_hidden": [8]},
 }
 

@@ -15,11 +15,12 @@ from vaezoo.trainer.stage import StageRun
 from vaezoo.trainer.start import make_feed
 
 CPU = torch.device("cpu")
-CODES = ("fsq-vae", "lfq-vae", "residual-vq-vae", "vq-vae")
+CODES = ("fsq-vae", "gumbel-vq-vae", "lfq-vae", "residual-vq-vae", "vq-vae")
 LATENT: dict[str, object] = {
     "joint-vae": 12,
     "m2-vae": 5,
     "top-down-vae": 4,
+    "vq-vae-2": [3, 5],
     **dict.fromkeys(CODES, (3, 2, 2)),
 }
 OPTIONS: dict[str, dict[str, object]] = {
@@ -28,6 +29,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "factor-vae": {"critic_hidden": [6]},
     "fsq-vae": {"levels": [4, 3, 3]},
     "flow-prior-vae": {"transforms": 2, "hidden": [5]},
+    "gumbel-vq-vae": {"codes": 4},
     "geco-vae": {"target": 8.0, "speed": 1e-2},
     "iaf-vae": {"iaf_hidden": [5]},
     "iwae": {"samples": 3},
@@ -39,9 +41,10 @@ OPTIONS: dict[str, dict[str, object]] = {
     "vade": {"clusters": 3},
     "vamp-vae": {"pseudo_inputs": 4},
     "vq-vae": {"codes": 5},
+    "vq-vae-2": {"codes": 4},
 }
-BACKBONE: dict[str, object] = {name: {"name": "conv", "channels": [4], "dense": []} for name in CODES}
-BINARIZE: dict[str, object] = dict.fromkeys(CODES, "none")
+BACKBONE: dict[str, object] = {name: {"name": "conv", "channels": [4], "dense": []} for name in (*CODES, "vq-vae-2")}
+BINARIZE: dict[str, object] = dict.fromkeys((*CODES, "vq-vae-2"), "none")
 
 
 def own(table: Mapping[str, object], variant: str, default: object) -> object:

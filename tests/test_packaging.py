@@ -35,6 +35,7 @@ ROOMS = [
     {"priors"},
     {"codes"},
     {"autoregressive", "implicit_codes", "quantizers"},
+    {"gumbel_codes", "two_grids"},
     {"labelled", "parts", "points"},
     {"hierarchies"},
     {"residual"},

@@ -35,7 +35,11 @@ OPTIONS: dict[str, dict[str, object]] = {
 }
 TRAIN: dict[str, dict[str, object]] = {"vae-gan": {"learning_rates": {"critic": 3e-4}}}
 OPTIONS["residual-vq-vae"] = {"codes": 16, "depth": 2}
+OPTIONS["vq-vae-2"] = {"codes": 32}
+OPTIONS["gumbel-vq-vae"] = {"codes": 16, "beta": 0.1, "cooling": 1e-2}
 OPTIONS["vq-vae+code-prior"] = OPTIONS["residual-vq-vae"] = {"codes": 16, "depth": 2}
+OPTIONS["vq-vae-2"] = {"codes": 32}
+OPTIONS["gumbel-vq-vae"] = {"codes": 16, "beta": 0.1, "cooling": 1e-2}
 OPTIONS["vq-vae"] | {"prior_width": 16, "prior_depth": 1}
 LATENT: dict[str, object] = {
     "categorical-vae": [16, 4],
@@ -43,6 +47,8 @@ LATENT: dict[str, object] = {
     "m2-vae": 18,
     "top-down-vae": 12,
     "fsq-vae": [4, 2, 2],
+    "gumbel-vq-vae": [8, 2, 2],
+    "vq-vae-2": [8, 5],
     "lfq-vae": [6, 2, 2],
     **dict.fromkeys(("residual-vq-vae", "vq-vae", "vq-vae+code-prior"), (8, 2, 2)),
 }

@@ -33,7 +33,9 @@ __all__ = [
     "UniformCodes",
     "code_defaults",
     "commitment_of",
+    "identified",
     "look_up",
+    "nearest",
     "through",
 ]
 
@@ -163,6 +165,20 @@ def home(source: CodeSource) -> torch.device:
 def look_up(codebook: Tensor, indices: Tensor, positions: int) -> Tensor:
     """Returns codes (..., D, *grid) from `codebook` (V, D) for `indices` (..., *grid); `positions` is len(grid)."""
     return embedding(indices, codebook).movedim(-1, indices.dim() - positions)
+
+
+def nearest(codebook: Tensor, rows: Tensor) -> Tensor:
+    """Returns the index of the nearest code of `codebook` (V, D) to each of `rows` (..., D), (...) int64."""
+    codebook = codebook.detach().to(rows.dtype)
+    flat = rows.detach().reshape(-1, codebook.shape[1])
+    found = torch.addmm(codebook.square().sum(1), flat, codebook.T, alpha=-2.0).argmin(1)
+    return found.view(rows.shape[:-1])
+
+
+def identified(codebook: Tensor, z: Tensor, latent: Sequence[int]) -> Tensor:
+    """Returns the indices (..., N) of the codes nearest to z (..., D, *grid), `latent` being (D, *grid)."""
+    found = nearest(codebook, z.movedim(-len(latent), -1))
+    return found.reshape(*z.shape[: z.dim() - len(latent)], -1)
 
 
 @register_kl(CodePoint, UniformCodes)  # type: ignore[untyped-decorator]  # torch's own has no types

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import normalize
 
-from vaezoo.codes import CodePoint, Gradient, Level, look_up, through
+from vaezoo.codes import CodePoint, Gradient, Level, identified, look_up, nearest, through
 from vaezoo.distributions import full_precision
 from vaezoo.elbo import Inference, Model, Part
 from vaezoo.networks import check_weights
@@ -63,13 +63,8 @@ class Codebook(Part):
         """Returns the nearest codes of `encoded` (B, D, *grid)."""
         encoded = self.onto(encoded)
         rows = encoded.detach().movedim(1, -1)
-        indices = self.nearest(rows.reshape(-1, self.width)).reshape(rows.shape[:-1])
+        indices = nearest(self.codebook, rows)
         return Level(encoded, look_up(self.codebook.to(rows.dtype), indices, indices.dim() - 1), indices)
-
-    def nearest(self, rows: Tensor) -> Tensor:
-        """Returns the index of the nearest code of each of `rows` (R, D), (R,) int64."""
-        codebook = self.codebook.to(rows.dtype)
-        return torch.addmm(codebook.square().sum(1), rows, codebook.T, alpha=-2.0).argmin(1)
 
     def start(self, encoded: Tensor) -> None:
         """Puts the codes on k-means centres of `encoded` (B, D, *grid)."""
@@ -79,7 +74,7 @@ class Codebook(Part):
         self.codebook.copy_(rows[torch.arange(codes, device=rows.device) % len(rows)])
         self.codebook += 1e-4 * rows.std(correction=0) * torch.randn_like(self.codebook)
         for _ in range(KMEANS_ROUNDS):
-            counts, sums = self._gather(rows, self.nearest(rows))
+            counts, sums = self._gather(rows, nearest(self.codebook, rows))
             used = counts[:, None] > 0
             centres = torch.where(used, sums / counts[:, None].clamp(min=1.0), self.codebook)
             self.codebook.copy_(self.onto(centres))
@@ -156,9 +151,7 @@ class CodebookEncoder(Codebook):
 
     def identify(self, z: Tensor) -> Tensor:
         """Returns the indices (..., N) of the codes nearest to z (..., D, *grid)."""
-        rows = z.detach().movedim(-len(self.latent), -1)
-        leading = rows.shape[: -len(self.latent)]
-        return self.nearest(rows.reshape(-1, self.width)).reshape(*leading, *self.sections)
+        return identified(self.codebook, z, self.latent)
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
         """Puts the codes on k-means centres of the encoder's outputs."""

@@ -1,0 +1,108 @@
+"""Codes that are drawn from probabilities, relaxed while training (Gumbel-softmax)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.distributions.kl import register_kl
+
+from vaezoo.categories import OneHots
+from vaezoo.codes import UniformCodes, identified, look_up
+from vaezoo.distributions import JointlyDrawn, full_precision
+from vaezoo.elbo import ELBO, Constant, Inference, Model, Part, Schedule, WeightedObjective, draw
+from vaezoo.networks import check_weights
+
+__all__ = ["Cooling", "GumbelCodes", "GumbelEncoder", "RelaxedObjective"]
+
+
+class GumbelCodes(JointlyDrawn):
+    """A code at each position, drawn from `choices` (OneHots over (*grid, V)); relaxed draws are weighted means."""
+
+    def __init__(self, choices: OneHots, codebook: Tensor) -> None:
+        self.choices, self.codebook = choices, codebook
+        super().__init__(choices.batch_shape, (codebook.shape[1], *choices.event_shape[:-1]))
+
+    @property
+    def indices(self) -> Tensor:
+        """The likeliest codes, (B, *grid) int64."""
+        return self.choices.log_probs.argmax(-1)
+
+    @property
+    def center(self) -> Tensor:
+        """The likeliest codes, (B, D, *grid)."""
+        return look_up(self.codebook, self.indices, len(self.event_shape) - 1)
+
+    def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Returns codes (*sample, B, D, *grid) and their log probability (*sample, B), nats."""
+        drawn, log_q = self.choices.rsample_and_log_prob(sample_shape)
+        return (drawn @ self.codebook.to(drawn.dtype)).movedim(-1, -len(self.event_shape)), log_q
+
+
+@register_kl(GumbelCodes, UniformCodes)  # type: ignore[untyped-decorator]  # torch's own has no types
+def kl_gumbel_uniform(p: GumbelCodes, q: UniformCodes) -> Tensor:
+    """Returns N·log V less the entropy of the choices, (B,), nats."""
+    return -q.log_mass - p.choices.entropy()
+
+
+class GumbelEncoder(Part):
+    r"""Probabilities of V codes at each position; draws are relaxed where a gradient is wanted, by Gumbel-softmax."""
+
+    knows_density = False
+
+    def __init__(self, network: nn.Module, latent: Sequence[int], codes: int, temperature: float) -> None:
+        super().__init__()
+        check_weights("codebook", [codes * latent[0]])
+        self.network, self.latent = network, tuple(latent)
+        self.codes, self.sections = codes, (math.prod(latent[1:]),)
+        self.temperature = temperature
+        self.codebook = nn.Parameter(torch.randn(codes, latent[0]) / math.sqrt(latent[0]))
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the posterior of each example; in eval mode, or frozen, its draws are exactly codes."""
+        logits = full_precision(self.network(x, c)).squeeze(1).movedim(1, -1)
+        temperature = self.temperature if self.training and logits.requires_grad else None
+        return GumbelCodes(OneHots(logits, len(self.latent), temperature), full_precision(self.codebook))
+
+    def look_up(self, indices: Tensor) -> Tensor:
+        """Returns the codes (..., D, *grid) of `indices` (..., N)."""
+        grid = self.latent[1:]
+        return look_up(full_precision(self.codebook), indices.reshape(*indices.shape[:-1], *grid), len(grid))
+
+    def identify(self, z: Tensor) -> Tensor:
+        """Returns the indices (..., N) of the codes nearest to z (..., D, *grid)."""
+        return identified(full_precision(self.codebook), z, self.latent)
+
+
+class Cooling(Constant):
+    r"""Falls as $\tau = \max(\tau_{end}, \tau_0 e^{-rt})$."""
+
+    def __init__(self, start: float, end: float, rate: float) -> None:
+        super().__init__(end)
+        self.start, self.rate = start, rate
+
+    def forward(self, step: Tensor | None) -> Tensor | float:
+        """Returns the temperature at `step`; None means the end."""
+        return self.value if step is None else (self.start * (-self.rate * step).exp()).clamp(min=self.value)
+
+
+class RelaxedObjective(WeightedObjective):
+    r"""Minimises $D + \beta R$ with draws that are relaxed at the temperature of each step, where they are relaxed."""
+
+    def __init__(self, rate: float, temperature: Schedule) -> None:
+        super().__init__(rate)
+        self.temperature = temperature
+
+    def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
+        """Returns the ELBO, with the one player `model`."""
+        posterior = cast(GumbelCodes, model.encoder(x, c))
+        if posterior.choices.temperature is not None:
+            posterior.choices.temperature = self.temperature(step)
+        z, log_q = draw(posterior, self.samples)
+        likelihood, prior = model.decoder(z, c), model.prior(c)
+        inference = Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=prior, likelihood=likelihood)
+        return self.report(model, inference, step)

@@ -1,0 +1,56 @@
+"""The VAE whose codes are drawn, relaxed while training."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from vaezoo.codes import UniformCodePrior, code_defaults
+from vaezoo.gumbel_codes import Cooling, GumbelEncoder, RelaxedObjective
+from vaezoo.model import VAE
+from vaezoo.registry import Architecture, register
+
+
+@register(
+    "gumbel-vq-vae",
+    changes=("encoder", "prior", "objective"),
+    year=2021,
+    paper="Ramesh et al.",
+    url="https://arxiv.org/abs/2102.12092",
+    defaults=code_defaults(64),
+    replaceable={"prior": "codes"},
+)
+def gumbel_vq_vae(
+    base: VAE,
+    architecture: Architecture,
+    *,
+    codes: Annotated[int, Meta(ge=2, le=65536)] = 512,
+    beta: Annotated[float, Meta(ge=0, le=1e6)] = 1.0,
+    temperature: Annotated[float, Meta(gt=0, le=100)] = 1.0,
+    final_temperature: Annotated[float, Meta(gt=0, le=100)] = 0.0625,
+    cooling: Annotated[float, Meta(ge=0, le=1)] = 1e-3,
+) -> VAE:
+    r"""Minimises $D + \beta R$ with a code drawn at each position, relaxed while training (Gumbel-softmax).
+
+    $$z_n = \sum_v y_{nv}\, e_v, \quad y_n = \mathrm{softmax}\big((\log \pi_n(x) + g) / \tau\big), \quad
+        R = \sum_n \mathrm{KL}(\pi_n(x)\,\|\,1/V)$$
+
+    Hyperparameters:
+        codes: $V$, how many codes there are; they learn by the gradient.
+        beta: $\beta \ge 0$; 6.6 in the paper, for larger images.
+        temperature: $\tau_0$, at the start.
+        final_temperature: never below; 1/16 in the paper.
+        cooling: r per step in $\tau = \max(\tau_{end}, \tau_0 e^{-rt})$.
+
+    The rate is that of the categories, in closed form; with `code-prior` it is sampled, and the prior is best trained
+    while the encoder is frozen. Bound and distortion are estimates in train mode, where z is relaxed; in eval mode z is
+    exactly a code, with its probability. When to use it: for codes with probabilities, and without a codebook that
+    has to follow. It is confused with `vq-vae`, whose encoder chooses the nearest code, and with `categorical-vae`,
+    whose categories are one-hot vectors.
+    """
+    latent, shape = architecture.latent, architecture.shape
+    network = architecture.network().down(shape, (1, codes, *latent[1:]), architecture.context)
+    encoder = GumbelEncoder(network, latent, codes, final_temperature)
+    objective = RelaxedObjective(beta, Cooling(temperature, final_temperature, cooling))
+    return base.replace(encoder=encoder, prior=UniformCodePrior(), objective=objective)
