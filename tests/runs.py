@@ -52,9 +52,16 @@ def own(table: Mapping[str, object], variant: str, default: object) -> object:
     return next((table[name] for name in variant.split("+") if name in table), default)
 
 
-def small_recipe(variant: str = "vae", *, stages: list[dict[str, object]] | None = None, **train: object) -> Recipe:
-    """Returns a recipe for `small_data`; keywords go to [train]."""
+def small_recipe(
+    variant: str = "vae",
+    *,
+    stages: list[dict[str, object]] | None = None,
+    data: Mapping[str, object] | None = None,
+    **train: object,
+) -> Recipe:
+    """Returns a recipe for `small_data`; `data` goes to [data], other keywords to [train]."""
     conditional = any(entry.context != "optional" for entry in chosen(variant))
+    table = {"name": "small", "binarize": own(BINARIZE, variant, "dynamic"), "context": conditional}
     return read_recipe(
         {
             "variant": variant,
@@ -63,12 +70,14 @@ def small_recipe(variant: str = "vae", *, stages: list[dict[str, object]] | None
                 "latent": own(LATENT, variant, 3),
                 "backbone": own(BACKBONE, variant, {"name": "mlp", "hidden": [6]}),
             },
-            "data": {"name": "small", "binarize": own(BINARIZE, variant, "dynamic"), "context": conditional},
+            "data": table | dict(data or {}),
             **({"stage": stages} if stages else {"train": {"steps": 24, "batch_size": 8} | train}),
         }
     )
 
 
+#: nine labels of 40, three in each batch of eight
+FEW_LABELS = {"labels": 9, "labelled_share": 0.4}
 #: what two processes train as one process with twice the accumulation does
 RANKS_RECIPES = {
     "vae": small_recipe("vae", steps=100, average=0.9, clip=1.0),
@@ -77,15 +86,19 @@ RANKS_RECIPES = {
     "beta-tc-vae": small_recipe("beta-tc-vae", steps=100),
     "geco-vae": small_recipe("geco-vae", steps=100),
     "aae": small_recipe("aae", steps=100),
+    "m2-vae": small_recipe("m2-vae", steps=100, data=FEW_LABELS),
 }
 
 
 def small_data(recipe: Recipe, count: int = 40, split: str = "train") -> Dataset:
-    """Returns grey blobs with labels, binarized as the recipe says."""
+    """Returns grey blobs with labels, binarized as the recipe says; it hides those of the training set."""
     generator = torch.Generator().manual_seed(len(split))
     labels = torch.arange(count) % 3
     x = torch.rand(count, 1, 4, 4, generator=generator) * 0.3 + 0.3 * labels[:, None, None, None]
-    return prepare(from_tensors((x, labels), "small", split=split), recipe.data.binarize)
+    made = from_tensors((x, labels), "small", split=split)
+    if recipe.data.labels and split == "train":
+        made = made.hide_labels(recipe.data.labels, recipe.seed)
+    return prepare(made, recipe.data.binarize)
 
 
 def trainer(
@@ -127,7 +140,9 @@ def first_stage(recipe: Recipe, data: Dataset | None = None) -> StageRun:
     """Returns the first stage of a new model, before its first step."""
     data = small_data(recipe) if data is None else data
     model = build_model(recipe, data)
-    return StageRun(model, recipe.stages[0], make_feed(recipe, model, data, recipe.stages[0].batch_size, CPU), offset=0)
+    stage, share = recipe.stages[0], recipe.data.labelled_share
+    feed = make_feed(recipe, model, data, stage.batch_size, CPU, labelled_share=share)
+    return StageRun(model, stage, feed, offset=0)
 
 
 def with_bernoulli_on_grey(**train: object) -> tuple[Recipe, Dataset]:

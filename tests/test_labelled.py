@@ -2,10 +2,11 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from runs import fit, small_recipe, trainer
+from runs import fit, small_data, small_recipe, trainer
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 
@@ -15,7 +16,9 @@ from vaezoo.errors import ContextError, DataError, RecipeError, ShapeError
 from vaezoo.evaluation import evaluate
 from vaezoo.model import VAE, seeded
 from vaezoo.recipe import read_recipe
+from vaezoo.trainer import build_model
 from vaezoo.trainer.feed import Feed
+from vaezoo.trainer.figures import held_out_figures
 
 CPU = torch.device("cpu")
 CLASSES = 3
@@ -136,14 +139,16 @@ def test_a_share_of_each_batch_has_a_label_and_all_are_seen_alike() -> None:
     assert hidden.labels is not None
     feed = Feed(hidden, 32, CPU, seed=1, context=10, labelled_share=0.25)
     seen = torch.zeros(len(hidden), dtype=torch.int64)
-    for number in range(feed.per_epoch):
+    rounds = int((hidden.labels < 0).sum()) // 24
+    assert feed.per_epoch == len(hidden) // 32 < rounds  # an epoch is as long as without a share
+    for number in range(rounds):
         indices = feed.indices(number)
         assert int((hidden.labels[indices] >= 0).sum()) == 8 and len(indices.unique()) == 32
         seen += indices.bincount(minlength=len(hidden))
     unknown = seen[hidden.labels < 0]
     assert unknown.max() == 1 and int((unknown == 0).sum()) < 24
     known = seen[hidden.labels >= 0]
-    assert known.max() - known.min() <= 1 + feed.per_epoch // 2  # 2 batches go through the 20 once, 4 are left over
+    assert known.max() - known.min() <= 1 + rounds // 2  # 2 batches go through the 20 once, 4 are left over
     _, c = feed.batch(3)
     assert c is not None and torch.equal(c.sum(1), (hidden.labels[feed.indices(3)] >= 0).float())
     again = Feed(hidden, 32, CPU, seed=1, context=10, labelled_share=0.25)
@@ -151,6 +156,20 @@ def test_a_share_of_each_batch_has_a_label_and_all_are_seen_alike() -> None:
     for data, share in ((load_dataset("digits", "train"), 0.5), (hidden, 0.999)):
         with pytest.raises(DataError, match="both kinds"):
             Feed(data, 32 if share < 0.9 else 16, CPU, seed=0, context=10, labelled_share=share)
+
+
+def test_a_share_needs_examples_of_both_kinds_and_is_of_training_alone() -> None:
+    recipe = small_recipe("m2-vae", steps=2, data={"labelled_share": 0.5})
+    with pytest.raises(DataError, match="40 with a label and 0 without"):
+        trainer(recipe)
+    few = small_recipe("m2-vae", steps=2, data={"labels": 30, "labelled_share": 0.25})
+    # As one batch the whole set has more labels than a quarter; nothing that is measured asks for a share.
+    figures = held_out_figures(build_model(few, small_data(few)).eval(), small_data(few), few, CPU)
+    assert math.isfinite(figures[0])
+    assert fit(trainer(few, held_out=small_data(few, 12, "validation"))).history
+    vectors = from_tensors((torch.rand(40, 1, 4, 4), torch.eye(3)[torch.arange(40) % 3]), "small")
+    with pytest.raises(DataError, match="got context vectors"):
+        replace(vectors, labels=torch.arange(40) % 3, classes=3).hide_labels(9, seed=0)
 
 
 def test_few_labels_are_enough_to_tell_most_digits() -> None:

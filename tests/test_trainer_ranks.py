@@ -1,7 +1,7 @@
 """Several processes train as one that accumulates as often: two processes, gloo.
 
-Among the variants are what couples the examples of a micro-batch (beta-tc-vae), games (factor-vae, aae), and what
-learns without a gradient (vq-vae, geco-vae).
+Among the variants are what couples the examples of a micro-batch (beta-tc-vae), games (factor-vae, aae), what
+learns without a gradient (vq-vae, geco-vae), and batches of examples with and without a label (m2-vae).
 """
 
 import ast

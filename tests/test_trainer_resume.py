@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from runs import equal, fit, small_data, small_recipe, trainer
+from runs import FEW_LABELS, equal, fit, small_data, small_recipe, trainer
 
 from vaezoo import checkpoint
 from vaezoo.data import Dataset
@@ -35,6 +35,7 @@ RECIPES: dict[str, Recipe] = {
     "vq-vae": small_recipe("vq-vae", accumulation=2),
     "vq-vae, channels last": small_recipe("vq-vae", channels_last=True, average=0.9, precision="bf16"),
     "factor-vae": small_recipe("factor-vae", accumulation=2, average=0.9, learning_rates={"critic": 1e-2}),
+    "m2-vae, few labels": small_recipe("m2-vae", average=0.9, data=FEW_LABELS),
     "beta-vae, two stages": small_recipe("beta-vae", stages=STAGES["beta-vae"]),
     "vq-vae, two stages": small_recipe("vq-vae", stages=STAGES["vq-vae"]),
 }

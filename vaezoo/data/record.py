@@ -144,10 +144,12 @@ class Dataset:
             seed: Chooses them; the same on every platform and library version.
 
         Raises:
-            DataError: There are no labels, too few of a class, or fewer are to stay than there are classes.
+            DataError: There are no labels, too few of a class, or fewer are to stay than there are classes; or context
+                vectors would be given in their place.
         """
-        if self.labels is None or self.classes is None:
-            raise DataError(f"{self.name}: got no labels to hide. Take a set that has some.")
+        if self.labels is None or self.classes is None or self.context is not None:
+            got = "no labels to hide" if self.context is None else "context vectors, in which no label can be hidden"
+            raise DataError(f"{self.name}: got {got}; expected class numbers. Take a set that has labels (N,) alone.")
         order = torch.from_numpy(stable_permutation(len(self), seed)).to(self.labels.device)
         shuffled, labels = self.labels[order], torch.full_like(self.labels, -1)
         for label in range(self.classes):

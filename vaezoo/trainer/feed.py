@@ -64,7 +64,7 @@ def pools_of(data: Dataset, size: int, labelled_share: float) -> list[Pool]:
     """Returns the one pool of all examples, or those without a label and those with one.
 
     Raises:
-        DataError: a share is asked for, and there are no labels, or none is unknown, or a batch is of one example.
+        DataError: a share is asked for, and there are no labels, or none is unknown, or a batch cannot hold both.
     """
     if not labelled_share:
         return [Pool(rows=size, count=len(data))]
@@ -92,7 +92,7 @@ class Feed:
         seed: of the recipe.
         context: width of the context that is given with each example, 0 for none.
         labelled_share: of each batch, the examples whose label is known; 0 takes all examples as they come. Those with
-            a label and those without are gone through on their own, and epochs are those without.
+            a label and those without are gone through each on their own; an epoch is as many batches as without it.
 
     Attributes:
         stride: from one batch that is taken here to the next: how many processes share the batches.
@@ -113,7 +113,7 @@ class Feed:
         self.data = data.to(device)
         self.size = min(batch_size, len(data))
         self._pools = pools_of(data, self.size, labelled_share)
-        self.per_epoch = self._pools[0].batches
+        self.per_epoch = len(data) // self.size
         self.seed, self.device = seed, device
         self.dynamic = data.binarization == "dynamic"
         self._context, self._labels = (data.context, data.labels) if context else (None, None)

@@ -21,7 +21,7 @@ from vaezoo.memory import keep_freed_memory
 from vaezoo.model import VAE
 from vaezoo.recipe import Recipe
 from vaezoo.trackers import Tracker
-from vaezoo.trainer.feed import START, START_IMAGES, noise_seed, reseed, stage_steps
+from vaezoo.trainer.feed import START, START_IMAGES, Feed, noise_seed, reseed, stage_steps
 from vaezoo.trainer.figures import feed_figures, note_on_latents
 from vaezoo.trainer.journal import Journal
 from vaezoo.trainer.layout import laid_out
@@ -82,7 +82,7 @@ class Trainer:
         self.best = Best()
         self._stages = Stages(recipe, model, data)
         self._held_out = None if held_out is None else make_feed(recipe, model, held_out, len(held_out), self.device)
-        self._feed = make_feed(recipe, model, data, recipe.stages[0].batch_size, self.device)
+        self._feed = self._batches(recipe.stages[0].batch_size)
         # One process writes; the folder is where all of them read.
         self._journal = Journal(self.folder if self.ranks.first else None, trackers if self.ranks.first else ())
         self._checkpoints = None
@@ -173,11 +173,15 @@ class Trainer:
             if self.ranks.stop and not last:
                 self._interrupted(run, number)
 
+    def _batches(self, size: int) -> Feed:
+        share = self.recipe.data.labelled_share
+        return make_feed(self.recipe, self.model, self.data, size, self.device, labelled_share=share)
+
     def _set_up(self, number: int, saved: checkpoint.Checkpoint | None) -> StageRun:
         """Returns a stage, ready for its first step or where a checkpoint left it."""
         stage = self.recipe.stages[number]
         self._feed.close()
-        self._feed = make_feed(self.recipe, self.model, self.data, stage.batch_size, self.device)
+        self._feed = self._batches(stage.batch_size)
         if saved is None:
             self._initialize(number)
         earlier = self.recipe.stages[:number]

@@ -83,11 +83,14 @@ def context_width(recipe: Recipe, data: Dataset) -> int:
     return data.classes
 
 
-def make_feed(recipe: Recipe, model: VAE, data: Dataset, batch_size: int, device: torch.device) -> Feed:
+def make_feed(
+    recipe: Recipe, model: VAE, data: Dataset, batch_size: int, device: torch.device, *, labelled_share: float = 0.0
+) -> Feed:
     """Returns the batches of a data set with the context that the model takes.
 
     Raises:
         RecipeError, ContextError: the data set lacks the context, or has another than the model's.
+        DataError: a labelled share is asked for of a set that lacks no labels, or has none.
     """
     width = context_width(recipe, data)
     if width and data.context is None and data.labels is not None and width != model.context:
@@ -105,8 +108,7 @@ def make_feed(recipe: Recipe, model: VAE, data: Dataset, batch_size: int, device
             f"The {data.split} set {data.name!r} lacks some labels (-1), which {recipe.variant!r} needs. Leave those "
             "examples out, or take a variant that can do without, such as m2-vae."
         )
-    share = recipe.data.labelled_share if lacking else 0.0
-    return Feed(data, batch_size, device, seed=recipe.seed, context=width, labelled_share=share)
+    return Feed(data, batch_size, device, seed=recipe.seed, context=width, labelled_share=labelled_share)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, cast
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
 from vaezoo.categories import OneHots, SideBySide
-from vaezoo.elbo import ELBO, Model, Objective
+from vaezoo.elbo import ELBO, Inference, Model, Objective, draw
 from vaezoo.errors import ShapeError
 from vaezoo.labelled import LabelledDecoder, LabelledEncoder, LabelledPosterior, LabelledPrior
 from vaezoo.model import VAE
@@ -42,16 +43,23 @@ class LabelObjective(Objective):
         labelled = (c.T * (distortions + rates - log_classes[:, None])).sum(0)
         classification = -(c * posterior.log_probs).sum(-1)
         loss = torch.where(known > 0, labelled + self.alpha * classification, distortion + rate)
-        with torch.no_grad():  # what a likelihood learns without a gradient looks at one y for each example
-            seen = model.observe(model.infer(x, c))
         return ELBO(
             distortion=distortion,
             rate=rate,
             bound=-(distortion + rate),
             losses={"model": loss},
             terms={"labelled": labelled.detach(), "classification": classification.detach()},
-            seen=seen,
+            seen=self.seen(model, x, c, posterior),
         )
+
+    @torch.no_grad()
+    def seen(self, model: Model, x: Tensor, c: Tensor, posterior: LabelledPosterior) -> Mapping[str, Tensor]:
+        """Returns what a likelihood that learns without a gradient sees: one draw of y, or the label, per example."""
+        posterior = LabelledPosterior(posterior.log_probs, posterior.components, c)
+        z, log_q = draw(posterior, 1)
+        likelihood = cast(Distribution, model.decoder(z, c))
+        seen = Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=model.prior(c), likelihood=likelihood)
+        return model.observe(seen)
 
 
 @register(
