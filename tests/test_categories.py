@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from msgspec.structs import replace
+from runs import fit, small_recipe, trainer
 from torch import Tensor
 from torch.distributions import (
     Independent,
@@ -142,3 +144,9 @@ def test_what_does_not_fit_is_refused() -> None:
         create("categorical-vae", shape=(1, 8, 8), latent=(4, 1))
     with pytest.raises(ShapeError, match="more than the 10"):
         create("joint-vae", shape=(1, 8, 8), latent=10)
+
+
+def test_training_cools_though_nothing_is_observed() -> None:
+    recipe = small_recipe("categorical-vae", steps=9)
+    recipe = replace(recipe, options={"cooling": 0.1, "final_temperature": 0.1})
+    assert float(fit(trainer(recipe)).model.encoder.temperature) == pytest.approx(math.exp(-0.8))

@@ -15,7 +15,7 @@ import vaezoo
 from vaezoo.checkpoint import canonical, sha256
 from vaezoo.data import load_dataset, prepare
 from vaezoo.errors import ConfigError, CorruptWeightsError, DataError, ShapeError, UnknownNameError
-from vaezoo.registry import samplers, variants
+from vaezoo.registry import completed, samplers, variants
 from vaezoo.samplers.flow import flow
 from vaezoo.samplers.gaussian_mixture import gaussian_mixture
 from vaezoo.samplers.normal import normal
@@ -176,7 +176,7 @@ class TestFitting:
     def test_every_variant_has_samplers_or_says_why_not(self, variant) -> None:
         entry = variants.get(variant)
         conditional = entry.context != "optional"
-        given = vaezoo.create(variant, shape=SHAPE, context=10 if conditional else 0, examples=30)
+        given = vaezoo.create(completed(variant), shape=SHAPE, context=10 if conditional else 0, examples=30)
         x = torch.rand(30, *SHAPE).round()
         posterior = given.eval().encode(x[:2], torch.arange(2) if conditional else None)
         codes = hasattr(posterior, "indices") or is_discrete(posterior)

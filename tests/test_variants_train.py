@@ -22,6 +22,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "ciwae": {"samples": 4},
     "dip-vae-ii": {"lambda_od": 1.0, "lambda_d": 1.0},
     "factor-vae": {"critic_hidden": [32]},
+    "gumbel-vq-vae": {"codes": 16, "beta": 0.1, "cooling": 1e-2},
     "geco-vae": {"target": 18.0, "speed": 1e-2},
     "info-vae": {"weight": 5.0},
     "iwae": {"samples": 4},
@@ -30,17 +31,13 @@ OPTIONS: dict[str, dict[str, object]] = {
     "miwae": {"samples": 2, "groups": 4},
     "piwae": {"samples": 2, "groups": 4},
     "vae-gan": {"critic_channels": 8},
+    "residual-vq-vae": {"codes": 16, "depth": 2},
     "vq-vae": {"codes": 32},
+    "vq-vae+code-prior": {"codes": 32, "prior_width": 16, "prior_depth": 1},
+    "vq-vae-2": {"codes": 32},
     "wae-gan": {"critic_hidden": [32], "weight": 2.0},
 }
 TRAIN: dict[str, dict[str, object]] = {"vae-gan": {"learning_rates": {"critic": 3e-4}}}
-OPTIONS["residual-vq-vae"] = {"codes": 16, "depth": 2}
-OPTIONS["vq-vae-2"] = {"codes": 32}
-OPTIONS["gumbel-vq-vae"] = {"codes": 16, "beta": 0.1, "cooling": 1e-2}
-OPTIONS["vq-vae+code-prior"] = OPTIONS["residual-vq-vae"] = {"codes": 16, "depth": 2}
-OPTIONS["vq-vae-2"] = {"codes": 32}
-OPTIONS["gumbel-vq-vae"] = {"codes": 16, "beta": 0.1, "cooling": 1e-2}
-OPTIONS["vq-vae"] | {"prior_width": 16, "prior_depth": 1}
 LATENT: dict[str, object] = {
     "categorical-vae": [16, 4],
     "joint-vae": 18,
@@ -48,9 +45,11 @@ LATENT: dict[str, object] = {
     "top-down-vae": 12,
     "fsq-vae": [4, 2, 2],
     "gumbel-vq-vae": [8, 2, 2],
-    "vq-vae-2": [8, 5],
     "lfq-vae": [6, 2, 2],
-    **dict.fromkeys(("residual-vq-vae", "vq-vae", "vq-vae+code-prior"), (8, 2, 2)),
+    "residual-vq-vae": [8, 2, 2],
+    "vq-vae": [8, 2, 2],
+    "vq-vae+code-prior": [8, 2, 2],
+    "vq-vae-2": [8, 5],
 }
 SMALL_BACKBONES: dict[str, dict[str, object]] = {
     "mlp": {"name": "mlp", "hidden": [128], "activation": "silu"},

@@ -233,7 +233,7 @@ def test_a_damaged_bundle_is_noticed(tmp_path, monkeypatch):
 def test_info_and_lists():
     assert vaezoo.list_models("*-mnist", variant="beta-vae") == ["beta-vae-mnist"]
     assert vaezoo.info("beta-vae-mnist")["variant"] == "beta-vae"
-    assert vaezoo.list_variants("*vq*") == ["vq-vae"]
+    assert vaezoo.list_variants("vq-*") == ["vq-vae", "vq-vae-2"]
     with pytest.raises(UnknownNameError, match="Did you mean"):
         vaezoo.info("beta-vae-mnits")
 

@@ -89,10 +89,10 @@ class StageRun:
         for elbo in passes:
             self._count(elbo)
         self.done += 1
-        seen = [elbo.seen for elbo in passes if elbo.seen]
+        seen = [elbo.seen for elbo in passes]
         with nullcontext() if self.flag is None else self.flag.guarding(self.model, self.averages):
-            if seen:
-                self.model.after_step(self.ranks.gather(seen), self.step)
+            gathered = self.ranks.gather(seen) if any(seen) else seen * self.ranks.size
+            self.model.after_step(gathered, self.step)  # also where all are empty: some parts move with the step alone
             if self.averages is not None:
                 self.averages.update(self.done)
         self.step += 1

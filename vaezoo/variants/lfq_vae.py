@@ -13,11 +13,13 @@ from torch.nn.functional import logsigmoid
 from vaezoo.codes import CodeObjective, CodePoint, UniformCodePrior, code_defaults, commitment_of
 from vaezoo.distributions import sum_event
 from vaezoo.elbo import Inference, Model, Penalty
+from vaezoo.errors import ShapeError
 from vaezoo.implicit_codes import LatticeEncoder
 from vaezoo.model import VAE
 from vaezoo.registry import Architecture, register
 
 BITS = 9  # numbers in a code unless `latent` says otherwise: 512 codes
+MOST_BITS = 24
 
 
 class SignEncoder(LatticeEncoder):
@@ -45,8 +47,7 @@ def entropy_penalty(model: Model, inference: Inference, temperature: float) -> T
     rows = logits.flatten(0, 1)
     first, second = (joint(half) for half in rows.tensor_split(2, 1))
     mean = first.T @ second / len(rows)
-    total: Tensor = torch.special.entr(mean).sum()
-    return sum_event(own, 2) - logits.shape[1] * total
+    return sum_event(own, 2) - logits.shape[1] * cast(Tensor, torch.special.entr(mean)).sum()
 
 
 def joint(logits: Tensor) -> Tensor:
@@ -85,12 +86,13 @@ def lfq_vae(
         commitment: $\beta \ge 0$, what it costs the encoder to stay away from its code.
         temperature: $\tau > 0$ of the soft codes, which are used in this term alone.
 
-    The latent shape is (D, *grid), so that there are $V = 2^D$ codes, none of them stored: up to 24 numbers. The mean
-    over the batch couples examples. The rate is that of the uniform prior, N·log V nats in closed form; `code-prior`
-    learns another. When to use it: for large vocabularies. It is confused with `fsq-vae`, which has more values for
-    each of fewer numbers, and needs no entropy term.
+    The latent shape is (D, *grid): $V = 2^D$ codes, none of them stored, D up to 24. The mean over the batch couples
+    examples. The rate is that of the uniform prior, N·log V nats in closed form; `code-prior` learns another. When to
+    use it: for large vocabularies. It is confused with `fsq-vae`, which has more values and no entropy term.
     """
-    encoder = SignEncoder(architecture.down(1), architecture.latent, [2] * architecture.latent[0], "lfq-vae")
+    if (bits := architecture.latent[0]) > MOST_BITS:
+        raise ShapeError(f"Got {bits} numbers at each position; lfq-vae expected at most {MOST_BITS}, for 2^D codes.")
+    encoder = SignEncoder(architecture.down(1), architecture.latent, [2] * bits, "lfq-vae")
     penalties: dict[str, tuple[float, Penalty]] = {
         "commitment": (commitment, commitment_of),
         "entropy": (entropy, partial(entropy_penalty, temperature=temperature)),
