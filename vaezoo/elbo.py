@@ -174,7 +174,7 @@ class Part(nn.Module):
         return {}
 
     def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
-        """Moves what learns without a gradient; `seen`: one mapping (maybe empty) per micro-batch and rank, in order."""
+        """Moves what learns without a gradient; `seen`: a mapping (maybe empty) per micro-batch and rank, in order."""
 
 
 #: what a loss may have besides distortion and rate: (model, inference) -> (B,), or 0-dim for a whole batch
