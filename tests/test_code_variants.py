@@ -210,8 +210,10 @@ def test_the_entropy_term_is_that_of_a_double_loop(count: int) -> None:
 def test_what_does_not_fit_a_lattice_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"4 levels expected 4 numbers at each position: latent = \[4, 2, 2\]"):
         create("fsq-vae", shape=(1, 8, 8), latent=(3, 2, 2))
-    with pytest.raises(ConfigError, match="at most"):
+    with pytest.raises(ShapeError, match="at most 24"):
         create("lfq-vae", shape=(1, 8, 8), latent=(25, 2, 2))
+    with pytest.raises(ConfigError, match="codes of fsq-vae"):
+        create("fsq-vae", shape=(1, 8, 8), latent=(4, 2, 2), levels=(256,) * 4)
     with pytest.raises(ConfigError, match="levels"):
         create("fsq-vae", shape=(1, 8, 8), levels=(2, 5))
 
