@@ -87,8 +87,8 @@ def lfq_vae(
         temperature: $\tau > 0$ of the soft codes, which are used in this term alone.
 
     The latent shape is (D, *grid): $V = 2^D$ codes, none of them stored, D up to 24. The mean over the batch couples
-    examples. The rate is that of the uniform prior, N·log V nats in closed form; `code-prior` learns another. When to
-    use it: for large vocabularies. It is confused with `fsq-vae`, which has more values and no entropy term.
+    examples. The rate is that of the uniform prior, N·log V nats in closed form; `code-prior` learns another.
+    When to use it: for large vocabularies. It is confused with `fsq-vae`, which has more values and no entropy term.
     """
     if (bits := architecture.latent[0]) > MOST_BITS:
         raise ShapeError(f"Got {bits} numbers at each position; lfq-vae expected at most {MOST_BITS}, for 2^D codes.")
