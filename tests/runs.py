@@ -83,10 +83,10 @@ RANKS_RECIPES = {
     "vae": small_recipe("vae", steps=100, average=0.9, clip=1.0),
     "vq-vae": small_recipe("vq-vae", steps=100),
     "factor-vae": small_recipe("factor-vae", steps=100, accumulation=2),
-    "beta-tc-vae": small_recipe("beta-tc-vae", steps=100),
-    "geco-vae": small_recipe("geco-vae", steps=100),
-    "aae": small_recipe("aae", steps=100),
-    "m2-vae": small_recipe("m2-vae", steps=100, data=FEW_LABELS),
+    "beta-tc-vae": small_recipe("beta-tc-vae", steps=40),
+    "geco-vae": small_recipe("geco-vae", steps=40),
+    "aae": small_recipe("aae", steps=40),
+    "m2-vae": small_recipe("m2-vae", steps=40, data=FEW_LABELS),
 }
 
 
