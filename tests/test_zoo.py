@@ -188,7 +188,7 @@ def test_a_bundled_model_loads_and_is_what_its_index_says(name):
     for file, known in facts["files"].items():
         data = (ROOM / name / file).read_bytes()
         assert (len(data), sha256(data)) == (known["size"], known["sha256"])
-    assert facts["files"]["model.safetensors"]["size"] < 5_000_000
+    assert facts["files"]["model.safetensors"]["size"] < 8_000_000  # all together have to fit into a wheel
     assert read_metrics(ROOM / name) == facts["metrics"]
     card = (ROOM / name / "README.md").read_text()
     assert card == model_card(name, read_config(ROOM / name), facts["metrics"])
@@ -210,7 +210,8 @@ def test_a_bundled_model_knows_the_bundled_images(name):
     x, c = images.batch(torch.arange(64)), context_of(model, images)
     with torch.no_grad():
         elbo = model(x, c)
-    assert elbo.bound.mean().item() == pytest.approx(metrics["bound"]["mean"], abs=12, rel=0.1)
+    figure = "distortion" if metrics["bound"]["mean"] is None else "bound"
+    assert getattr(elbo, figure).mean().item() == pytest.approx(metrics[figure]["mean"], abs=12, rel=0.1)
     assert elbo.rate.mean().item() == pytest.approx(metrics["rate"]["mean"], rel=0.15)
 
 
