@@ -94,7 +94,7 @@ class Case:
         )
 
     def build(self, dtype: torch.dtype = torch.float32, seed: int = 0, **options: object) -> VAE:
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return self.create(**options).to(dtype)
 
     def inputs(self, count: int, dtype: torch.dtype = torch.float32, seed: int = 1) -> tuple[Tensor, Tensor | None]:

@@ -30,7 +30,7 @@ class SharedNoise(TorchDispatchMode):
             return self._like(func, name, generator, args, kwargs)
         sizes = next(arg for arg in args if isinstance(arg, list | tuple))
         once = [self._once(arg) if arg is sizes else arg for arg in args]
-        torch.manual_seed(self.draws)
+        torch.default_generator.manual_seed(self.draws)
         return func(*once, **kwargs).expand(*sizes).contiguous()
 
     def _once(self, shape: Any) -> list[int]:
@@ -38,7 +38,7 @@ class SharedNoise(TorchDispatchMode):
 
     def _like(self, func: Any, name: str, generator: torch.Generator, args: tuple[Any, ...], kwargs: Any) -> Tensor:
         target = args[0]
-        torch.manual_seed(self.draws)
+        torch.default_generator.manual_seed(self.draws)
         drawn: Tensor = func(target.new_zeros(self._once(target.shape)), *args[1:], **kwargs)
         return target.copy_(drawn.expand_as(target)) if name.endswith("_") else drawn.expand_as(target).contiguous()
 

@@ -1,12 +1,12 @@
 """Loading from the Hub and publishing there: the unmodified client and a server on this machine."""
 
 import json
-import logging
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest import TestCase
 
 import huggingface_hub
 import pytest
@@ -149,11 +149,11 @@ def test_a_commit_that_is_in_the_cache_needs_no_request(hub: Hub, tiny: Tiny, mo
     assert not hub.requests and not hub.elsewhere
 
 
-def test_a_branch_is_looked_up_reported_and_recorded(hub: Hub, tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_branch_is_looked_up_reported_and_recorded(hub: Hub, tiny: Tiny) -> None:
     model, commit = tiny
-    with caplog.at_level(logging.INFO, "vaezoo"):
+    with TestCase().assertLogs("vaezoo", "INFO") as logs:
         loaded = vaezoo.load("hf:them/tiny", dtype=torch.float64)
-    assert f"hf:them/tiny@{commit}" in caplog.text
+    assert f"hf:them/tiny@{commit}" in "".join(logs.output)
     assert loaded.config is not None and loaded.config["source"] == {"repository": "them/tiny", "commit": commit}
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float64}
     newer = vaezoo.create("vae", shape=(1, 8, 8), latent=3)
@@ -191,18 +191,16 @@ def test_a_private_model_needs_a_token_which_goes_to_the_hub_alone(
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, CONFIG])
-def test_what_is_damaged_in_the_cache_is_fetched_once_more(
-    hub: Hub, tiny: Tiny, file: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_damaged_in_the_cache_is_fetched_once_more(hub: Hub, tiny: Tiny, file: str) -> None:
     model, commit = tiny
     vaezoo.load("hf:them/tiny")
     (cached,) = Path(constants.HF_HUB_CACHE).glob(f"models--them--tiny/snapshots/{commit}/{file}")
     flip(cached)
     with pytest.raises(CorruptWeightsError):
         vaezoo.load("hf:them/tiny", local_files_only=True)
-    with caplog.at_level(logging.INFO, "vaezoo"):
+    with TestCase().assertLogs("vaezoo", "INFO") as logs:
         assert same(vaezoo.load(f"hf:them/tiny@{commit}"), model)
-    assert caplog.text.count("is fetched once more") == 1
+    assert "".join(logs.output).count("is fetched once more") == 1
     hub.requests.clear()
     assert same(vaezoo.load(f"hf:them/tiny@{commit}"), model) and not hub.requests
 

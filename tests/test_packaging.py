@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -238,6 +239,19 @@ class TestStart:
     def test_what_must_be_quick_imports_no_torch(self, call: str) -> None:
         code = f"import sys, vaezoo\n{call}\nprint(*(n for n in ('torch', 'numpy', 'matplotlib') if n in sys.modules))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+        assert done.stdout.split() == []
+
+    def test_models_are_built_without_torchs_compiler(self) -> None:
+        """Some operations on the meta device, where files are compared with a model, import it for two seconds."""
+        code = (
+            "import sys, torch\nfrom cases import ONE_EACH\nassert 'sympy' not in sys.modules, 'torch itself imports it'\n"
+            "with torch.device('meta'):\n    for case in ONE_EACH: case.create()\n"
+            "print(*(name for name in ('sympy', 'torch._dynamo') if name in sys.modules))"
+        )
+        paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | paths
+        )
         assert done.stdout.split() == []
 
 

@@ -1,6 +1,5 @@
 """A pass from a list of operations gives what the model itself gives, bit for bit, or is not used."""
 
-import logging
 import math
 import random
 import signal
@@ -9,6 +8,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
+from unittest import TestCase
 
 import pytest
 import torch
@@ -169,13 +169,12 @@ def test_what_operations_do_not_tell_is_left_to_the_model(
     why: str,
     repeated: list[bool],
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with caplog.at_level(logging.INFO, "vaezoo"):
+    with TestCase().assertLogs("vaezoo", "INFO") as logs:
         random.seed(0)
         run = fit(losing(monkeypatch, change))
     assert not any(repeated)
-    assert sum(why in message for message in caplog.messages) == 1
+    assert sum(why in message for message in logs.output) == 1
     if "value" in why:
         assert equal(run.model, plainly(monkeypatch, losing(monkeypatch, change)).model)
 

@@ -77,7 +77,7 @@ def run(code: str, *arguments: str, **environment: str) -> Any:
 
 def test_equal_bytes_whatever_the_hash_seed_and_no_pickle(tmp_path: Path) -> None:
     found = set()
-    for seed in ("0", "1", "4242"):
+    for seed in ("0", "4242"):
         # The last one goes on, too, with a copy left of what it was.
         folders = ["more/run", f"{seed}/run"] if seed == "4242" else [f"{seed}/run"]
         assert run(REPEATED, *(str(tmp_path / folder) for folder in folders), PYTHONHASHSEED=seed) == []

@@ -16,7 +16,7 @@ from vaezoo.codes import CodePoint, CodeSource, UniformCodes, home, source_of
 from vaezoo.distributions import full_precision
 from vaezoo.elbo import Model, Part
 from vaezoo.errors import CompositionError, ConfigError
-from vaezoo.networks import check_weights
+from vaezoo.networks import check_weights, started
 
 __all__ = ["CausalTransformer", "CodePrior", "CodeSequences"]
 
@@ -39,7 +39,7 @@ class Block(nn.Module):
         self.attend, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         for last in (self.join, self.narrow):
-            nn.init.normal_(last.weight, std=scale)
+            last.weight = nn.Parameter(started(*last.weight.shape, scale=scale))
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns (rows, N, width) of x (rows, N, width); no position sees a later one."""
@@ -86,8 +86,8 @@ class CausalTransformer(nn.Module):
         self.codes, self.sections, self.length = codes, tuple(sections), sum(sections)
         levels = len(self.sections)
         check_weights("transformer", [12 * depth * width**2, 2 * levels * codes * width, self.length * width])
-        self.embeddings = nn.Parameter(torch.randn(levels, codes, width) / math.sqrt(width))
-        self.places = nn.Parameter(torch.randn(self.length, width) / math.sqrt(width))
+        self.embeddings = nn.Parameter(started(levels, codes, width, scale=width**-0.5))
+        self.places = nn.Parameter(started(self.length, width, scale=width**-0.5))
         self.given = nn.Linear(context, width, bias=False) if context else None
         self.heads = heads
         self.blocks = nn.ModuleList(Block(width, heads, 0.02 / math.sqrt(2 * depth)) for _ in range(depth))

@@ -9,6 +9,7 @@ precision are handled there. A library of flows would have brought networks of i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -72,11 +73,11 @@ class Couplings(nn.Module):
 
     def __init__(self, size: int, context: int, transforms: int, hidden: Sequence[int]) -> None:
         super().__init__()
-        places, digits = torch.arange(size), max(1, (size - 1).bit_length())
+        places, digits = torch.arange(size, device="cpu"), max(1, (size - 1).bit_length())
         # By one binary digit of their number after the other: any two latents are parted by one of them.
         masks = [(places >> (number // 2 % digits)) % 2 == number % 2 for number in range(transforms)]
-        default = torch.get_default_dtype()
-        self.layers = nn.ModuleList(Coupling(mask.to(default), context, hidden) for mask in masks)
+        own = torch.empty(0)  # of the type and on the device of what is made now
+        self.layers = nn.ModuleList(Coupling(mask.to(own), context, hidden) for mask in masks)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Returns u (..., D) and log |det ∂u/∂z| (...)."""
@@ -139,11 +140,12 @@ class MADE(Network):
         widths = [size + context, *hidden, outputs * size]
         check_weights("autoregressive network", (before * after for before, after in pairwise(widths)))
         self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
-        inputs = torch.cat([torch.arange(1, size + 1), torch.zeros(context, dtype=torch.int64)])
+        numbers = partial(torch.arange, device="cpu")
+        inputs = torch.cat([numbers(1, size + 1), 0 * numbers(context)])
         # A unit of degree d sees inputs up to d, and one of degree 0 the context alone.
-        degrees = [inputs, *(torch.arange(width) % size for width in hidden), torch.arange(size).repeat(outputs)]
+        degrees = [inputs, *(numbers(width) % size for width in hidden), numbers(size).repeat(outputs)]
         for number, (before, after) in enumerate(pairwise(degrees)):
-            mask = (before <= after.unsqueeze(-1)).to(torch.get_default_dtype())
+            mask = (before <= after.unsqueeze(-1)).to(torch.empty(0))
             self.register_buffer(f"mask_{number}", mask, persistent=False)
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:

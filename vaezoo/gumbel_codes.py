@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.distributions.kl import register_kl
@@ -15,7 +14,7 @@ from vaezoo.categories import OneHots
 from vaezoo.codes import UniformCodes, identified, look_up
 from vaezoo.distributions import JointlyDrawn, full_precision
 from vaezoo.elbo import ELBO, Constant, Inference, Model, Part, Schedule, WeightedObjective, draw
-from vaezoo.networks import check_weights
+from vaezoo.networks import check_weights, started
 
 __all__ = ["Cooling", "GumbelCodes", "GumbelEncoder", "RelaxedObjective"]
 
@@ -60,7 +59,7 @@ class GumbelEncoder(Part):
         self.network, self.latent = network, tuple(latent)
         self.codes, self.sections = codes, (math.prod(latent[1:]),)
         self.temperature = temperature
-        self.codebook = nn.Parameter(torch.randn(codes, latent[0]) / math.sqrt(latent[0]))
+        self.codebook = nn.Parameter(started(codes, latent[0], scale=latent[0] ** -0.5))
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example; in eval mode, or frozen, its draws are exactly codes."""

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from vaezoo.codes import CodePoint, Gradient, Level, identified, look_up, nearest, through
 from vaezoo.distributions import full_precision
 from vaezoo.elbo import Inference, Model, Part
-from vaezoo.networks import check_weights
+from vaezoo.networks import check_weights, started
 
 __all__ = ["Codebook", "CodebookEncoder", "Codebooks", "Distance", "encoded_by"]
 
@@ -50,7 +50,7 @@ class Codebook(Part):
         check_weights("codebook", [codes * width])
         self.codes, self.width = codes, width
         self.decay, self.revival, self.distance = decay, revival, distance
-        codebook = self.onto(torch.randn(codes, width) / math.sqrt(width))
+        codebook = self.onto(started(codes, width, scale=width**-0.5))
         self.register_buffer("codebook", codebook)
         self.register_buffer("counts", torch.ones(codes))
         self.register_buffer("sums", codebook.clone())

@@ -18,7 +18,7 @@ from torch.nn.functional import silu
 
 from vaezoo.distributions import DiagonalNormal, normal_from
 from vaezoo.hierarchies import Path, repeat_rows
-from vaezoo.networks import check_weights
+from vaezoo.networks import check_weights, started
 from vaezoo.networks.conv import ladder
 
 __all__ = ["Ascent", "Proposals", "ResidualPath", "Stand", "stands"]
@@ -113,7 +113,7 @@ class Rung(nn.Module):
         self.offset: nn.Parameter | None = None
         self.step: nn.Module | None = None
         if above is None:
-            self.offset = nn.Parameter(torch.randn(own, *grid))
+            self.offset = nn.Parameter(started(own, *grid))
         elif above.grid != grid:
             # An odd side needs no padding, an even one does: 2n - 1 or 2n.
             padding = (1 - grid[0] % 2, 1 - grid[1] % 2)

@@ -68,6 +68,15 @@ class Network(nn.Module):
         raise NotImplementedError
 
 
+def started(*size: int, scale: float = 1.0) -> Tensor:
+    """Returns normal noise of this scale, for parameters to start from.
+
+    On the meta device nothing is drawn: torch would import seconds of its compiler to find the shape of a draw.
+    """
+    values = torch.empty(size)
+    return values if values.is_meta else values.normal_(0.0, scale)
+
+
 def check_weights(what: str, layers: Iterable[int]) -> None:
     """Raises ShapeError, before anything is allocated, if layers of so many weights each are too large to be meant."""
     total = sum(layers)

@@ -13,6 +13,7 @@ from vaezoo.distributions import LOG_SCALE_LIMIT, DiagonalNormal, full_precision
 from vaezoo.elbo import Model, Part, center
 from vaezoo.mixtures import Mixture
 from vaezoo.model import VAE
+from vaezoo.networks import started
 from vaezoo.registry import Architecture, register
 
 STARTS = 10  # of the mixture's fit, of which the likeliest is taken
@@ -29,7 +30,7 @@ class GaussianMixturePrior(Part):
     def __init__(self, latent: Sequence[int], clusters: int) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(clusters))
-        self.loc = nn.Parameter(0.1 * torch.randn(clusters, *latent))
+        self.loc = nn.Parameter(started(clusters, *latent, scale=0.1))
         self.log_scale = nn.Parameter(torch.zeros(clusters, *latent))
 
     def forward(self, c: Tensor | None = None) -> Mixture:
