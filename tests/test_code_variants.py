@@ -14,10 +14,10 @@ from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to
 from vaezoo.codes import CodePoint, through
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.evaluation import evaluate
+from vaezoo.implicit_codes import ScalarEncoder
 from vaezoo.networks import Network
 from vaezoo.quantizers import Codebook, CodebookEncoder
 from vaezoo.registry import create
-from vaezoo.variants.fsq_vae import ScalarEncoder
 from vaezoo.variants.lfq_vae import SignEncoder, entropy_penalty
 from vaezoo.variants.residual_vq_vae import ResidualEncoder
 

@@ -6,13 +6,22 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from torch import Tensor
-from torch.distributions import constraints
+from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
-from vaezoo.distributions import LOG_TWO_PI, DiagonalNormal, JointlyDrawn, StandardNormal
+from vaezoo.distributions import (
+    LOG_SCALE_LIMIT,
+    LOG_TWO_PI,
+    DiagonalNormal,
+    JointlyDrawn,
+    StandardNormal,
+    full_precision,
+)
+from vaezoo.elbo import Part
+from vaezoo.parts import given, width_of
 
-__all__ = ["CholeskyNormal"]
+__all__ = ["CholeskyEncoder", "CholeskyNormal"]
 
 
 class CholeskyNormal(JointlyDrawn):
@@ -88,3 +97,29 @@ def kl_cholesky_standard(p: CholeskyNormal, q: StandardNormal) -> Tensor:
     """Returns KL(p || N(0, 1)), (*batch), nats."""
     squares = p.factor.square().sum((-2, -1)) + p.loc.square().sum(-1)
     return 0.5 * (squares - p.loc.shape[-1]) - p.log_diagonal.sum(-1)
+
+
+class CholeskyEncoder(Part):
+    r"""$q(z|x,c) = \mathcal{N}(\mu, L L^\top)$, from one network for μ, log L's diagonal and what is under it.
+
+    Args:
+        network: maps x (B, *shape) and c (B, context) to (B, 2 D + D (D - 1) / 2).
+        latent: the event shape of z, (D,).
+    """
+
+    def __init__(self, network: nn.Module, latent: Sequence[int]) -> None:
+        super().__init__()
+        self.network, self.size = network, width_of(latent, "full-covariance-vae")
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the posterior of each example."""
+        raw = full_precision(self.network(*given(x, c)))
+        rows, columns = torch.tril_indices(self.size, self.size, -1, device=raw.device)
+        loc, log_diagonal, entries = raw.split([self.size, self.size, len(rows)], -1)
+        # Over √D, so that the numbers that a fresh network gives make no larger a rate the more latents there are.
+        lower = raw.new_zeros(len(x), self.size**2).index_copy(1, rows * self.size + columns, entries / self.size**0.5)
+        return CholeskyNormal(
+            loc,
+            log_diagonal.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT),
+            lower.view(-1, self.size, self.size),
+        )

@@ -14,8 +14,9 @@ from vaezoo.distributions import full_precision
 from vaezoo.elbo import Part
 from vaezoo.errors import ConfigError, ShapeError
 
-__all__ = ["LatticeEncoder"]
+__all__ = ["LatticeEncoder", "ScalarEncoder"]
 
+EPSILON = 1e-3  # by which the hyperbolic tangent reaches beyond the last value
 MOST = 2**24  # codes: float32 counts up to it
 
 
@@ -92,3 +93,20 @@ class LatticeEncoder(Part):
     def _number(self, digits: Tensor) -> Tensor:
         """Returns the indices (..., *grid) of digits (..., D, *grid)."""
         return (digits * self._basis()).sum(-len(self.latent)).round().long()
+
+
+class ScalarEncoder(LatticeEncoder):
+    """Bounds each number by a hyperbolic tangent, and rounds it to one of L_j values."""
+
+    def lattice(self) -> tuple[Tensor, Tensor]:
+        """Returns ⌊L/2⌋ twice, (D,)."""
+        half = (full_precision(self.levels) / 2.0).floor()
+        return half, half
+
+    def bound(self, encoded: Tensor) -> Tensor:
+        """Returns (B, D, *grid) so that rounding gives L_j values; 0 stays 0, a value where L_j is even."""
+        levels = full_precision(self.levels)
+        half = 0.5 * (levels - 1.0) * (1.0 + EPSILON)
+        offset = 0.5 * (1.0 - levels.remainder(2.0))
+        half, offset, shift = (self._along(each) for each in (half, offset, (offset / half).atanh()))
+        return ((encoded + shift).tanh() * half - offset) / self._along(self.lattice()[1])

@@ -17,15 +17,18 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.distributions import constraints
+from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, softplus
 
-from vaezoo.distributions import JointlyDrawn, widest
+from vaezoo.distributions import JointlyDrawn, full_precision, widest
+from vaezoo.elbo import Part
+from vaezoo.parts import given
 
-__all__ = ["UniformSphere", "VonMisesFisher"]
+__all__ = ["SphericalEncoder", "UniformSphere", "UniformSpherePrior", "VonMisesFisher"]
 
+LARGEST = 1e7  # concentration: beyond it float32 cannot tell the draws from each other
 CELLS = 48  # of the quadrature
 WIDTHS = 12.0  # standard deviations of the angle to each side of its mode that the cells cover
 NEWTON = 2  # rounds to the angle in a cell; a third one, for the gradient, comes after
@@ -245,3 +248,30 @@ def kl_von_mises_fisher_uniform(p: VonMisesFisher, q: UniformSphere) -> Tensor:
     """Returns KL(p || uniform), (*batch), nats; it does not depend on the mean direction."""
     mean, log_normaliser = p.moments
     return (-p.angle.concentration * mean - log_normaliser).to(p.loc.dtype)
+
+
+class SphericalEncoder(Part):
+    """q(z|x,c) = vMF(μ, κ), from one network for both: (B, D + 1)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the posterior of each example."""
+        raw = full_precision(self.network(*given(x, c)))
+        return VonMisesFisher(normalize(raw[:, :-1], dim=-1), softplus(raw[:, -1]).clamp(max=LARGEST))
+
+
+class UniformSpherePrior(Part):
+    """The uniform distribution on the unit sphere, whatever the context."""
+
+    zeros: Tensor
+
+    def __init__(self, latent: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("zeros", torch.zeros(*latent), persistent=False)
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """Returns the prior, with no batch dimension."""
+        return UniformSphere(self.zeros)

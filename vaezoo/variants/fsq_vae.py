@@ -5,32 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from msgspec import Meta
-from torch import Tensor
 
 from vaezoo.codes import CodeObjective, UniformCodePrior, code_defaults
-from vaezoo.distributions import full_precision
-from vaezoo.implicit_codes import LatticeEncoder
+from vaezoo.implicit_codes import ScalarEncoder
 from vaezoo.model import VAE
 from vaezoo.registry import Architecture, register
-
-EPSILON = 1e-3  # by which the hyperbolic tangent reaches beyond the last value
-
-
-class ScalarEncoder(LatticeEncoder):
-    """Bounds each number by a hyperbolic tangent, and rounds it to one of L_j values."""
-
-    def lattice(self) -> tuple[Tensor, Tensor]:
-        """Returns ⌊L/2⌋ twice, (D,)."""
-        half = (full_precision(self.levels) / 2.0).floor()
-        return half, half
-
-    def bound(self, encoded: Tensor) -> Tensor:
-        """Returns (B, D, *grid) so that rounding gives L_j values; 0 stays 0, a value where L_j is even."""
-        levels = full_precision(self.levels)
-        half = 0.5 * (levels - 1.0) * (1.0 + EPSILON)
-        offset = 0.5 * (1.0 - levels.remainder(2.0))
-        half, offset, shift = (self._along(each) for each in (half, offset, (offset / half).atanh()))
-        return ((encoded + shift).tanh() * half - offset) / self._along(self.lattice()[1])
 
 
 @register(

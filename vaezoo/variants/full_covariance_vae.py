@@ -2,44 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
-from torch import Tensor, nn
-from torch.distributions import Distribution
-
-from vaezoo.correlated import CholeskyNormal
-from vaezoo.distributions import LOG_SCALE_LIMIT, full_precision
-from vaezoo.elbo import Part
+from vaezoo.correlated import CholeskyEncoder
 from vaezoo.model import VAE
-from vaezoo.parts import given, width_of
+from vaezoo.parts import width_of
 from vaezoo.registry import Architecture, register
-
-
-class CholeskyEncoder(Part):
-    r"""$q(z|x,c) = \mathcal{N}(\mu, L L^\top)$, from one network for μ, log L's diagonal and what is under it.
-
-    Args:
-        network: maps x (B, *shape) and c (B, context) to (B, 2 D + D (D - 1) / 2).
-        latent: the event shape of z, (D,).
-    """
-
-    def __init__(self, network: nn.Module, latent: Sequence[int]) -> None:
-        super().__init__()
-        self.network, self.size = network, width_of(latent, "full-covariance-vae")
-
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the posterior of each example."""
-        raw = full_precision(self.network(*given(x, c)))
-        rows, columns = torch.tril_indices(self.size, self.size, -1, device=raw.device)
-        loc, log_diagonal, entries = raw.split([self.size, self.size, len(rows)], -1)
-        # Over √D, so that the numbers that a fresh network gives make no larger a rate the more latents there are.
-        lower = raw.new_zeros(len(x), self.size**2).index_copy(1, rows * self.size + columns, entries / self.size**0.5)
-        return CholeskyNormal(
-            loc,
-            log_diagonal.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT),
-            lower.view(-1, self.size, self.size),
-        )
 
 
 @register(

@@ -2,48 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
-from torch import Tensor, nn
-from torch.distributions import Distribution
-from torch.nn.functional import normalize, softplus
-
-from vaezoo.distributions import full_precision
-from vaezoo.elbo import Part
 from vaezoo.model import VAE
-from vaezoo.parts import given, width_of
+from vaezoo.parts import width_of
 from vaezoo.registry import Architecture, register
-from vaezoo.spherical import UniformSphere, VonMisesFisher
-
-LARGEST = 1e7  # concentration: beyond it float32 cannot tell the draws from each other
-
-
-class SphericalEncoder(Part):
-    """q(z|x,c) = vMF(μ, κ), from one network for both: (B, D + 1)."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the posterior of each example."""
-        raw = full_precision(self.network(*given(x, c)))
-        return VonMisesFisher(normalize(raw[:, :-1], dim=-1), softplus(raw[:, -1]).clamp(max=LARGEST))
-
-
-class UniformSpherePrior(Part):
-    """The uniform distribution on the unit sphere, whatever the context."""
-
-    zeros: Tensor
-
-    def __init__(self, latent: Sequence[int]) -> None:
-        super().__init__()
-        self.register_buffer("zeros", torch.zeros(*latent), persistent=False)
-
-    def forward(self, c: Tensor | None = None) -> Distribution:
-        """Returns the prior, with no batch dimension."""
-        return UniformSphere(self.zeros)
+from vaezoo.spherical import SphericalEncoder, UniformSpherePrior
 
 
 @register(
