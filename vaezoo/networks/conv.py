@@ -48,6 +48,11 @@ def check_grid(event: Sequence[int], shape: Sequence[int], stages: int) -> None:
         )
 
 
+def lies_on(grid: Sequence[int], event: Sequence[int]) -> bool:
+    """Says whether a latent is on the last grid; a vector is not, nor one position, which dense layers make of any."""
+    return len(event) == 3 and (tuple(event[1:]) != (1, 1) or tuple(grid) == (1, 1))
+
+
 def count_weights(widths: Sequence[int], kernel: int, blocks: int) -> list[int]:
     """Returns how many weights each stage has, between these widths."""
     return [*(a * b * kernel**2 for a, b in pairwise(widths)), blocks * max(widths) ** 2 * (kernel**2 + 1)]
@@ -107,7 +112,7 @@ class ConvDown(Network):
         self.stages = nn.Sequential(*layers)
         grid = (channels[-1], *ladder(shape[1:], len(channels))[-1])
         self.head: nn.Module
-        if len(out) == 4:
+        if lies_on(grid[1:], out[1:]):
             check_grid(out[1:], shape, len(channels))
             check_weights("convolutional head", [channels[-1] * out[0] * out[1]])
             self.head = nn.Conv2d(channels[-1], out[0] * out[1], 1)
@@ -145,7 +150,7 @@ class ConvUp(Network):
         act = ACTIVATIONS[activation]
         grids = ladder(out[2:], len(channels))[::-1]
         self.stem: nn.Module
-        if len(shape) == 3:
+        if lies_on(grids[0], shape):
             check_grid(shape, out[1:], len(channels))
             check_weights("convolutional stem", [channels[-1] * (shape[0] + context)])
             self.stem = nn.Conv2d(shape[0] + context, channels[-1], 1)

@@ -37,15 +37,15 @@ class TopDownEncoder(OnPath):
         return HierarchicalPosterior(self.path, propose, len(x), c)
 
 
-def levels(architecture: Architecture, blocks: Sequence[int]) -> list[Stand]:
+def levels(architecture: Architecture, blocks: Sequence[int], flat: bool = False) -> list[Stand]:
     """Returns where each level stands, the top one first, down to the backbone's grid."""
     finest = architecture.network().grid(architecture.shape, 1)
-    return stands((finest[1], finest[2]) if len(finest) == 3 else (1, 1), blocks)
+    return stands((finest[1], finest[2]) if len(finest) == 3 and not flat else (1, 1), blocks)
 
 
-def units(architecture: Architecture, blocks: Sequence[int] = BLOCKS) -> int:
+def units(stood: Sequence[Stand]) -> int:
     """Returns how many latents all levels have for each one at a position of the finest grid."""
-    return sum(level.units for level in levels(architecture, blocks))
+    return sum(level.units for level in stood)
 
 
 @register(
@@ -54,7 +54,7 @@ def units(architecture: Architecture, blocks: Sequence[int] = BLOCKS) -> int:
     year=2021,
     paper="Child",
     url="https://arxiv.org/abs/2011.10650",
-    defaults={"backbone": "conv", "latent": lambda architecture: CHANNELS * units(architecture)},
+    defaults={"backbone": "conv", "latent": lambda architecture: CHANNELS * units(levels(architecture, BLOCKS))},
     rate="sampled",
 )
 def top_down_vae(
@@ -63,6 +63,7 @@ def top_down_vae(
     *,
     blocks: Annotated[tuple[Annotated[int, Meta(ge=1, le=32)], ...], Meta(min_length=1, max_length=8)] = BLOCKS,
     width: Annotated[int, Meta(ge=4, le=4096)] = 32,
+    flat: bool = False,
     free_bits: Annotated[float, Meta(ge=0, le=1e6)] = 0.0,
 ) -> VAE:
     r"""Minimises $D + \sum_l \max(R_l, \lambda)$ with latents on grids, each level drawn given all above it.
@@ -73,6 +74,7 @@ def top_down_vae(
     Hyperparameters:
         blocks: how many levels stand on each grid, the coarsest first.
         width: channels of the features on the finest grid; each coarser one has twice those of the next.
+        flat: all levels stand at one position, as they do with a perceptron; for convolutions that end in dense layers.
         free_bits: $\lambda \ge 0$, nats that each level may cost for nothing; a stage's own `free_bits` likewise.
 
     The finest grid is the backbone's coarsest (a perceptron's is one position), each other is half the next. z holds
@@ -80,7 +82,8 @@ def top_down_vae(
     sampled. Posteriors are relative to priors, after NVAE. When to use it: for the best likelihood of images. It is
     confused with `ladder-vae`, whose decoder sees the lowest level alone.
     """
-    stood, count = levels(architecture, blocks), units(architecture, blocks)
+    stood = levels(architecture, blocks, flat)
+    count = units(stood)
     channels, rest = divmod(width_of(architecture.latent, "top-down-vae", count), count)
     if rest:
         raise ShapeError(
