@@ -73,8 +73,8 @@ class Bottleneck(nn.Sequential):
     """
 
     def __init__(self, before: int, inside: int, after: int, grid: Grid, scale: float = 1.0) -> None:
-        first = nn.Conv2d(before, inside, 3, padding=1) if max(grid) > 1 else Mix(before, inside)
         last = Mix(inside, after)
+        first = nn.Conv2d(before, inside, 3, padding=1) if max(grid) > 1 else Mix(before, inside)
         super().__init__(nn.SiLU(), first, nn.SiLU(), last)
         with torch.no_grad():
             last.weight *= scale
