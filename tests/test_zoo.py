@@ -15,7 +15,7 @@ from vaezoo.evaluation import Estimate, evidence
 from vaezoo.evaluation.batches import context_of
 from vaezoo.registry import chosen, completed, variants
 from vaezoo.zoo.card import licence_of, model_card
-from vaezoo.zoo.compare import HEADINGS, Failure, compare, measured_on, table
+from vaezoo.zoo.compare import HEADINGS, Failure, check_variant, compare, expand, measured_on, table
 from vaezoo.zoo.folder import drop_critics, published_state, read_config, read_metrics
 from vaezoo.zoo.index import ROOM, read_index
 from vaezoo.zoo.reproduce import auto_folder
@@ -311,6 +311,13 @@ def test_compare_takes_names_folders_and_variants(tmp_path):
         list(compare(["beta-vae"], data="digts", steps=10))
     with pytest.raises(ConfigError, match="no model"):
         list(compare([], data="digits"))
+
+
+def test_all_are_names_that_can_be_built():
+    names = expand(["vae-mnist", "all"])
+    assert names[0] == "vae-mnist" and len(names) == 1 + len(variants.names()) and "vq-vae+code-prior" in names
+    for name in names[1:]:
+        check_variant(name)
 
 
 def test_compare_says_how_far_evidences_are_apart_on_the_same_images(tmp_path):

@@ -17,7 +17,7 @@ from vaezoo.evaluation.report import first, measured, test_set
 from vaezoo.hub import load
 from vaezoo.model import VAE
 from vaezoo.recipe import Recipe, read_recipe
-from vaezoo.registry import chosen, variants
+from vaezoo.registry import chosen, completed, variants
 from vaezoo.zoo.index import read_index
 from vaezoo.zoo.reproduce import train
 
@@ -76,8 +76,8 @@ class Failure:
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """Returns the names, "all" replaced by every registered variant."""
-    return [each for name in names for each in (variants.names() if name == "all" else [name])]
+    """Returns the names, "all" replaced by every registered variant, behind what it needs."""
+    return [each for name in names for each in (map(completed, variants.names()) if name == "all" else [name])]
 
 
 def recipe_for(variant: str, data: str, steps: int, seed: int) -> Recipe:
