@@ -147,7 +147,7 @@ def test_compare_prints_a_table_and_a_picture(run_folder, here, capsys):
     assert "beta-vae" in out
     assert "40 test examples of digits" in out
     assert "above the first" in out
-    assert {path.name for path in (here / "pics").iterdir()} == {"comparison.png", "samples.png"}
+    assert {path.name for path in (here / "pics").iterdir()} == {"comparison.png", "runs", "samples.png"}
 
 
 def test_data_get_shows_verified_files(capsys):

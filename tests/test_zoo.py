@@ -313,6 +313,20 @@ def test_compare_takes_names_folders_and_variants(tmp_path):
         list(compare([], data="digits"))
 
 
+def test_a_comparison_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    options = {"data": "digits", "steps": 10, "samples": 5, "limit": 50, "out": tmp_path}
+    first = list(compare(["vae", "ae"], **options))
+    runs = sorted(folder.name.rpartition("-")[0] for folder in tmp_path.iterdir())
+    assert runs == ["ae", "vae"] and not list(tmp_path.glob("*/checkpoints"))
+    shutil.rmtree(next(tmp_path.glob("ae-*")))
+    begun = []
+    monkeypatch.setattr("vaezoo.zoo.compare.train", lambda recipe, **given: begun.append(vaezoo.train(recipe, **given)))
+    again = list(compare(["vae", "ae"], **options))
+    assert [run.recipe.variant for run in begun] == ["ae"]
+    assert [row.report for row in again] == [row.report for row in first]
+    assert list(compare(["vae"], **{**options, "steps": 11})) and len(begun) == 2  # another recipe, another run
+
+
 def test_all_are_names_that_can_be_built():
     names = expand(["vae-mnist", "all"])
     assert names[0] == "vae-mnist" and len(names) == 1 + len(variants.names()) and "vq-vae+code-prior" in names

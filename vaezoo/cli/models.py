@@ -187,7 +187,8 @@ def compare(
     device
         Where to train and measure: auto takes a GPU where there is one.
     out
-        Folder for two pictures: the same images under each model, and samples of each.
+        Folder for two pictures, the same images under each model and samples of each, and for the runs: the same
+        command goes on where it was stopped.
     """
     from vaezoo.zoo import compare as comparing
     from vaezoo.zoo import drawings
@@ -195,7 +196,7 @@ def compare(
     lines = list(comparing.compare(
         [*names, *(["all"] if variants == "all" else variants.split(",") if variants else [])],
         data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, device=device,
-        report=lambda name: print(f"… {name}", file=sys.stderr),
+        out=None if out is None else out / "runs", report=lambda name: print(f"… {name}", file=sys.stderr),
     ))  # fmt: skip
     print_table(comparing.HEADINGS, comparing.table(lines))
     rows = [line for line in lines if isinstance(line, comparing.Row)]

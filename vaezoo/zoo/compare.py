@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from vaezoo.hub import load
 from vaezoo.model import VAE
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.registry import chosen, completed, variants
+from vaezoo.zoo.folder import WEIGHTS
 from vaezoo.zoo.index import read_index
 from vaezoo.zoo.reproduce import train
 
@@ -104,6 +107,7 @@ def compare(
     samples: int = SAMPLES,
     limit: int | None = LIMIT,
     device: str = "auto",
+    out: Path | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Iterator[Row | Failure]:
     """Yields a row for each pretrained model, run folder or variant; variants are trained for `steps` first, per seed.
@@ -119,6 +123,7 @@ def compare(
         samples: K of the evidence.
         limit: how many test images.
         device: where to train and measure.
+        out: a folder for what is trained: with the same one, a comparison that was stopped goes on, see `trained`.
         report: hears what is being done.
 
     Raises:
@@ -138,7 +143,7 @@ def compare(
         if report is not None:
             report(f"{name} ({number} of {len(wanted)})")
         try:
-            models = models_for(name, data=data, steps=steps, seeds=seeds, device=device)
+            models = models_for(name, data=data, steps=steps, seeds=seeds, device=device, out=out)
             yield row_of(name, models, data, samples, limit)
         except InterruptedTrainingError:
             raise
@@ -203,11 +208,22 @@ def check_variant(name: str) -> None:
         raise UnknownNameError("model or variant", name, [*read_index(), *variants.names()]) from None
 
 
-def models_for(name: str, *, data: str, steps: int, seeds: int, device: str) -> list[VAE]:
+def models_for(name: str, *, data: str, steps: int, seeds: int, device: str, out: Path | None) -> list[VAE]:
     """Returns the model of a pretrained name or folder, or one trained model per seed of a variant."""
     if is_trained(name):
         return [load(name, device=device)]
-    return [train(recipe_for(name, data, steps, seed), out=None, device=device).model for seed in range(seeds)]
+    return [trained(recipe_for(name, data, steps, seed), device, out) for seed in range(seeds)]
+
+
+def trained(recipe: Recipe, device: str, out: Path | None) -> VAE:
+    """Returns the model that a recipe gives; in `out` it stays, and is not trained again, nor from the start."""
+    if out is None:
+        return train(recipe, out=None, device=device).model
+    folder = out / f"{recipe.variant}-{recipe.digest[:8]}"
+    if not (folder / WEIGHTS).exists():
+        train(recipe, out=folder, device=device, resume=folder.exists())
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return load(f"{folder}/", device=device)
 
 
 @torch.no_grad()
