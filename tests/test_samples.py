@@ -1,11 +1,13 @@
 """Samples of a learnt prior over codes, judged by a classifier that has seen nothing but MNIST."""
 
+import math
 import sys
 from pathlib import Path
 
 import torch
 
-from vaezoo.data import load_dataset
+import vaezoo
+from vaezoo.data import bundled_images, load_dataset
 from vaezoo.registry import create
 
 FOLDER = str(Path(__file__).resolve().parent.parent / "benchmarks")
@@ -32,3 +34,17 @@ def test_uniform_codes_stand_beside_learnt_ones() -> None:
     assert uniform.encoder.codebook is model.encoder.codebook
     assert under_uniform_codes(create("vq-vae", **options)) is None
     assert under_uniform_codes(create("vae", shape=(1, 8, 8))) is None
+
+
+def test_the_learnt_prior_over_codes_saves_most_of_what_uniform_codes_cost() -> None:
+    model = vaezoo.load("code-prior-mnist")
+    with torch.no_grad():
+        rate = model(bundled_images().batch(torch.arange(64))).rate
+    assert rate.mean() <= 0.7 * 49 * math.log(512)
+
+
+@pytest.mark.deep
+def test_a_classifier_is_sure_of_half_of_the_samples() -> None:
+    found = figures("code-prior-mnist", 1000, 3, 0)
+    assert found["accuracy"] >= 0.97 and found["samples"] >= 0.5
+    assert found["uniform codes"] < found["samples"] < found["test images"]
