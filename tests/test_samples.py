@@ -4,6 +4,7 @@ import math
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 import vaezoo
@@ -13,7 +14,7 @@ from vaezoo.registry import create
 FOLDER = str(Path(__file__).resolve().parent.parent / "benchmarks")
 sys.path.insert(0, FOLDER)
 try:
-    from samples import accuracy, classifier, drawn, sureness, under_uniform_codes
+    from samples import accuracy, classifier, drawn, figures, sureness, under_uniform_codes
 finally:
     sys.path.remove(FOLDER)
 
