@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -75,13 +76,34 @@ def test_only_the_last_stage_may_grow(tmp_path: Path) -> None:
         ([TWO[0], TWO[1] | {"steps": 8}], "stage.1.steps: 9 there, 8 now"),
         ([TWO[0], TWO[1] | {"steps": 12, "clip": 1.0}], "stage.1.clip: 0.0 there, 1.0 now"),
         (TWO[:1], "stage.0.steps: 6 there, absent now"),
+        ([TWO[0], TWO[1] | {"steps": 12}, TWO[0]], "stage.1.steps: 9 there, 12 now"),
     ):
-        with pytest.raises(CheckpointError, match="more steps in the last stage, and nothing else") as caught:
+        with pytest.raises(
+            CheckpointError, match="more steps in the last stage, or stages after it, and nothing else"
+        ) as caught:
             extended(small_recipe(stages=stages), tmp_path)
         assert said in str(caught.value)
     with pytest.raises(CheckpointError, match=r"add --extend to --resume"):
         fit(trainer(small_recipe(stages=[TWO[0], TWO[1] | {"steps": 10}]), tmp_path), resume=True)
     assert (tmp_path / "recipe.json").read_bytes() == before, "what is refused changes nothing"
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_with_stages_added_it_equals_one_that_had_them_from_the_start(
+    finished: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LOG_EVERY", 2)
+    short, long = small_recipe(stages=TWO[:1]), small_recipe(stages=[*TWO, TWO[0]])
+    fit(trainer(short, tmp_path / "run"))
+    if not finished:
+        (checkpoint.listed(tmp_path / "run" / "checkpoints")[0] / "state.json").unlink()
+    with pytest.raises(CheckpointError, match=r"add --extend to --resume"), warnings.catch_warnings(action="ignore"):
+        fit(trainer(long, tmp_path / "run"), resume=True)
+    with pytest.warns(UserWarning, match="Passed over a broken") if not finished else nullcontext():
+        run = extended(long, tmp_path / "run")
+    once = fit(trainer(long, tmp_path / "once"))
+    assert equal(run.model, once.model) and run.history == once.history and run.extensions == []
+    assert read_recipe(json.loads((tmp_path / "run" / "recipe.json").read_text())) == long
 
 
 def test_the_finished_model_says_so(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def train(
     any_size
         Go on even where another number of processes began.
     extend
-        Go on, finished or not, with more steps in the last stage; nothing else may have changed.
+        Go on, finished or not, with more steps in the last stage or stages after it; nothing else may have changed.
     device
         "auto", "cpu", "cuda", …
     seed

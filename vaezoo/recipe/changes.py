@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from vaezoo.errors import shorten
 from vaezoo.recipe.schema import Recipe
 
-__all__ = ["changes", "differ_in_length_only"]
+__all__ = ["adds_stages", "changes", "differ_in_length_only"]
 
 ABSENT = object()
 
@@ -28,6 +28,12 @@ def changes(then: Recipe, now: Recipe) -> list[str]:
 def differ_in_length_only(then: Recipe, now: Recipe) -> bool:
     """Says whether two recipes are equal but for the steps or epochs of their last stage, and their names."""
     return open_ended(then).settings == open_ended(now).settings
+
+
+def adds_stages(then: Recipe, now: Recipe) -> bool:
+    """Says whether the second recipe is the first, whatever their names, with further stages after its last."""
+    count = len(then.stages)
+    return len(now.stages) > count and replace(now, stages=now.stages[:count]).settings == then.settings
 
 
 def open_ended(recipe: Recipe) -> Recipe:

@@ -104,7 +104,7 @@ class Trainer:
 
         Args:
             resume: go on from the newest valid checkpoint of the folder; from the start where there is none.
-            extend: resume a run, finished or not, whose recipe now has more steps or epochs in its last stage.
+            extend: resume a run, finished or not, whose recipe now has a longer last stage, or stages after it.
 
         Raises:
             SupportError, ShapeError: the likelihood cannot be trained on the data; raised before the first step.

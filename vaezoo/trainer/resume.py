@@ -23,7 +23,7 @@ from vaezoo import checkpoint
 from vaezoo.data import Dataset
 from vaezoo.errors import CheckpointError, warn
 from vaezoo.model import VAE
-from vaezoo.recipe import Recipe, changes, differ_in_length_only
+from vaezoo.recipe import Recipe, adds_stages, changes, differ_in_length_only
 from vaezoo.trainer.feed import stage_steps
 from vaezoo.trainer.ranks import Ranks
 
@@ -120,7 +120,7 @@ class Checkpoints:
         """Returns the newest valid checkpoint, or None where there is none at all; warns of each broken one.
 
         Args:
-            extend: accept one of a recipe that is shorter in its last stage and equal otherwise, and remember that.
+            extend: accept one of a recipe with a shorter last stage, which is remembered, or without the last stages.
 
         Raises:
             CheckpointError: none is valid, or it is of another recipe, data set or number type.
@@ -153,20 +153,21 @@ class Checkpoints:
         return saved
 
     def _accept_recipe(self, path: Path, state: Mapping[str, object], extend: bool) -> None:
-        """Remembers an extension, which the recipe of a checkpoint may be followed by; raises for anything else."""
+        """Remembers a longer last stage and allows further ones, where asked for; raises for any other recipe."""
         then, now = Recipe.from_settings(state.get("recipe")), self._recipe
         advice = "Go on with the same one, or train into a new folder."
         if then is None:
             raise CheckpointError(f"{path} was written by another recipe, which this vaezoo cannot show. {advice}")
         was, steps = (stage_steps(recipe.stages[-1], self._examples, self._size) for recipe in (then, now))
-        longer = differ_in_length_only(then, now) and steps > was
+        longer, further = differ_in_length_only(then, now) and steps > was, adds_stages(then, now)
         if longer and extend:
             self.extensions.append({"step": checkpoint.step_of(path), "from": was, "to": steps, "recipe": then.digest})
+        if extend and (longer or further):
             return
-        if longer:
+        if longer or further:
             advice += " To make this run longer, add --extend to --resume (in Python: extend=True)."
         elif extend:
-            advice += " --extend allows more steps in the last stage, and nothing else."
+            advice += " --extend allows more steps in the last stage, or stages after it, and nothing else."
         lines = "\n  ".join(changes(then, now))
         raise CheckpointError(f"{path} was written by another recipe:\n  {lines}\n{advice}")
 

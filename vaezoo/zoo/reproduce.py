@@ -51,7 +51,7 @@ def train(
         device: "auto" takes a GPU when there is one.
         resume: go on from the newest valid checkpoint in `out`.
         any_size: let a run go on that another number of processes began.
-        extend: resume a run, finished or not, whose recipe now has more steps or epochs in its last stage.
+        extend: resume a run, finished or not, whose recipe now has a longer last stage, or stages after it.
         trackers: what hears of the metrics: names ("bar", "tensorboard", "trackio", "wandb") and objects with `start`,
             `log` and `close`; a progress bar by default. None of them can change or end a run.
         workers: how many processes read data that are larger than memory, see `load_dataset`; no result depends on it.
