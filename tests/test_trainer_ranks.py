@@ -7,9 +7,11 @@ learns without a gradient (vq-vae, geco-vae), and batches of examples with and w
 import ast
 import math
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 import pytest
 import torch
@@ -23,22 +25,30 @@ from vaezoo.trainer.ranks import Ranks
 TESTS = Path(__file__).parent
 
 
+PATHS = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
+
+
 def torchrun(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Runs two processes on this machine."""
-    paths = os.pathsep.join([str(TESTS), str(TESTS.parent)])
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
-    return subprocess.run(
-        command, cwd=cwd, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=240
-    )
+    return subprocess.run(command, cwd=cwd, env=PATHS, capture_output=True, text=True, timeout=240)
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns the folder of what two processes trained."""
     folder = tmp_path_factory.mktemp("ranks")
-    done = torchrun(str(TESTS / "ranks_worker.py"), str(folder), cwd=folder)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("all scenes played") == 2
+    command = [sys.executable, str(TESTS / "ranks_worker.py"), str(folder)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        told = PATHS | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    ranks = [
+        subprocess.Popen(command, cwd=folder, env=told | {"RANK": str(rank)}, stdout=PIPE, stderr=STDOUT, text=True)
+        for rank in range(2)
+    ]
+    for rank in ranks:
+        said, _ = rank.communicate(timeout=240)
+        assert rank.returncode == 0 and "all scenes played" in said, said[-3000:]
     return folder
 
 

@@ -53,7 +53,7 @@ LATENT: dict[str, object] = {
 }
 SMALL_BACKBONES: dict[str, dict[str, object]] = {
     "mlp": {"name": "mlp", "hidden": [128], "activation": "silu"},
-    "conv": {"name": "conv", "channels": [16, 32], "dense": [64]},
+    "conv": {"name": "conv", "channels": [8, 16], "dense": [64]},
 }
 
 

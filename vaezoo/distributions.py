@@ -259,7 +259,9 @@ class BernoulliPixels(Distribution):
         """Returns log p(value), (*batch), nats."""
         target = value.to(self.logits.dtype)
         if self.event_dims and self.logits.device.type == "cpu":
-            shape = torch.broadcast_shapes(self.event_shape, target.shape[-self.event_dims :])
+            given = target.shape[-self.event_dims :]
+            # what torch.broadcast_shapes returns, which would import torch's symbolic shapes for it
+            shape = tuple(map(max, self.event_shape, (1,) * (self.event_dims - len(given)) + given))
             flat = (
                 each.expand(*each.shape[: -self.event_dims], *shape).flatten(-self.event_dims)
                 for each in (self.logits, target)

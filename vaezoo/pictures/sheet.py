@@ -167,14 +167,14 @@ def width_of(text: str, size: float) -> float:
     return float(width)
 
 
-def lettered(page: Pixels, words: Sequence[Words]) -> Figure:
-    """Returns a figure of exactly the page's pixels, with the words on it."""
+def lettered(page: Pixels, words: Sequence[Words]) -> Pixels:
+    """Returns a white page (h, w, 3) with dark words on it; its tiles keep their exact values."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     high, wide = page.shape[:2]
     # Half a pixel more than the page, because matplotlib rounds down.
     figure = Figure(figsize=((wide + 0.5) / DPI, (high + 0.5) / DPI), dpi=DPI, facecolor="white")
-    figure.figimage(page, 0, 0, origin="upper")
     for each in words:
         figure.text(
             each.x / wide,
@@ -188,23 +188,30 @@ def lettered(page: Pixels, words: Sequence[Words]) -> Figure:
             parse_math=False,
             usetex=False,
         )
-    return figure
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    lettering: Pixels = np.asarray(canvas.buffer_rgba())[:high, :wide, :3]
+    return np.minimum(page, lettering)
 
 
-def write(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Writes a figure as PNG, without a clock or a version in it, and returns the path.
+def write(picture: Figure | Pixels, path: str | os.PathLike[str]) -> Path:
+    """Writes a figure or pixels (h, w, 3) as PNG, without a clock or a version in it, and returns the path.
 
     Raises:
         DataError: the path does not end in .png.
         CheckpointError: the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
 
     target = Path(path)
     if target.suffix.lower() != ".png":
         raise DataError(f"Got the path {str(target)!r}; expected one that ends in .png: that is what pictures are.")
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    if isinstance(picture, np.ndarray):
+        Image.fromarray(picture).save(buffer, "png")
+    else:
+        FigureCanvasAgg(picture).print_png(buffer, metadata={"Software": None})
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -17,10 +18,21 @@ __all__ = ["learning_rate", "make_optimizer", "pack", "sweep", "unpack", "update
 TINY = {"exp_avg": 1e-25, "exp_avg_sq": 1e-35}
 
 
+def without_compiler(kind: type[torch.optim.Adam]) -> type[torch.optim.Adam]:
+    """Returns a class of optimizers whose methods do not import torch's compiler, which takes more than a second.
+
+    torch wraps them so that they are never compiled themselves; nothing here compiles an optimizer.
+    """
+    wrapped = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    return type(kind.__name__, (kind,), {name: inspect.unwrap(getattr(kind, name)) for name in wrapped})
+
+
+KINDS = {"adam": without_compiler(torch.optim.Adam), "adamw": without_compiler(torch.optim.AdamW)}
+
+
 def make_optimizer(stage: Stage, parameters: Sequence[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
     """Returns a stage's optimizer of one player's parameters; fused where torch has it, several times faster."""
-    kind = torch.optim.Adam if stage.optimizer == "adam" else torch.optim.AdamW
-    return kind(
+    return KINDS[stage.optimizer](
         parameters,
         lr=stage.learning_rate,
         betas=stage.betas,
@@ -34,11 +46,10 @@ def update(optimizer: torch.optim.Optimizer) -> None:
     """Takes an optimizer's step; on a CPU without what `step` does around it in Python, half of its time here."""
     group = optimizer.param_groups[0]
     learning = [parameter for parameter in group["params"] if parameter.grad is not None]
-    states = [optimizer.state[parameter] for parameter in learning]
-    plain = all(states) and getattr(optimizer, "found_inf", None) is None
-    if not plain or any(parameter.device.type != "cpu" for parameter in learning):
+    if getattr(optimizer, "found_inf", None) is not None or any(each.device.type != "cpu" for each in learning):
         optimizer.step()
         return
+    states = [optimizer.state[parameter] or begin(optimizer.state[parameter], parameter) for parameter in learning]
     with torch.no_grad():
         adam(
             learning,
@@ -57,6 +68,13 @@ def update(optimizer: torch.optim.Optimizer) -> None:
             eps=group["eps"],
             maximize=False,
         )
+
+
+def begin(state: dict[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
+    """Returns Adam's `state` of a parameter (any shape), filled with what it is before the first step."""
+    moments = (torch.zeros_like(parameter, memory_format=torch.preserve_format) for _ in range(2))
+    state.update(zip(("step", "exp_avg", "exp_avg_sq"), (torch.zeros(()), *moments), strict=True))
+    return state
 
 
 def learning_rate(stage: Stage, player: str, done: int, steps: int) -> float:
