@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 
 # The models are small: more threads than this only wait for each other.
 export OMP_NUM_THREADS ?= 2
+# Compiled modules are kept: the tests start many processes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-deep lint format wheel clean

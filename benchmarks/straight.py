@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
-from torchvision.transforms import ToTensor
 
 from vaezoo.data import Dataset
 
@@ -163,6 +162,8 @@ class Pictures(torch.utils.data.Dataset[Tensor]):
     """One image at a time: an array to a PIL image, that to a tensor, as torchvision's MNIST does it."""
 
     def __init__(self, data: Dataset) -> None:
+        from torchvision.transforms import ToTensor  # which takes two seconds to import
+
         self.images, self.convert = data.images[:, 0], ToTensor()
 
     def __len__(self) -> int:

@@ -1,4 +1,7 @@
-"""Quantizers against vector-quantize-pytorch on the same codes, and what each variant adds by itself."""
+"""Quantizers against vector-quantize-pytorch on the same codes, and what each variant adds by itself.
+
+That library is imported where it is needed: it takes seconds, in each process that runs tests.
+"""
 
 import itertools
 import math
@@ -8,8 +11,6 @@ import torch
 from cases import Case
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from vector_quantize_pytorch import FSQ, LFQ, ResidualVQ, VectorQuantize
-from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to
 
 from vaezoo.codes import CodePoint, through
 from vaezoo.errors import ConfigError, ShapeError
@@ -53,6 +54,8 @@ def same(ours: CodePoint, value: Tensor, indices: Tensor) -> None:
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
 def test_a_codebook_is_that_of_another_library(distance: str) -> None:
+    from vector_quantize_pytorch import VectorQuantize
+
     x = encoded()
     ours = CodebookEncoder(Given(), (D, *GRID), codes=16, decay=0.9, revival=0.0, distance=distance)  # type: ignore[arg-type]
     theirs = VectorQuantize(D, codebook_size=16, accept_image_fmap=True, use_cosine_sim=distance == "cosine").eval()
@@ -76,6 +79,8 @@ def test_codes_on_the_sphere_stay_there() -> None:
 
 
 def test_the_rotation_trick_is_that_of_another_library() -> None:
+    from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to
+
     x, weight = encoded(), torch.randn(20, D, *GRID)
     codes = torch.randn(20, D, *GRID)
     value = through(x, codes, "rotation")
@@ -106,6 +111,8 @@ def residual(depth: int = 3) -> ResidualEncoder:
 
 
 def test_residual_codes_are_those_of_another_library() -> None:
+    from vector_quantize_pytorch import ResidualVQ
+
     x, ours = encoded(), residual()
     theirs = ResidualVQ(dim=D, codebook_size=8, num_quantizers=3).eval()
     for layer, book in zip(theirs.layers, ours.books(), strict=True):
@@ -148,6 +155,8 @@ def test_each_residual_codebook_starts_and_moves_by_what_is_left_for_it() -> Non
 
 @pytest.mark.parametrize("levels", [(8, 5, 5, 5), (7, 4), (3,), (4, 3, 6)])
 def test_scalars_are_those_of_another_library(levels: tuple[int, ...]) -> None:
+    from vector_quantize_pytorch import FSQ
+
     x = encoded(len(levels), spread=2.0)
     ours, theirs = ScalarEncoder(Given(len(levels)), (len(levels), *GRID), levels, "fsq-vae"), FSQ(list(levels))
     value, indices = theirs(x)
@@ -168,6 +177,8 @@ def test_nothing_encoded_is_the_middle() -> None:
 
 
 def test_signs_and_their_entropy_are_those_of_another_library() -> None:
+    from vector_quantize_pytorch import LFQ
+
     x = encoded(6, spread=0.1)
     ours = SignEncoder(Given(6), (6, *GRID), [2] * 6, "lfq-vae")
     theirs = LFQ(dim=6, codebook_size=64, entropy_loss_weight=1.0)
