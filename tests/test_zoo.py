@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,14 @@ import torch
 import vaezoo
 from vaezoo.checkpoint import canonical, sha256
 from vaezoo.data import bundled_images, load_dataset, prepare
-from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError, RecipeError, UnknownNameError
+from vaezoo.errors import (
+    CheckpointError,
+    ConfigError,
+    CorruptWeightsError,
+    InterruptedTrainingError,
+    RecipeError,
+    UnknownNameError,
+)
 from vaezoo.evaluation import Estimate, evidence
 from vaezoo.evaluation.batches import context_of
 from vaezoo.registry import chosen, completed, variants
@@ -325,6 +333,18 @@ def test_a_comparison_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     assert [run.recipe.variant for run in begun] == ["ae"]
     assert [row.report for row in again] == [row.report for row in first]
     assert list(compare(["vae"], **{**options, "steps": 11})) and len(begun) == 2  # another recipe, another run
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_comparison_that_is_stopped_says_how_to_go_on(kept, tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise InterruptedTrainingError("at step 3; repeat with --resume", signal.SIGTERM)
+
+    monkeypatch.setattr("vaezoo.zoo.compare.train", stopped)
+    said = "the same call goes on" if kept else r"with out \(--out\)"
+    with pytest.raises(InterruptedTrainingError, match=f"Stopped at ae, 1 of 2; {said}") as caught:
+        list(compare(["ae", "vae"], data="digits", out=tmp_path if kept else None))
+    assert caught.value.exit_status == 143 and "--resume" not in str(caught.value)
 
 
 def test_all_are_names_that_can_be_built():

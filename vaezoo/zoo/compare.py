@@ -129,6 +129,7 @@ def compare(
     Raises:
         UnknownNameError: neither a pretrained model nor a variant, with the closest names; or no such data set.
         ConfigError: nothing to compare, or no seed.
+        InterruptedTrainingError: Ctrl-C or SIGTERM while one was trained.
     """
     if seeds < 1:
         raise ConfigError(f"Got seeds = {seeds}; expected at least 1.")
@@ -145,8 +146,11 @@ def compare(
         try:
             models = models_for(name, data=data, steps=steps, seeds=seeds, device=device, out=out)
             yield row_of(name, models, data, samples, limit)
-        except InterruptedTrainingError:
-            raise
+        except InterruptedTrainingError as error:
+            kept = f"the same call goes on, with what is in {out}" if out else "with out (--out) runs are kept"
+            raise InterruptedTrainingError(
+                f"Stopped at {name}, {number} of {len(wanted)}; {kept}.", error.exit_status - 128
+            ) from None
         except VaezooError as error:
             if len(wanted) == 1:
                 raise
