@@ -116,6 +116,7 @@ def test_pictures_are_written(command, run_folder, here):
     assert main([command, str(run_folder)]) == 0
     (picture,) = (here / "pictures").glob("*.png")
     assert picture.read_bytes()[:4] == b"\x89PNG"
+    assert main([command, str(run_folder), "--out", "mine.png"]) == 0 and (here / "mine.png").is_file()
 
 
 def test_a_sampler_is_fitted_kept_and_drawn_from(run_folder, here, capsys):

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-__all__ = ["PICTURES", "Out", "app", "console", "data_app", "print_table"]
+__all__ = ["PICTURES", "Out", "Picture", "app", "console", "data_app", "print_table"]
 
 app = App(
     name="vaezoo",
@@ -24,6 +24,7 @@ data_app = App(name="data", help="Data sets by name.")
 app.command(data_app)
 
 Out = Annotated[Path | None, Parameter(help="Folder to write to.")]
+Picture = Annotated[Path, Parameter(help="Folder to write to, or a file that ends in .png.")]
 PICTURES = Path("pictures")
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from vaezoo.cli.app import PICTURES, Out, app, console
+from vaezoo.cli.app import PICTURES, Out, Picture, app, console
 
 
 @app.command
@@ -15,7 +13,7 @@ def sample(
     c: int | None = None,
     sampler: str | None = None,
     seed: int = 0,
-    out: Path = PICTURES,
+    out: Picture = PICTURES,
 ) -> None:
     """Draw samples into a picture.
 
@@ -60,7 +58,7 @@ def fit_sampler(
 
 
 @app.command
-def reconstruct(name: str, n: int = 16, *, data: str | None = None, out: Path = PICTURES) -> None:
+def reconstruct(name: str, n: int = 16, *, data: str | None = None, out: Picture = PICTURES) -> None:
     """Draw test images above their reconstructions.
 
     Parameters
@@ -79,7 +77,7 @@ def reconstruct(name: str, n: int = 16, *, data: str | None = None, out: Path = 
 
 @app.command
 def traverse(
-    name: str, *, index: int = 0, dims: list[int] | None = None, data: str | None = None, out: Path = PICTURES
+    name: str, *, index: int = 0, dims: list[int] | None = None, data: str | None = None, out: Picture = PICTURES
 ) -> None:
     """Draw what each latent changes, from one test image.
 
@@ -98,7 +96,9 @@ def traverse(
 
 
 @app.command
-def interpolate(name: str, *, pairs: int = 6, steps: int = 10, data: str | None = None, out: Path = PICTURES) -> None:
+def interpolate(
+    name: str, *, pairs: int = 6, steps: int = 10, data: str | None = None, out: Picture = PICTURES
+) -> None:
     """Draw the way from one test image to another through the latents.
 
     Parameters

@@ -57,7 +57,9 @@ def some_images(model: VAE, data: str | None, n: int) -> tuple[Tensor, Tensor | 
 
 
 def target(out: Path, name: str, what: str) -> Path:
-    """Returns where a picture of a model goes."""
+    """Returns where a picture of a model goes: `out` where that ends in .png, a file of its own in that folder else."""
+    if out.suffix.lower() == ".png" and not out.is_dir():
+        return out
     return out / f"{Path(name.removeprefix('hf:').replace('@', '-')).name}-{what}.png"
 
 
