@@ -287,3 +287,23 @@ def test_without_its_prior_a_hierarchy_says_so(name: str) -> None:
     with pytest.raises(CompositionError, match="needs the prior of its hierarchy; got StandardNormalPrior"):
         model.replace(prior=StandardNormalPrior((3,)))
     assert model.replace(objective=WeightedObjective())(Case(name).inputs(2)[0]).losses
+
+
+@pytest.mark.parametrize("backbone", [{"name": "mlp"}, {"name": "conv"}], ids=["mlp", "conv"])
+@pytest.mark.parametrize("name", ["ladder-vae", "top-down-vae"])
+def test_images_spread_the_proposals_of_each_level_at_the_start(name: str, backbone: dict[str, object]) -> None:
+    options: dict[str, object] = {"blocks": [2, 2], "flat": True} if name == "top-down-vae" else {}
+    torch.manual_seed(0)
+    model = create(name, shape=(1, 8, 8), latent=48, backbone=backbone, **options)  # type: ignore[arg-type]  # by name
+    x = torch.rand(200, 1, 8, 8)
+    levels = cast(HierarchicalPrior, model.prior(None)).path.sizes
+
+    def differences() -> Tensor:
+        return torch.stack([each.std(0).mean() for each in model.encode(x).center.detach().split(levels, -1)])  # type: ignore[attr-defined]  # it has one
+
+    faint = differences()
+    model.initialize([(x[:120], None), (x[120:], None)])
+    clear = differences()
+    assert (faint < (0.03 if backbone["name"] == "conv" else 0.06)).all()
+    assert (clear > (0.02 if name == "top-down-vae" else 0.4)).all()
+    assert (clear < 1.2).all()

@@ -6,7 +6,7 @@ from cases import SMALL_BACKBONES
 from torch import Tensor
 
 from vaezoo.errors import ConfigError, ShapeError
-from vaezoo.networks import Backbone
+from vaezoo.networks import Backbone, spread
 from vaezoo.networks.conv import ConvUp, conv, ladder
 from vaezoo.networks.mlp import MLP
 from vaezoo.registry import backbones
@@ -125,3 +125,53 @@ def test_options_are_checked_by_the_registry() -> None:
     for options in ({"channels": []}, {"channels": [0]}, {"kernel": 4}, {"activation": "swish"}, {"blocks": -1}):
         with pytest.raises(ConfigError, match="backbone conv: option"):
             create("vae", shape=(1, 8, 8), backbone={"name": "conv", **options})
+
+
+def networks_of_all_kinds() -> list[tuple[torch.nn.Module, tuple[int, ...]]]:
+    torch.manual_seed(0)
+    image = (1, 9, 8)
+    return [
+        (torch.nn.Linear(6, 5), (6,)),
+        (torch.nn.Linear(6, 5, bias=False), (6,)),
+        (torch.nn.Conv2d(1, 5, 3), image),
+        (make("mlp").down(image, (5,), 0), image),
+        (make("conv").down(image, (5,), 0), image),
+        (make("conv").down(image, (1, *make("conv").grid(image, 5)), 0), image),
+    ]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_data_spreads_what_is_told_to_be_spread(number: int) -> None:
+    network, shape = networks_of_all_kinds()[number]
+    x = 5.0 + torch.randn(200, *shape)
+
+    def outputs() -> Tensor:
+        made: Tensor = network(x).detach()
+        return made.reshape(200, 5, -1).transpose(0, 1).flatten(1)
+
+    before = outputs()
+    spread(network, network(x).reshape(200, 5, -1), 0.25)
+    torch.testing.assert_close(outputs().std(1), torch.full((5,), 0.25))
+    if number != 1:  # it has no bias to move
+        torch.testing.assert_close(outputs().mean(1), torch.zeros(5), atol=1e-5, rtol=0)
+    for old, new in zip(before, outputs(), strict=True):
+        assert torch.corrcoef(torch.stack([old, new]))[0, 1] > 0.999  # the same directions, only larger
+    spread(network, network(x).reshape(200, 5, -1)[:, :3], 0.5)
+    torch.testing.assert_close(outputs().std(1), torch.tensor([0.5, 0.5, 0.5, 0.25, 0.25]))
+
+
+def test_what_does_not_vary_or_has_no_last_layer_is_not_spread() -> None:
+    dead = torch.nn.Linear(4, 3)
+    with torch.no_grad():
+        dead.weight[1] = 0.0
+    bias = float(dead.bias[1].detach())
+    x = torch.randn(50, 4)
+    spread(dead, dead(x), 1.0)
+    assert float(dead.bias[1].detach()) == bias
+    assert not dead.weight[1].any()
+    assert torch.isfinite(dead.weight).all()
+    torch.testing.assert_close(dead(x).std(0)[[0, 2]], torch.ones(2))
+    headless = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh())
+    old = headless(x)
+    spread(headless, old, 1.0)
+    assert torch.equal(headless(x), old)

@@ -40,7 +40,7 @@ ROOMS = [
     {"parts"},
     {"correlated", "labelled", "points", "spherical"},
     {"hierarchies"},
-    {"residual"},
+    {"ladder", "residual"},
     {"model"},
     {"samplers"},
     {"registry"},

@@ -14,14 +14,21 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.nn.functional import linear, silu
 
 from vaezoo.distributions import DiagonalNormal, normal_from
-from vaezoo.hierarchies import Path, repeat_rows
-from vaezoo.networks import check_weights, started
+from vaezoo.elbo import Model
+from vaezoo.hierarchies import HierarchicalPosterior, OnPath, Path, repeat_rows
+from vaezoo.networks import check_weights, spread
 from vaezoo.networks.conv import ladder
+from vaezoo.parts import given
 
-__all__ = ["Ascent", "Proposals", "ResidualPath", "Stand", "stands"]
+__all__ = ["Ascent", "Proposals", "ResidualPath", "Stand", "TopDownEncoder", "stands"]
+
+SPREAD = 0.03  # of the proposed means over examples at the start
+LOUD = 4.0  # of the weights that take latents into the path: louder than what is constant there
+FAINT = 0.1  # of the last weights of a residual block at the start: what goes past it comes first
 
 Grid = tuple[int, int]
 
@@ -69,15 +76,16 @@ class Bottleneck(nn.Sequential):
     """Activation, 3 x 3 convolution (1 x 1 where there is one position), activation, 1 x 1 convolution.
 
     Args:
-        before, inside, after: widths. grid: where it stands. scale: of the last layer's weights at the start.
+        before, inside, after: widths. grid: where it stands.
     """
 
-    def __init__(self, before: int, inside: int, after: int, grid: Grid, scale: float = 1.0) -> None:
+    def __init__(self, before: int, inside: int, after: int, grid: Grid) -> None:
         last = Mix(inside, after)
         first = nn.Conv2d(before, inside, 3, padding=1) if max(grid) > 1 else Mix(before, inside)
         super().__init__(nn.SiLU(), first, nn.SiLU(), last)
         with torch.no_grad():
-            last.weight *= scale
+            last.weight *= FAINT
+            cast(Tensor, last.bias).mul_(FAINT)
 
 
 class Ascent(nn.Module):
@@ -90,9 +98,9 @@ class Ascent(nn.Module):
 
     def __init__(self, width: int, levels: Sequence[Stand]) -> None:
         super().__init__()
-        wide, scale = [width * level.wider for level in levels], len(levels) ** -0.5
+        wide = [width * level.wider for level in levels]
         self.blocks = nn.ModuleList(
-            Bottleneck(own, own // 2, own, level.grid, scale) for own, level in zip(wide, levels, strict=True)
+            Bottleneck(own, own // 2, own, level.grid) for own, level in zip(wide, levels, strict=True)
         )
         self.ups = nn.ModuleList(
             nn.Identity() if above.grid == below.grid else nn.Conv2d(width * below.wider, width * above.wider, 3, 2, 1)
@@ -116,25 +124,26 @@ class Rung(nn.Module):
         stand, above: where it and the level above it stand; None above the top.
         width: of the features on the finest grid.
         channels: latents at each position of the finest grid.
-        scale: of the last weights of residual blocks at the start.
     """
 
-    def __init__(self, stand: Stand, above: Stand | None, width: int, channels: int, scale: float) -> None:
+    def __init__(self, stand: Stand, above: Stand | None, width: int, channels: int) -> None:
         super().__init__()
         own, grid = width * stand.wider, stand.grid
         self.planes = (channels * stand.wider, *grid)
         self.offset: nn.Parameter | None = None
         self.step: nn.Module | None = None
         if above is None:
-            self.offset = nn.Parameter(started(own, *grid))
+            self.offset = nn.Parameter(torch.zeros(own, *grid))
         elif above.grid != grid:
             # An odd side needs no padding, an even one does: 2n - 1 or 2n.
             padding = (1 - grid[0] % 2, 1 - grid[1] % 2)
             self.step = nn.ConvTranspose2d(width * above.wider, own, 3, 2, 1, padding, bias=False)
             self.offset = nn.Parameter(torch.zeros(own, *grid))
-        self.prior = Bottleneck(own, own // 2, 2 * self.planes[0] + own, grid, scale)
+        self.prior = Bottleneck(own, own // 2, 2 * self.planes[0] + own, grid)
         self.merge = Mix(self.planes[0], own)
-        self.block = Bottleneck(own, own // 2, own, grid, scale)
+        with torch.no_grad():
+            self.merge.weight *= LOUD
+        self.block = Bottleneck(own, own // 2, own, grid)
 
     def enter(self, state: Tensor) -> Tensor:
         """Returns the features on this level's grid, from those of the level above."""
@@ -162,7 +171,7 @@ class ResidualPath(Path):
         self.sizes = tuple(channels * level.units for level in levels)
         self.told = nn.Linear(context, wide[0]) if context else None
         pairs = zip(levels, [None, *levels[:-1]], strict=True)
-        self.rungs = nn.ModuleList(Rung(own, above, width, channels, len(levels) ** -0.5) for own, above in pairs)
+        self.rungs = nn.ModuleList(Rung(own, above, width, channels) for own, above in pairs)
 
     def rung(self, level: int) -> Rung:
         """Returns one level."""
@@ -206,9 +215,42 @@ class Proposals(nn.Module):
             Bottleneck(2 * width * each.wider, width * each.wider // 2, 2 * channels * each.wider, each.grid)
             for each in levels
         )
+        self.views = nn.ModuleList(Mix(width * each.wider, 2 * channels * each.wider) for each in levels)
+
+    def start(self, seen: Sequence[Sequence[Tensor]]) -> None:
+        r"""Spreads each $\Delta\mu$ over examples, from what the levels see of batches."""
+        for view, batches in zip(self.views, zip(*seen, strict=True), strict=True):
+            spread(view, torch.cat([view(each).chunk(2, 1)[0] for each in batches]), SPREAD)
 
     def forward(self, level: int, state: Tensor, seen: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
         """Returns q(z_l|x, z_<l), batch (rows,), from the path's state and what the level sees of x (B, ...)."""
-        raw = self.blocks[level](torch.cat([state, repeat_rows(seen, len(state))], 1))
+        seen = repeat_rows(seen, len(state))
+        raw = self.views[level](seen) + self.blocks[level](torch.cat([state, seen], 1))
         change = normal_from(raw.unflatten(1, (2, -1)).flatten(2), 1)
         return DiagonalNormal(prior.loc + change.loc, prior.log_scale + change.log_scale)
+
+
+class TopDownEncoder(OnPath):
+    """A network from the bottom up, and a posterior for each level of the prior's path."""
+
+    def __init__(self, stem: nn.Module, ascent: Ascent, proposals: Proposals) -> None:
+        super().__init__()
+        self.stem, self.ascent, self.proposals = stem, ascent, proposals
+
+    def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
+        """Starts the proposals where images differ."""
+        with torch.no_grad():
+            self.proposals.start([self.see(x, c) for x, c in batches])
+
+    def see(self, x: Tensor, c: Tensor | None) -> list[Tensor]:
+        """Returns what each level sees of x, the top one first."""
+        return cast(list[Tensor], self.ascent(self.stem(*given(x, c)).squeeze(1)))
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the posterior of each example."""
+        seen = self.see(x, c)
+
+        def propose(level: int, state: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
+            return cast(DiagonalNormal, self.proposals(level, state, seen[level], prior))
+
+        return HierarchicalPosterior(self.path, propose, len(x), c)

@@ -77,6 +77,33 @@ def started(*size: int, scale: float = 1.0) -> Tensor:
     return values if values.is_meta else values.normal_(0.0, scale)
 
 
+@torch.no_grad()
+def spread(network: nn.Module, outputs: Tensor, scale: float) -> None:
+    """Rescales the last layer of a network so that data spreads its outputs: mean 0, standard deviation `scale`.
+
+    What is a thousandth as large as the noise of a latent, as after many layers of small weights, is not learnt before
+    the rate has silenced it. After Mishkin & Matas (2016, https://arxiv.org/abs/1511.06422), without iterations.
+
+    Args:
+        network: a linear layer, or a network whose last layer is its `head`. One with another last layer stays as it
+            is, and so does an output that does not vary.
+        outputs: what it makes of data, (N, channels, ...); of more channels than these the first are meant.
+        scale: the standard deviation of each.
+    """
+    while not isinstance(network, nn.Linear | nn.Conv2d):
+        if not isinstance(below := getattr(network, "head", None), nn.Module):
+            return
+        network = below
+    values = outputs.transpose(0, 1).flatten(1).float()
+    deviation, mean = torch.std_mean(values, 1)
+    varies = deviation > 1e-6 * mean.abs()
+    factor = torch.where(varies, scale / deviation, 1.0).to(network.weight)
+    count = len(factor)
+    network.weight[:count].mul_(factor.reshape(-1, *[1] * (network.weight.dim() - 1)))
+    if network.bias is not None:
+        network.bias[:count].sub_(torch.where(varies, mean, 0.0).to(network.weight)).mul_(factor)
+
+
 def check_weights(what: str, layers: Iterable[int]) -> None:
     """Raises ShapeError, before anything is allocated, if layers of so many weights each are too large to be meant."""
     total = sum(layers)

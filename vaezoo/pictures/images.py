@@ -18,6 +18,9 @@ from vaezoo.pictures.sheet import SLIDE, Sheet, columns_of_slide, enlarged, rows
 
 __all__ = ["comparison", "grid", "reconstructions", "samples"]
 
+MOST_SIDE_BY_SIDE = 12  # models of a comparison; beyond, each is a row
+COLUMNS_OF_A_LIST = 24  # its tiles are as wide as those of rows of so many
+
 
 def grid(
     images: Tensor,
@@ -87,6 +90,8 @@ def samples(
 def comparison(columns: Mapping[str, Tensor], path: str | os.PathLike[str]) -> Path:
     """Writes what several models make of the same images: their grids side by side, each under its name.
 
+    Of more than twelve models each is a row, so that there is room for the names.
+
     Args:
         columns: name -> images as in `grid`, as many of one shape under every name.
         path: where to write, `….png`.
@@ -99,6 +104,9 @@ def comparison(columns: Mapping[str, Tensor], path: str | os.PathLike[str]) -> P
         raise ShapeError(f"Got images of shapes {shorten(shapes, 400)}; expected one shape, the same for every name.")
     sets = [tiles_of(images, name) for name, images in columns.items()]
     count, ratio = len(sets[0]), sets[0].shape[2] / sets[0].shape[1]
+    if len(sets) > MOST_SIDE_BY_SIDE:
+        tiles = enlarged(np.concatenate(sets), None, max(count, COLUMNS_OF_A_LIST))
+        return Sheet(rows=rows_of(tiles, count), row_labels=list(columns)).save(path)
     ideal = math.sqrt(count / len(sets) * SLIDE / ratio)
     full = [columns for columns in range(1, count + 1) if count % columns == 0]
     width = min(full, key=lambda columns: abs(math.log(columns / ideal)))

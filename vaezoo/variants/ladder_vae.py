@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated
 
 from msgspec import Meta
-from torch import Tensor, nn
-from torch.distributions import Distribution
-from torch.nn.functional import leaky_relu
+from torch import nn
 
-from vaezoo.distributions import DiagonalNormal, normal_from
 from vaezoo.hierarchies import (
     BottomDecoder,
-    HierarchicalPosterior,
     MarkovPath,
-    OnPath,
     PathPrior,
-    combine,
     halving,
-    repeat_rows,
 )
+from vaezoo.ladder import LadderEncoder
 from vaezoo.model import VAE
 from vaezoo.networks.mlp import MLP, Width
-from vaezoo.parts import given
 from vaezoo.registry import Architecture, register
-
-
-class LadderEncoder(OnPath):
-    """Features from the bottom up, and at each level what they say of its latents."""
-
-    def __init__(self, rungs: Sequence[nn.Module], heads: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.rungs, self.heads = nn.ModuleList(rungs), nn.ModuleList(heads)  # from the bottom up
-
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the posterior of each example."""
-        features, seen = x, list[DiagonalNormal]()
-        for rung, head in zip(self.rungs, self.heads, strict=True):
-            features = leaky_relu(rung(*given(features, c)))
-            seen.append(normal_from(head(features), 1))
-
-        def propose(level: int, state: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
-            own = seen[-1 - level]
-            rows = len(state)
-            own = DiagonalNormal(repeat_rows(own.loc, rows), repeat_rows(own.log_scale, rows))
-            return combine(own, prior) if level else own
-
-        return HierarchicalPosterior(self.path, propose, len(x), c)
 
 
 @register(

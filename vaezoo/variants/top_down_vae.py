@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated
 
 from msgspec import Meta
-from torch import Tensor, nn
-from torch.distributions import Distribution
 
-from vaezoo.distributions import DiagonalNormal
 from vaezoo.errors import ShapeError
-from vaezoo.hierarchies import HierarchicalPosterior, LevelObjective, OnPath, PathDecoder, PathPrior
+from vaezoo.hierarchies import LevelObjective, PathDecoder, PathPrior
 from vaezoo.model import VAE
-from vaezoo.parts import given, width_of
+from vaezoo.parts import width_of
 from vaezoo.registry import Architecture, register
-from vaezoo.residual import Ascent, Proposals, ResidualPath, Stand, stands
+from vaezoo.residual import Ascent, Proposals, ResidualPath, Stand, TopDownEncoder, stands
 
 BLOCKS, CHANNELS = (1, 1), 4  # what the default latent is made for
-
-
-class TopDownEncoder(OnPath):
-    """A network from the bottom up, and a posterior for each level of the prior's path."""
-
-    def __init__(self, stem: nn.Module, ascent: Ascent, proposals: Proposals) -> None:
-        super().__init__()
-        self.stem, self.ascent, self.proposals = stem, ascent, proposals
-
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the posterior of each example."""
-        seen = self.ascent(self.stem(*given(x, c)).squeeze(1))
-
-        def propose(level: int, state: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
-            return cast(DiagonalNormal, self.proposals(level, state, seen[level], prior))
-
-        return HierarchicalPosterior(self.path, propose, len(x), c)
 
 
 def levels(architecture: Architecture, blocks: Sequence[int], flat: bool = False) -> list[Stand]:
