@@ -147,8 +147,15 @@ def test_compare_prints_a_table_and_a_picture(run_folder, here, capsys):
     out = capsys.readouterr().out
     assert "beta-vae" in out
     assert "40 test examples of digits" in out
-    assert "above the first" in out
-    assert {path.name for path in (here / "pics").iterdir()} == {"comparison.png", "runs", "samples.png"}
+    assert "above " in out
+    assert {path.name for path in (here / "pics").iterdir()} == {
+        "comparison.md", "comparison.png", "runs", "samples.png"
+    }  # fmt: skip
+    page = (here / "pics" / "comparison.md").read_text(encoding="utf-8").splitlines()
+    assert page[0].startswith("| model | bound |")
+    assert len(page) == 6
+    assert "beta-vae" in page[3]
+    assert page[5].startswith("40 test examples")
 
 
 def test_data_get_shows_verified_files(capsys):

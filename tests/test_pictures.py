@@ -339,6 +339,14 @@ class TestComparison:
         assert 2 < wide / high < 4
         assert ends_with(path, digits[-1], 5)
 
+    def test_gives_each_of_many_models_a_row(self, tmp_path: Path) -> None:
+        digits = bundled_images().batch(torch.arange(4))
+        sets = {f"model {number}": digits * (number / 13) for number in range(14)}
+        path = pictures.comparison(sets, tmp_path / "c.png")
+        high, wide, _ = read(path).shape
+        assert high > 2 * wide
+        assert ends_with(path, digits[-1], 2)
+
     @pytest.mark.parametrize("other", [(5, 1, 8, 8), (6, 1, 9, 8), (6, 3, 8, 8)])
     def test_wants_the_same_images_everywhere(self, tmp_path: Path, x: Tensor, other: tuple[int, ...]) -> None:
         with pytest.raises(ShapeError, match="one shape"):

@@ -23,7 +23,7 @@ from vaezoo.evaluation import Estimate, evidence
 from vaezoo.evaluation.batches import context_of
 from vaezoo.registry import chosen, completed, variants
 from vaezoo.zoo.card import licence_of, model_card
-from vaezoo.zoo.compare import HEADINGS, Failure, check_variant, compare, expand, measured_on, table
+from vaezoo.zoo.compare import Failure, check_variant, compare, expand, headings, measured_on, reference_of, table
 from vaezoo.zoo.folder import drop_critics, published_state, read_config, read_metrics
 from vaezoo.zoo.index import ROOM, read_index
 from vaezoo.zoo.reproduce import auto_folder
@@ -312,7 +312,7 @@ def test_compare_takes_names_folders_and_variants(tmp_path):
     rows = list(compare([str(run.folder), "beta-vae", "vq-vae"], data="digits", steps=10, seeds=2, samples=5, limit=50))
     assert [row.name for row in rows] == [str(run.folder), "beta-vae", "vq-vae"]
     assert [row.seeds for row in rows] == [1, 2, 2]
-    assert all(len(line) == len(HEADINGS) for line in table(rows))
+    assert all(len(line) == len(headings(rows)) for line in table(rows))
     assert rows[0].report.examples == 50
     with pytest.raises(UnknownNameError, match="beta-vae"):
         list(compare(["betavae"], data="digits"))
@@ -367,8 +367,11 @@ def test_compare_says_how_far_evidences_are_apart_on_the_same_images(tmp_path):
     assert found.error < rows[1].report.log_evidence.error
     assert rows[2].above(rows[0]).mean is None  # grey images are other images
     assert "K = 20" in measured_on(rows)
-    column = [line[HEADINGS.index("above the first")] for line in table(rows)]
+    column = [line[headings(rows).index(f"above {rows[0].name}")] for line in table(rows)]
     assert column == ["", f"{found.mean:.2f} ± {found.error:.2f}", "–"]
+    renamed = [rows[0], replace(rows[1], name="vae"), rows[2]]
+    assert reference_of(renamed) is renamed[1]
+    assert "above vae" in headings(renamed)
 
 
 @pytest.fixture

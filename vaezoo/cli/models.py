@@ -187,8 +187,8 @@ def compare(
     device
         Where to train and measure: auto takes a GPU where there is one.
     out
-        Folder for two pictures, the same images under each model and samples of each, and for the runs: the same
-        command goes on where it was stopped.
+        Folder for the table in Markdown, for two pictures, the same images under each model and samples of each,
+        and for the runs: the same command goes on where it was stopped.
     """
     from vaezoo.zoo import compare as comparing
     from vaezoo.zoo import drawings
@@ -198,13 +198,14 @@ def compare(
         data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, device=device,
         out=None if out is None else out / "runs", report=lambda name: print(f"… {name}", file=sys.stderr),
     ))  # fmt: skip
-    print_table(comparing.HEADINGS, comparing.table(lines))
+    print_table(comparing.headings(lines), comparing.table(lines))
     rows = [line for line in lines if isinstance(line, comparing.Row)]
     if rows:
         console().print(comparing.measured_on(rows))
     if rows and out is not None:
         models = {row.name: row.model for row in rows}
-        console().print(f"Wrote {drawings.comparison(models, data, out)} and {drawings.sample_grids(models, out)}")
+        drawn = drawings.comparison(models, data, out), drawings.sample_grids(models, out)
+        console().print(f"Wrote {comparing.write(lines, out)}, {drawn[0]} and {drawn[1]}")
 
 
 @data_app.command(name="get")

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vaezoo.checkpoint import write_file
 from vaezoo.data import load_dataset
 from vaezoo.errors import ConfigError, InterruptedTrainingError, UnknownNameError, VaezooError
 from vaezoo.evaluation import Estimate, Report, paired_difference
@@ -20,11 +21,12 @@ from vaezoo.hub import load
 from vaezoo.model import VAE
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.registry import chosen, completed, variants
+from vaezoo.zoo import tables
 from vaezoo.zoo.folder import WEIGHTS
 from vaezoo.zoo.index import read_index
 from vaezoo.zoo.reproduce import train
 
-__all__ = ["Failure", "Row", "compare", "expand", "speed", "table"]
+__all__ = ["Failure", "Row", "compare", "expand", "headings", "speed", "table", "write"]
 
 LITTLE_RATE = 0.1  # nats: below it the latents carry nothing
 FEW_UNITS = 0.1  # of the latents
@@ -251,16 +253,29 @@ def estimate_cells(value: Estimate) -> str:
     return f"{value.mean:.2f}" if value.error is None else f"{value.mean:.2f} ± {value.error:.2f}"
 
 
-HEADINGS = (
-    "model", "bound", "distortion", "rate", "log-evidence", "above the first", "active", "PSNR", "parameters",
-    "images/s", "note",
-)  # fmt: skip
+REFERENCE = "vae"  # whose evidence others are compared with, where it is among them; else the first that has one
+
+
+def reference_of(lines: Sequence[Row | Failure]) -> Row | None:
+    """Returns the row that evidences are compared with, None where none has an evidence."""
+    rows = [line for line in lines if isinstance(line, Row) and line.evidences is not None]
+    return next((row for row in rows if row.name == REFERENCE), rows[0] if rows else None)
+
+
+def headings(lines: Sequence[Row | Failure]) -> tuple[str, ...]:
+    """Returns the names of the columns."""
+    reference = reference_of(lines)
+    return (
+        "model", "bound", "distortion", "rate", "log-evidence",
+        "above the first" if reference is None else f"above {reference.name}",
+        "active", "PSNR", "parameters", "images/s", "note",
+    )  # fmt: skip
 
 
 def cells(row: Row | Failure, reference: Row | None = None) -> tuple[str, ...]:
-    """Returns a row of the table, one string per heading; `reference` is the row that evidences are compared with."""
+    """Returns a row of the table, one string per column; `reference` is the row that evidences are compared with."""
     if isinstance(row, Failure):
-        return (row.name, *["–"] * (len(HEADINGS) - 2), row.reason)
+        return (row.name, *["–"] * 9, row.reason)
     report = row.report
     active = f"{report.active_units}/{report.latents}" if report.active_units is not None else (
         f"perplexity {report.perplexity:.0f}" if report.perplexity is not None else "–"
@@ -281,9 +296,18 @@ def cells(row: Row | Failure, reference: Row | None = None) -> tuple[str, ...]:
 
 
 def table(lines: Sequence[Row | Failure]) -> list[tuple[str, ...]]:
-    """Returns the cells of all lines; evidences are compared with that of the first row that has one."""
-    reference = next((line for line in lines if isinstance(line, Row) and line.evidences is not None), None)
+    """Returns the cells of all lines."""
+    reference = reference_of(lines)
     return [cells(line, reference) for line in lines]
+
+
+def write(lines: Sequence[Row | Failure], folder: Path) -> Path:
+    """Writes the table and what it was measured on as Markdown into a folder, and returns the file."""
+    path = folder / "comparison.md"
+    rows = [line for line in lines if isinstance(line, Row)]
+    text = f"{tables.markdown(headings(lines), table(lines))}\n\n{measured_on(rows)}\n"
+    write_file(path, text.encode())
+    return path
 
 
 def measured_on(rows: Sequence[Row]) -> str:
@@ -293,5 +317,5 @@ def measured_on(rows: Sequence[Row]) -> str:
     return (
         f"{report.examples:,} {report.split} examples of {report.data}{seed}; log-evidence with K = {report.samples}; "
         "nats per example, higher is better for bound and log-evidence; ± is the standard error of the mean, under "
-        "'above the first' that of the paired difference on the same images (– where the images are others)"
+        "'above …' that of the paired difference on the same images (– where the images are others)"
     )
