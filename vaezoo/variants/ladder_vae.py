@@ -44,9 +44,10 @@ def ladder_vae(
 
     Each level has twice as many latents as the one above it: a latent of 124 is the paper's 64, 32, 16, 8 and 4. The
     backbone stands between x and the lowest level, perceptrons with leaky ReLUs between levels. The paper normalises
-    over the batch, which would change buffers in a forward pass and couple examples; here nothing is normalised. The
-    rate is sampled. When to use it: for many levels that stay in use, with a warm-up of the rate. It is confused with
-    `two-layer-vae`, whose posterior goes from the bottom up only, and with `top-down-vae`, whose levels see all above.
+    over the batch, which would change buffers in a forward pass and couple examples; here the first images set the
+    scale of each level at the start, and nothing is normalised after. The rate is sampled. When to use it: for many
+    levels that stay in use, with a warm-up of the rate. It is confused with `two-layer-vae`, whose posterior goes from
+    the bottom up only, and with `top-down-vae`, whose levels see all above.
     """
     sizes = halving(architecture.latent, "ladder-vae", len(widths))[::-1]
     shape, context = architecture.shape, architecture.context
