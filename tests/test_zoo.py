@@ -214,7 +214,7 @@ def test_a_bundled_model_loads_and_is_what_its_index_says(name):
 def test_all_bundled_models_fit_into_a_wheel():
     """An index of packages takes 100 MB a file: what comes beyond this is published on the Hub and pinned."""
     sizes = [known["size"] for facts in read_index().values() for known in facts["files"].values()]
-    assert sum(sizes) < 90_000_000
+    assert sum(sizes) < 100_000_000
 
 
 @pytest.mark.parametrize("name", [name for name, facts in read_index().items() if facts["metrics"]["data"] == "mnist"])
