@@ -86,7 +86,7 @@ def spread(network: nn.Module, outputs: Tensor, scale: float) -> None:
 
     Args:
         network: a linear layer, or a network whose last layer is its `head`. One with another last layer stays as it
-            is, and so does an output that does not vary.
+            is, and so does an output that does not vary, as none does over a single example.
         outputs: what it makes of data, (N, channels, ...); of more channels than these the first are meant.
         scale: the standard deviation of each.
     """
@@ -95,6 +95,8 @@ def spread(network: nn.Module, outputs: Tensor, scale: float) -> None:
             return
         network = below
     values = outputs.transpose(0, 1).flatten(1).float()
+    if values.shape[1] < 2:
+        return
     deviation, mean = torch.std_mean(values, 1)
     varies = deviation > 1e-6 * mean.abs()
     factor = torch.where(varies, scale / deviation, 1.0).to(network.weight)

@@ -59,9 +59,9 @@ def top_down_vae(
 
     The finest grid is the backbone's coarsest (a perceptron's is one position), each other is half the next. z holds
     the levels from the top down. The terms `rate_1`, `rate_2`, … are closed forms given the drawn z above; the rate is
-    sampled. Posteriors are relative to priors, after NVAE; the first images set how far they propose at the start. When
-    to use it: for the best likelihood of images. It is confused with `ladder-vae`, whose decoder sees the lowest level
-    alone.
+    sampled. Posteriors are relative to priors, after NVAE; the first images set how far they propose at the start.
+    When to use it: for the best likelihood of images. It is confused with `ladder-vae`, whose decoder sees the lowest
+    level alone.
     """
     stood = levels(architecture, blocks, flat)
     count = units(stood)
