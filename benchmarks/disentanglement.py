@@ -34,6 +34,8 @@ BACKBONES: dict[str, dict[str, object]] = {
     "mlp": {"name": "mlp", "hidden": [1200, 1200]},
     "small": {"name": "conv", "channels": [16, 32, 32, 64], "dense": [128]},  # for a processor
 }
+# A falling rate lets unused latents collapse: those that hold a little noise correlate with all others.
+TRAIN = {"batch_size": 64, "schedule": "cosine", "final_learning_rate": 1e-5, "precision": "bf16"}
 CRITICS = {"small": [256, 256, 256]}  # FactorVAE's; the paper's five layers of 1,000 elsewhere
 FIGURES = {
     "total_correlation": "TC of the means, nats",
@@ -56,7 +58,7 @@ def recipe_of(variant: str, seed: int, steps: int, backbone: str, rate: float) -
         "options": options,
         "architecture": {"latent": 10, "backbone": BACKBONES[backbone]},
         "data": {"name": "dsprites"},
-        "train": {"steps": steps, "batch_size": 64, "learning_rate": rate},
+        "train": TRAIN | {"steps": steps, "learning_rate": rate},
     }
 
 

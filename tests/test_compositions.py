@@ -18,6 +18,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "s-vae+iwae": {"samples": 4},
     "hamiltonian-vae+flow-prior-vae": {"transforms": 2, "hidden": [8], "leapfrogs": 2},
     "two-layer-vae+iwae": {"top_hidden": [8], "samples": 4},
+    "ladder-vae+iwae": {"widths": [8, 6], "samples": 4},
     "vade+full-covariance-vae+beta-vae": {"clusters": 3, "beta": 0.5},
     "beta-tc-vae+vamp-vae": {"pseudo_inputs": 6, "beta": 3.0},
 }

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -240,14 +241,20 @@ class TestClusters:
             cluster(vaezoo.create("vae", shape=(1, 8, 8), latent=2), data)
         model = vaezoo.create("vade", shape=(1, 8, 8), latent=2).eval()
         x = data.batch(torch.arange(len(data)))
-        model.initialize([(x, None)], ["prior"])
         with torch.no_grad():
+            model.encoder.network.head.bias[2:] = -5.0  # log σ: what it draws is where it is
+            model.initialize([(x, None)], ["prior"])
             z, prior = model.encode(x).mean, model.prior()
             parts = prior.components
             square = ((z[:, None] - parts.loc) / parts.stddev).square() / 2 + parts.log_scale
             expected = (prior.log_weights - square.sum(2)).argmax(1)
         assert torch.equal(cluster(model, data), expected)
         assert len(expected.unique()) > 5
+        report = vaezoo.evaluate(model, data, samples=0)
+        assert report.clustering_accuracy == clustering_accuracy(expected, data.labels) > 0.2
+        assert report.as_dict()["clustering_accuracy"] == report.clustering_accuracy
+        unlabelled = replace(data, labels=torch.full_like(data.labels, -1))
+        assert "clustering_accuracy" not in vaezoo.evaluate(model, unlabelled, samples=0).as_dict()
 
 
 class TestPairs:

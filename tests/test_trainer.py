@@ -12,7 +12,7 @@ from runs import equal, first_stage, fit, small_data, small_recipe, trainer
 from torch import Tensor
 
 from vaezoo.data import from_tensors
-from vaezoo.elbo import Warmup, WeightedObjective
+from vaezoo.elbo import Part, Warmup, WeightedObjective
 from vaezoo.errors import RecipeError
 from vaezoo.model import VAE
 from vaezoo.recipe import Stage, read_recipe
@@ -189,18 +189,23 @@ def test_averages_are_what_is_returned_once_there_are_any() -> None:
 
 def test_a_part_starts_from_data_before_the_first_stage_that_trains_it(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[tuple[int, list[str]]] = []
+    images: list[int] = []
     initialize = VAE.initialize
 
     def watched(self: VAE, batches: Sequence[tuple[Tensor, Tensor | None]], parts: Sequence[str] | None = None) -> None:
         started.append((len(chosen.history), list(parts or ())))
+        images.append(sum(len(x) for x, _ in batches))
         initialize(self, batches, parts)
 
     monkeypatch.setattr(VAE, "initialize", watched)
     stages = [{"steps": 2, "batch_size": 8, "train": parts} for parts in (["decoder"], ["decoder", "prior"], ["prior"])]
     chosen = trainer(small_recipe("vade", stages=stages))
+    monkeypatch.setattr(type(chosen.model.prior), "first_images", 40)
+    monkeypatch.setattr(Part, "first_images", 30)
     before = chosen.model.prior.loc.detach().clone()
     fit(chosen)
     assert started == [(0, ["encoder", "decoder", "objective"]), (1, ["prior"])]
+    assert images == [30, 40]  # as many as a part asks for
     assert (chosen.model.prior.loc.detach() - before).abs().max() > 0.01  # two steps of 1e-3 are not that far
     started.clear()
     chosen = trainer(small_recipe("vae", stages=[{"steps": 2, "batch_size": 8}] * 2))

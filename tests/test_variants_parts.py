@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from vaezoo.correlated import CholeskyNormal
-from vaezoo.elbo import center
+from vaezoo.elbo import center, draw
 from vaezoo.errors import CompositionError, ConfigError, ShapeError
 from vaezoo.mixtures import Mixture
 from vaezoo.model import seeded
@@ -115,18 +115,40 @@ def test_clusters_are_found() -> None:
     assert table.max(1).values.sum() > 0.95 * 300 and sorted(table.argmax(1).tolist()) == [0, 1, 2]
 
 
-def test_the_fit_is_that_of_the_posteriors_means() -> None:
+def test_the_fit_is_that_of_draws_of_the_posteriors() -> None:
     model, (x, _) = Case("vade").build(torch.float64, latent=2), Case("vade").inputs(200, torch.float64)
+    with torch.no_grad():
+        model.encoder.network.head.bias[2:] = -1.0  # log σ, so that posteriors are as wide as they lie apart
+    torch.manual_seed(3)
+    z = torch.cat([draw(model.encode(part), 1)[0][0] for part in (x[:120], x[120:])])
+    torch.manual_seed(3)
     model.initialize([(x[:120], None), (x[120:], None)])
-    means = center(model.encode(x))
     prior = model.prior()
     assert isinstance(prior, Mixture)
-    # At a maximum of the likelihood weights and means are those of the shares (and the variances nearly so).
-    shares = prior.responsibilities(means)
-    torch.testing.assert_close(prior.log_weights.exp(), shares.mean(0), rtol=0, atol=0.02)
-    torch.testing.assert_close(model.prior.loc, shares.T @ means / shares.sum(0)[:, None], rtol=0, atol=0.02)
+    # Whatever the shares are, those of all clusters together have the moments of all draws.
+    shares = prior.log_weights.exp()
+    mean = (shares @ model.prior.loc).detach()
+    second = (shares @ (model.prior.loc.square() + (2 * model.prior.log_scale).exp())).detach()
+    torch.testing.assert_close(mean, z.mean(0), rtol=0, atol=1e-3)
+    torch.testing.assert_close(second, z.square().mean(0), rtol=0, atol=1e-3)
     before = create("vade", shape=SHAPE, latent=2, clusters=3).double().prior()
-    assert prior.log_prob(means).mean() > before.log_prob(means).mean()
+    assert prior.log_prob(z).mean() > before.log_prob(z).mean()
+
+
+def test_clusters_that_lie_askew_are_found() -> None:
+    """Two sheets along the diagonal, which a mixture of round or upright clusters cuts across."""
+    model = create("vade", shape=2, latent=2, clusters=2, backbone={"name": "mlp", "hidden": []}).double()
+    generator = torch.Generator().manual_seed(0)
+    along, across = (torch.randn(2000, generator=generator, dtype=torch.float64) for _ in range(2))
+    kind = torch.arange(2000) % 2
+    z = torch.stack([along + 0.2 * across + 1.5 * kind, along - 0.2 * across - 1.5 * kind], 1)
+    with torch.no_grad():
+        model.encoder.network.head.weight.copy_(torch.cat([torch.eye(2), torch.zeros(2, 2)]))
+        model.encoder.network.head.bias.copy_(torch.tensor([0.0, 0.0, -5.0, -5.0]))
+    model.initialize([(z, None)], ["prior"])
+    centres = model.prior.loc.detach()
+    offset = (centres[:, 0] - centres[:, 1]).sort().values / 2
+    torch.testing.assert_close(offset, torch.tensor([0.0, 1.5], dtype=torch.float64), rtol=0, atol=0.05)
 
 
 # Flows and full covariances

@@ -160,8 +160,10 @@ class Part(nn.Module):
     """A part of a model: encoder, decoder, prior or objective. Each hook has a harmless default.
 
     `forward` changes no buffer. What learns without a gradient reports tensors from `observe` and moves in
-    `after_step`.
+    `after_step`. `first_images`: how many examples `initialize` is best given.
     """
+
+    first_images = 2_000
 
     def bind(self, model: Model) -> None:
         """Receives the model when it is built, copied or changed; refer to other parts, never register them."""

@@ -375,19 +375,23 @@ class BottomDecoder(Decoder):
         """Returns p(x|z,c) with the leading dimensions of z (..., total) as batch."""
         return super().forward(z[..., -self.size :], c)
 
+    def read(self, state: Tensor, c: Tensor | None) -> Distribution:
+        """Returns p(x|z,c) from the lowest level (..., size), where a `MarkovPath` ends."""
+        return super().forward(state, c)
+
 
 class LevelObjective(WeightedObjective):
     r"""Minimises $D + \beta(t) \sum_l \max(R_l, \lambda)$: free nats for each level, not for all together.
 
-    The model has a `PathDecoder` and a `HierarchicalPosterior`; the pass walks down once, for posterior, prior and
-    decoder.
+    The model has a `HierarchicalPosterior`, and a decoder that reads the state where its path ends; the pass walks down
+    once, for posterior, prior and decoder.
     """
 
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
         """Returns the ELBO with the terms `rate_1`, `rate_2`, …, the top level's first."""
         posterior: HierarchicalPosterior = model.encoder(x, c)
         walk = posterior.descend((self.samples,))
-        likelihood = cast(PathDecoder, model.decoder).read(walk.state, c)
+        likelihood = cast(PathDecoder | BottomDecoder, model.decoder).read(walk.state, c)
         inference = Inference(
             x=x, z=walk.z, log_q=walk.log_q, posterior=posterior, prior=model.prior(c), likelihood=likelihood
         )

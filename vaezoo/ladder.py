@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,13 @@ from vaezoo.distributions import DiagonalNormal, normal_from
 from vaezoo.elbo import Model
 from vaezoo.hierarchies import HierarchicalPosterior, OnPath, combine, repeat_rows
 from vaezoo.networks import spread
+from vaezoo.networks.mlp import MLP
 from vaezoo.parts import given
 
 __all__ = ["LadderEncoder"]
 
-FEATURES, MEANS = 0.5, 0.5  # how far images spread the features and the proposed means of each level at the start
+FEATURES, MEANS = 0.5, 1.0  # how far images spread the features and the proposed means of each level at the start
+PRECISE = -1.0  # what is added to log σ of what images say at the start: next to the prior they are heard
 
 
 class LadderEncoder(OnPath):
@@ -44,6 +47,7 @@ class LadderEncoder(OnPath):
             features = [leaky_relu(rung(*given(each, c))) for each, (_, c) in zip(features, batches, strict=True)]
             means = torch.cat([head(each)[..., 0, :] for each in features])
             spread(head, means, MEANS)
+            cast(MLP, head).head.bias[means.shape[-1] :] += PRECISE
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""

@@ -11,7 +11,7 @@ from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.evaluation.batches import batches
 from vaezoo.model import VAE
 
-__all__ = ["cluster", "clustering_accuracy"]
+__all__ = ["accuracy_of_clusters", "cluster", "clustering_accuracy"]
 
 
 @torch.no_grad()
@@ -35,6 +35,21 @@ def cluster(model: VAE, data: Dataset) -> Tensor:
             )
         found.append(responsibilities(center(model.encoder(x, c))).argmax(-1).cpu())
     return torch.cat(found)
+
+
+def accuracy_of_clusters(model: VAE, data: Dataset) -> float | None:
+    """Returns the clustering accuracy of a model whose prior names clusters, by the labels that are known (not -1).
+
+    None where the prior has no clusters (that of `vade` has), or no label is known.
+
+    Raises:
+        ShapeError: the set's examples do not have the model's shape.
+    """
+    if not hasattr(model.prior, "responsibilities") or data.labels is None:
+        return None
+    labels = data.labels.cpu()
+    known = labels >= 0
+    return clustering_accuracy(cluster(model, data)[known], labels[known]) if bool(known.any()) else None
 
 
 def clustering_accuracy(clusters: Tensor, labels: Tensor) -> float:

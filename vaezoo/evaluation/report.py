@@ -14,12 +14,15 @@ from vaezoo.data import TEST_SEED, Dataset, from_tensors, load_dataset, pad, pre
 from vaezoo.elbo import ELBO
 from vaezoo.errors import ConfigError, DataError
 from vaezoo.evaluation.batches import batches
+from vaezoo.evaluation.clustering import accuracy_of_clusters
 from vaezoo.evaluation.evidence import Estimate, estimate, evidence
 from vaezoo.evaluation.labels import label_error
 from vaezoo.evaluation.latents import active_units, codes, mean_perplexity
 from vaezoo.model import VAE, seeded
 
 __all__ = ["Report", "evaluate", "measured", "test_set"]
+
+OF_SOME = {"label_error", "clustering_accuracy"}  # figures that only some models have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class Report:
     `bound` and `log_evidence` are None where x has no density under the likelihood; the distortion is then a loss.
     `psnr` is in dB, of the mean squared error over the whole set, peak 1. `active_units` counts latents, `perplexity`
     codes, the mean over levels where a model has several. `label_error` is the share of examples of which a model that
-    tells classes tells the wrong one.
+    tells classes tells the wrong one, `clustering_accuracy` that of a model with clusters.
     """
 
     data: str
@@ -49,10 +52,11 @@ class Report:
     perplexity: float | None
     parameters: int
     label_error: float | None = None
+    clustering_accuracy: float | None = None
 
     def as_dict(self) -> dict[str, object]:
-        """Returns plain values, as `metrics.json` holds them; a model that tells no classes has no `label_error`."""
-        return {key: value for key, value in asdict(self).items() if key != "label_error" or value is not None}
+        """Returns plain values, as `metrics.json` holds them, without `OF_SOME` of them where there is none."""
+        return {key: value for key, value in asdict(self).items() if key not in OF_SOME or value is not None}
 
 
 def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | None = None) -> Dataset:
@@ -151,6 +155,7 @@ def measured(
         perplexity=mean_perplexity(model, indices) if indices is not None else None,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         label_error=label_error(model, chosen),
+        clustering_accuracy=accuracy_of_clusters(model, chosen),
     )
     return found, each
 

@@ -89,7 +89,8 @@ def create(
         examples=examples,
     )
     model = variants.get("vae").builder(None, architecture)
-    for entry in sorted(entries, key=lambda entry: bool(entry.needs)):  # after what it needs
+    # What leaves a part to others comes before them, and what needs something after it.
+    for entry in sorted(entries, key=lambda entry: (bool(entry.needs), not entry.replaceable)):
         if entry.name != "vae":
             model = entry.builder(model, architecture, **parsed[entry.name])
     flat = {f"{owner}.{key}": value for owner, own in parsed.items() for key, value in own.items()}

@@ -81,7 +81,8 @@ def register(
         rate: how its rate is computed: in "closed form"; "sampled"; or "no density", where the posterior is a point
             mass in a continuous space, which has none: then -log p(z) is reported in its place.
         replaceable: parts that it changes but leaves to a variant that `needs` the same word: {"prior": "codes"} says
-            that the prior it brings gives way to another prior over codes.
+            that the prior it brings gives way to another prior over codes. {"objective": "any"} leaves it to every
+            variant that changes it.
         needs: such a word: it can only stand beside a variant in whose `replaceable` it is.
         override: take a name that another owner has.
 
@@ -160,7 +161,8 @@ def chosen(name: str) -> list[Variant]:
 
 def gives_way(one: Variant, other: Variant, part: str) -> bool:
     """Says whether `one` leaves a part that both change to `other`."""
-    return bool(other.needs) and one.replaceable.get(part) == other.needs
+    left = one.replaceable.get(part)
+    return left == "any" or (bool(other.needs) and left == other.needs)
 
 
 def completed(name: str) -> str:

@@ -39,7 +39,6 @@ LOG = logging.getLogger("vaezoo")
 LOG_EVERY = 100  # steps between two lines of metrics
 VALIDATIONS = 20  # how often a stage looks at the held-out images
 CHECKPOINTS = 10  # how many checkpoints a stage writes
-FIRST_IMAGES = 2_000  # images that parts may start from
 
 
 class Trainer:
@@ -207,7 +206,8 @@ class Trainer:
         seed = self.recipe.seed
         reseed(self.device, seed, START, number)
         generator = torch.Generator().manual_seed(noise_seed(seed, START_IMAGES, 0))
-        indices = torch.randperm(len(self.data), generator=generator)[:FIRST_IMAGES].to(self.device)
+        indices = torch.randperm(len(self.data), generator=generator)
+        indices = indices[: self.model.first_images(parts)].to(self.device)
         self.model.initialize([self._feed.take(part) for part in indices.split(500)], parts)
 
     def _advance(self, run: StageRun, number: int, periods: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from vaezoo.hierarchies import (
     BottomDecoder,
+    LevelObjective,
     MarkovPath,
     PathPrior,
     halving,
@@ -22,12 +23,13 @@ from vaezoo.registry import Architecture, register
 
 @register(
     "ladder-vae",
-    changes=("encoder", "decoder", "prior"),
+    changes=("encoder", "decoder", "prior", "objective"),
     year=2016,
     paper="Sønderby et al.",
     url="https://arxiv.org/abs/1602.02282",
     defaults={"latent": 124},
     rate="sampled",
+    replaceable={"objective": "any"},
 )
 def ladder_vae(
     base: VAE,
@@ -45,9 +47,11 @@ def ladder_vae(
     Each level has twice as many latents as the one above it: a latent of 124 is the paper's 64, 32, 16, 8 and 4. The
     backbone stands between x and the lowest level, perceptrons with leaky ReLUs between levels. The paper normalises
     over the batch, which would change buffers in a forward pass and couple examples; here the first images set the
-    scale of each level at the start, and nothing is normalised after. The rate is sampled. When to use it: for many
-    levels that stay in use, with a warm-up of the rate. It is confused with `two-layer-vae`, whose posterior goes from
-    the bottom up only, and with `top-down-vae`, whose levels see all above.
+    scale of each level at the start, and nothing is normalised after. The terms `rate_1`, `rate_2`, … (the top level's
+    first) are closed forms given the drawn z above; the rate is sampled. When to use it: for many levels that stay in
+    use, with a warm-up of the rate, free nats for each level early on (a stage's `free_bits`), and `clip`. It is
+    confused with `two-layer-vae`, whose posterior goes from the bottom up only, and with `top-down-vae`, whose levels
+    see all above.
     """
     sizes = halving(architecture.latent, "ladder-vae", len(widths))[::-1]
     shape, context = architecture.shape, architecture.context
@@ -61,4 +65,5 @@ def ladder_vae(
     ]
     decoder = BottomDecoder(network.up((sizes[0],), (head.outputs, *shape), context), head, sizes[0])
     path = MarkovPath(sizes[::-1], between[::-1])
-    return base.replace(encoder=LadderEncoder(rungs, heads), decoder=decoder, prior=PathPrior(path))
+    encoder, prior = LadderEncoder(rungs, heads), PathPrior(path)
+    return base.replace(encoder=encoder, decoder=decoder, prior=prior, objective=LevelObjective())

@@ -10,7 +10,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from vaezoo.distributions import LOG_SCALE_LIMIT, DiagonalNormal, full_precision
-from vaezoo.elbo import Model, Part, center
+from vaezoo.elbo import Model, Part, draw
 from vaezoo.mixtures import Mixture
 from vaezoo.model import VAE
 from vaezoo.networks import started
@@ -26,6 +26,8 @@ class GaussianMixturePrior(Part):
         latent: the event shape of z.
         clusters: how many components.
     """
+
+    first_images = 10_000
 
     def __init__(self, latent: Sequence[int], clusters: int) -> None:
         super().__init__()
@@ -44,19 +46,25 @@ class GaussianMixturePrior(Part):
         return self.forward().responsibilities(z)
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
-        """Fits the mixture to the posteriors' centres, by k-means and then expectation-maximization."""
+        """Fits a mixture to draws of the posteriors, by k-means and then expectation-maximization.
+
+        Clusters lie askew to the axes: they are found with full covariances, of which the variances are kept.
+        """
         from sklearn.mixture import GaussianMixture  # takes a second to import
 
         with torch.no_grad():
-            rows = torch.cat([center(model.encoder(x, c)).flatten(1) for x, c in batches]).double().cpu()
+            rows = torch.cat([draw(model.encoder(x, c), 1)[0][0].flatten(1) for x, c in batches]).double().cpu()
             count = len(self.logits)
             rows = rows[torch.arange(max(len(rows), 2 * count)) % len(rows)]
             rows += 1e-4 * torch.randn_like(rows)  # no two alike, even where examples are fewer than clusters
+            kind = "full" if 10 * rows.shape[1] <= len(rows) else "diag"  # as many as there are examples for
             seed = int(torch.randint(2**31, ()))
-            found = GaussianMixture(count, covariance_type="diag", n_init=STARTS, random_state=seed).fit(rows.numpy())
+            found = GaussianMixture(count, covariance_type=kind, n_init=STARTS, random_state=seed).fit(rows.numpy())
+            covariances = torch.from_numpy(found.covariances_)
+            variances = covariances.diagonal(dim1=-2, dim2=-1) if kind == "full" else covariances
             self.logits.copy_(torch.from_numpy(found.weights_).log())
             self.loc.copy_(torch.from_numpy(found.means_).view(self.loc.shape))
-            self.log_scale.copy_(0.5 * torch.from_numpy(found.covariances_).log().view(self.loc.shape))
+            self.log_scale.copy_(0.5 * variances.log().view(self.loc.shape))
 
 
 @register(
@@ -76,9 +84,10 @@ def vade(base: VAE, architecture: Architecture, *, clusters: Annotated[int, Meta
         clusters: how many components.
 
     `model.prior.responsibilities(z)` gives p(y|z). The paper trains encoder and decoder alone first (a stage with
-    `train = ["encoder", "decoder"]`); before the first stage that trains the prior, the mixture is fitted to the
-    posteriors' means. Without such a start clusters are poor. The rate is sampled, with y summed out exactly; the paper
-    samples q(y|x) and then adds KL divergences in closed form, which is no less in the mean. When to use it: to find
-    clusters, and to draw from one. It is confused with `vamp-vae`, whose components are posteriors.
+    `train = ["encoder", "decoder"]`, or a recipe's `init`); before the first stage that trains the prior, the mixture
+    is fitted to draws of the posteriors, as the rate will measure it. Without such a start clusters are poor. The rate
+    is sampled, with y summed out exactly; the paper samples q(y|x) and then adds KL divergences in closed form, which
+    is no less in the mean. When to use it: to find clusters, and to draw from one. It is confused with `vamp-vae`,
+    whose components are posteriors.
     """
     return base.replace(prior=GaussianMixturePrior(architecture.latent, clusters))

@@ -40,6 +40,8 @@ def figures_table(metrics: Mapping[str, object]) -> str:
     }
     if metrics.get("label_error") is not None:
         rows["wrong labels"] = f"{100 * cast(float, metrics['label_error']):.2f} %"
+    if metrics.get("clustering_accuracy") is not None:
+        rows["clustering accuracy"] = f"{100 * cast(float, metrics['clustering_accuracy']):.2f} %"
     seed = metrics.get("binarization_seed")
     measured = f"Measured on {metrics.get('examples'):,} {metrics.get('split')} images of {metrics.get('data')}" + (
         f", binarized once with seed {seed}" if seed else ", not binarized"
