@@ -210,9 +210,10 @@ def test_the_centre_is_the_draw_without_noise(name: str, monkeypatch: pytest.Mon
 # The objective with a term for each level
 
 
+@pytest.mark.parametrize("name", ["ladder-vae", "top-down-vae"])
 @torch.no_grad()
-def test_one_walk_down_gives_what_three_give() -> None:
-    model = tiny("top-down-vae")
+def test_one_walk_down_gives_what_three_give(name: str) -> None:
+    model = tiny(name)
     x = torch.rand(5, 1, 2, 2).double().round()
     with seeded(1, CPU):
         elbo = model(x)
@@ -242,6 +243,19 @@ def test_each_level_has_free_nats_of_its_own() -> None:
     rates = [elbo.terms[f"rate_{level}"] for level in (1, 2, 3)]
     torch.testing.assert_close(elbo.losses["model"], elbo.distortion + 0.5 * sum(rate.clamp(min=0.1) for rate in rates))
     torch.testing.assert_close(elbo.bound, -elbo.distortion - sum(rates))
+
+
+@torch.no_grad()
+def test_a_ladder_leaves_its_objective_to_others() -> None:
+    assert isinstance(tiny("ladder-vae").objective, LevelObjective)
+    x = torch.rand(5, 1, 2, 2).double().round()
+    for name in ("ladder-vae+iwae", "iwae+ladder-vae"):
+        model = create(name, shape=(1, 2, 2), samples=3, **TINY["ladder-vae"]).double()  # type: ignore[arg-type]  # by name
+        with seeded(1, CPU):
+            bound = model(x).bound
+        with seeded(1, CPU):
+            weights = model.infer(x, None, 3).log_weights()
+        torch.testing.assert_close(bound, weights.logsumexp(0) - math.log(3))
 
 
 # Sizes and grids

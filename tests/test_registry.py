@@ -103,6 +103,8 @@ def test_two_that_change_the_same_part_are_refused_by_name() -> None:
             CompositionError, match=f"'{first}' and '{second}' cannot be composed: both change the {part}"
         ):
             create(name, shape=SHAPE, context=3)
+    with pytest.raises(CompositionError, match="both change the encoder"):  # it leaves its objective alone to others
+        create("ladder-vae+top-down-vae", shape=SHAPE)
     with pytest.raises(CompositionError, match="names 'vae' twice"):
         create("vae+vae", shape=SHAPE)
 
