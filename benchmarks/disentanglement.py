@@ -77,6 +77,7 @@ def run(variant: str, seed: int, steps: int, backbone: str, rate: float, example
         "steps": steps,
         "backbone": backbone,
         "learning_rate": rate,
+        "schedule": TRAIN["schedule"],
         "bound": report.bound.mean,
         "rate": report.rate.mean,
         "seconds": round(time.perf_counter() - start),
@@ -112,10 +113,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("disentanglement.jsonl"))
     given = parser.parse_args()
     setting = {"steps": given.steps, "backbone": given.backbone, "learning_rate": given.learning_rate}
+    setting["schedule"] = TRAIN["schedule"]
     known = set(vaezoo.list_variants())
     wanted = [(variant, seed) for seed in range(given.seeds) for variant in given.variants if variant in known]
     text = given.results.read_text() if given.results.exists() else ""
-    lines = [line for line in map(json.loads, text.splitlines()) if {key: line[key] for key in setting} == setting]
+    lines = [line for line in map(json.loads, text.splitlines()) if {key: line.get(key) for key in setting} == setting]
     for variant, seed in wanted:
         if any((line["variant"], line["seed"]) == (variant, seed) for line in lines):
             continue

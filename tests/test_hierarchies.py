@@ -258,6 +258,25 @@ def test_a_ladder_leaves_its_objective_to_others() -> None:
         torch.testing.assert_close(bound, weights.logsumexp(0) - math.log(3))
 
 
+def test_levels_say_what_their_objective_needs() -> None:
+    x = torch.rand(3, 1, 2, 2).double().round()
+    ladder, plain = tiny("ladder-vae"), create("vae", shape=(1, 2, 2), latent=3).double()
+    levels = ladder.replace(decoder=plain.decoder)(x)  # which does not read states
+    torch.testing.assert_close(levels.terms["rate_1"] + levels.terms["rate_2"], levels.rate)
+    with pytest.raises(CompositionError, match="DiagonalNormal; the rates of levels need that of a hierarchy"):
+        plain.replace(objective=LevelObjective())(x)
+
+
+def test_a_ladder_may_start_from_images_twice() -> None:
+    model, x = tiny("ladder-vae"), torch.rand(50, 1, 2, 2).double()
+    starts = []
+    for _ in range(2):
+        model.initialize([(x, None)])
+        starts.append({key: value.clone() for key, value in model.state_dict().items()})
+    for key, value in starts[0].items():
+        torch.testing.assert_close(starts[1][key], value)
+
+
 # Sizes and grids
 
 

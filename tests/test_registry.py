@@ -109,6 +109,21 @@ def test_two_that_change_the_same_part_are_refused_by_name() -> None:
         create("vae+vae", shape=SHAPE)
 
 
+@pytest.mark.usefixtures("clean")
+def test_what_is_left_to_any_is_left_in_both_orders() -> None:
+    @register("own-goal", changes="objective", replaceable={"objective": "any"})
+    def own_goal(base: VAE, architecture: Architecture) -> VAE:
+        return base.replace(objective=WeightedObjective(rate=7.0))
+
+    assert float(create("own-goal", shape=SHAPE).objective.rate(None)) == 7.0
+    for name in ("own-goal+vq-vae", "vq-vae+own-goal"):
+        assert type(create(name, shape=SHAPE).objective).__name__ == "CommitmentObjective"
+    for name in ("own-goal+beta-vae", "beta-vae+own-goal"):
+        assert float(create(name, shape=SHAPE, beta=3.0).objective.rate(None)) == 3.0
+    with pytest.raises(ConfigError, match="needs 'any'"):
+        register("needy", needs="any")
+
+
 def test_composed_names_build_what_they_say() -> None:
     model = create("cvae + iwae", shape=SHAPE, context=3, samples=4)
     assert model.config is not None and model.config["variant"] == "cvae+iwae"

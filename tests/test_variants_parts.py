@@ -151,6 +151,34 @@ def test_clusters_that_lie_askew_are_found() -> None:
     torch.testing.assert_close(offset, torch.tensor([0.0, 1.5], dtype=torch.float64), rtol=0, atol=0.05)
 
 
+def test_fewer_images_than_clusters_give_several_draws_each() -> None:
+    model, (x, _) = Case("vade").build(torch.float64, latent=2, clusters=4), Case("vade").inputs(3, torch.float64)
+    before = model(x).bound.mean()
+    model.initialize([(x, None)], ["prior"])
+    assert model(x).bound.mean() > before - 20  # of copies of one draw the clusters would have no width
+    model.initialize([(x[:1], None)], ["prior"])
+    assert torch.isfinite(model(x).bound).all()
+
+
+def test_a_start_from_what_is_not_finite_is_left_to_the_first_step() -> None:
+    model, (x, _) = Case("vade").build(torch.float64, latent=2), Case("vade").inputs(20, torch.float64)
+    before = model.prior.loc.detach().clone()
+    with torch.no_grad():
+        model.encoder.network.head.bias.fill_(math.nan)
+    model.initialize([(x, None)], ["prior"])
+    assert torch.equal(model.prior.loc, before)
+
+
+def test_latents_of_any_scale_can_be_clustered() -> None:
+    model = create("vade", shape=3, latent=30, clusters=2, backbone={"name": "mlp", "hidden": []}).double()
+    with torch.no_grad():
+        model.encoder.network.head.weight[:30] *= 1e5
+        model.encoder.network.head.bias[30:] = -8.0
+    x = torch.rand(600, 3, dtype=torch.float64)
+    model.initialize([(x, None)], ["prior"])
+    assert torch.isfinite(model.prior().log_prob(model.encode(x).mean)).all()
+
+
 # Flows and full covariances
 
 

@@ -163,7 +163,7 @@ class Part(nn.Module):
     `after_step`. `first_images`: how many examples `initialize` is best given.
     """
 
-    first_images = 2_000
+    first_images = 2_000  # enough for biases, codebooks and scales, and a second's work
 
     def bind(self, model: Model) -> None:
         """Receives the model when it is built, copied or changed; refer to other parts, never register them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +16,18 @@ from vaezoo.networks import spread
 from vaezoo.networks.mlp import MLP
 from vaezoo.parts import given
 
-__all__ = ["LadderEncoder"]
+__all__ = ["LadderEncoder", "proposal"]
 
 FEATURES, MEANS = 0.5, 1.0  # how far images spread the features and the proposed means of each level at the start
-PRECISE = -1.0  # what is added to log σ of what images say at the start: next to the prior they are heard
+PRECISE = -1.0  # about log σ of what images say of a level at the start: next to the prior they are heard
+
+
+def proposal(width: int, size: int) -> MLP:
+    """Returns a layer from features (B, width) to what they say of a level of `size` latents, (B, 2, size)."""
+    layer = MLP((width,), (2, size), 0, (), "leaky-relu")
+    with torch.no_grad():
+        layer.head.bias[size:] += PRECISE
+    return layer
 
 
 class LadderEncoder(OnPath):
@@ -47,7 +54,6 @@ class LadderEncoder(OnPath):
             features = [leaky_relu(rung(*given(each, c))) for each, (_, c) in zip(features, batches, strict=True)]
             means = torch.cat([head(each)[..., 0, :] for each in features])
             spread(head, means, MEANS)
-            cast(MLP, head).head.bias[means.shape[-1] :] += PRECISE
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""

@@ -131,7 +131,8 @@ class VAE(nn.Module):
 
     def first_images(self, parts: Sequence[str]) -> int:
         """Returns how many examples `initialize` of the named parts is best given: as many as one of them asks for."""
-        return max(part.first_images for name, part in self._parts().items() if name in parts)
+        wanted = (part.first_images for name, part in self._parts().items() if name in parts)
+        return max(wanted, default=Part.first_images)
 
     def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
         """Moves what learns without a gradient; `seen`: `ELBO.seen` of each micro-batch and rank, in order.

@@ -40,16 +40,20 @@ def cluster(model: VAE, data: Dataset) -> Tensor:
 def accuracy_of_clusters(model: VAE, data: Dataset) -> float | None:
     """Returns the clustering accuracy of a model whose prior names clusters, by the labels that are known (not -1).
 
-    None where the prior has no clusters (that of `vade` has), or no label is known.
+    None where the prior has no clusters (that of `vade` has), no label is known, or the model is given a context, which
+    may say the class.
 
     Raises:
         ShapeError: the set's examples do not have the model's shape.
     """
-    if not hasattr(model.prior, "responsibilities") or data.labels is None:
+    if not hasattr(model.prior, "responsibilities") or model.context or data.labels is None:
         return None
     labels = data.labels.cpu()
     known = labels >= 0
-    return clustering_accuracy(cluster(model, data)[known], labels[known]) if bool(known.any()) else None
+    try:
+        return clustering_accuracy(cluster(model, data)[known], labels[known]) if bool(known.any()) else None
+    except ConfigError:  # a prior whose distribution is no mixture
+        return None
 
 
 def clustering_accuracy(clusters: Tensor, labels: Tensor) -> float:

@@ -22,7 +22,7 @@ from vaezoo.model import VAE, seeded
 
 __all__ = ["Report", "evaluate", "measured", "test_set"]
 
-OF_SOME = {"label_error", "clustering_accuracy"}  # figures that only some models have
+CLASSES = frozenset({"label_error", "clustering_accuracy"})  # figures of those models alone that tell classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,8 @@ class Report:
     `bound` and `log_evidence` are None where x has no density under the likelihood; the distortion is then a loss.
     `psnr` is in dB, of the mean squared error over the whole set, peak 1. `active_units` counts latents, `perplexity`
     codes, the mean over levels where a model has several. `label_error` is the share of examples of which a model that
-    tells classes tells the wrong one, `clustering_accuracy` that of a model with clusters.
+    tells classes tells the wrong one, `clustering_accuracy` the share that a model with clusters puts where their class
+    is.
     """
 
     data: str
@@ -55,8 +56,8 @@ class Report:
     clustering_accuracy: float | None = None
 
     def as_dict(self) -> dict[str, object]:
-        """Returns plain values, as `metrics.json` holds them, without `OF_SOME` of them where there is none."""
-        return {key: value for key, value in asdict(self).items() if key not in OF_SOME or value is not None}
+        """Returns plain values, as `metrics.json` holds them; `CLASSES` only of models that tell some."""
+        return {key: value for key, value in asdict(self).items() if key not in CLASSES or value is not None}
 
 
 def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | None = None) -> Dataset:

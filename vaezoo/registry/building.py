@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vaezoo.errors import CompositionError, ConfigError, shorten
-from vaezoo.registry.entries import Variant, chosen, split_options, variants
+from vaezoo.registry.entries import Variant, chosen, in_order, split_options, variants
 from vaezoo.registry.shared import LARGEST, Architecture, Named, backbones, canonical, likelihoods, sizes
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def architecture_for(
 ) -> Architecture:
     """Returns the architecture with what the variants need filled in; see `create`."""
     defaults: dict[str, object] = {"latent": 16, "backbone": "mlp", "likelihood": "bernoulli"}
-    for entry in entries:
+    for entry in in_order(entries):
         defaults.update(entry.defaults)
     for what, number, limit in (("context", context, LARGEST), ("examples", examples, 2**63)):
         if type(number) is not int or not 0 <= number <= limit:
@@ -89,8 +89,7 @@ def create(
         examples=examples,
     )
     model = variants.get("vae").builder(None, architecture)
-    # What leaves a part to others comes before them, and what needs something after it.
-    for entry in sorted(entries, key=lambda entry: (bool(entry.needs), not entry.replaceable)):
+    for entry in in_order(entries):
         if entry.name != "vae":
             model = entry.builder(model, architecture, **parsed[entry.name])
     flat = {f"{owner}.{key}": value for owner, own in parsed.items() for key, value in own.items()}

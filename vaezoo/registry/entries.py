@@ -88,9 +88,11 @@ def register(
 
     Raises:
         RegistryCollisionError: the name is taken.
-        ConfigError: an option is named like a field that all variants share, or the name, `changes` or `defaults` is
-            malformed.
+        ConfigError: an option is named like a field that all variants share, or the name, `changes`, `defaults` or
+            `needs` is malformed.
     """
+    if needs == "any":
+        raise ConfigError(f"Variant {name!r} needs 'any', a word that has a meaning in `replaceable`. Choose another.")
     changed = (changes,) if isinstance(changes, str) else tuple(changes)
     shared = {each.name for each in fields(Architecture)}
     left = replaceable or {}
@@ -163,6 +165,11 @@ def gives_way(one: Variant, other: Variant, part: str) -> bool:
     """Says whether `one` leaves a part that both change to `other`."""
     left = one.replaceable.get(part)
     return left == "any" or (bool(other.needs) and left == other.needs)
+
+
+def in_order(entries: Iterable[Variant]) -> list[Variant]:
+    """Returns variants as they are built: what leaves a part to any other first, what needs something last."""
+    return sorted(entries, key=lambda entry: (bool(entry.needs), "any" not in entry.replaceable.values()))
 
 
 def completed(name: str) -> str:

@@ -15,7 +15,7 @@ from vaezoo.hierarchies import (
     PathPrior,
     halving,
 )
-from vaezoo.ladder import LadderEncoder
+from vaezoo.ladder import LadderEncoder, proposal
 from vaezoo.model import VAE
 from vaezoo.networks.mlp import MLP, Width
 from vaezoo.registry import Architecture, register
@@ -58,7 +58,7 @@ def ladder_vae(
     network, head = architecture.network(), architecture.head()
     rungs: list[nn.Module] = [network.down(shape, (widths[0],), context)]
     rungs += [MLP((low,), (high,), context, (high,), "leaky-relu") for low, high in pairwise(widths)]
-    heads = [MLP((width,), (2, size), 0, (), "leaky-relu") for width, size in zip(widths, sizes, strict=True)]
+    heads = [proposal(width, size) for width, size in zip(widths, sizes, strict=True)]
     between = [
         MLP((above,), (2, below), context, (width, width), "leaky-relu")
         for (below, above), width in zip(pairwise(sizes), widths[1:], strict=True)

@@ -17,6 +17,7 @@ from vaezoo.networks import started
 from vaezoo.registry import Architecture, register
 
 STARTS = 10  # of the mixture's fit, of which the likeliest is taken
+ENOUGH = 10  # examples of each cluster for each latent, from which on covariances can be told
 
 
 class GaussianMixturePrior(Part):
@@ -48,18 +49,24 @@ class GaussianMixturePrior(Part):
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
         """Fits a mixture to draws of the posteriors, by k-means and then expectation-maximization.
 
-        Clusters lie askew to the axes: they are found with full covariances, of which the variances are kept.
+        Clusters lie askew to the axes: where examples are many enough they are found with full covariances, of which
+        the variances are kept.
         """
         from sklearn.mixture import GaussianMixture  # takes a second to import
 
         with torch.no_grad():
-            rows = torch.cat([draw(model.encoder(x, c), 1)[0][0].flatten(1) for x, c in batches]).double().cpu()
-            count = len(self.logits)
-            rows = rows[torch.arange(max(len(rows), 2 * count)) % len(rows)]
-            rows += 1e-4 * torch.randn_like(rows)  # no two alike, even where examples are fewer than clusters
-            kind = "full" if 10 * rows.shape[1] <= len(rows) else "diag"  # as many as there are examples for
+            count, examples = len(self.logits), sum(len(x) for x, _ in batches)
+            copies = -(-2 * count // examples)  # several draws of each, where examples are fewer than clusters
+            draws = [draw(model.encoder(x, c), copies)[0].flatten(0, 1).flatten(1) for x, c in batches]
+            rows = torch.cat(draws).double().cpu()
+            if not bool(rows.isfinite().all()):
+                return  # the first step will say what is not
+            rows += 1e-4 * torch.randn_like(rows)  # no two alike, though posteriors be points
+            kind = "full" if ENOUGH * count * rows.shape[1] <= len(rows) else "diag"
+            least = max(1e-6, 1e-9 * float(rows.var(0).max()))
             seed = int(torch.randint(2**31, ()))
-            found = GaussianMixture(count, covariance_type=kind, n_init=STARTS, random_state=seed).fit(rows.numpy())
+            mixture = GaussianMixture(count, covariance_type=kind, n_init=STARTS, random_state=seed, reg_covar=least)
+            found = mixture.fit(rows.numpy())
             covariances = torch.from_numpy(found.covariances_)
             variances = covariances.diagonal(dim1=-2, dim2=-1) if kind == "full" else covariances
             self.logits.copy_(torch.from_numpy(found.weights_).log())
@@ -85,9 +92,9 @@ def vade(base: VAE, architecture: Architecture, *, clusters: Annotated[int, Meta
 
     `model.prior.responsibilities(z)` gives p(y|z). The paper trains encoder and decoder alone first (a stage with
     `train = ["encoder", "decoder"]`, or a recipe's `init`); before the first stage that trains the prior, the mixture
-    is fitted to draws of the posteriors, as the rate will measure it. Without such a start clusters are poor. The rate
-    is sampled, with y summed out exactly; the paper samples q(y|x) and then adds KL divergences in closed form, which
-    is no less in the mean. When to use it: to find clusters, and to draw from one. It is confused with `vamp-vae`,
-    whose components are posteriors.
+    is fitted to draws of the posteriors, whose density it is to be. Without such a start clusters are poor. The rate is
+    sampled, with y summed out exactly; the paper samples q(y|x) and then adds KL divergences in closed form, which is
+    no less in the mean. When to use it: to find clusters, and to draw from one. It is confused with `vamp-vae`, whose
+    components are posteriors.
     """
     return base.replace(prior=GaussianMixturePrior(architecture.latent, clusters))
