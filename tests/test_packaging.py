@@ -337,6 +337,10 @@ class TestWheel:
         assert {"vaezoo/py.typed", "vaezoo/data/mnist64.safetensors", "vaezoo/recipes/vae-mnist.toml"} <= names
         assert any(name.endswith("LICENSE") for name in licences)
 
+    def test_is_not_larger_than_an_index_of_packages_takes(self, built: Path) -> None:
+        sizes = {path.name: path.stat().st_size for path in built.iterdir()}
+        assert len(sizes) == 2 and all(size < 100_000_000 for size in sizes.values()), sizes
+
     def test_the_sdist_holds_what_the_tests_need(self, built: Path) -> None:
         with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
             names = {name.partition("/")[2] for name in archive.getnames()}

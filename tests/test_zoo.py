@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -212,9 +213,17 @@ def test_a_bundled_model_loads_and_is_what_its_index_says(name):
 
 
 def test_all_bundled_models_fit_into_a_wheel():
-    """An index of packages takes 100 MB a file: what comes beyond this is published on the Hub and pinned."""
-    sizes = [known["size"] for facts in read_index().values() for known in facts["files"].values()]
-    assert sum(sizes) < 100_000_000
+    """An index of packages takes 100 MB a file: what comes beyond this is published on the Hub and pinned.
+
+    A wheel is compressed: by how much is seen at the first megabyte of each file.
+    """
+    packed = 0.0
+    for name, facts in read_index().items():
+        for file, known in facts["files"].items():
+            with (ROOM / name / file).open("rb") as opened:
+                head = opened.read(2**20)
+            packed += known["size"] * len(zlib.compress(head, 1)) / len(head)
+    assert packed < 97_000_000
 
 
 @pytest.mark.parametrize("name", [name for name, facts in read_index().items() if facts["metrics"]["data"] == "mnist"])
