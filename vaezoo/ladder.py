@@ -18,7 +18,7 @@ from vaezoo.parts import given
 
 __all__ = ["LadderEncoder", "proposal"]
 
-FEATURES, MEANS = 0.5, 1.0  # how far images spread the features and the proposed means of each level at the start
+FEATURES, MEANS = 0.5, 3.0  # how far images spread the features and the proposed means of each level at the start
 PRECISE = -1.0  # about log σ of what images say of a level at the start: next to the prior they are heard
 
 
