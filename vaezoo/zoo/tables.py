@@ -26,6 +26,12 @@ PUBLISHED = {
     "iwae-mnist": "-84.78 (Burda et al., 2016)",
     "cvae-mnist": "-82.32 (label prior)",
     "conv-vae-mnist": "-81.08 (ResNet; Kingma et al., 2016)",
+    "ladder-vae-mnist": "-81.74 (Sønderby et al., 2016)",
+    "top-down-vae-mnist": "-78.01 (NVAE; Vahdat & Kautz, 2020)",
+    "two-layer-vae-mnist": "-85.33 (Burda et al., 2016)",
+    "vae-fashion-mnist": "-228.70 (gated; Norouzi et al., 2020)",
+    "vamp-vae-fashion-mnist": "-227.35 (gated; Norouzi et al., 2020)",
+    "vamp-vae-mnist": "-82.43 (gated; Norouzi et al., 2020)",
 }
 
 
