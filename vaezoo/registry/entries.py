@@ -91,26 +91,18 @@ def register(
         ConfigError: an option is named like a field that all variants share, or the name, `changes`, `defaults` or
             `needs` is malformed.
     """
-    if needs == "any":
-        raise ConfigError(f"Variant {name!r} needs 'any', a word that has a meaning in `replaceable`. Choose another.")
     changed = (changes,) if isinstance(changes, str) else tuple(changes)
     shared = {each.name for each in fields(Architecture)}
     left = replaceable or {}
-    check_head(name, changes=(changed, CHANGES), defaults=(defaults or {}, shared), replaceable=(left, set(changed)))
+    check_head(
+        name, needs, changes=(changed, CHANGES), defaults=(defaults or {}, shared), replaceable=(left, set(changed))
+    )
     of = partial(
-        Variant,
-        name=name,
-        changes=changed,
-        year=year,
-        paper=paper,
-        url=url,
-        defaults=defaults or {},
-        replaceable=left,
-        needs=needs,
+        Variant, name=name, changes=changed, year=year, paper=paper, url=url, defaults=defaults or {}, needs=needs
     )
 
     def decorate(builder: Callable[..., VAE]) -> Variant:
-        entry = of(builder=builder, context=context, couples_examples=couples_examples, rate=rate)
+        entry = of(builder=builder, context=context, couples_examples=couples_examples, rate=rate, replaceable=left)
         clash = shared & set(entry.options)
         if clash:
             raise ConfigError(f"Variant {name!r} names an option like a shared field: {', '.join(sorted(clash))}.")
@@ -119,8 +111,10 @@ def register(
     return decorate
 
 
-def check_head(name: str, **facts: tuple[Iterable[str], Set[str]]) -> None:
-    """Raises ConfigError for a malformed name, or facts with words that are not among those known."""
+def check_head(name: str, needs: str, **facts: tuple[Iterable[str], Set[str]]) -> None:
+    """Raises ConfigError for a malformed name, a word that cannot be needed, or facts with words that are not known."""
+    if needs == "any":
+        raise ConfigError(f"Variant {name!r} needs 'any', a word that has a meaning in `replaceable`. Choose another.")
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise ConfigError(f"Got variant name {shorten(name)}; expected lower-case letters, digits and single hyphens.")
     for what, (got, known) in facts.items():
