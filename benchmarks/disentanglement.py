@@ -112,8 +112,12 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=10_000, help="held-out images that are measured")
     parser.add_argument("--results", type=Path, default=Path("disentanglement.jsonl"))
     given = parser.parse_args()
-    setting = {"steps": given.steps, "backbone": given.backbone, "learning_rate": given.learning_rate}
-    setting["schedule"] = TRAIN["schedule"]
+    setting = {
+        "steps": given.steps,
+        "backbone": given.backbone,
+        "learning_rate": given.learning_rate,
+        "schedule": TRAIN["schedule"],
+    }
     known = set(vaezoo.list_variants())
     wanted = [(variant, seed) for seed in range(given.seeds) for variant in given.variants if variant in known]
     text = given.results.read_text() if given.results.exists() else ""

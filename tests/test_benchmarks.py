@@ -136,9 +136,8 @@ def test_a_table_says_what_is_missing_and_what_failed() -> None:
 
 def test_the_table_of_disentanglement_keeps_seeds_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(variant: str, seed: int, *_: object) -> dict[str, object]:
-        setting = {"steps": 7, "backbone": "mlp", "learning_rate": 5e-4, "schedule": "cosine", "variant": variant}
-        setting["seed"] = seed
-        return {**dict.fromkeys(disentanglement.FIGURES, float(seed)), **setting}
+        setting = {"steps": 7, "backbone": "mlp", "learning_rate": 5e-4, "schedule": "cosine"}
+        return {**dict.fromkeys(disentanglement.FIGURES, float(seed)), **setting, "variant": variant, "seed": seed}
 
     monkeypatch.setattr(disentanglement, "run", run)
     results = tmp_path / "results.jsonl"

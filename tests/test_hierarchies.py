@@ -341,5 +341,5 @@ def test_images_spread_the_proposals_of_each_level_at_the_start(name: str, backb
     model.initialize([(x[:120], None), (x[120:], None)])
     clear = differences()
     assert (faint < (0.03 if backbone["name"] == "conv" else 0.06)).all()
-    assert (clear > (0.02 if name == "top-down-vae" else 0.2)).all()
-    assert (clear < (1.2 if name == "top-down-vae" else 3.3)).all()
+    least, most = (0.02, 1.2) if name == "top-down-vae" else (2.0, 3.3)  # a ladder speaks loudly at every level
+    assert (clear > least).all() and (clear < most).all()

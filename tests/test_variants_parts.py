@@ -11,6 +11,7 @@ from torch.distributions import kl_divergence
 from vaezoo.correlated import CholeskyNormal
 from vaezoo.elbo import center, draw
 from vaezoo.errors import CompositionError, ConfigError, ShapeError
+from vaezoo.evaluation import clustering_accuracy
 from vaezoo.mixtures import Mixture
 from vaezoo.model import seeded
 from vaezoo.registry import create
@@ -149,6 +150,22 @@ def test_clusters_that_lie_askew_are_found() -> None:
     centres = model.prior.loc.detach()
     offset = (centres[:, 0] - centres[:, 1]).sort().values / 2
     torch.testing.assert_close(offset, torch.tensor([0.0, 1.5], dtype=torch.float64), rtol=0, atol=0.05)
+
+
+def test_covariances_are_not_told_from_too_few_images() -> None:
+    """Of 50 examples a cluster cannot tell how 50 latents go together: covariances taken in full join what lies apart."""
+    model = create("vade", shape=50, latent=50, clusters=10, backbone={"name": "mlp", "hidden": []}).double()
+    generator = torch.Generator().manual_seed(0)
+    kind = torch.arange(500) % 10
+    centres = torch.zeros(10, 50, dtype=torch.float64)
+    centres[:, :5] = 4 * torch.randn(10, 5, generator=generator, dtype=torch.float64)
+    z = centres[kind] + torch.randn(500, 50, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        model.encoder.network.head.weight.copy_(torch.cat([torch.eye(50), torch.zeros(50, 50)]))
+        model.encoder.network.head.bias.copy_(torch.cat([torch.zeros(50), torch.full((50,), -5.0)]))
+    torch.manual_seed(0)
+    model.initialize([(z, None)], ["prior"])
+    assert clustering_accuracy(model.prior.responsibilities(z).argmax(-1), kind) > 0.95
 
 
 def test_fewer_images_than_clusters_give_several_draws_each() -> None:

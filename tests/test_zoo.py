@@ -215,7 +215,8 @@ def test_a_bundled_model_loads_and_is_what_its_index_says(name):
 def test_all_bundled_models_fit_into_a_wheel():
     """An index of packages takes 100 MB a file: what comes beyond this is published on the Hub and pinned.
 
-    A wheel is compressed: by how much is seen at the first megabyte of each file.
+    A wheel is compressed: by how much is seen at the first megabyte of each file. Some 3 MB more are in the sdist:
+    pictures, tests, code.
     """
     packed = 0.0
     for name, facts in read_index().items():
@@ -223,7 +224,7 @@ def test_all_bundled_models_fit_into_a_wheel():
             with (ROOM / name / file).open("rb") as opened:
                 head = opened.read(2**20)
             packed += known["size"] * len(zlib.compress(head, 1)) / len(head)
-    assert packed < 97_000_000
+    assert packed < 95_000_000
 
 
 @pytest.mark.parametrize("name", [name for name, facts in read_index().items() if facts["metrics"]["data"] == "mnist"])

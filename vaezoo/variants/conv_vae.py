@@ -19,8 +19,8 @@ def conv_vae(base: VAE, architecture: Architecture) -> VAE:
 
     $$\log p(x) \ge -(D + R)$$
 
-    The rate is in closed form. When to use it: for images. It is not a variant of its own: any variant becomes
-    convolutional by `backbone={"name": "conv", "channels": [32, 64]}`; this name composes with all others
+    The rate is in closed form. When to use it: for images. It is confused with a variant of its own: any variant
+    becomes convolutional by `backbone={"name": "conv", "channels": [32, 64]}`; this name composes with all others
     ("conv-vae+beta-vae").
     """
     return base

@@ -31,9 +31,9 @@ def cvae(
     Hyperparameters:
         prior_hidden: widths of the prior network's hidden layers; none by default, which is a table for class labels.
 
-    The rate is in closed form. When to use it: to draw examples of a class, or to model x given side information. Any
-    other variant with `context > 0` is conditional as well, with a prior that ignores c; this name is what Sohn et al.
-    added, the learnt conditional prior.
+    The rate is in closed form. When to use it: to draw examples of a class, or to model x given side information. It is
+    confused with any other variant with `context > 0`, which is conditional as well, with a prior that ignores c; this
+    name is what Sohn et al. added, the learnt conditional prior.
     """
     network = MLP((architecture.context,), (2, *architecture.latent), 0, prior_hidden, "tanh")
     return base.replace(prior=ConditionalNormalPrior(network, architecture.latent))

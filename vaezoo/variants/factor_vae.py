@@ -66,7 +66,8 @@ def factor_vae(
 
     When to use it: for disentangled factors with sharper images than `beta-vae` at the same independence. Negative
     draws are latents shuffled over the batch, so an example's loss depends on the others; the critic is not part of a
-    saved model. The rate is in closed form, the total correlation is what the critic says of the drawn z.
+    saved model. The rate is in closed form, the total correlation is what the critic says of the drawn z. It is
+    confused with `beta-tc-vae`, which estimates the same total correlation from the batch, without a critic.
     """
     width = math.prod(architecture.latent)
     return base.replace(objective=TotalCorrelationObjective(gamma, MLP((width,), (1,), 0, critic_hidden, "leaky-relu")))
