@@ -153,7 +153,7 @@ def test_clusters_that_lie_askew_are_found() -> None:
 
 
 def test_covariances_are_not_told_from_too_few_images() -> None:
-    """Of 50 examples a cluster cannot tell how 50 latents go together: covariances taken in full join what lies apart."""
+    """From 50 examples of a cluster nobody can tell how 50 latents go together: full covariances join what is apart."""
     model = create("vade", shape=50, latent=50, clusters=10, backbone={"name": "mlp", "hidden": []}).double()
     generator = torch.Generator().manual_seed(0)
     kind = torch.arange(500) % 10

@@ -84,7 +84,7 @@ def test_every_variant_says_what_it_minimises_and_how_its_rate_is_computed(name:
     vectors = model.check_context(c, 3)
     text = inspect.getdoc(variants.get(name).builder)
     assert text is not None and "$" in text and "When to use it" in text
-    assert "is confused with" in " ".join(text.split())
+    assert "confused with" in " ".join(text.split())
     posterior, entry = model.encode(x, c), variants.get(name)
     rate = "closed form" if has_closed_form_rate(posterior, model.prior(vectors)) else "sampled"
     assert entry.rate == (rate if has_density(posterior) else "no density")
