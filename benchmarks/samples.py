@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import vaezoo
-from vaezoo.codes import CodeSource, UniformCodePrior
+from vaezoo.core import VAE
 from vaezoo.data import Dataset, load_dataset, pad
-from vaezoo.model import VAE
+from vaezoo.quantization import CodeSource, UniformCodePrior
 
 SURE = 0.8
 

@@ -19,10 +19,9 @@ from torch import nn
 
 from vaezoo import read_recipe
 from vaezoo.data import load_dataset, prepare
-from vaezoo.memory import keep_freed_memory
 from vaezoo.trainer import build_model
-from vaezoo.trainer.ranks import Ranks
-from vaezoo.trainer.stage import StageRun
+from vaezoo.trainer.processes import Ranks
+from vaezoo.trainer.stage_run import StageRun
 from vaezoo.trainer.start import make_feed
 
 SIZES = [1_000, 10_000, 100_000, 1_000_000, 4_000_000]  # parameters
@@ -86,7 +85,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    keep_freed_memory()
     dist.init_process_group("gloo")
     ranks = Ranks.current()
     latency, inverse = exchange_cost(ranks, options.rounds)

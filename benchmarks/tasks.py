@@ -14,8 +14,8 @@ from clock import Clock
 from torch import nn
 
 from vaezoo import read_recipe
+from vaezoo.core import VAE
 from vaezoo.data import Dataset, load_dataset, prepare
-from vaezoo.model import VAE
 from vaezoo.recipe import Recipe
 from vaezoo.trainer import Trainer, build_model
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from forks import Forks
+from support.forks import Forks
 
 if TYPE_CHECKING:
-    from hub_server import Hub
+    from support.hub_server import Hub
 
     import vaezoo
 
@@ -46,8 +46,8 @@ def forks() -> Iterator[Forks]:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "Iterator[Hub]":
     """A server that the client in this process takes for the Hub; logged in as somebody who may write."""
-    from hub_server import reach, serving
     from huggingface_hub import constants
+    from support.hub_server import reach, serving
 
     with serving() as started:
         started.tokens.add("secret")

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import vaezoo
+from vaezoo.core import ELBO
 from vaezoo.data import Dataset, binarize_fixed, bundled_images, load_dataset
-from vaezoo.elbo import ELBO
-from vaezoo.quantizers import CodebookEncoder
+from vaezoo.quantization import CodebookEncoder
 
 FOLDER = str(Path(__file__).resolve().parent.parent / "benchmarks")
 sys.path.insert(0, FOLDER)

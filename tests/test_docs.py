@@ -18,7 +18,7 @@ import pytest
 from vaezoo.cli import app
 from vaezoo.recipe import ArchitectureTable, DataTable, Recipe, Stage, find_recipe, read_recipe
 from vaezoo.registry import variants
-from vaezoo.zoo.tables import refresh
+from vaezoo.workflows.listing import refresh
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -138,7 +138,7 @@ def test_make_targets_exist() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=label)
 def test_tables_are_current(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert refresh(text) == text, f"Run: python -m vaezoo.zoo.tables {label(page)}"
+    assert refresh(text) == text, f"Run: python -m vaezoo.workflows.listing {label(page)}"
 
 
 def anchors(page: Path) -> set[str]:

@@ -5,9 +5,10 @@ was got, what was expected and what to do next; `code` is stable, so that script
 """
 
 import difflib
+import importlib
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class VaezooError(Exception):
@@ -138,12 +139,25 @@ class PluginWarning(UserWarning):
     """A third-party plug-in could not be loaded; everything else works on."""
 
 
-def warn(text: str) -> None:
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
     """Warns at the innermost line outside vaezoo: there the reader can do something about it."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "vaezoo":
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, stacklevel=level)
+    warnings.warn(text, category, stacklevel=level)
+
+
+def deprecated_module(old: str, *homes: str) -> Callable[[str], object]:
+    """Returns a `__getattr__` that finds the former names of a module in `homes`, with a DeprecationWarning."""
+
+    def find(name: str) -> object:
+        for home in homes if not name.startswith("__") else ():
+            if hasattr(module := importlib.import_module(home), name):
+                warn(f"{old}.{name} is deprecated and will be removed in 0.3. Use {home}.{name}.", DeprecationWarning)
+                return getattr(module, name)
+        raise AttributeError(f"module {old!r} has no attribute {name!r}")
+
+    return find
 
 
 def shorten(value: object, limit: int = 80) -> str:

@@ -7,11 +7,11 @@ import os
 import sys
 import warnings
 
-from vaezoo.cli import drawing, models, sharing
+from vaezoo.cli import data, drawing, evaluation, listing, sharing, training
 from vaezoo.cli.app import app
 from vaezoo.errors import VaezooError
 
-__all__ = ["app", "drawing", "main", "models", "sharing"]
+__all__ = ["app", "data", "drawing", "evaluation", "listing", "main", "sharing", "training"]
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -7,13 +7,7 @@ from vaezoo.cli.app import PICTURES, Out, Picture, app, console
 
 @app.command
 def sample(
-    name: str,
-    n: int = 64,
-    *,
-    c: int | None = None,
-    sampler: str | None = None,
-    seed: int = 0,
-    out: Picture = PICTURES,
+    name: str, n: int = 64, *, c: int | None = None, sampler: str | None = None, seed: int = 0, out: Picture = PICTURES
 ) -> None:
     """Draw samples into a picture.
 
@@ -28,7 +22,7 @@ def sample(
     sampler
         Instead of the prior: "normal", "gaussian-mixture", …; fitted now unless it is saved beside the model.
     """
-    from vaezoo.zoo import drawings
+    from vaezoo.workflows import draw as drawings
 
     console().print(f"Wrote {drawings.samples(name, n, c, seed, out, sampler)}")
 
@@ -52,7 +46,7 @@ def fit_sampler(
     out
         Folder for model and sampler; the model's own by default.
     """
-    from vaezoo.zoo.sampling import fit_and_save
+    from vaezoo.workflows.fit_sampler import fit_and_save
 
     console().print(f"Wrote {fit_and_save(name, sampler, options, data=data, seed=seed, out=out)}")
 
@@ -70,7 +64,7 @@ def reconstruct(name: str, n: int = 16, *, data: str | None = None, out: Picture
     data
         Data set; the one it was trained on by default.
     """
-    from vaezoo.zoo import drawings
+    from vaezoo.workflows import draw as drawings
 
     console().print(f"Wrote {drawings.reconstructions(name, n, data, out)}")
 
@@ -90,7 +84,7 @@ def traverse(
     dims
         Which latents; the most active by default.
     """
-    from vaezoo.zoo import drawings
+    from vaezoo.workflows import draw as drawings
 
     console().print(f"Wrote {drawings.traversal(name, index, dims, data, out)}")
 
@@ -110,6 +104,6 @@ def interpolate(
     steps
         Images a row.
     """
-    from vaezoo.zoo import drawings
+    from vaezoo.workflows import draw as drawings
 
     console().print(f"Wrote {drawings.interpolation(name, pairs, steps, data, out)}")

@@ -42,7 +42,7 @@ def push(
     dry_run
         Check everything and send nothing.
     """
-    from vaezoo.hub import publishing
+    from vaezoo.workflows import publish as publishing
 
     for name in publishing.chosen(names, everything):
         place = publishing.push(
@@ -69,9 +69,9 @@ def pull(name: str, *, revision: str | None = None, to: Path | None = None) -> N
     to
         Folder to copy it to.
     """
-    from vaezoo import hub
+    from vaezoo.workflows.load import pull
 
-    console().print(f"{hub.pull(name, revision=revision, to=to)}")
+    console().print(f"{pull(name, revision=revision, to=to)}")
 
 
 @app.command
@@ -145,7 +145,7 @@ def convert(
     scale
         σ of gaussian; 1 unless said.
     """
-    from vaezoo.conversion import convert as run
+    from vaezoo.storage.conversion.convert import convert as run
 
     done = run(
         source,

@@ -1,15 +1,15 @@
 """Data sets by name, one record type, verified sources."""
 
-from vaezoo.data.binarize import BINARIZATIONS, STATIC_SEED, TEST_SEED, binarize_fixed, draw, prepare
 from vaezoo.data.bundled import bundled_images
-from vaezoo.data.drawn import DrawnDataset
+from vaezoo.data.dataset import Dataset
 from vaezoo.data.factors import Factors
-from vaezoo.data.limits import MEMORY_LIMIT
+from vaezoo.data.from_tensors import from_tensors
 from vaezoo.data.load import datasets, get, load_dataset
-from vaezoo.data.padding import pad
-from vaezoo.data.record import Dataset
-from vaezoo.data.streaming import StreamedDataset
-from vaezoo.data.tensors import from_tensors
+from vaezoo.data.procedural.dataset import DrawnDataset
+from vaezoo.data.streaming.dataset import StreamedDataset
+from vaezoo.data.streaming.limits import MEMORY_LIMIT
+from vaezoo.data.transforms.binarize import BINARIZATIONS, STATIC_SEED, TEST_SEED, binarize_fixed, draw, prepare
+from vaezoo.data.transforms.padding import pad
 
 __all__ = [
     "BINARIZATIONS",

@@ -6,7 +6,7 @@ from typing import Final
 
 from safetensors.torch import load
 
-from vaezoo.data.record import Dataset
+from vaezoo.data.dataset import Dataset
 from vaezoo.data.sets.mnist import LICENCE
 from vaezoo.errors import DataError
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from vaezoo.data.cache import Collection, Report, cache_root, ensure
-from vaezoo.data.folder import load_folder
-from vaezoo.data.record import Dataset
-from vaezoo.data.torchvision_sets import load_torchvision
+from vaezoo.data.dataset import Dataset
+from vaezoo.data.download.cache import Collection, Report, cache_root, ensure
+from vaezoo.data.readers.image_folder import load_folder
+from vaezoo.data.readers.torchvision import load_torchvision
 from vaezoo.errors import DataError
 from vaezoo.registry import Registry
 

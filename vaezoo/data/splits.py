@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaezoo.data.record import stable_permutation
+from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import DataError, did_you_mean, shorten
 
 SPLITS = ("train", "test")

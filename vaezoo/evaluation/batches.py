@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from vaezoo.core import VAE
 from vaezoo.data import Dataset
 from vaezoo.errors import ContextError, ShapeError
-from vaezoo.model import VAE
 
 __all__ = ["batches", "context_of"]
 

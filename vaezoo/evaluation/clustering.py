@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vaezoo.core import VAE, center
 from vaezoo.data import Dataset
-from vaezoo.elbo import center
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.evaluation.batches import batches
-from vaezoo.model import VAE
 
 __all__ = ["accuracy_of_clusters", "cluster", "clustering_accuracy"]
 

@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaezoo.core import VAE, center
 from vaezoo.data import Dataset, Factors
-from vaezoo.elbo import center
 from vaezoo.errors import ConfigError, DataError, ShapeError, shorten
 from vaezoo.evaluation.batches import batches
 from vaezoo.evaluation.latents import ACTIVE_VARIANCE
-from vaezoo.model import VAE
 
 __all__ = [
     "Disentanglement",

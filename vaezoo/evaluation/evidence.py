@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vaezoo.core import VAE
 from vaezoo.data import Dataset
 from vaezoo.errors import ShapeError
 from vaezoo.evaluation.batches import batches
-from vaezoo.model import VAE
 
 __all__ = ["Estimate", "estimate", "evidence", "paired_difference"]
 
@@ -35,12 +35,7 @@ def estimate(values: Tensor) -> Estimate:
 
 
 def evidence(
-    model: VAE,
-    data: Dataset,
-    samples: int = 5000,
-    *,
-    seed: int = 0,
-    report: Callable[[int, int], None] | None = None,
+    model: VAE, data: Dataset, samples: int = 5000, *, seed: int = 0, report: Callable[[int, int], None] | None = None
 ) -> Tensor:
     """Returns the importance-weighted bound on log p(x) of every example, (N,), nats.
 

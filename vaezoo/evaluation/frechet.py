@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, leaky_relu
 
+from vaezoo.core import VAE, seeded
+from vaezoo.core.checks import check_tensor
 from vaezoo.data import Dataset
 from vaezoo.errors import ConfigError, ShapeError, SupportError
 from vaezoo.evaluation.batches import batches, context_of
 from vaezoo.evaluation.report import binarized, first, set_of, test_set
-from vaezoo.model import VAE, check_tensor, seeded
 
 __all__ = ["RandomFeatures", "frechet_distance", "gaussian_frechet_distance"]
 

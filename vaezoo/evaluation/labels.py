@@ -8,9 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from vaezoo.core import VAE
 from vaezoo.data import Dataset
 from vaezoo.evaluation.batches import batches
-from vaezoo.model import VAE
 
 __all__ = ["label_error"]
 

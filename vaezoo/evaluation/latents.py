@@ -7,10 +7,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from vaezoo.core import VAE, center
 from vaezoo.data import Dataset
-from vaezoo.elbo import center
 from vaezoo.evaluation.batches import batches
-from vaezoo.model import VAE
 
 __all__ = ["active_units", "codes", "mean_perplexity", "perplexity"]
 

@@ -10,15 +10,14 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from vaezoo.core import ELBO, VAE, seeded
 from vaezoo.data import TEST_SEED, Dataset, from_tensors, load_dataset, pad, prepare
-from vaezoo.elbo import ELBO
 from vaezoo.errors import ConfigError, DataError
 from vaezoo.evaluation.batches import batches
 from vaezoo.evaluation.clustering import accuracy_of_clusters
 from vaezoo.evaluation.evidence import Estimate, estimate, evidence
 from vaezoo.evaluation.labels import label_error
 from vaezoo.evaluation.latents import active_units, codes, mean_perplexity
-from vaezoo.model import VAE, seeded
 
 __all__ = ["Report", "evaluate", "measured", "test_set"]
 

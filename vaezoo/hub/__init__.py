@@ -1,7 +1,5 @@
-"""Loading and publishing models: bundled, in folders, on the Hugging Face Hub."""
+"""The Hugging Face Hub: its client, the files of remote models and the local cache."""
 
-from vaezoo.hub.cached import cached, remove, verify
-from vaezoo.hub.loading import load, locate, pull
-from vaezoo.hub.publishing import push
+from vaezoo.hub.cache import cached, remove, verify
 
-__all__ = ["cached", "load", "locate", "pull", "push", "remove", "verify"]
+__all__ = ["cached", "remove", "verify"]

@@ -13,12 +13,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vaezoo.checkpoint import library_version, write_file
-from vaezoo.documents import LARGEST_JSON
 from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, MissingExtraError, VaezooError, shorten
 from vaezoo.hub.transfer import Watch, in_time
-from vaezoo.zoo.config import ONE_FILE, weight_files
-from vaezoo.zoo.folder import CARD, CONFIG, METRICS, check_total, read_config
+from vaezoo.storage.config import CONFIG, ONE_FILE, read_config, weight_files
+from vaezoo.storage.documents import LARGEST_JSON
+from vaezoo.storage.files import library_version, write_file
+from vaezoo.storage.model_folder import CARD, METRICS, check_total
 
 __all__ = ["Repository", "fetch", "hub_errors", "the_client"]
 

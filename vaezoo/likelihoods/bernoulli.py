@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.distributions import BernoulliPixels
+from vaezoo.distributions.pixels import BernoulliPixels
 from vaezoo.likelihoods import Likelihood, within_unit
 
 __all__ = ["bernoulli"]

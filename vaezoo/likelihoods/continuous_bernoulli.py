@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.distributions import ContinuousBernoulliPixels
+from vaezoo.distributions.pixels import ContinuousBernoulliPixels
 from vaezoo.likelihoods import Likelihood, within_unit
 
 __all__ = ["continuous_bernoulli"]

@@ -10,7 +10,7 @@ from msgspec import Meta
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.distributions import DiscretizedLogistic
+from vaezoo.distributions.pixels import DiscretizedLogistic
 from vaezoo.likelihoods import Likelihood, within_unit
 
 __all__ = ["discretized_logistic"]

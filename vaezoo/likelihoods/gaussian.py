@@ -11,8 +11,8 @@ from msgspec import Meta
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.distributions import DiagonalNormal, normal_from
-from vaezoo.elbo import Inference
+from vaezoo.core import Inference
+from vaezoo.distributions.normal import DiagonalNormal, normal_from
 from vaezoo.likelihoods import Likelihood
 
 __all__ = ["gaussian"]

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaezoo.core import VAE
 from vaezoo.errors import DataError, ShapeError, shorten
-from vaezoo.model import VAE
 from vaezoo.pictures.sheet import SLIDE, Sheet, columns_of_slide, enlarged, rows_of, tiles_of
 
 __all__ = ["comparison", "grid", "reconstructions", "samples"]

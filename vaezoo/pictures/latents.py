@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.elbo import center
+from vaezoo.core import VAE, center, seeded
 from vaezoo.errors import ShapeError, shorten
-from vaezoo.model import VAE, seeded
 from vaezoo.pictures.images import check_images, evaluating
 from vaezoo.pictures.sheet import Sheet, enlarged, rows_of, tiles_of
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaezoo.checkpoint import write_file
 from vaezoo.errors import CheckpointError, DataError, ShapeError
+from vaezoo.storage.files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

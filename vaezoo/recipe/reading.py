@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import cast
 
 from vaezoo.errors import RecipeError
-from vaezoo.recipe.checking import build, plain
-from vaezoo.recipe.finding import find_recipe
+from vaezoo.recipe.locate import find_recipe
 from vaezoo.recipe.overrides import apply_override, split_override
 from vaezoo.recipe.schema import Recipe
+from vaezoo.recipe.validation import build, plain
 
 __all__ = ["read_recipe"]
 

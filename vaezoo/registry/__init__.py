@@ -6,11 +6,11 @@ entry points (`vaezoo.variants`, `.backbones`, `.likelihoods`, `.samplers`, `.da
 
 from __future__ import annotations
 
-from vaezoo.registry.building import architecture_for, create
-from vaezoo.registry.entries import Variant, chosen, completed, register, split_options, variants
-from vaezoo.registry.names import Registry, owner_of
+from vaezoo.registry.architecture import Architecture, Named, backbones, check_named, likelihoods, samplers
+from vaezoo.registry.create import architecture_for, create
 from vaezoo.registry.options import Option, options_of, parse_options
-from vaezoo.registry.shared import Architecture, Named, backbones, check_named, likelihoods, samplers
+from vaezoo.registry.registry import Registry, owner_of
+from vaezoo.registry.variant import Variant, chosen, completed, list_variants, register, split_options, variants
 
 __all__ = [
     "Architecture",
@@ -25,6 +25,7 @@ __all__ = [
     "completed",
     "create",
     "likelihoods",
+    "list_variants",
     "options_of",
     "owner_of",
     "parse_options",

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, TransformedDistribution
 from torch.distributions.transforms import ReshapeTransform
 
+from vaezoo.core import VAE, seeded
 from vaezoo.errors import ConfigError, DataError, ShapeError
-from vaezoo.model import VAE, seeded
 
 __all__ = ["LatentDensity", "Sampler", "check_latents", "cholesky", "is_factor", "refuse_conditional", "shaped"]
 
@@ -109,13 +109,7 @@ class Sampler:
     """
 
     def __init__(
-        self,
-        model: VAE,
-        density: LatentDensity,
-        *,
-        name: str,
-        options: dict[str, object],
-        fitted_on: dict[str, object],
+        self, model: VAE, density: LatentDensity, *, name: str, options: dict[str, object], fitted_on: dict[str, object]
     ) -> None:
         refuse_conditional(model)
         if model.latent is not None and density.latent != model.latent:

@@ -11,10 +11,11 @@ from msgspec import Meta
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaezoo.core import seeded
+from vaezoo.distributions import FlowDistribution
 from vaezoo.errors import DataError
-from vaezoo.flows import Couplings, FlowDistribution
-from vaezoo.model import seeded
-from vaezoo.networks.mlp import Width
+from vaezoo.networks import Couplings
+from vaezoo.networks.perceptron import Width
 from vaezoo.samplers import LatentDensity, check_latents, cholesky, is_factor, shaped
 
 __all__ = ["flow"]

@@ -13,25 +13,24 @@ from typing import cast
 
 import torch
 
-from vaezoo import checkpoint
+from vaezoo.core import VAE
 from vaezoo.data import Dataset
-from vaezoo.elbo import WeightedObjective
 from vaezoo.errors import CheckpointError, InterruptedTrainingError, NonFiniteLossError, warn
-from vaezoo.memory import keep_freed_memory
-from vaezoo.model import VAE
+from vaezoo.objectives import WeightedObjective
 from vaezoo.recipe import Recipe
-from vaezoo.trackers import Tracker
-from vaezoo.trainer.feed import START, START_IMAGES, Feed, noise_seed, reseed, stage_steps
-from vaezoo.trainer.figures import feed_figures, note_on_latents
-from vaezoo.trainer.journal import Journal
-from vaezoo.trainer.layout import laid_out
-from vaezoo.trainer.objectives import Stages, starting
-from vaezoo.trainer.ranks import Ranks
-from vaezoo.trainer.resume import Best, Checkpoints, restored_best
+from vaezoo.storage import checkpoint
+from vaezoo.trainer.batches import START, START_IMAGES, Feed, noise_seed, reseed, stage_steps
+from vaezoo.trainer.checkpoints import Best, Checkpoints, restored_best
+from vaezoo.trainer.memory_format import laid_out
+from vaezoo.trainer.metrics_log import Journal
+from vaezoo.trainer.processes import Ranks
 from vaezoo.trainer.run import Run
-from vaezoo.trainer.stage import StageRun
+from vaezoo.trainer.signals import StopRequest
+from vaezoo.trainer.stage_run import StageRun
+from vaezoo.trainer.stages import Stages, starting
 from vaezoo.trainer.start import every_example_has_a_density, make_feed
-from vaezoo.trainer.stopping import StopRequest
+from vaezoo.trainer.trackers.hook import Tracker
+from vaezoo.trainer.validation import feed_figures, note_on_latents
 
 __all__ = ["Trainer"]
 
@@ -111,8 +110,6 @@ class Trainer:
             InterruptedTrainingError: Ctrl-C or SIGTERM; a checkpoint was written. (SIGUSR1 has one written, no more.)
             CheckpointError: nothing valid to resume, another recipe, or nowhere to write.
         """
-        if self.device.type == "cpu":
-            keep_freed_memory()
         with ExitStack() as stack:
             stack.enter_context(torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []))
             stack.enter_context(self._stop.listening())

@@ -17,9 +17,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vaezoo.elbo import ELBO
+from vaezoo.core import ELBO, VAE
 from vaezoo.errors import warn
-from vaezoo.model import VAE
 from vaezoo.recipe import Stage
 from vaezoo.trainer.capture import capture
 from vaezoo.trainer.recording import record

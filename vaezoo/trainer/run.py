@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vaezoo.model import VAE
+from vaezoo.core import VAE
 from vaezoo.recipe import Recipe
 
 __all__ = ["Run"]

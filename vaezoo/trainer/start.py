@@ -7,34 +7,16 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from vaezoo.core import VAE, seeded
 from vaezoo.data import Dataset
-from vaezoo.errors import ContextError, DataError, RecipeError, ShapeError, SupportError
-from vaezoo.model import VAE, seeded
+from vaezoo.errors import ContextError, RecipeError, ShapeError, SupportError
 from vaezoo.recipe import Recipe
 from vaezoo.registry import create
-from vaezoo.trainer.feed import BUILD, Feed, noise_seed
+from vaezoo.trainer.batches import BUILD, Feed, noise_seed
 
-__all__ = ["build_model", "choose_device", "context_width", "every_example_has_a_density"]
+__all__ = ["build_model", "context_width", "every_example_has_a_density"]
 
 CHUNK = 1_000  # examples that are looked at together
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """Returns the device of a name; "auto" takes a GPU when there is one.
-
-    Raises:
-        DataError: there is no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise DataError(
-            f"Got device {name!r}, which cannot be used here: {error}. Use device='auto' or 'cpu'."
-        ) from None
-    return device
 
 
 def build_model(recipe: Recipe, data: Dataset, options: dict[str, object] | None = None) -> VAE:

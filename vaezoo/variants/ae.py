@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vaezoo.elbo import PenalizedObjective
-from vaezoo.model import VAE
-from vaezoo.points import PointEncoder
+from vaezoo.core import VAE
+from vaezoo.encoders import PointEncoder
+from vaezoo.objectives import PenalizedObjective
 from vaezoo.registry import Architecture, register
 
 

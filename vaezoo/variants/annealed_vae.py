@@ -6,8 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from vaezoo.elbo import Warmup, WeightedObjective
-from vaezoo.model import VAE
+from vaezoo.core import VAE
+from vaezoo.objectives import Warmup, WeightedObjective
 from vaezoo.registry import Architecture, register
 
 

@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated
 
 from msgspec import Meta
-from torch import Tensor
 
-from vaezoo.aggregate import log_aggregate
-from vaezoo.elbo import Inference, Model, WeightedObjective
+from vaezoo.core import VAE
 from vaezoo.errors import ConfigError
-from vaezoo.model import VAE
+from vaezoo.objectives import WeightedObjective
+from vaezoo.objectives.penalties.aggregate import OfAggregate, dimension_wise, mutual_information, total_correlation
 from vaezoo.registry import Architecture, register
 
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
-
-
-@dataclass(frozen=True)
-class OfAggregate:
-    """A term of `log_q`, log q(z) and the sum of log q(z_j), each (K, B), of a training set of so many examples."""
-
-    term: Callable[[Inference, Tensor, Tensor], Tensor]
-    examples: int
-
-    def __call__(self, model: Model, inference: Inference) -> Tensor:
-        """Returns the term's mean over the draws, (B,), nats."""
-        joint, each = log_aggregate(inference, self.examples)
-        return self.term(inference, joint, each.sum(-1)).mean(0)
-
-
-def mutual_information(inference: Inference, joint: Tensor, independent: Tensor) -> Tensor:
-    """Returns log q(z|x) - log q(z), (K, B)."""
-    return inference.log_q - joint
-
-
-def total_correlation(inference: Inference, joint: Tensor, independent: Tensor) -> Tensor:
-    """Returns log q(z) - log of the product of all q(z_j), (K, B)."""
-    return joint - independent
-
-
-def dimension_wise(inference: Inference, joint: Tensor, independent: Tensor) -> Tensor:
-    """Returns log of the product of all q(z_j) - log p(z), (K, B)."""
-    return independent - inference.prior.log_prob(inference.z)
 
 
 @register(

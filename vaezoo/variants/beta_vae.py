@@ -6,17 +6,13 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from vaezoo.elbo import WeightedObjective
-from vaezoo.model import VAE
+from vaezoo.core import VAE
+from vaezoo.objectives import WeightedObjective
 from vaezoo.registry import Architecture, register
 
 
 @register(
-    "beta-vae",
-    changes="objective",
-    year=2017,
-    paper="Higgins et al.",
-    url="https://openreview.net/forum?id=Sy2fzU9gl",
+    "beta-vae", changes="objective", year=2017, paper="Higgins et al.", url="https://openreview.net/forum?id=Sy2fzU9gl"
 )
 def beta_vae(base: VAE, architecture: Architecture, *, beta: Annotated[float, Meta(ge=0, le=1e6)] = 4.0) -> VAE:
     r"""Minimises $D + \beta R$: the rate is weighted against the distortion.

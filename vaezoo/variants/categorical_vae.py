@@ -2,55 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-import torch
 from msgspec import Meta
-from torch import Tensor, nn
-from torch.distributions import Distribution
 
-from vaezoo.categories import OneHots
-from vaezoo.distributions import full_precision
-from vaezoo.elbo import Part
+from vaezoo.core import VAE
+from vaezoo.encoders.categorical import CategoricalEncoder
 from vaezoo.errors import ShapeError
-from vaezoo.model import VAE
-from vaezoo.parts import given
+from vaezoo.priors.categorical import UniformCategoriesPrior
 from vaezoo.registry import Architecture, register
-
-
-class CategoricalEncoder(Part):
-    r"""q(z|x,c): independent categories, relaxed in training at $\tau(t) = \max(\tau_{end}, \tau_0 e^{-rt})$."""
-
-    temperature: Tensor
-
-    def __init__(self, network: nn.Module, dims: int, start: float, end: float, rate: float) -> None:
-        super().__init__()
-        self.network, self.dims, self.start, self.end, self.rate = network, dims, start, end, rate
-        self.register_buffer("temperature", torch.tensor(max(start, end)))
-
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the posterior of each example; its draws are relaxed in train mode only."""
-        logits = full_precision(self.network(*given(x, c))).squeeze(1)
-        return OneHots(logits, self.dims, self.temperature.to(logits.dtype) if self.training else None)
-
-    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
-        """Cools down."""
-        self.temperature.copy_((self.start * (-self.rate * step).exp()).clamp(min=self.end))
-
-
-class UniformCategoriesPrior(Part):
-    """Equally likely categories, whatever the context."""
-
-    zeros: Tensor
-
-    def __init__(self, latent: Sequence[int]) -> None:
-        super().__init__()
-        self.register_buffer("zeros", torch.zeros(*latent), persistent=False)
-
-    def forward(self, c: Tensor | None = None) -> Distribution:
-        """Returns the prior, with no batch dimension."""
-        return OneHots(self.zeros, self.zeros.dim())
 
 
 @register(

@@ -5,24 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from msgspec import Meta
-from torch import Tensor
 
-from vaezoo.importance import ImportanceObjective
-from vaezoo.model import VAE
+from vaezoo.core import VAE
+from vaezoo.objectives.importance import CombinedObjective
 from vaezoo.registry import Architecture, register
-
-
-class CombinedObjective(ImportanceObjective):
-    """Minimises a convex combination of the negative ELBO and the negative importance-weighted bound."""
-
-    def __init__(self, samples: int, beta: float) -> None:
-        super().__init__(samples)
-        self.beta = beta
-
-    def losses_of(self, log_weights: Tensor) -> dict[str, Tensor]:
-        """Returns the loss, (B,); both bounds are of the same draws."""
-        tight = self.estimate(log_weights)
-        return {"model": -tight.lerp(log_weights.mean(0), self.beta)}
 
 
 @register("ciwae", changes="objective", year=2018, paper="Rainforth et al.", url="https://arxiv.org/abs/1802.05383")

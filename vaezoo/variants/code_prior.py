@@ -6,9 +6,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from vaezoo.autoregressive import CausalTransformer, CodePrior
-from vaezoo.codes import source_of
-from vaezoo.model import VAE
+from vaezoo.core import VAE
+from vaezoo.networks import CausalTransformer
+from vaezoo.quantization import CodePrior
+from vaezoo.quantization.prior import source_of
 from vaezoo.registry import Architecture, register
 
 
@@ -46,11 +47,6 @@ def code_prior(
     """
     source = source_of(base)
     network = CausalTransformer(
-        source.codes,
-        source.sections,
-        architecture.context,
-        width=prior_width,
-        depth=prior_depth,
-        heads=prior_heads,
+        source.codes, source.sections, architecture.context, width=prior_width, depth=prior_depth, heads=prior_heads
     )
     return base.replace(prior=CodePrior(network))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vaezoo.model import VAE
+from vaezoo.core import VAE
 from vaezoo.registry import Architecture, register
 
 

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from vaezoo.model import VAE
-from vaezoo.networks.mlp import MLP, Width
-from vaezoo.priors import ConditionalNormalPrior
+from vaezoo.core import VAE
+from vaezoo.networks import MLP
+from vaezoo.networks.perceptron import Width
+from vaezoo.priors.normal import ConditionalNormalPrior
 from vaezoo.registry import Architecture, register
 
 

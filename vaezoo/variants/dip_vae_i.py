@@ -5,17 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from msgspec import Meta
-from torch import Tensor
 
-from vaezoo.aggregate import covariance, factorised, from_identity
-from vaezoo.elbo import Inference, Model, WeightedObjective
-from vaezoo.model import VAE
+from vaezoo.core import VAE
+from vaezoo.objectives import WeightedObjective, from_identity
+from vaezoo.objectives.penalties.aggregate import of_means
 from vaezoo.registry import Architecture, register
-
-
-def of_means(model: Model, inference: Inference) -> Tensor:
-    """Returns the covariance of the posterior means, (n, n)."""
-    return covariance(factorised(inference.posterior)[0])
 
 
 @register(

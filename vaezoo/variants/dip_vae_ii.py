@@ -5,18 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from msgspec import Meta
-from torch import Tensor
 
-from vaezoo.aggregate import covariance, factorised, from_identity
-from vaezoo.elbo import Inference, Model, WeightedObjective
-from vaezoo.model import VAE
+from vaezoo.core import VAE
+from vaezoo.objectives import WeightedObjective, from_identity
+from vaezoo.objectives.penalties.aggregate import of_draws
 from vaezoo.registry import Architecture, register
-
-
-def of_draws(model: Model, inference: Inference) -> Tensor:
-    """Returns the covariance of the aggregate posterior, (n, n): that of the means, and the mean of the variances."""
-    loc, log_scale = factorised(inference.posterior)
-    return covariance(loc) + (2.0 * log_scale).exp().mean(0).diag()
 
 
 @register(

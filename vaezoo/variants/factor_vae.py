@@ -3,42 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Annotated
 
-import torch
 from msgspec import Meta
-from torch import Tensor, nn
 
-from vaezoo.elbo import ELBO, Inference, Model, WeightedObjective
-from vaezoo.games import Game, accuracy, logit, separation
-from vaezoo.model import VAE
-from vaezoo.networks.mlp import MLP, Width
+from vaezoo.core import VAE
+from vaezoo.networks import MLP
+from vaezoo.networks.perceptron import Width
+from vaezoo.objectives.adversarial import TotalCorrelationObjective
 from vaezoo.registry import Architecture, register
-
-
-class TotalCorrelationObjective(Game, WeightedObjective):
-    """Minimises D + R + γ·TC, with the density ratio of a critic for the total correlation TC."""
-
-    def __init__(self, gamma: float, critic: nn.Module) -> None:
-        super().__init__()
-        self.gamma = gamma
-        self.critic: nn.Module | None = critic
-
-    def play(self, model: Model, inference: Inference, c: Tensor | None, step: Tensor | None, elbo: ELBO) -> ELBO:
-        """Returns the ELBO with the terms `total_correlation` and `critic_accuracy`."""
-        assert self.critic is not None
-        z = inference.z[0].flatten(1)
-        own = z.detach()
-        shuffled = own.gather(0, torch.rand_like(own).argsort(0))
-        # The critic tells joint draws (logit up) from draws whose dimensions were shuffled over the batch (logit down).
-        correlation, down = logit(self.critic, z), logit(self.critic, shuffled)
-        loss = elbo.losses["model"] + self.gamma * correlation if self.gamma else elbo.losses["model"]
-        return replace(
-            elbo,
-            losses={"model": loss, "critic": separation(correlation, down)},
-            terms={"total_correlation": correlation.detach(), "critic_accuracy": accuracy(correlation, down)},
-        )
 
 
 @register(

@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Annotated
 
-import torch
 from msgspec import Meta
-from torch import Tensor
-from torch.distributions import Distribution
 
-from vaezoo.elbo import Part
-from vaezoo.flows import Couplings, FlowDistribution
-from vaezoo.model import VAE
-from vaezoo.networks.mlp import Width
+from vaezoo.core import VAE
+from vaezoo.networks import Couplings
+from vaezoo.networks.perceptron import Width
+from vaezoo.priors.flow import FlowPrior
 from vaezoo.registry import Architecture, register
-
-
-class FlowPrior(Part):
-    """p(z|c) by a flow from z to N(0, 1); it starts as N(0, 1).
-
-    Args:
-        latent: the event shape of z.
-        flow: over z as a vector; it sees the context where there is one.
-    """
-
-    zeros: Tensor
-
-    def __init__(self, latent: Sequence[int], flow: Couplings) -> None:
-        super().__init__()
-        self.flow = flow
-        self.register_buffer("zeros", torch.zeros(*latent), persistent=False)
-
-    def forward(self, c: Tensor | None = None) -> Distribution:
-        """Returns p(z|c): without batch dimensions where there is no context."""
-        return FlowDistribution(self.flow, self.zeros, c)
 
 
 @register(

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from vaezoo.codes import CodeObjective, UniformCodePrior, code_defaults
-from vaezoo.implicit_codes import ScalarEncoder
-from vaezoo.model import VAE
+from vaezoo.core import VAE
+from vaezoo.quantization import CodeObjective, ScalarEncoder, UniformCodePrior
 from vaezoo.registry import Architecture, register
+from vaezoo.registry.architecture import code_defaults
 
 
 @register(

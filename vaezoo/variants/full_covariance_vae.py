@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vaezoo.correlated import CholeskyEncoder
-from vaezoo.model import VAE
-from vaezoo.parts import width_of
+from vaezoo.core import VAE
+from vaezoo.core.part import width_of
+from vaezoo.encoders import CholeskyEncoder
 from vaezoo.registry import Architecture, register
 
 

@@ -6,10 +6,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from vaezoo.codes import UniformCodePrior, code_defaults
-from vaezoo.gumbel_codes import Cooling, GumbelEncoder, RelaxedObjective
-from vaezoo.model import VAE
+from vaezoo.core import VAE
+from vaezoo.objectives import Cooling
+from vaezoo.quantization import GumbelEncoder, RelaxedObjective, UniformCodePrior
 from vaezoo.registry import Architecture, register
+from vaezoo.registry.architecture import code_defaults
 
 
 @register(

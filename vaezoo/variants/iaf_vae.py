@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import partial
 from typing import Annotated
 
 from msgspec import Meta
-from torch import Tensor, nn
-from torch.distributions import Distribution
 
-from vaezoo.distributions import full_precision, normal_from
-from vaezoo.elbo import Part
-from vaezoo.flows import FlowPosterior, InverseAutoregressive
-from vaezoo.model import VAE
-from vaezoo.networks.mlp import Width
-from vaezoo.parts import given
+from vaezoo.core import VAE
+from vaezoo.encoders.flow import AutoregressiveEncoder
+from vaezoo.networks import InverseAutoregressive
+from vaezoo.networks.perceptron import Width
 from vaezoo.registry import Architecture, register
-
-
-class AutoregressiveEncoder(Part):
-    """A normal, moved by inverse autoregressive steps that are told h(x); the network gives μ, log σ and h."""
-
-    knows_density = False
-
-    def __init__(self, network: nn.Module, latent: Sequence[int], flow: InverseAutoregressive) -> None:
-        super().__init__()
-        self.network, self.latent, self.flow = network, tuple(latent), flow
-
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the posterior of each example."""
-        raw = full_precision(self.network(*given(x, c))).flatten(2)  # (B, 3, D)
-        return FlowPosterior(normal_from(raw[:, :2], 1), partial(self.flow, h=raw[:, 2]), self.latent)
 
 
 @register(

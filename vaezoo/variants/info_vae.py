@@ -6,10 +6,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from vaezoo.discrepancies import Kernel, MeanDiscrepancy
-from vaezoo.elbo import WeightedObjective
+from vaezoo.core import VAE
 from vaezoo.errors import ConfigError
-from vaezoo.model import VAE
+from vaezoo.objectives import Kernel, MeanDiscrepancy, WeightedObjective
 from vaezoo.registry import Architecture, register
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from vaezoo.importance import Gradient, ImportanceObjective
-from vaezoo.model import VAE
+from vaezoo.core import VAE
+from vaezoo.objectives import Gradient, ImportanceObjective
 from vaezoo.registry import Architecture, register
 
 

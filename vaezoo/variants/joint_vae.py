@@ -3,52 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Annotated
 
-import torch
 from msgspec import Meta
-from torch import Tensor, nn
-from torch.distributions import Distribution
 
-from vaezoo.capacities import TwoCapacities
-from vaezoo.categories import OneHots, SideBySide
-from vaezoo.distributions import StandardNormal, full_precision, normal_from
-from vaezoo.elbo import Part
+from vaezoo.core import VAE
+from vaezoo.core.part import width_of
+from vaezoo.encoders.categorical import JointEncoder
 from vaezoo.errors import ShapeError
-from vaezoo.model import VAE
-from vaezoo.parts import given, width_of
+from vaezoo.objectives import TwoCapacities
+from vaezoo.priors.categorical import JointPrior
 from vaezoo.registry import Architecture, register
-
-
-class JointEncoder(Part):
-    """q(z|x,c): a normal over the first latents, and categories, relaxed in train mode."""
-
-    def __init__(self, network: nn.Module, size: int, categories: Sequence[int], temperature: float) -> None:
-        super().__init__()
-        self.network, self.sizes, self.temperature = network, [2 * size, *categories], temperature
-
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the posterior of each example."""
-        raw, *logits = full_precision(self.network(*given(x, c))).split(self.sizes, -1)
-        temperature, normal = self.temperature if self.training else None, normal_from(raw.unflatten(-1, (2, -1)), 1)
-        return SideBySide([normal, *(OneHots(each, 1, temperature) for each in logits)])
-
-
-class JointPrior(Part):
-    """A standard normal and equally likely categories, whatever the context."""
-
-    zeros: Tensor
-
-    def __init__(self, size: int, categories: Sequence[int]) -> None:
-        super().__init__()
-        self.sizes = [size, *categories]
-        self.register_buffer("zeros", torch.zeros(sum(self.sizes)), persistent=False)
-
-    def forward(self, c: Tensor | None = None) -> Distribution:
-        """Returns the prior, with no batch dimension."""
-        zeros, *logits = self.zeros.split(self.sizes)
-        return SideBySide([StandardNormal(zeros, 1), *(OneHots(each, 1) for each in logits)])
 
 
 @register(

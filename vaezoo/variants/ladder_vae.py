@@ -8,16 +8,10 @@ from typing import Annotated
 from msgspec import Meta
 from torch import nn
 
-from vaezoo.hierarchies import (
-    BottomDecoder,
-    LevelObjective,
-    MarkovPath,
-    PathPrior,
-    halving,
-)
-from vaezoo.ladder import LadderEncoder, proposal
-from vaezoo.model import VAE
-from vaezoo.networks.mlp import MLP, Width
+from vaezoo.core import VAE
+from vaezoo.hierarchy import BottomDecoder, LadderEncoder, LevelObjective, MarkovPath, PathPrior, halving, proposal
+from vaezoo.networks import MLP
+from vaezoo.networks.perceptron import Width
 from vaezoo.registry import Architecture, register
 
 

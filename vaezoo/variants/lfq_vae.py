@@ -3,60 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, cast
+from typing import Annotated
 
-import torch
 from msgspec import Meta
-from torch import Tensor
-from torch.nn.functional import logsigmoid
 
-from vaezoo.codes import CodeObjective, CodePoint, UniformCodePrior, code_defaults, commitment_of
-from vaezoo.distributions import sum_event
-from vaezoo.elbo import Inference, Model, Penalty
+from vaezoo.core import VAE
 from vaezoo.errors import ShapeError
-from vaezoo.implicit_codes import LatticeEncoder
-from vaezoo.model import VAE
+from vaezoo.objectives import Penalty
+from vaezoo.quantization import CodeObjective, UniformCodePrior, commitment_of
+from vaezoo.quantization.lattice import SignEncoder
+from vaezoo.quantization.objective import entropy_penalty
 from vaezoo.registry import Architecture, register
+from vaezoo.registry.architecture import code_defaults
 
 BITS = 9  # numbers in a code unless `latent` says otherwise: 512 codes
 MOST_BITS = 24
-
-
-class SignEncoder(LatticeEncoder):
-    """Takes each number's sign, -1 or 1."""
-
-    def lattice(self) -> tuple[Tensor, Tensor]:
-        """Returns ½ twice, (D,)."""
-        half = torch.full_like(self.levels, 0.5)
-        return half, half
-
-    def bound(self, encoded: Tensor) -> Tensor:
-        """Returns (B, D, *grid) as it is."""
-        return encoded
-
-
-def entropy_penalty(model: Model, inference: Inference, temperature: float) -> Tensor:
-    r"""Returns the entropy of each position's soft code less that of their mean over the batch, (B,), summed over N.
-
-    The probability of a code is proportional to $e^{-|y - e|^2 / \tau}$, which is a product over bits.
-    """
-    encoded = cast(CodePoint, inference.posterior).encoded
-    logits = 4.0 / temperature * encoded.movedim(1, -1).flatten(1, -2)  # (B, N, D), of the bit 1
-    own = (-logits).sigmoid() * logits - logsigmoid(logits)  # the entropy of each bit
-    # The mean over rows of a product over bits is a matrix product of two halves of the bits.
-    rows = logits.flatten(0, 1)
-    first, second = (joint(half) for half in rows.tensor_split(2, 1))
-    mean = first.T @ second / len(rows)
-    return sum_event(own, 2) - logits.shape[1] * cast(Tensor, torch.special.entr(mean)).sum()
-
-
-def joint(logits: Tensor) -> Tensor:
-    """Returns the probabilities (R, 2^D) of all combinations of bits with logits (R, D)."""
-    found = logits.new_ones(len(logits), 1)
-    for column in logits.unbind(1):
-        both = torch.stack([(-column).sigmoid(), column.sigmoid()], 1)
-        found = (both[:, :, None] * found[:, None, :]).flatten(1)
-    return found
 
 
 @register(

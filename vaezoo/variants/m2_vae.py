@@ -2,64 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, cast
+from typing import Annotated
 
-import torch
 from msgspec import Meta
-from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
 
-from vaezoo.categories import OneHots, SideBySide
-from vaezoo.elbo import ELBO, Inference, Model, Objective, draw
+from vaezoo.core import VAE
+from vaezoo.core.part import width_of
+from vaezoo.decoders import LabelledDecoder
+from vaezoo.encoders import LabelledEncoder
 from vaezoo.errors import ShapeError
-from vaezoo.labelled import LabelledDecoder, LabelledEncoder, LabelledPosterior, LabelledPrior
-from vaezoo.model import VAE
-from vaezoo.parts import width_of
+from vaezoo.objectives.labelled import LabelObjective
+from vaezoo.priors import LabelledPrior
 from vaezoo.registry import Architecture, register
-
-
-class LabelObjective(Objective):
-    """Minimises D + R with y summed out; where y is known, its own D + R - log p(y) and α·(-log q(y|x))."""
-
-    def __init__(self, alpha: float) -> None:
-        super().__init__()
-        self.alpha = alpha
-
-    def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
-        """Returns the ELBO, whose bound is on log p(x) with labels or without, and the terms of those that have one.
-
-        `labelled` is D + R - log p(y), `classification` -log q(y|x), both 0 where y is not known.
-        """
-        posterior, prior = cast(LabelledPosterior, model.encoder(x)), cast(SideBySide, model.prior())
-        z, _ = posterior.components.rsample_and_log_prob()
-        every = torch.arange(len(z), device=z.device)[:, None].expand(z.shape[:2])
-        likelihood = cast(Distribution, model.decoder(posterior.join(z, every)))
-        distortions = -likelihood.log_prob(x)  # (V, B)
-        rates = kl_divergence(posterior.components, prior.parts[0])
-        distortion, rate = (posterior.probs.T * distortions).sum(0), kl_divergence(posterior, prior)
-        c = torch.zeros_like(posterior.probs) if c is None else c
-        known, log_classes = c.sum(-1), cast(OneHots, prior.parts[1]).log_probs
-        labelled = (c.T * (distortions + rates - log_classes[:, None])).sum(0)
-        classification = -(c * posterior.log_probs).sum(-1)
-        loss = torch.where(known > 0, labelled + self.alpha * classification, distortion + rate)
-        return ELBO(
-            distortion=distortion,
-            rate=rate,
-            bound=-(distortion + rate),
-            losses={"model": loss},
-            terms={"labelled": labelled.detach(), "classification": classification.detach()},
-            seen=self.seen(model, x, c, posterior),
-        )
-
-    @torch.no_grad()
-    def seen(self, model: Model, x: Tensor, c: Tensor, posterior: LabelledPosterior) -> Mapping[str, Tensor]:
-        """Returns what a likelihood that learns without a gradient sees: one draw of y, or the label, per example."""
-        posterior = LabelledPosterior(posterior.log_probs, posterior.components, c)
-        z, log_q = draw(posterior, 1)
-        likelihood = cast(Distribution, model.decoder(z, c))
-        seen = Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=model.prior(c), likelihood=likelihood)
-        return model.observe(seen)
 
 
 @register(

@@ -5,24 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from msgspec import Meta
-from torch import Tensor
 
-from vaezoo.elbo import log_mean_exp
-from vaezoo.importance import ImportanceObjective
-from vaezoo.model import VAE
+from vaezoo.core import VAE
+from vaezoo.objectives.importance import GroupedObjective
 from vaezoo.registry import Architecture, register
-
-
-class GroupedObjective(ImportanceObjective):
-    """Minimises the negative mean of the importance-weighted bounds of M groups of K samples."""
-
-    def __init__(self, samples: int, groups: int) -> None:
-        super().__init__(samples * groups)
-        self.groups = groups
-
-    def estimate(self, log_weights: Tensor) -> Tensor:
-        """Returns the mean over groups of the bound of each, (B,), from log weights (M·K, B)."""
-        return log_mean_exp(log_weights.unflatten(0, (-1, self.groups))).mean(0)
 
 
 @register("miwae", changes="objective", year=2018, paper="Rainforth et al.", url="https://arxiv.org/abs/1802.05383")

@@ -5,30 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from msgspec import Meta
-from torch import Tensor, nn
 
-from vaezoo.elbo import Model, log_mean_exp
-from vaezoo.games import players_of
-from vaezoo.importance import ImportanceObjective
-from vaezoo.model import VAE
+from vaezoo.core import VAE
+from vaezoo.objectives.importance import PartialObjective
 from vaezoo.registry import Architecture, register
-
-
-class PartialObjective(ImportanceObjective):
-    """The encoder minimises the mean of M bounds of K samples, everything else the one bound of all M·K."""
-
-    def __init__(self, samples: int, groups: int) -> None:
-        super().__init__(samples * groups)
-        self.groups = groups
-
-    def players(self, model: Model) -> dict[str, list[nn.Parameter]]:
-        """Returns the encoder's parameters and all others."""
-        return players_of(model, {"encoder": model.encoder}, rest="model")
-
-    def losses_of(self, log_weights: Tensor) -> dict[str, Tensor]:
-        """Returns what each player minimises, (B,)."""
-        grouped = log_mean_exp(log_weights.unflatten(0, (-1, self.groups))).mean(0)
-        return {"model": -self.estimate(log_weights), "encoder": -grouped}
 
 
 @register("piwae", changes="objective", year=2018, paper="Rainforth et al.", url="https://arxiv.org/abs/1802.05383")

@@ -4,40 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from msgspec import Meta
-from torch import Tensor
 
-from vaezoo.elbo import Inference, Model, PenalizedObjective, draw
-from vaezoo.model import VAE
-from vaezoo.points import PointEncoder, half_square
+from vaezoo.core import VAE
+from vaezoo.encoders import PointEncoder
+from vaezoo.objectives import half_square
+from vaezoo.objectives.penalties.regularizers import SmoothObjective, slope
 from vaezoo.registry import Architecture, register
-
-
-class SmoothObjective(PenalizedObjective):
-    """Has a pass in which the decoder can be differentiated by z, whatever is frozen and wherever it is called."""
-
-    def infer(self, model: Model, x: Tensor, c: Tensor | None) -> Inference:
-        """Returns the pass, with z as a variable of its own where no gradient is taken."""
-        posterior = model.encoder(x, c)
-        z, log_q = draw(posterior, 1)
-        with torch.enable_grad():
-            z = z if z.requires_grad else z.detach().requires_grad_()
-            likelihood = model.decoder(z, c)
-        return Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=model.prior(c), likelihood=likelihood)
-
-
-def slope(model: Model, inference: Inference) -> Tensor:
-    """Returns an estimate of the squared Frobenius norm of the decoder's Jacobian, (B,), without bias.
-
-    |vᵀJ|² has that mean for signs v: one pass backward, instead of one for each pixel.
-    """
-    grad = torch.is_grad_enabled()
-    with torch.enable_grad():
-        image = inference.likelihood.mean
-        signs = torch.randint_like(image, 2) * 2.0 - 1.0
-        (product,) = torch.autograd.grad(image, inference.z, signs, create_graph=grad, retain_graph=True)
-    return product[0].flatten(1).square().sum(1)
 
 
 @register(

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from msgspec import Meta
-from torch import Tensor
 
-from vaezoo.distributions import full_precision
-from vaezoo.elbo import Inference, Model, PenalizedObjective
-from vaezoo.model import VAE
-from vaezoo.points import PointEncoder, half_square
+from vaezoo.core import VAE
+from vaezoo.encoders import PointEncoder
+from vaezoo.objectives import PenalizedObjective, half_square
+from vaezoo.objectives.penalties.regularizers import decoder_weights
 from vaezoo.registry import Architecture, register
-
-
-def decoder_weights(model: Model, inference: Inference) -> Tensor:
-    """Returns the squared norm of the decoder's parameters, 0-dim."""
-    return torch.stack([full_precision(each).square().sum() for each in model.decoder.parameters()]).sum()
 
 
 @register(

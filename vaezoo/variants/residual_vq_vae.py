@@ -2,60 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
-import torch
 from msgspec import Meta
-from torch import Tensor, nn
-from torch.distributions import Distribution
 
-from vaezoo.codes import CodePoint, CommitmentObjective, Level, UniformCodePrior, code_defaults, through
-from vaezoo.elbo import Model
-from vaezoo.model import VAE
-from vaezoo.quantizers import Codebooks, encoded_by
+from vaezoo.core import VAE
+from vaezoo.quantization import CommitmentObjective, UniformCodePrior
+from vaezoo.quantization.residual import ResidualEncoder
 from vaezoo.registry import Architecture, register
-
-
-class ResidualEncoder(Codebooks):
-    """Replaces each vector by a code, what is left of it by a code of a second codebook, and so on."""
-
-    def __init__(
-        self, network: nn.Module, latent: Sequence[int], depth: int, *, codes: int, decay: float, revival: float
-    ) -> None:
-        super().__init__(latent[0], [latent[1:]] * depth, codes=codes, decay=decay, revival=revival)
-        self.network, self.latent = network, tuple(latent)
-
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the sums of the chosen codes; in gradients they count as the encoder's output."""
-        encoded = encoded_by(self.network, x, c)
-        levels = self.split(encoded)
-        return CodePoint(through(encoded, torch.stack([level.codes for level in levels]).sum(0)), levels)
-
-    def split(self, rest: Tensor) -> list[Level]:
-        """Returns what each codebook was given of `rest` (B, D, *grid), and made of it."""
-        levels = []
-        for book in self.books():
-            levels.append(book.quantize(rest))
-            rest = rest - levels[-1].codes
-        return levels
-
-    def look_up(self, indices: Tensor) -> Tensor:
-        """Returns the sums (..., D, *grid) of the codes `indices` (..., N), one codebook after the other."""
-        return torch.stack(self.codes_of(indices)).sum(0)
-
-    def identify(self, z: Tensor) -> Tensor:
-        """Returns the indices (..., N) that the encoder chooses for z; others may have the same sum."""
-        rows = z.detach().reshape(-1, *self.latent)
-        return CodePoint(rows, self.split(rows)).indices.reshape(*z.shape[: z.dim() - len(self.latent)], -1)
-
-    def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
-        """Puts each codebook on k-means centres of what is left for it."""
-        with torch.no_grad():
-            rest = torch.cat([encoded_by(self.network, x, c) for x, c in batches])
-            for book in self.books():
-                book.start(rest)
-                rest = rest - book.quantize(rest).codes
+from vaezoo.registry.architecture import code_defaults
 
 
 @register(

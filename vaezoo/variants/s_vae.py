@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from vaezoo.model import VAE
-from vaezoo.parts import width_of
+from vaezoo.core import VAE
+from vaezoo.core.part import width_of
+from vaezoo.encoders import SphericalEncoder
+from vaezoo.priors import UniformSpherePrior
 from vaezoo.registry import Architecture, register
-from vaezoo.spherical import SphericalEncoder, UniformSpherePrior
 
 
 @register(

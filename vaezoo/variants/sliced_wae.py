@@ -6,10 +6,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from vaezoo.discrepancies import SlicedDistance
-from vaezoo.elbo import PenalizedObjective
-from vaezoo.model import VAE
-from vaezoo.points import PointEncoder
+from vaezoo.core import VAE
+from vaezoo.encoders import PointEncoder
+from vaezoo.objectives import PenalizedObjective, SlicedDistance
 from vaezoo.registry import Architecture, register
 
 

@@ -7,12 +7,21 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from vaezoo.core import VAE
+from vaezoo.core.part import width_of
 from vaezoo.errors import ShapeError
-from vaezoo.hierarchies import LevelObjective, PathDecoder, PathPrior
-from vaezoo.model import VAE
-from vaezoo.parts import width_of
+from vaezoo.hierarchy import (
+    Ascent,
+    LevelObjective,
+    PathDecoder,
+    PathPrior,
+    Proposals,
+    ResidualPath,
+    Stand,
+    TopDownEncoder,
+    stands,
+)
 from vaezoo.registry import Architecture, register
-from vaezoo.residual import Ascent, Proposals, ResidualPath, Stand, TopDownEncoder, stands
 
 BLOCKS, CHANNELS = (1, 1), 4  # what the default latent is made for
 

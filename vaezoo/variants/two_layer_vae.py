@@ -6,32 +6,13 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta
-from torch import Tensor, nn
-from torch.distributions import Distribution
 
-from vaezoo.distributions import DiagonalNormal, normal_from
-from vaezoo.elbo import Part
-from vaezoo.hierarchies import BottomDecoder, ChainPosterior, MarkovPath, PathPrior, halving
-from vaezoo.model import VAE
-from vaezoo.networks.mlp import MLP, Width
-from vaezoo.parts import given
+from vaezoo.core import VAE
+from vaezoo.hierarchy import BottomDecoder, MarkovPath, PathPrior, halving
+from vaezoo.hierarchy.two_layer import ChainEncoder
+from vaezoo.networks import MLP
+from vaezoo.networks.perceptron import Width
 from vaezoo.registry import Architecture, register
-
-
-class ChainEncoder(Part):
-    """q(h1|x) and q(h2|h1), from a network each, to (B, 2, size)."""
-
-    def __init__(self, lower: nn.Module, upper: nn.Module) -> None:
-        super().__init__()
-        self.lower, self.upper = lower, upper
-
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the posterior of each example."""
-
-        def above(low: Tensor) -> DiagonalNormal:
-            return normal_from(self.upper(*given(low, c)), 1)
-
-        return ChainPosterior(normal_from(self.lower(*given(x, c)), 1), above)
 
 
 @register(
@@ -44,10 +25,7 @@ class ChainEncoder(Part):
     rate="sampled",
 )
 def two_layer_vae(
-    base: VAE,
-    architecture: Architecture,
-    *,
-    top_hidden: Annotated[tuple[Width, ...], Meta(max_length=16)] = (100, 100),
+    base: VAE, architecture: Architecture, *, top_hidden: Annotated[tuple[Width, ...], Meta(max_length=16)] = (100, 100)
 ) -> VAE:
     r"""Minimises $D + R$ with two layers of latents: $p(h_2)\,p(h_1|h_2)\,p(x|h_1)$ and $q(h_1|x)\,q(h_2|h_1)$.
 

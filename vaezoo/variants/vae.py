@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from vaezoo.elbo import WeightedObjective
-from vaezoo.model import VAE
-from vaezoo.parts import Decoder, GaussianEncoder
-from vaezoo.priors import StandardNormalPrior
+from vaezoo.core import VAE
+from vaezoo.decoders import Decoder
+from vaezoo.encoders import GaussianEncoder
+from vaezoo.objectives import WeightedObjective
+from vaezoo.priors.normal import StandardNormalPrior
 from vaezoo.registry import Architecture, register
 
 

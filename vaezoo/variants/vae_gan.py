@@ -3,57 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import Annotated, cast
+from typing import Annotated
 
 from msgspec import Meta
-from torch import Tensor, nn
-from torch.nn.functional import softplus
 
-from vaezoo.discrepancies import prior_sample
-from vaezoo.distributions import full_precision
-from vaezoo.elbo import ELBO, Inference, Model, WeightedObjective
-from vaezoo.games import FeatureCritic, Game, accuracy, players_of
-from vaezoo.model import VAE
-from vaezoo.networks.mlp import Width
+from vaezoo.core import VAE
+from vaezoo.networks.perceptron import Width
+from vaezoo.objectives import FeatureCritic
+from vaezoo.objectives.adversarial import SimilarityGame
 from vaezoo.registry import Architecture, register
-
-
-class SimilarityGame(Game, WeightedObjective):
-    """Three players; alone, without its critic, the model minimises D + R."""
-
-    def __init__(self, gamma: float, critic: FeatureCritic) -> None:
-        super().__init__()
-        self.gamma = gamma
-        self.critic: nn.Module | None = critic
-
-    def players(self, model: Model) -> dict[str, list[nn.Parameter]]:
-        """Returns the parameters of decoder and critic, and all others (those of a prior too) for the encoder."""
-        if self.critic is None:
-            return super().players(model)
-        return players_of(model, {"decoder": model.decoder, "critic": self.critic}, rest="encoder")
-
-    def play(self, model: Model, inference: Inference, c: Tensor | None, step: Tensor | None, elbo: ELBO) -> ELBO:
-        """Returns the ELBO with the terms `similarity`, half a squared distance of features, and `critic_accuracy`."""
-        critic = cast(FeatureCritic, self.critic)
-        images = (
-            inference.x,
-            inference.likelihood.mean[0],
-            model.decoder(prior_sample(inference).detach(), c).mean,
-        )
-        layers = [critic.features(each, c) for each in images]
-        real, remade, drawn = (full_precision(critic.judge(layer)).squeeze(-1) for layer in layers)
-        similarity = 0.5 * (layers[1] - layers[0]).square().sum(1)
-        caught = softplus(remade) + softplus(drawn)
-        return replace(
-            elbo,
-            losses={
-                "encoder": similarity + self.penalty(elbo.rate, step),
-                "decoder": self.gamma * similarity - caught if self.gamma else -caught,
-                "critic": softplus(-real) + caught,
-            },
-            terms={"similarity": similarity.detach(), "critic_accuracy": accuracy(real, drawn)},
-        )
 
 
 @register(

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from vaezoo.codes import CommitmentObjective, Gradient, UniformCodePrior, code_defaults
-from vaezoo.model import VAE
-from vaezoo.quantizers import CodebookEncoder, Distance
+from vaezoo.core import VAE
+from vaezoo.quantization import CodebookEncoder, CommitmentObjective, Distance, Gradient, UniformCodePrior
 from vaezoo.registry import Architecture, register
+from vaezoo.registry.architecture import code_defaults
 
 WIDTH = 64  # numbers in a code unless `latent` says otherwise
 
@@ -53,12 +53,6 @@ def vq_vae(
     """
     network = architecture.network().down(architecture.shape, (1, *architecture.latent), architecture.context)
     encoder = CodebookEncoder(
-        network,
-        architecture.latent,
-        codes=codes,
-        decay=decay,
-        revival=revival,
-        distance=distance,
-        gradient=gradient,
+        network, architecture.latent, codes=codes, decay=decay, revival=revival, distance=distance, gradient=gradient
     )
     return base.replace(encoder=encoder, prior=UniformCodePrior(), objective=CommitmentObjective(commitment))

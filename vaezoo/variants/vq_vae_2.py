@@ -7,12 +7,12 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from vaezoo.codes import CommitmentObjective, UniformCodePrior, code_defaults
+from vaezoo.core import VAE
+from vaezoo.decoders import Decoder
 from vaezoo.errors import ShapeError
-from vaezoo.model import VAE
-from vaezoo.parts import Decoder
+from vaezoo.quantization import CommitmentObjective, TwoGridEncoder, TwoGridNetwork, UniformCodePrior
 from vaezoo.registry import Architecture, register
-from vaezoo.two_grids import TwoGridEncoder, TwoGridNetwork
+from vaezoo.registry.architecture import code_defaults
 
 WIDTH = 32  # numbers in a code unless `latent` says otherwise
 Grid = tuple[int, ...]

@@ -6,10 +6,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from vaezoo.games import PriorGame
-from vaezoo.model import VAE
-from vaezoo.networks.mlp import MLP, Width
-from vaezoo.points import PointEncoder
+from vaezoo.core import VAE
+from vaezoo.encoders import PointEncoder
+from vaezoo.networks import MLP
+from vaezoo.networks.perceptron import Width
+from vaezoo.objectives import PriorGame
 from vaezoo.registry import Architecture, register
 
 

@@ -1,4 +1,4 @@
-"""The index of pretrained models: read without importing torch."""
+"""The index of published models, read from `index.json`. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
-from vaezoo.documents import read_bytes, unseal
 from vaezoo.errors import CorruptWeightsError, UnknownNameError
+from vaezoo.storage.config import CONFIG
+from vaezoo.storage.documents import read_bytes, sha256, unseal
 
 __all__ = ["bundled_folder", "info", "list_models", "read_index"]
 
@@ -60,3 +61,19 @@ def bundled_folder(name: str) -> Path:
     """Returns the folder of a bundled model; see `info` for what is raised."""
     info(name)
     return ROOM / name
+
+
+def verified(name: str) -> Path:
+    """Returns the folder of a bundled model whose config, which vouches for its weights, is the indexed one.
+
+    Raises:
+        CorruptWeightsError: it is not.
+    """
+    folder = bundled_folder(name)
+    files = cast(dict[str, dict[str, object]], info(name)["files"])
+    found, wanted = sha256(read_bytes(folder / CONFIG)), str(files[CONFIG]["sha256"])
+    if found != wanted:
+        raise CorruptWeightsError(
+            f"{name}/{CONFIG} has SHA-256 {found[:12]}…; the index says {wanted[:12]}…. Reinstall vaezoo."
+        )
+    return folder

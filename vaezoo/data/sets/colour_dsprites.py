@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from vaezoo.data.drawn import drawn_split
-from vaezoo.data.record import Dataset
-from vaezoo.data.sprites import ColourSprites
+from vaezoo.data.dataset import Dataset
+from vaezoo.data.procedural.dataset import drawn_split
+from vaezoo.data.procedural.sprites import ColourSprites
 
 
 def colour_dsprites(split: str, *, cache: Path, download: bool) -> Dataset:

@@ -5,8 +5,8 @@ from typing import Final
 
 import torch
 
-from vaezoo.data.extras import require
-from vaezoo.data.record import Dataset
+from vaezoo.data.dataset import Dataset
+from vaezoo.data.optional_import import require
 from vaezoo.data.splits import check_split, fixed_split
 
 LICENCE: Final = "Digits: E. Alpaydin and C. Kaynak (UCI), CC BY 4.0"
@@ -33,11 +33,4 @@ def digits(split: str, *, cache: Path, download: bool) -> Dataset:
     values = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
     labels = torch.from_numpy(bunch.target).to(torch.int64)
     index = fixed_split(labels, len(labels), every=5, seed=SPLIT_SEED)[split]
-    return Dataset(
-        name="digits",
-        split=split,
-        images=values[index],
-        labels=labels[index],
-        classes=10,
-        licence=LICENCE,
-    )
+    return Dataset(name="digits", split=split, images=values[index], labels=labels[index], classes=10, licence=LICENCE)

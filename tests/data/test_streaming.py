@@ -1,0 +1,346 @@
+"""Sets larger than memory: streamed from disk, they are the sets in memory, bit for bit."""
+
+import multiprocessing
+import os
+import signal
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.runs import equal, fit
+from torch import Tensor
+
+from vaezoo import evaluate, train
+from vaezoo.data import Dataset, StreamedDataset, binarize_fixed, load_dataset, prepare
+from vaezoo.data.streaming.limits import MEMORY_LIMIT, memory_limit, worker_count
+from vaezoo.data.streaming.prefetch import read_ahead
+from vaezoo.data.transforms.fixed_noise import stretches
+from vaezoo.errors import ConfigError, DataError, ShapeError
+from vaezoo.recipe import Recipe, read_recipe
+from vaezoo.trainer import Trainer, build_model
+from vaezoo.trainer.batches import Feed
+from vaezoo.trainer.start import every_example_has_a_density, make_feed
+
+CPU = torch.device("cpu")
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*latents are active"),
+    pytest.mark.filterwarnings("ignore:.*worker processes in total"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """45 grey images of 5 x 6 in two classes, 40 of which are for training."""
+    root = tmp_path_factory.mktemp("images")
+    noise = np.random.default_rng(0)
+    for name, count, bright in (("cat", 22, 0), ("dog", 23, 90)):
+        (root / name).mkdir()
+        for i in range(count):
+            pixels = noise.integers(bright, bright + 160, (6, 5), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i:02}.png")
+    return root
+
+
+def pair(folder: Path, split: str = "train", workers: int = 0) -> tuple[Dataset, StreamedDataset]:
+    """Returns the same set in memory and streamed."""
+    streamed = load_dataset(f"folder:{folder}", split, memory_limit=1, workers=workers)
+    assert isinstance(streamed, StreamedDataset)
+    return load_dataset(f"folder:{folder}", split), streamed
+
+
+def same(a: Dataset, b: Dataset) -> bool:
+    """Says whether two sets hold the same, however they hold it."""
+    everything = torch.arange(len(a))
+    labels = a.labels is b.labels is None or (
+        a.labels is not None and b.labels is not None and torch.equal(a.labels, b.labels)
+    )
+    facts = ("name", "split", "shape", "classes", "binarization", "scale", "digest")
+    alike = len(a) == len(b) and all(getattr(a, fact) == getattr(b, fact) for fact in facts)
+    return alike and labels and torch.equal(a.batch(everything), b.batch(everything))
+
+
+def recipe_for(folder: Path, binarize: str = "dynamic", **train: object) -> Recipe:
+    return read_recipe(
+        {
+            "variant": "vae",
+            "architecture": {"latent": 3, "backbone": {"name": "mlp", "hidden": [6]}},
+            "data": {"name": f"folder:{folder}", "binarize": binarize, "context": True, "validation": 8},
+            "train": {"steps": 18, "batch_size": 6, **train},
+        }
+    )
+
+
+class TestTheRecord:
+    @pytest.mark.parametrize("split", ["train", "test"])
+    def test_it_answers_like_the_set_in_memory(self, folder: Path, split: str) -> None:
+        whole, streamed = pair(folder, split)
+        assert same(whole, streamed) and streamed.labels is not None and streamed.classes == 2
+        indices = torch.tensor([2, 0, 3, 3])
+        assert torch.equal(whole.batch(indices), streamed.batch(indices))
+        assert torch.equal(whole.levels(), streamed.levels())
+        assert streamed.images.is_meta and streamed.images.dtype == torch.uint8
+
+    def test_parts_of_it(self, folder: Path) -> None:
+        whole, streamed = pair(folder)
+        for a, b in zip(whole.split_off(7, 3), streamed.split_off(7, 3), strict=True):
+            assert same(a, b) and same(a.subset([3, 1, -1]), b.subset([3, 1, -1]))
+        with pytest.raises(DataError, match="indices"):
+            streamed.subset([40])
+        with pytest.raises(DataError, match="hold out"):
+            streamed.split_off(40, 0)
+
+    def test_moving_and_marking_it_keep_what_a_pass_has_told(self, folder: Path) -> None:
+        streamed = pair(folder)[1]
+        digest = streamed.digest
+        streamed.reader.source.read = None  # type: ignore[method-assign, assignment]  # nothing can be read any more
+        assert streamed.to("cpu").digest == replace(streamed, split="validation").digest == digest
+        assert prepare(streamed, "dynamic").digest == digest
+        assert replace(streamed, labels=None, classes=None).digest != digest
+        with pytest.raises(TypeError):
+            _ = streamed.subset([0]).digest
+
+    @pytest.mark.parametrize("how", ["none", "dynamic", "static"])
+    @pytest.mark.parametrize("split", ["train", "validation", "test"])
+    def test_binarizations_have_the_same_bits(self, folder: Path, how: str, split: str) -> None:
+        a, b = (prepare(replace(each, split=split), how) for each in pair(folder))
+        assert isinstance(b, StreamedDataset) and same(a, b)
+        assert same(a.subset([5, 30]), b.subset([5, 30]))  # each keeps its noise
+        assert same(binarize_fixed(a.subset([5, 30]), 7), binarize_fixed(b.subset([5, 30]), 7))  # counts anew
+
+    def test_the_stream_of_noise_can_be_entered_anywhere(self) -> None:
+        for width in (1, 4, 30):
+            words = -(-width // 4)
+            raw = np.random.PCG64(5).random_raw(9 * words).reshape(9, words)
+            places = [7, 0, 8, 2, 2]
+            assert np.array_equal(stretches(5, places, width).reshape(5, words), raw[places])
+
+    @pytest.mark.parametrize("workers", [0, 1, 3])
+    def test_batches_come_in_order_however_many_processes_read(self, folder: Path, workers: int) -> None:
+        whole, streamed = pair(folder, workers=workers)
+        parts = torch.arange(40).flip(0).split(7)
+        state = torch.get_rng_state()
+        got = list(streamed.batches(parts))
+        assert torch.equal(state, torch.get_rng_state())
+        assert all(torch.equal(a, b) for a, b in zip(whole.batches(parts), got, strict=True))
+
+    def test_colour(self, tmp_path: Path) -> None:
+        for i in range(4):
+            Image.new("RGB", (4, 3), (i, 50, 200)).save(tmp_path / f"{i}.png")
+        whole, streamed = pair(tmp_path)
+        assert same(whole, streamed) and streamed.shape == (3, 3, 4) and streamed.labels is None
+
+
+class TestLimits:
+    def test_the_limit_decides(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        size = 40 * 30
+        for limit, streamed in ((size, False), (size - 1, True)):
+            loaded = load_dataset(f"folder:{folder}", memory_limit=limit)
+            assert isinstance(loaded, StreamedDataset) is streamed
+            monkeypatch.setenv("VAEZOO_MEMORY_LIMIT", str(limit))
+            assert isinstance(load_dataset(f"folder:{folder}"), StreamedDataset) is streamed
+
+    def test_keyword_then_environment_then_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("VAEZOO_WORKERS", raising=False)
+        assert memory_limit() == MEMORY_LIMIT == 2 * 1024**3 and 0 <= worker_count() <= 8
+        monkeypatch.setenv("VAEZOO_WORKERS", "3")
+        assert worker_count() == 3 and worker_count(0) == 0
+        for wrong in ("-1", "two", "1.5"):
+            monkeypatch.setenv("VAEZOO_WORKERS", wrong)
+            with pytest.raises(ConfigError, match=r"VAEZOO_WORKERS = .*0 or more"):
+                worker_count()
+        with pytest.raises(ConfigError, match="memory_limit = -1"):
+            memory_limit(-1)
+
+
+class TestBrokenFiles:
+    @pytest.fixture
+    def images(self, tmp_path: Path) -> Path:
+        for i in range(20):
+            Image.new("L", (4, 3), i).save(tmp_path / f"{i:02}.png")
+        return tmp_path
+
+    def test_headers_are_read_when_it_is_loaded(self, images: Path) -> None:
+        Image.new("L", (8, 9)).save(images / "zz.png")
+        with pytest.raises(DataError, match=r"zz\.png.*8 x 9 pixels; expected 4 x 3.*00\.png"):
+            load_dataset(f"folder:{images}", memory_limit=1)
+        Image.new("I;16", (4, 3)).save(images / "zz.png")
+        with pytest.raises(DataError, match=r"zz\.png.*8 bits"):
+            load_dataset(f"folder:{images}", memory_limit=1)
+        (images / "zz.png").write_bytes(b"no image")
+        with pytest.raises(DataError, match=r"zz\.png.*cannot be read"):
+            load_dataset(f"folder:{images}", memory_limit=1)
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_the_rest_when_it_is_decoded(self, images: Path, workers: int) -> None:
+        last = images / "19.png"
+        last.write_bytes(last.read_bytes()[:44])
+        streamed = load_dataset(f"folder:{images}", memory_limit=1, workers=workers)
+        with pytest.raises(DataError, match=r"^\S*19\.png: got a file that cannot be read"):
+            list(streamed.batches(torch.arange(18).split(3)))
+        Image.new("L", (9, 9)).save(last)
+        with pytest.raises(DataError, match=r"^\S*19\.png: got an image of 9 x 9"):
+            streamed.batch(torch.tensor([17]))
+        last.unlink()
+        with pytest.raises(DataError, match=r"19\.png"):
+            _ = streamed.digest
+
+    def test_training_does_not_begin(self, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (images / "19.png").write_bytes((images / "19.png").read_bytes()[:44])
+        monkeypatch.setenv("VAEZOO_MEMORY_LIMIT", "1")
+        monkeypatch.setattr(Trainer, "fit", None)
+        recipe = {"variant": "vae", "data": {"name": f"folder:{images}", "binarize": "dynamic"}, "train": {"steps": 1}}
+        with pytest.raises(DataError, match=r"19\.png"):
+            train(recipe, out=None, trackers=(), workers=0)
+
+    def test_a_worker_that_dies_is_explained(self) -> None:
+        with pytest.raises(DataError, match=r"a worker process.*VAEZOO_WORKERS=0"):
+            list(read_ahead(die, [torch.tensor([0])], workers=1))
+
+
+def test_ctrl_c_and_sigterm_of_the_whole_group_leave_the_workers_at_work(folder: Path) -> None:
+    whole, streamed = pair(folder, workers=2)
+    parts = torch.arange(40).split(2)
+    batches = streamed.batches(parts)
+    got = [next(batches), next(batches)]  # one of each worker: both have begun
+    for worker in multiprocessing.active_children():
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGINT)
+        os.kill(worker.pid, signal.SIGTERM)
+    got += batches
+    assert torch.equal(torch.cat(got), whole.batch(torch.arange(40)))
+    assert not multiprocessing.active_children()  # they end with the last batch
+
+
+def die(indices: list[int]) -> Tensor:
+    os._exit(3)
+
+
+class TestTraining:
+    def test_the_feed_gives_the_same_batches(self, folder: Path) -> None:
+        whole, streamed = (prepare(each, "dynamic") for each in pair(folder, workers=2))
+        one, two = (Feed(each, 9, CPU, seed=3, context=2) for each in (whole, streamed))
+        for number in (0, 1, 2, 3, 4, 5, 11, 12, 2):  # over the end of an epoch, forward and back
+            torch.manual_seed(number)
+            x, c = one.batch(number)
+            torch.manual_seed(number)
+            y, d = two.batch(number)
+            assert c is not None and d is not None
+            assert torch.equal(x, y) and torch.equal(c, d) and torch.equal(one.indices(number), two.indices(number))
+            torch.manual_seed(number)
+            assert torch.equal(one.take(one.indices(number))[0], x)
+        two.close()
+
+    @pytest.mark.parametrize("binarize", ["none", "dynamic", "static"])
+    def test_support_and_density_are_judged_alike(self, folder: Path, binarize: str) -> None:
+        recipe = recipe_for(folder, binarize)
+        verdicts = []
+        for each in pair(folder):
+            data = prepare(each, binarize)
+            model = build_model(recipe, data)
+            verdicts.append(every_example_has_a_density(model, make_feed(recipe, model, data, 6, CPU)))
+        assert verdicts == [binarize != "none"] * 2
+
+    @pytest.mark.parametrize(("binarize", "workers"), [("dynamic", 0), ("dynamic", 2), ("static", 4)])
+    def test_the_result_is_the_same(self, folder: Path, binarize: str, workers: int, tmp_path: Path) -> None:
+        recipe = recipe_for(folder, binarize)
+        whole, streamed = pair(folder, workers=workers)
+        runs = [
+            train(recipe, data=each, out=tmp_path / str(i), trackers=()) for i, each in enumerate((whole, streamed))
+        ]
+        assert equal(runs[0].model, runs[1].model) and runs[0].history == runs[1].history
+        assert runs[0].model.config == runs[1].model.config
+        files = [(tmp_path / str(i) / "model.safetensors").read_bytes() for i in range(2)]
+        assert files[0] == files[1]
+        reports = [evaluate(runs[0].model, replace(each, split="test"), 20) for each in (whole, streamed)]
+        assert reports[0] == reports[1]
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_a_resumed_run_starts_in_the_middle_of_an_epoch(
+        self, folder: Path, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("vaezoo.trainer.loop.LOG_EVERY", 4)  # checkpoints after 4, 8, 12, 16 of 18 steps
+        recipe = recipe_for(folder)  # 5 batches in an epoch of 32 images
+
+        def trainer(data: Dataset, place: Path | None) -> Trainer:
+            rest, held_out = data.split_off(8, 0)
+            rest, held_out = prepare(rest, "dynamic"), prepare(held_out, "dynamic")
+            return Trainer(recipe, build_model(recipe, rest), rest, held_out=held_out, folder=place)
+
+        whole, streamed = pair(folder, workers=workers)
+        expected = fit(trainer(whole, None))
+        stopped = trainer(streamed, tmp_path)
+        monkeypatch.setattr(stopped, "_log", stop_after(8, stopped))
+        with pytest.raises(KeyboardInterrupt):
+            fit(stopped)
+        assert max(path.name for path in (tmp_path / "checkpoints").iterdir()) == "step-000000008"
+        resumed = fit(trainer(streamed, tmp_path), resume=True)
+        assert equal(expected.model, resumed.model) and expected.history == resumed.history
+        # A checkpoint belongs to the data, and not to how they are read.
+        assert equal(fit(trainer(whole, tmp_path), resume=True).model, expected.model)
+
+    def test_a_recipe_says_nothing_of_it(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        recipe = recipe_for(folder)
+        whole = train(recipe, out=None, trackers=())
+        monkeypatch.setenv("VAEZOO_MEMORY_LIMIT", "1")
+        streamed = train(recipe, out=None, trackers=(), workers=1)
+        assert equal(whole.model, streamed.model) and whole.model.config == streamed.model.config
+
+
+def stop_after(step: int, trainer: Trainer) -> object:
+    """Returns what logs, and then ends training as a second Ctrl-C would, after the checkpoint of `step`."""
+    log = trainer._log
+
+    def logged(run: object, number: int) -> None:
+        if run.number > step:  # type: ignore[attr-defined]  # a StageRun
+            raise KeyboardInterrupt
+        log(run, number)  # type: ignore[arg-type]
+
+    return logged
+
+
+class TestTorchvision:
+    @pytest.fixture
+    def cache(self, tmp_path: Path) -> Iterator[Path]:
+        raw = tmp_path / "torchvision" / "MNIST" / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        pixels = np.random.default_rng(1).integers(0, 256, 12 * 784, dtype=np.uint8).tobytes()
+        for part in ("train", "t10k"):
+            (raw / f"{part}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + struct.pack(">3I", 12, 28, 28) + pixels)
+            (raw / f"{part}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + struct.pack(">I", 12) + bytes(range(12)))
+        yield tmp_path
+
+    def test_it_is_the_set_in_memory(self, cache: Path) -> None:
+        # Twelve labels and ten classes: the record says what is wrong, however large the set is.
+        for limit in (None, 1):
+            with pytest.raises(DataError, match="labels from 0 to 11"):
+                load_dataset("torchvision:MNIST", cache_dir=cache, download=False, memory_limit=limit)
+        labels = cache / "torchvision" / "MNIST" / "MNIST" / "raw" / "train-labels-idx1-ubyte"
+        labels.write_bytes(labels.read_bytes()[:-2] + bytes(2))
+        whole, streamed = (
+            load_dataset("torchvision:MNIST", cache_dir=cache, download=False, memory_limit=limit, workers=1)
+            for limit in (None, 1)
+        )
+        assert isinstance(streamed, StreamedDataset) and same(whole, streamed)
+        assert all(same(*parts) for parts in zip(whole.split_off(4, 1), streamed.split_off(4, 1), strict=True))
+
+    def test_items_that_differ(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import torchvision
+
+        def item(self: object, index: int) -> tuple[Image.Image, int]:
+            if index == 7 and broken:
+                raise OSError("truncated")
+            return Image.new("L", (28 + (index == 7), 28), 1), index % 3
+
+        monkeypatch.setattr(torchvision.datasets.MNIST, "__getitem__", item)
+        broken = True
+        with pytest.raises(DataError, match="item 7: got an image that cannot be read"):
+            load_dataset("torchvision:MNIST", cache_dir=cache, download=False, memory_limit=1)
+        broken = False
+        with pytest.raises(ShapeError, match=r"28, 29.*in item 7; expected \(1, 28, 28\)"):
+            load_dataset("torchvision:MNIST", cache_dir=cache, download=False, memory_limit=1)

@@ -1,0 +1,163 @@
+"""Distributions against torch's own, against quadrature, and in double precision."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Bernoulli, ContinuousBernoulli, Independent, Normal, kl_divergence
+
+from vaezoo.distributions.normal import DiagonalNormal, StandardNormal, normal_from
+from vaezoo.distributions.pixels import BernoulliPixels, ContinuousBernoulliPixels, DiscretizedLogistic
+
+
+def normals(dims: int) -> tuple[DiagonalNormal, Independent]:
+    shape = (3, 2, 4, 5)[: 1 + dims]
+    loc, log_scale = torch.randn(2, *shape, dtype=torch.float64)
+    return DiagonalNormal(loc, log_scale, dims), Independent(Normal(loc, log_scale.exp()), dims)
+
+
+@pytest.mark.parametrize("dims", [0, 1, 3])
+def test_the_diagonal_normal_is_torchs(dims: int) -> None:
+    ours, theirs = normals(dims)
+    z, log_density = ours.rsample_and_log_prob((6,))
+    assert z.shape == (6, *ours.batch_shape, *ours.event_shape) and ours.event_shape == theirs.event_shape
+    torch.testing.assert_close(log_density, theirs.log_prob(z))
+    torch.testing.assert_close(ours.log_prob(z), theirs.log_prob(z))
+    for name in ("mean", "mode", "stddev", "variance"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name))
+    torch.testing.assert_close(ours.entropy(), theirs.entropy())
+    assert torch.equal(ours.center, ours.mean) and bool(ours.support.check(z).all())
+
+
+def test_the_gradient_of_a_draw_is_pathwise() -> None:
+    loc, log_scale = torch.zeros(3, requires_grad=True), torch.full((3,), 0.3, requires_grad=True)
+    z = DiagonalNormal(loc, log_scale).rsample((4,))
+    by_loc, by_scale = torch.autograd.grad(z.sum(), (loc, log_scale))
+    torch.testing.assert_close(by_loc, torch.full((3,), 4.0))
+    torch.testing.assert_close(by_scale, z.detach().sum(0))  # z = σ·noise and dz/dlog σ = σ·noise
+
+
+@pytest.mark.parametrize("dims", [1, 3])
+def test_divergences_are_torchs(dims: int) -> None:
+    (p, their_p), (q, their_q) = normals(dims), normals(dims)
+    torch.testing.assert_close(kl_divergence(p, q), kl_divergence(their_p, their_q))
+    zeros = torch.zeros(p.event_shape, dtype=torch.float64)
+    standard = StandardNormal(zeros, dims)
+    wide = Independent(Normal(zeros.expand_as(p.loc), 1.0), dims)
+    torch.testing.assert_close(kl_divergence(p, standard), kl_divergence(their_p, wide))
+    torch.testing.assert_close(kl_divergence(standard.expand((3,)), q), kl_divergence(wide, their_q))
+    assert kl_divergence(standard, standard) == 0
+    z = p.rsample((2,))
+    torch.testing.assert_close(standard.log_prob(z), wide.log_prob(z))
+
+
+def test_raw_output_of_any_size_gives_a_proper_normal() -> None:
+    raw = torch.tensor([-1e30, -40.0, 0.0, 40.0, 1e30]).reshape(5, 1, 1).expand(5, 2, 1)
+    posterior = normal_from(raw, 1)
+    z, log_q = posterior.rsample_and_log_prob((3,))
+    assert not z.isnan().any() and torch.isfinite(log_q).all() and (posterior.stddev > 0).all()
+    assert normal_from(raw.bfloat16(), 1).loc.dtype == torch.float32
+    half = normal_from(torch.zeros(2, 1), 1, math.log(0.5))
+    torch.testing.assert_close(half.stddev, torch.tensor([0.5]))
+
+
+def test_bernoulli_pixels_are_torchs() -> None:
+    logits = 4 * torch.randn(3, 2, 5, dtype=torch.float64)
+    ours, theirs = BernoulliPixels(logits, 2), Independent(Bernoulli(logits=logits), 2)
+    x = ours.sample((7,))
+    assert x.shape == (7, 3, 2, 5) and bool(((x == 0) | (x == 1)).all())
+    torch.testing.assert_close(ours.log_prob(x), theirs.log_prob(x))
+    torch.testing.assert_close(ours.mean, theirs.mean)
+    torch.testing.assert_close(ours.variance, theirs.variance)
+    torch.testing.assert_close(ours.mode, (logits > 0).double())
+    mean = ours.sample((20_000,)).mean(0)
+    assert ((mean - ours.mean).abs() < 4.5 * (ours.variance / 20_000).sqrt() + 1e-9).all()
+    assert BernoulliPixels(torch.tensor([1e30, -1e30]), 1).log_prob(torch.tensor([1.0, 0.0])) == 0
+
+
+LOGITS = torch.tensor([-300.0, -30.0, -3.0, -0.2, -0.099, -1e-3, 0.0, 1e-9, 0.05, 0.101, 2.0, 40.0, 300.0]).double()
+
+
+def midpoints(count: int) -> Tensor:
+    return (torch.arange(count, dtype=torch.float64) + 0.5) / count
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 300), (1, 7, 300), (1, 1, 300), (9, 20), (300,)])
+def test_many_pixels_are_summed_in_parts(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vaezoo.distributions.pixels.TOGETHER", 650)
+    logits = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    value = (torch.rand(shape[1:] if len(shape) == 3 else shape) < 0.3).double()
+    ours, theirs = BernoulliPixels(logits, 1), Independent(Bernoulli(logits=logits), 1)
+    torch.testing.assert_close(ours.log_prob(value), theirs.log_prob(value))
+    slopes = [torch.autograd.grad(each.log_prob(value).square().sum(), logits)[0] for each in (ours, theirs)]
+    torch.testing.assert_close(*slopes)
+    if len(shape) > 1:
+        mapped = torch.func.vmap(lambda row: BernoulliPixels(row, 1).log_prob(value[0]))(logits)
+        torch.testing.assert_close(mapped, BernoulliPixels(logits, 1).log_prob(value[0]))
+
+
+def test_the_continuous_bernoulli_integrates_to_one() -> None:
+    x = midpoints(200_000)[:, None]
+    density = ContinuousBernoulliPixels(LOGITS, 0).log_prob(x).exp()
+    torch.testing.assert_close(density.mean(0), torch.ones_like(LOGITS), rtol=1e-6, atol=1e-6)
+    ours = ContinuousBernoulliPixels(LOGITS, 0)
+    mean = (x * density).mean(0)
+    torch.testing.assert_close(ours.mean, mean, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(ours.variance, ((x - mean).square() * density).mean(0), rtol=1e-5, atol=1e-7)
+    assert bool(ours.support.check(x).all())
+
+
+def test_the_continuous_bernoulli_is_torchs_where_torch_does_not_cut() -> None:
+    logits = torch.tensor([-5.0, -1.0, 0.5, 3.0], dtype=torch.float64)
+    ours, theirs = ContinuousBernoulliPixels(logits, 0), ContinuousBernoulli(logits=logits)
+    x = torch.rand(9, 4, dtype=torch.float64)
+    torch.testing.assert_close(ours.log_prob(x), theirs.log_prob(x))
+    torch.testing.assert_close(ours.mean, theirs.mean)
+    torch.testing.assert_close(ours.variance, theirs.variance)
+
+
+def test_continuous_bernoulli_draws_and_gradients() -> None:
+    ours = ContinuousBernoulliPixels(LOGITS, 0)
+    x = ours.sample((40_000,))
+    assert bool(((x >= 0) & (x <= 1)).all())
+    assert ((x.mean(0) - ours.mean).abs() < 4.5 * (ours.variance / len(x)).sqrt() + 1e-9).all()
+    logits = LOGITS.float().requires_grad_()
+    ContinuousBernoulliPixels(logits, 0).log_prob(torch.rand(5, 1)).sum().backward()
+    assert logits.grad is not None and torch.isfinite(logits.grad).all()
+    extreme = torch.tensor([-1e4, -90.0, 90.0, 1e4], requires_grad=True)
+    (slope,) = torch.autograd.grad(ContinuousBernoulliPixels(extreme, 0).mean.sum(), extreme)
+    torch.testing.assert_close(slope, extreme.detach().double().pow(-2).float(), rtol=1e-4, atol=1e-9)
+    inner = torch.tensor([-3.0, -0.05, 0.0, 0.05, 2.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda each: ContinuousBernoulliPixels(each, 0).log_prob(torch.tensor(0.3)), inner)
+    assert torch.autograd.gradcheck(lambda each: ContinuousBernoulliPixels(each, 0).mean, inner)
+
+
+@pytest.mark.parametrize("levels", [2, 16, 256])
+@pytest.mark.parametrize("log_scale", [-7.0, -3.0, 0.0, 3.0])
+def test_the_masses_of_the_levels_sum_to_one(levels: int, log_scale: float) -> None:
+    loc = torch.tensor([-0.4, 0.0, 0.3, 0.5, 1.0, 2.0], dtype=torch.float64)
+    ours = DiscretizedLogistic(loc, torch.full_like(loc, log_scale), levels, 0)
+    grid = torch.linspace(0, 1, levels, dtype=torch.float64)[:, None]
+    masses = ours.log_prob(grid).exp()
+    torch.testing.assert_close(masses.sum(0), torch.ones_like(loc))
+    torch.testing.assert_close(ours.mean, (grid * masses).sum(0))
+
+
+def test_the_discretized_logistic_is_a_difference_of_sigmoids() -> None:
+    loc, log_scale = torch.tensor(0.37, dtype=torch.float64), torch.tensor(-2.0, dtype=torch.float64)
+    ours = DiscretizedLogistic(loc, log_scale, 256, 0)
+    x, half, s = torch.tensor(100 / 255, dtype=torch.float64), 0.5 / 255, math.exp(-2.0)
+    wanted = torch.sigmoid((x + half - loc) / s) - torch.sigmoid((x - half - loc) / s)
+    torch.testing.assert_close(ours.log_prob(x).exp(), wanted)
+
+
+def test_discretized_draws_lie_on_the_levels_as_often_as_their_mass() -> None:
+    loc, log_scale = torch.tensor([0.1, 0.6]).double(), torch.tensor([-2.0, -1.0]).double()
+    ours = DiscretizedLogistic(loc, log_scale, 4, 0)
+    x = ours.sample((50_000,))
+    for level in range(4):
+        mass = ours.log_prob(torch.full((2,), level / 3).double()).exp()
+        share = ((x * 3).round() == level).double().mean(0)
+        assert ((share - mass).abs() < 4.5 * (mass * (1 - mass) / len(x)).sqrt()).all()
+    assert torch.isfinite(DiscretizedLogistic(loc * 1e6, log_scale - 10, 256, 1).log_prob(loc))

@@ -1,0 +1,145 @@
+"""The Fréchet distance against scipy's square root of a matrix, and closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+from support.cases import Case
+from torch import Tensor, nn
+
+from vaezoo.data import from_tensors, load_dataset
+from vaezoo.errors import ConfigError, ContextError, DataError, ShapeError, SupportError
+from vaezoo.evaluation import RandomFeatures, frechet_distance, gaussian_frechet_distance
+
+FLAT = nn.Flatten()
+FIRST = [0.42692944407463074, -0.048318058252334595]  # the first standard normal numbers of the features' seed
+
+
+def covariance(size: int, rank: int, seed: int) -> Tensor:
+    rows = torch.randn(rank, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return rows.T @ rows / rank
+
+
+@pytest.mark.parametrize("size", [1, 2, 9, 40])
+def test_of_gaussians_it_is_scipys(size: int) -> None:
+    """The textbook's formula, with the root of a matrix that is not symmetric."""
+    one, other = covariance(size, 2 * size, 1), covariance(size, 3 * size, 2)
+    shift = torch.linspace(-1, 1, size, dtype=torch.float64)
+    product = sqrtm((one @ other).numpy())
+    wanted = float(shift.square().sum() + one.trace() + other.trace()) - 2.0 * float(np.trace(product).real)
+    assert gaussian_frechet_distance(shift, one, torch.zeros(size), other) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_of_gaussians_it_has_known_values() -> None:
+    a, b = torch.tensor([1.0, 4.0, 9.0]), torch.tensor([4.0, 4.0, 1.0])
+    mean = torch.tensor([1.0, 2.0, 3.0])
+    # Where covariances commute it is Σ (σ - σ')², beside the means' squared distance.
+    assert gaussian_frechet_distance(mean, a.diag(), torch.zeros(3), b.diag()) == pytest.approx(14.0 + 1 + 0 + 4)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0))).Q.double()
+    both = [turn @ each.double().diag() @ turn.T for each in (a, b)]
+    assert gaussian_frechet_distance(mean, both[0], mean, both[1]) == pytest.approx(5.0)
+    # Along one line each, at an angle: tr(Σ₁Σ₂)^½ is the product of the lengths and of the angle's cosine.
+    lines = [torch.outer(each, each) for each in (torch.tensor([2.0, 0.0]), 3.0 * torch.tensor([0.6, 0.8]))]
+    wanted = 4.0 + 9.0 - 2.0 * 6.0 * 0.6
+    assert gaussian_frechet_distance(torch.zeros(2), lines[0], torch.zeros(2), lines[1]) == pytest.approx(wanted)
+
+
+def test_of_the_same_it_is_nothing_even_without_full_rank() -> None:
+    thin = covariance(200, 20, 3)
+    assert gaussian_frechet_distance(torch.ones(200), thin, torch.ones(200), thin) < 1e-9 * float(thin.trace())
+    digits = load_dataset("digits", "test")
+    images = digits.batch(torch.arange(len(digits)))
+    assert frechet_distance(images, "digits") < 1e-9
+    assert frechet_distance(images.flip(0), "digits") < 1e-9  # whatever their order
+
+
+def test_of_images_it_is_numpys() -> None:
+    """The moments by numpy, the root by scipy."""
+    generator = torch.Generator().manual_seed(0)
+    theirs, ours = torch.rand(60, 1, 2, 3, generator=generator), torch.rand(50, 1, 2, 3, generator=generator) ** 2
+    rows = [each.flatten(1).double().numpy() for each in (ours, theirs)]
+    means, spreads = [each.mean(0) for each in rows], [np.cov(each, rowvar=False) for each in rows]
+    wanted = ((means[0] - means[1]) ** 2).sum() + np.trace(spreads[0] + spreads[1] - 2 * sqrtm(spreads[0] @ spreads[1]))
+    assert frechet_distance(ours, theirs, features=FLAT) == pytest.approx(wanted, rel=1e-9)
+    assert frechet_distance(ours, theirs, features=FLAT, n=50) != pytest.approx(wanted, rel=1e-6)
+
+
+def test_it_falls_as_images_come_nearer() -> None:
+    digits = load_dataset("digits", "test")
+    x = digits.batch(torch.arange(len(digits)))
+    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0))
+    found = [frechet_distance(x.lerp(noise, share), "digits") for share in (0.0, 0.1, 0.3, 1.0)]
+    assert found == sorted(found) and found[1] > 1e-4
+    # A shift by one pixel, which keeps every pixel's value, is seen.
+    assert frechet_distance(x.roll(1, 3), "digits") > 10 * found[1]
+
+
+def test_the_random_features_are_the_same_on_every_machine() -> None:
+    x = torch.linspace(0, 1, 2 * 3 * 9 * 7).view(2, 3, 9, 7)
+    state = torch.get_rng_state()
+    found = RandomFeatures()(x)
+    assert found.shape == (2, 512) and torch.equal(state, torch.get_rng_state())
+    first = RandomFeatures().weights(3)[0].flatten()[:2]
+    torch.testing.assert_close(first, torch.tensor(FIRST) * math.sqrt(2 / 27))
+    assert torch.equal(found, RandomFeatures()(x))
+    torch.testing.assert_close(RandomFeatures()(3.0 * x), 3.0 * found)  # without biases
+    with pytest.raises(ShapeError, match=r"random features expected images.*features="):
+        RandomFeatures()(torch.rand(4, 30))
+
+
+class Watched(nn.Module):
+    """Sums of rows of pixels, which says whether it was in eval mode and how many images it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[bool, int]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append((self.training, len(x)))
+        return x.sum((1, 2))
+
+
+def test_of_a_model_its_samples_and_reconstructions_are_measured() -> None:
+    case = Case("vae", context=3)
+    model, (x, c) = case.build(), case.inputs(700)
+    assert c is not None
+    features, state = Watched(), torch.get_rng_state()
+    found = frechet_distance(model, (x, c), features=features, n=600, seed=4)
+    assert torch.equal(state, torch.get_rng_state())
+    assert features.seen == [(False, 500), (False, 100)] * 2 and features.training and model.training
+    assert found == frechet_distance(model, (x, c), features=features, n=600, seed=4)
+    assert found != frechet_distance(model, (x, c), features=features, n=600, seed=5)
+    remade = model.reconstruct(x[:600], c[:600])
+    wanted = frechet_distance(remade, x, features=features, n=600)
+    measured = frechet_distance(model, (x, c), features=features, n=600, of="reconstructions")
+    assert measured == pytest.approx(wanted, rel=1e-6)
+    torch.manual_seed(4)
+    drawn = torch.cat([model.sample(500, c[:500]), model.sample(100, c[500:600])])
+    assert frechet_distance(drawn, x, features=features, n=600) == pytest.approx(found, rel=1e-6)
+
+
+def test_bad_input_is_one_clear_error() -> None:
+    x = torch.rand(8, 1, 8, 8)
+    with pytest.raises(ConfigError, match="n = 1"):
+        frechet_distance(x, x, n=1)
+    with pytest.raises(ConfigError, match="of = 'priors'"):
+        frechet_distance(x, x, of="priors")  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match=r"shape \(8, 1, 7, 8\).*\(B, 1, 8, 8\)"):
+        frechet_distance(x[:, :, 1:], x)
+    with pytest.raises(ShapeError, match="single image"):
+        frechet_distance(x[:1], x)
+    with pytest.raises(ShapeError, match=r"features \(8, 1, 8, 8\)"):
+        frechet_distance(x, x, features=nn.Identity())
+    with pytest.raises(SupportError, match="NaN"):
+        frechet_distance(x * torch.nan, x)
+    with pytest.raises(ShapeError, match="two means"):
+        gaussian_frechet_distance(torch.zeros(2), torch.eye(3), torch.zeros(2), torch.eye(2))
+    with pytest.raises(ContextError, match="no labels"):
+        frechet_distance(Case("vae", context=3).build(), x)
+    with pytest.raises(DataError):
+        frechet_distance(x, "digits", split="nowhere")
+    with pytest.raises(ShapeError, match="model expects"):
+        frechet_distance(Case("vae").build(), torch.rand(4, 1, 9, 9), of="reconstructions")
+    assert frechet_distance(x, from_tensors(x)) == pytest.approx(0.0, abs=1e-9)

@@ -1,0 +1,162 @@
+"""Heads: supports, starts, scales that follow the data."""
+
+import math
+
+import pytest
+import torch
+from support.cases import LIKELIHOODS, SMALL_SHAPE, Case, head_of
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from vaezoo.core import VAE
+from vaezoo.errors import SupportError
+from vaezoo.likelihoods import Likelihood
+from vaezoo.likelihoods.bernoulli import bernoulli
+from vaezoo.likelihoods.discretized_logistic import discretized_logistic
+from vaezoo.likelihoods.gaussian import gaussian
+from vaezoo.registry import likelihoods
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_any_leading_dimensions_and_one_number_for_each_example(likelihood: str) -> None:
+    head, case = head_of(Case("vae", likelihood=likelihood)), Case("vae", likelihood=likelihood)
+    x, _ = case.inputs(4)
+    for leading in ((), (4,), (2, 4), (3, 2, 4)):
+        distribution = head(torch.randn(*leading, head.outputs, *SMALL_SHAPE))
+        assert distribution.batch_shape == leading and distribution.event_shape == SMALL_SHAPE
+        assert distribution.log_prob(x if leading else x[0]).shape == leading
+        assert distribution.mean.shape == (*leading, *SMALL_SHAPE)
+        assert bool(head.contains(distribution.sample((2,)).reshape(-1, *SMALL_SHAPE)).all())
+    assert list(head.parameters()) == []  # and nn.Module's own names are left alone
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_what_is_contained_is_accepted_and_nan_is_neither(likelihood: str) -> None:
+    head = head_of(Case("vae", likelihood=likelihood))
+    values = torch.tensor(
+        [0.0, 1.0, 0.5, 0.1, 1 / 255, -1e-3, 1.001, -5.0, 1e9, 1e30, torch.inf, -torch.inf, torch.nan]
+    )
+    x = values.reshape(-1, 1, 1, 1).expand(-1, *SMALL_SHAPE)
+    accepted, contained = head.accepts(x), head.contains(x)
+    assert accepted.shape == contained.shape == (len(values),)
+    assert bool((accepted | ~contained).all()) and bool(contained[:2].all()) and not bool(accepted[-3:].any())
+    assert head.domain and head.support
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_the_decoder_starts_at_the_mean_of_the_data(likelihood: str) -> None:
+    for backbone in ("mlp", "conv"):
+        case = Case("vae", backbone=backbone, likelihood=likelihood)
+        model, (x, _) = case.build(), case.inputs(64)
+        x[:, 0, :2] = 0.0  # always black, as borders are
+        before = (model.sample(64, seed=0).mean(0) - x.mean(0)).abs().mean()
+        model.initialize([(x[:32], None), (x[32:], None)])
+        after = (model.sample(64, seed=0).mean(0) - x.mean(0)).abs().mean()
+        if likelihood != "continuous-bernoulli":  # whose mean has no closed inverse
+            assert after < before and after < 0.3
+        assert torch.isfinite(model(x).distortion).all()
+
+
+def test_a_likelihood_alone() -> None:
+    head = Likelihood((2,))
+    with pytest.raises(NotImplementedError):
+        head(torch.zeros(1, 2))
+    assert head.initial_raw(torch.zeros(2)) is None and head.accepts(torch.zeros(3, 2)).tolist() == [True] * 3
+
+
+def test_grey_pixels_under_a_bernoulli_are_a_loss_and_no_likelihood() -> None:
+    model = Case("vae").build()
+    x = torch.rand(4, *SMALL_SHAPE)
+    elbo = model(x)
+    assert torch.isfinite(elbo.losses["model"]).all() and elbo.bound.tolist() == [-math.inf] * 4
+    assert not model.has_density(x) and model.has_density(x.round())
+    with pytest.raises(SupportError, match="binarize"):
+        model.log_evidence(x)
+    raw = torch.randn(4, 1, *SMALL_SHAPE)
+    p = torch.sigmoid(raw[:, 0])
+    cross_entropy = (x * p.log() + (1 - x) * (1 - p).log()).flatten(1).sum(1)
+    torch.testing.assert_close(bernoulli(SMALL_SHAPE)(raw).log_prob(x), cross_entropy, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("levels", [2, 256, 65536])
+def test_every_level_is_in_the_support_as_float32_holds_it(levels: int) -> None:
+    head = discretized_logistic((levels,), levels=levels)
+    values = torch.arange(levels) / (levels - 1)
+    assert bool(head.contains(values[None]).all())
+    between = values.clone()
+    between[0] = 0.4 / (levels - 1)
+    assert not bool(head.contains(between[None]).any()) and bool(head.accepts(between[None]).all())
+
+
+def test_extreme_raw_outputs_give_finite_masses() -> None:
+    for name in likelihoods.names():
+        head = likelihoods.get(name)((3,))
+        assert isinstance(head, Likelihood)
+        raw = torch.tensor([-1e4, 0.0, 1e4]).expand(head.outputs, 3).clone().requires_grad_()
+        log_density = head(raw).log_prob(torch.tensor([0.0, 1.0, 1.0]))
+        log_density.backward()
+        assert torch.isfinite(log_density) and raw.grad is not None and torch.isfinite(raw.grad).all()
+
+
+def test_a_fixed_scale_is_the_normal_of_that_scale_exactly() -> None:
+    raw, x = torch.randn(3, 1, 5, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
+    wanted = Normal(raw[:, 0], 0.3).log_prob(x).sum(-1)
+    head = gaussian((5,), scale=0.3)
+    torch.testing.assert_close(head.double()(raw).log_prob(x), wanted)
+    assert not head.state_dict()  # it is in the config
+
+
+def test_a_learned_scale_is_an_output() -> None:
+    raw, x = torch.randn(3, 2, 5, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
+    wanted = Normal(raw[:, 0], 0.3 * raw[:, 1].exp()).log_prob(x).sum(-1)
+    torch.testing.assert_close(gaussian((5,), scale=0.3, scale_kind="learned")(raw).log_prob(x), wanted)
+
+
+def optimal() -> tuple[VAE, gaussian]:
+    model = Case("vae", likelihood="gaussian=scale_kind:optimal").build()
+    head = model.decoder.likelihood
+    assert isinstance(head, gaussian)
+    return model, head
+
+
+def errors(model: VAE, x: Tensor) -> tuple[dict[str, Tensor], float]:
+    seen = dict(model(x).seen)
+    return seen, float(seen["decoder.squared_error"])
+
+
+def test_an_optimal_scale_reaches_the_root_mean_square_error() -> None:
+    model, head = optimal()
+    x = 5.0 * torch.randn(32, *SMALL_SHAPE)
+    first, error = errors(model, x)
+    assert float(head.log_scale) == 0.0  # forward moves nothing
+    model.after_step([first], torch.tensor(0))
+    assert float(head.log_scale.exp()) == pytest.approx(error**0.5, rel=1e-5)
+    for step in range(1, 300):
+        model.after_step([errors(model, x)[0]], torch.tensor(step))
+    assert float(head.log_scale.exp()) == pytest.approx(errors(model, x)[1] ** 0.5, rel=0.02)
+    assert head.state_dict().keys() == {"log_scale", "updates"}
+
+
+def test_an_optimal_scale_is_the_mean_over_micro_batches_and_follows_a_change() -> None:
+    model, head = optimal()
+    model.after_step(
+        [{"decoder.squared_error": torch.tensor(1.0)}, {"decoder.squared_error": torch.tensor(7.0)}], torch.tensor(0)
+    )
+    assert float(head.log_scale.exp()) == pytest.approx(2.0)
+    for step in range(1, 1000):
+        model.after_step([{"decoder.squared_error": torch.tensor(0.01)}], torch.tensor(step))
+    assert float(head.log_scale.exp()) == pytest.approx(0.1, rel=0.01)
+    for step in range(2000):
+        model.after_step([{"decoder.squared_error": torch.tensor(0.0)}], torch.tensor(step))
+    assert torch.isfinite(head.log_scale)
+
+
+def test_an_optimal_scale_is_frozen_at_evaluation() -> None:
+    model, head = optimal()
+    model.eval()
+    x = torch.randn(8, *SMALL_SHAPE)
+    elbo = model(x)
+    assert not elbo.seen
+    model.after_step([], torch.tensor(0)) if elbo.seen else None
+    assert float(head.log_scale) == 0.0
+    assert isinstance(head, nn.Module)

@@ -1,0 +1,216 @@
+"""Importance-weighted objectives: their bounds by a double loop, their gradients by quadrature."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from support.cases import Case
+from support.gaussian_models import one_latent
+from torch import Tensor, nn
+
+from vaezoo.core import ELBO, VAE, Objective, seeded
+from vaezoo.decoders import Decoder
+from vaezoo.encoders import PointEncoder
+from vaezoo.errors import CompositionError, ConfigError
+from vaezoo.networks import MLP
+from vaezoo.objectives import Gradient, ImportanceObjective
+from vaezoo.objectives.importance import CombinedObjective, GroupedObjective, PartialObjective
+from vaezoo.registry import create
+
+CPU = torch.device("cpu")
+GRADIENTS: tuple[Gradient, ...] = ("plain", "sticking-the-landing", "doubly-reparametrized")
+
+
+def log_mean(values: list[float]) -> float:
+    return max(values) + math.log(math.fsum(math.exp(each - max(values)) for each in values) / len(values))
+
+
+def both(objective: Objective, count: int = 3) -> tuple[ELBO, list[list[float]]]:
+    """Returns what an objective reports, and the log weights [example][draw] of its own draws, by scipy."""
+    from scipy import stats
+
+    torch.manual_seed(0)
+    model = one_latent(objective, count, loc=0.3, log_scale=-0.4, weight=1.3, noise=0.7)
+    x = torch.randn(count, 1, dtype=torch.float64)
+    with torch.no_grad(), seeded(5, CPU):
+        elbo = model(x)
+    samples = getattr(objective, "samples", 1)
+    with seeded(5, CPU):
+        z = model.infer(x, None, samples).z[..., 0]
+    weights = [
+        [
+            stats.norm.logpdf(float(x[b, 0]), 1.3 * draw, 0.7)
+            + stats.norm.logpdf(draw)
+            - stats.norm.logpdf(draw, 0.3, math.exp(-0.4))
+            for draw in z[:, b].tolist()
+        ]
+        for b in range(count)
+    ]
+    return elbo, weights
+
+
+@pytest.mark.parametrize(("samples", "groups"), [(1, 1), (1, 4), (4, 1), (3, 5)])
+def test_miwae_is_the_mean_of_the_bounds_of_its_groups(samples: int, groups: int) -> None:
+    elbo, weights = both(GroupedObjective(samples, groups))
+    for b, row in enumerate(weights):
+        bounds = [log_mean([row[k * groups + m] for k in range(samples)]) for m in range(groups)]
+        assert float(elbo.bound[b]) == pytest.approx(math.fsum(bounds) / groups, rel=1e-9)
+        assert float(elbo.losses["model"][b]) == pytest.approx(-math.fsum(bounds) / groups, rel=1e-9)
+
+
+@pytest.mark.parametrize(("samples", "groups"), [(1, 4), (4, 1), (3, 5)])
+def test_piwae_gives_each_player_its_bound(samples: int, groups: int) -> None:
+    elbo, weights = both(PartialObjective(samples, groups))
+    for b, row in enumerate(weights):
+        bounds = [log_mean([row[k * groups + m] for k in range(samples)]) for m in range(groups)]
+        assert float(elbo.losses["encoder"][b]) == pytest.approx(-math.fsum(bounds) / groups, rel=1e-9)
+        assert float(elbo.losses["model"][b]) == pytest.approx(-log_mean(row), rel=1e-9)
+        assert float(elbo.bound[b]) == pytest.approx(log_mean(row), rel=1e-9)
+    assert (elbo.losses["encoder"] >= elbo.losses["model"]).all()  # Jensen
+
+
+def test_the_players_of_piwae_share_no_parameter() -> None:
+    model = Case("cvae+piwae", context=3).build()
+    players = model.players()
+    assert {id(p) for p in players["encoder"]} == {id(p) for p in model.encoder.parameters()}
+    rest = {id(p) for part in (model.decoder, model.prior) for p in part.parameters()}
+    assert {id(p) for p in players["model"]} == rest
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.05, 0.7, 1.0])
+def test_ciwae_mixes_two_bounds_of_the_same_draws(beta: float) -> None:
+    elbo, weights = both(CombinedObjective(6, beta))
+    for b, row in enumerate(weights):
+        mixed = beta * math.fsum(row) / len(row) + (1 - beta) * log_mean(row)
+        assert float(elbo.losses["model"][b]) == pytest.approx(-mixed, rel=1e-9)
+        assert float(elbo.bound[b]) == pytest.approx(log_mean(row), rel=1e-9)  # which no weight has touched
+
+
+# Gradients: of one latent, by quadrature
+
+LOC, LOG_SCALE, WEIGHT, NOISE, X = 0.4, -0.3, 1.2, 0.8, 1.1
+
+
+def bound_by_quadrature(samples: int, loc: float, log_scale: float) -> float:
+    """Returns E[log mean w] for one or two draws, by Gauss and Hermite's rule in numpy."""
+    nodes, masses = np.polynomial.hermite_e.hermegauss(90)
+    masses = masses / masses.sum()
+    z = loc + math.exp(log_scale) * nodes
+    log_normal = -0.5 * math.log(2 * math.pi)
+    log_w = log_normal - math.log(NOISE) - 0.5 * ((X - WEIGHT * z) / NOISE) ** 2
+    log_w += log_normal - 0.5 * z**2 - (log_normal - log_scale - 0.5 * nodes**2)
+    if samples == 1:
+        return float(masses @ log_w)
+    pairs = np.logaddexp(log_w[:, None], log_w[None, :]) - math.log(2)
+    return float(masses @ pairs @ masses)
+
+
+def derivative(function: Callable[[float], float], at: float, step: float = 1e-4) -> float:
+    return (function(at + step) - function(at - step)) / (2 * step)
+
+
+def exact(samples: int) -> tuple[float, float]:
+    """Returns the derivatives of the bound by loc and by log scale."""
+    return (
+        derivative(lambda loc: bound_by_quadrature(samples, loc, LOG_SCALE), LOC),
+        derivative(lambda log_scale: bound_by_quadrature(samples, LOC, log_scale), LOG_SCALE),
+    )
+
+
+def estimates(samples: int, gradient: Gradient, rows: int = 40_000) -> tuple[Tensor, Tensor]:
+    """Returns as many single-draw estimates of the two derivatives."""
+    objective = ImportanceObjective(samples, gradient)
+    model = one_latent(objective, rows, loc=LOC, log_scale=LOG_SCALE, weight=WEIGHT, noise=NOISE)
+    model(torch.full((rows, 1), X, dtype=torch.float64)).bound.sum().backward()
+    loc, log_scale = model.encoder.loc, model.encoder.log_scale
+    assert isinstance(loc, nn.Parameter) and isinstance(log_scale, nn.Parameter)
+    assert loc.grad is not None and log_scale.grad is not None
+    return loc.grad[:, 0], log_scale.grad[:, 0]
+
+
+def deviations(found: tuple[Tensor, Tensor], wanted: tuple[float, float]) -> list[float]:
+    """Returns by how many standard errors the means are off."""
+    return [
+        abs(float(each.mean()) - value) / (float(each.std()) / len(each) ** 0.5)
+        for each, value in zip(found, wanted, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("gradient", ["plain", "doubly-reparametrized"])
+def test_gradients_have_the_mean_that_quadrature_gives(samples: int, gradient: Gradient) -> None:
+    assert max(deviations(estimates(samples, gradient), exact(samples))) < 4
+
+
+def test_sticking_the_landing_is_without_bias_for_one_draw_alone() -> None:
+    assert max(deviations(estimates(1, "sticking-the-landing"), exact(1))) < 4
+    assert max(deviations(estimates(2, "sticking-the-landing"), exact(2))) > 8
+
+
+@pytest.mark.parametrize("samples", [1, 8])
+def test_the_other_gradients_are_less_noisy_near_the_true_posterior(samples: int) -> None:
+    def noise(gradient: Gradient) -> Tensor:
+        objective = ImportanceObjective(samples, gradient)
+        precision = 1 + (WEIGHT / NOISE) ** 2
+        loc = WEIGHT * X / NOISE**2 / precision + 0.05
+        log_scale = -0.5 * math.log(precision) + 0.05
+        model = one_latent(objective, 4000, loc=loc, log_scale=log_scale, weight=WEIGHT, noise=NOISE)
+        model(torch.full((4000, 1), X, dtype=torch.float64)).bound.sum().backward()
+        return torch.stack([p.grad[:, 0].std() for p in model.encoder.parameters() if p.grad is not None])
+
+    plain, sticking, doubly = map(noise, GRADIENTS)
+    assert (sticking < 0.5 * plain).all() and (doubly < 0.5 * plain).all()
+
+
+@pytest.mark.parametrize("gradient", ["sticking-the-landing", "doubly-reparametrized"])
+def test_at_the_true_posterior_nothing_is_left_of_the_gradient(gradient: Gradient) -> None:
+    precision = 1 + (WEIGHT / NOISE) ** 2
+    model = one_latent(
+        ImportanceObjective(5, gradient), 7, loc=WEIGHT * X / NOISE**2 / precision,
+        log_scale=-0.5 * math.log(precision), weight=WEIGHT, noise=NOISE,
+    )  # fmt: skip
+    model(torch.full((7, 1), X, dtype=torch.float64)).bound.sum().backward()
+    for parameter in model.encoder.parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("name", ["iwae", "cvae+iwae"])
+def test_bound_and_the_decoders_gradient_are_the_same_for_all(name: str) -> None:
+    case = Case(name, context=3)
+    x, c = case.inputs(6, torch.float64)
+    found = []
+    for gradient in GRADIENTS:
+        model = case.build(torch.float64, gradient=gradient)
+        with seeded(2, CPU):
+            elbo = model(x, c)
+        parameters = [*model.decoder.parameters(), *model.prior.parameters()]
+        found.append([elbo.bound.detach(), *torch.autograd.grad(elbo.losses["model"].mean(), parameters)])
+        with torch.no_grad(), seeded(2, CPU):
+            torch.testing.assert_close(model.eval()(x, c).bound, elbo.bound.detach())
+    for other in found[1:]:
+        for mine, plain in zip(other, found[0], strict=True):
+            torch.testing.assert_close(mine, plain, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("gradient", ["sticking-the-landing", "doubly-reparametrized"])
+def test_another_posterior_is_refused_by_name(gradient: Gradient) -> None:
+    model = Case("iwae").build(gradient=gradient)
+    encoder = PointEncoder(MLP((1, 8, 8), (1, 16), 0, [], "relu"))
+    x, _ = Case("iwae").inputs(2)
+    with pytest.raises(CompositionError, match=r'type PointMass.* expected a diagonal Gaussian.*gradient = "plain"'):
+        model.replace(encoder=encoder)(x)
+
+
+def test_an_unknown_gradient_is_refused() -> None:
+    with pytest.raises(ConfigError, match="gradient"):
+        create("iwae", shape=(1, 8, 8), gradient="dreg")
+
+
+def test_the_decoder_alone_can_be_trained() -> None:
+    model: VAE = Case("iwae").build(gradient="doubly-reparametrized")
+    model.encoder.requires_grad_(False)
+    assert isinstance(model.decoder, Decoder)
+    model(Case("iwae").inputs(4)[0]).losses["model"].mean().backward()
+    assert all(p.grad is not None for p in model.decoder.parameters())

@@ -1,0 +1,296 @@
+"""What single objectives must give in closed form: capacity, constraint, scale, and autoencoders without a density."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from scipy.optimize import brentq, minimize_scalar
+from scipy.stats import norm
+from support.cases import Case
+from support.gaussian_models import FreePosterior, one_latent
+from torch import Tensor, nn
+
+from vaezoo.core import VAE, seeded
+from vaezoo.errors import NoDensityError
+from vaezoo.objectives import PenalizedObjective
+from vaezoo.objectives.constraints import ConstraintObjective
+from vaezoo.objectives.denoising import Corruption, DenoisingObjective
+from vaezoo.registry import create, variants
+
+CPU = torch.device("cpu")
+HALF = math.sqrt(0.5)  # of Gaussian pixels: the distortion is then the squared error and a constant
+
+
+# annealed-vae
+
+
+@pytest.mark.parametrize(("step", "capacity"), [(0, 0.0), (25, 6.0), (50, 12.0), (90, 12.0), (None, 12.0)])
+def test_the_capacity_holds_the_rate_that_quadrature_gives(step: int | None, capacity: float) -> None:
+    model = Case("annealed-vae").build(torch.float64, latent=2, gamma=7.0, capacity=12.0, capacity_steps=50)
+    x, _ = Case("annealed-vae").inputs(3, torch.float64)
+    with torch.no_grad():
+        elbo = model(x, step=None if step is None else torch.tensor(step))
+        posterior = model.encode(x)
+
+    def divergence(loc: float, scale: float) -> float:
+        q = norm(loc, scale)
+        return float(quad(lambda z: q.pdf(z) * (q.logpdf(z) - norm.logpdf(z)), loc - 12 * scale, loc + 12 * scale)[0])
+
+    for i in range(3):
+        pairs = zip(posterior.mean[i].tolist(), posterior.stddev[i].tolist(), strict=True)
+        rate = math.fsum(divergence(*pair) for pair in pairs)
+        assert float(elbo.rate[i]) == pytest.approx(rate, rel=1e-6)
+        wanted = float(elbo.distortion[i]) + 7.0 * abs(rate - capacity)
+        assert float(elbo.losses["model"][i]) == pytest.approx(wanted, rel=1e-6)
+
+
+# geco-vae
+
+
+def test_the_multiplier_follows_the_running_mean_of_the_gap() -> None:
+    objective = ConstraintObjective(target=10.0, speed=0.03)
+    model = Case("vae").build(torch.float64).replace(objective=objective.double())
+    x, _ = Case("vae").inputs(8, torch.float64)
+    mean, log_multiplier = 0.0, 0.0
+    for step in range(4):
+        elbo, other = model(x), model(x)
+        torch.testing.assert_close(
+            elbo.losses["model"], elbo.rate + math.exp(log_multiplier) * (elbo.distortion - 10.0)
+        )
+        torch.testing.assert_close(elbo.bound, -elbo.distortion - elbo.rate)  # which no multiplier touches
+        model.after_step([elbo.seen, other.seen], torch.tensor(step))
+        gap = 0.5 * float((elbo.distortion + other.distortion).detach().mean()) - 10.0
+        mean = gap if step == 0 else 0.99 * mean + 0.01 * gap
+        log_multiplier += 0.03 * mean
+        assert float(objective.log_multiplier) == pytest.approx(log_multiplier, rel=1e-5)
+
+
+def test_the_constraint_ends_at_the_solution_of_lagrange() -> None:
+    """p(x|z) = N(z, s²): for a multiplier λ the best posterior has mean xλ/(λ + s²) and variance s²/(λ + s²)."""
+    x, noise, target = 1.5, 0.5, 1.2
+
+    def distortion(multiplier: float) -> float:
+        mean, variance = x * multiplier / (multiplier + noise**2), noise**2 / (multiplier + noise**2)
+        return 0.5 * math.log(2 * math.pi * noise**2) + ((x - mean) ** 2 + variance) / (2 * noise**2)
+
+    exact = brentq(lambda multiplier: distortion(multiplier) - target, 1e-3, 1e3)
+    objective = ConstraintObjective(target, speed=0.005).double()
+    model = one_latent(objective, 256, loc=1.0, log_scale=-0.5, noise=noise)
+    optimizer = torch.optim.SGD(model.encoder.parameters(), 0.05)
+    multipliers = []
+    for step in range(800):
+        elbo = model(torch.full((256, 1), x, dtype=torch.float64))
+        elbo.losses["model"].sum().backward(inputs=list(model.encoder.parameters()))
+        optimizer.step()
+        optimizer.zero_grad()
+        model.after_step([elbo.seen], torch.tensor(step))
+        multipliers.append(float(objective.log_multiplier.exp()))
+    assert math.fsum(multipliers[-100:]) / 100 == pytest.approx(exact, rel=0.1)
+    posterior = model.encoder
+    assert isinstance(posterior, FreePosterior)
+    assert float(posterior.loc.detach().mean()) == pytest.approx(x * exact / (exact + noise**2), rel=0.05)
+    assert float((2 * posterior.log_scale.detach()).exp().mean()) == pytest.approx(
+        noise**2 / (exact + noise**2), rel=0.1
+    )
+
+
+def test_an_unreachable_target_leaves_numbers() -> None:
+    model = Case("geco-vae").build(target=-1e9, speed=1.0)
+    x, _ = Case("geco-vae").inputs(4)
+    for step in range(5):
+        elbo = model(x)
+        assert torch.isfinite(elbo.losses["model"]).all()
+        model.after_step([elbo.seen], torch.tensor(step))
+    assert not model.eval()(x).seen
+
+
+# sigma-vae
+
+
+def test_the_shared_scale_is_the_likeliest_one() -> None:
+    model = create("sigma-vae", shape=(1, 4, 4), latent=2, backbone={"name": "mlp", "hidden": [8]}).double()
+    x = torch.randn(500, 1, 4, 4, dtype=torch.float64) * 3.0 + 1.0
+    for step in range(100):
+        model.after_step([model(x).seen], torch.tensor(step))
+    with torch.no_grad():
+        errors = torch.stack([model.decode(model.infer(x).z[0]).mean - x for _ in range(20)]).numpy().ravel()
+    best = minimize_scalar(lambda log: -norm.logpdf(errors, 0, math.exp(log)).sum(), bounds=(-5, 5), method="bounded").x
+    scale = model.decode(torch.zeros(1, 2, dtype=torch.float64)).log_scale  # type: ignore[attr-defined]  # a normal's
+    assert float(scale.flatten()[0]) == pytest.approx(best, abs=0.005)
+    before = float(model.eval()(x).distortion.detach().mean())
+    assert before == pytest.approx(-norm.logpdf(errors, 0, math.exp(best)).sum() / len(errors) * 16, rel=0.01)
+
+
+# ae, dae, rae-l2, rae-gp
+
+
+def linear(name: str, width: int, latent: int, **options: object) -> VAE:
+    """Returns a model of affine maps in float64 whose distortion is the squared error and a constant."""
+    torch.manual_seed(0)
+    return create(
+        name, shape=(width,), latent=latent, backbone={"name": "mlp", "hidden": []},
+        likelihood={"name": "gaussian", "scale": HALF}, **options,
+    ).double()  # fmt: skip
+
+
+def constant(width: int) -> float:
+    return 0.5 * width * math.log(2 * math.pi * 0.5)
+
+
+def minimise(model: VAE, x: Tensor, parameters: list[nn.Parameter]) -> float:
+    """Returns the least mean loss, by L-BFGS."""
+    optimizer = torch.optim.LBFGS(parameters, max_iter=400, tolerance_grad=1e-11, tolerance_change=1e-14,
+                                  line_search_fn="strong_wolfe", history_size=30)  # fmt: skip
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = model(x).losses["model"].mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return float(closure())
+
+
+def data(count: int = 60, width: int = 5) -> Tensor:
+    generator = torch.Generator().manual_seed(4)
+    mixing = torch.randn(width, width, generator=generator, dtype=torch.float64)
+    return torch.randn(count, width, generator=generator, dtype=torch.float64) @ mixing + 0.7
+
+
+def test_a_linear_autoencoder_finds_the_principal_components() -> None:
+    """Baldi and Hornik, 1989: what is lost is the variance of the components that do not fit."""
+    x = data()
+    found = minimise(model := linear("ae", 5, 2), x, list(model.parameters()))
+    eigenvalues = np.linalg.eigvalsh(np.cov(x.numpy().T, bias=True))
+    assert found - constant(5) == pytest.approx(eigenvalues[:3].sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("corruption", ["masking", "gaussian"])
+def test_corruption_costs_a_linear_autoencoder_what_is_known(corruption: Corruption) -> None:
+    """The mean over the noise in closed form, for x̂ = A x̃ + b; after Bishop, 1995."""
+    model, x, level = linear("dae", 5, 2, corruption=corruption, level=0.3), data(6), 0.3
+    offset = model.reconstruct(torch.zeros(1, 5, dtype=torch.float64))[0]
+    matrix = (model.reconstruct(torch.eye(5, dtype=torch.float64)) - offset).T
+    if corruption == "gaussian":
+        exact = (x - x @ matrix.T - offset).square().sum(1) + level**2 * matrix.square().sum()
+    else:
+        kept = 1 - level
+        exact = (x - kept * x @ matrix.T - offset).square().sum(1)
+        exact += level * kept * x.square() @ matrix.square().sum(0)
+    found = model(x.repeat(4000, 1)).distortion.detach().reshape(4000, 6) - constant(5)
+    assert ((found.mean(0) - exact).abs() < 4 * found.std(0) / len(found) ** 0.5).all()
+    clean = (x - model.reconstruct(x)).square().sum(1)
+    torch.testing.assert_close(model.eval()(x).distortion - constant(5), clean)  # in eval mode nothing is corrupted
+
+
+def test_the_share_that_is_masked_is_the_level() -> None:
+    x = torch.ones(100, 1, 20, 20)
+    masked = DenoisingObjective("masking", 0.25).corrupt(x)
+    assert set(masked.unique().tolist()) == {0.0, 1.0}
+    assert float(masked.mean()) == pytest.approx(0.75, abs=0.01)
+    assert float((DenoisingObjective("gaussian", 0.25).corrupt(x) - x).std()) == pytest.approx(0.25, rel=0.02)
+
+
+def test_rae_l2_of_a_linear_decoder_is_ridge_regression() -> None:
+    x, weight = data(), 0.2
+    model = linear("rae-l2", 5, 2, beta=0.0, weight=weight)
+    minimise(model, x, list(model.decoder.parameters()))
+    z = model.encode(x).mean.detach().numpy()
+    inputs = np.concatenate([z, np.ones((len(z), 1))], 1)
+    solution = np.linalg.solve(inputs.T @ inputs + len(x) * weight * np.eye(3), inputs.T @ x.numpy())
+    np.testing.assert_allclose(model.reconstruct(x).numpy(), inputs @ solution, atol=1e-6)
+
+
+def test_codes_pay_half_their_square() -> None:
+    model = linear("rae-l2", 5, 2, beta=3.0, weight=0.5)
+    x = data(7)
+    elbo, z = model(x), model.encode(x).mean
+    squares = 0.5 * (z[:, 0] ** 2 + z[:, 1] ** 2)
+    weights = sum(float((p**2).sum()) for p in model.decoder.parameters())
+    torch.testing.assert_close(elbo.losses["model"], elbo.distortion + 3.0 * squares + 0.5 * weights)
+    torch.testing.assert_close(elbo.rate, squares + math.log(2 * math.pi))  # -log p(z), without a density of its own
+
+
+def test_the_slope_is_that_of_the_whole_jacobian_in_the_mean() -> None:
+    case = Case("rae-gp")
+    model, (x, _) = case.build(torch.float64, latent=3), case.inputs(4, torch.float64)
+    z = model.encode(x).mean
+    exact = torch.stack(
+        [
+            torch.autograd.functional.jacobian(lambda each: model.decode(each[None]).mean[0], row).square().sum()
+            for row in z.detach()
+        ]
+    )
+    found = model(x.repeat(2000, 1, 1, 1)).terms["slope"].reshape(2000, 4)
+    assert ((found.mean(0) - exact).abs() < 4 * found.std(0) / len(found) ** 0.5).all()
+
+
+def test_the_slopes_gradient_is_that_of_finite_differences() -> None:
+    """Of one draw of signs, by one weight of the decoder and one of the encoder."""
+    case = Case("rae-gp")
+    model, (x, _) = case.build(torch.float64, weight=5.0, beta=0.0), case.inputs(3, torch.float64)
+
+    def loss() -> Tensor:
+        with seeded(2, CPU):
+            return model(x).losses["model"].mean()
+
+    for part in (model.decoder, model.encoder):
+        parameter = next(part.parameters())
+        (gradient,) = torch.autograd.grad(loss(), [parameter])
+        place = tuple(int(i) for i in (gradient.abs() == gradient.abs().max()).nonzero()[0])
+        values = []
+        for change in (1e-5, -2e-5):
+            with torch.no_grad():
+                parameter[place] += change
+            values.append(float(loss()))
+        assert (values[0] - values[1]) / 2e-5 == pytest.approx(float(gradient[place]), rel=1e-5)
+
+
+def test_the_slope_is_there_without_gradients_and_with_a_frozen_encoder() -> None:
+    model, (x, _) = Case("rae-gp").build(), Case("rae-gp").inputs(3)
+    with torch.no_grad(), seeded(1, CPU):
+        quiet = model(x)
+    with seeded(1, CPU):
+        loud = model(x)
+    assert not quiet.losses["model"].requires_grad and not quiet.distortion.requires_grad
+    torch.testing.assert_close(quiet.losses["model"], loud.losses["model"].detach())
+    model.encoder.requires_grad_(False)
+    model(x).losses["model"].mean().backward()
+    assert all(p.grad is not None for p in model.decoder.parameters())
+
+
+@pytest.mark.parametrize("name", ["aae", "ae", "dae", "rae-l2", "rae-gp", "wae-gan", "wae-mmd", "sliced-wae"])
+def test_without_a_density_there_is_no_evidence(name: str) -> None:
+    model, (x, _) = Case(name).build().eval(), Case(name).inputs(3)
+    elbo = model(x)
+    assert elbo.bound.tolist() == [-math.inf] * 3
+    assert torch.isfinite(elbo.rate).all() and torch.isfinite(elbo.distortion).all()
+    torch.testing.assert_close(elbo.rate, -model.prior(None).log_prob(model.encode(x).mean))
+    with pytest.raises(NoDensityError, match="point mass"):
+        model.log_evidence(x)
+
+
+@pytest.mark.parametrize("name", [name for name in variants.names() if variants.get(name).changes == ("objective",)])
+def test_every_objective_goes_with_a_learnt_prior(name: str) -> None:
+    case = Case(f"cvae+{name}", context=3)
+    model, (x, c) = case.build(), case.inputs(6)
+    elbo = model(x, c)
+    assert all(torch.isfinite(loss).all() for loss in elbo.losses.values()) and torch.isfinite(elbo.bound).all()
+    own = list(model.prior.parameters())
+    (player,) = (name for name, theirs in model.players().items() if id(own[0]) in map(id, theirs))
+    gradients = torch.autograd.grad(elbo.losses[player].mean(), own)
+    assert all(bool(torch.isfinite(each).all()) and bool(each.any()) for each in gradients)
+
+
+def test_a_penalty_without_weight_is_never_asked() -> None:
+    def never(model: object, inference: object) -> Tensor:
+        raise AssertionError
+
+    objective = PenalizedObjective({"never": (0.0, never), "once": (2.0, lambda model, inference: inference.rate())})
+    model = Case("vae").build(torch.float64).replace(objective=objective)
+    elbo = model(Case("vae").inputs(3, torch.float64)[0])
+    assert list(elbo.terms) == ["once"]
+    torch.testing.assert_close(elbo.losses["model"], elbo.distortion + 2.0 * elbo.rate)

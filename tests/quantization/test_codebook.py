@@ -1,0 +1,193 @@
+"""The codebook: its start, its moving averages, dead codes, and gradients through it."""
+
+import math
+
+import pytest
+import torch
+from support.cases import Case
+from torch import Tensor
+
+from vaezoo.core import VAE, Inference
+from vaezoo.errors import ConfigError, ShapeError
+from vaezoo.networks.network import Network
+from vaezoo.quantization import CodebookEncoder, CodePoint
+from vaezoo.registry import create
+
+
+class Identity(Network):
+    """Gives its input back, so that codes live in the space of the data."""
+
+    def __init__(self) -> None:
+        super().__init__((2, 1), (1, 2, 1), 0)
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
+        return self.scale * x
+
+
+def quantizer(codes: int = 4, decay: float = 0.9, revival: float = 0.0) -> CodebookEncoder:
+    return CodebookEncoder(Identity(), (2, 1), codes=codes, decay=decay, revival=revival)
+
+
+def points(encoder: CodebookEncoder, x: Tensor) -> CodePoint:
+    posterior = encoder(x)
+    assert isinstance(posterior, CodePoint)
+    return posterior
+
+
+def advance(encoder: CodebookEncoder, *batches: Tensor) -> None:
+    seen = []
+    for x in batches:
+        posterior = points(encoder, x)
+        inference = Inference(
+            x=x,
+            z=posterior.value[None],
+            log_q=x.new_zeros(1, len(x)),
+            posterior=posterior,
+            prior=posterior,
+            likelihood=posterior,
+        )
+        seen.append(encoder.observe(inference))
+    with torch.no_grad():
+        encoder.after_step(seen, torch.tensor(0))
+
+
+def clusters(count: int = 400) -> tuple[Tensor, Tensor]:
+    """Returns points (count, 2, 1) around four corners, and the corners (4, 2)."""
+    corners = torch.tensor([[-3.0, -3.0], [-3.0, 3.0], [3.0, -3.0], [3.0, 3.0]])
+    return (corners[torch.arange(count) % 4] + 0.1 * torch.randn(count, 2)).unsqueeze(-1), corners
+
+
+def test_each_vector_takes_the_nearest_code() -> None:
+    encoder = quantizer(codes=6)
+    x = torch.randn(50, 2, 1)
+    posterior = points(encoder, x)
+    distances = (x[:, None, :, 0] - encoder.codebook).square().sum(-1)
+    assert torch.equal(posterior.indices[:, 0], distances.argmin(1))
+    assert torch.equal(posterior.value[..., 0], encoder.codebook[posterior.indices[:, 0]])  # exactly the codes
+    assert torch.equal(posterior.encoded, x)
+
+
+def test_the_start_is_at_k_means_centres_of_the_data() -> None:
+    encoder, (x, corners) = quantizer(), clusters()
+    model = Case("vq-vae").build()
+    encoder.initialize(model, [(x[:200], None), (x[200:], None)])
+    indices = points(encoder, x).indices[:, 0]
+    for code in indices.unique():  # every code is the mean of what it stands for
+        torch.testing.assert_close(encoder.codebook[code], x[indices == code, :, 0].mean(0), rtol=1e-4, atol=1e-4)
+    assert torch.equal(encoder.sums, encoder.codebook) and bool((encoder.counts == 1).all())
+    many = quantizer(codes=16)
+    many.initialize(model, [(x, None)])
+    assert float(torch.cdist(corners, many.codebook).amin(1).max()) < 0.3  # and every cluster has one
+    one = quantizer(codes=5)
+    one.initialize(model, [(x[:1], None)])  # fewer vectors than codes
+    assert torch.isfinite(one.codebook).all()
+
+
+def test_codes_are_the_moving_averages_of_what_chose_them() -> None:
+    encoder, (x, _) = quantizer(decay=0.75), clusters(40)
+    before, counts, sums = encoder.codebook.clone(), encoder.counts.clone(), encoder.sums.clone()
+    indices = points(encoder, x).indices[:, 0]
+    advance(encoder, x[:10], x[10:])
+    for code in range(4):
+        mine = x[indices == code, :, 0]
+        n = 0.75 * counts[code] + 0.25 * len(mine)
+        m = 0.75 * sums[code] + 0.25 * mine.sum(0)
+        torch.testing.assert_close(encoder.counts[code], n)
+        torch.testing.assert_close(encoder.codebook[code], m / n)
+    assert not torch.equal(before, encoder.codebook)
+
+
+def test_codes_follow_the_data() -> None:
+    encoder, (x, corners) = quantizer(decay=0.5, revival=0.05), clusters()
+    encoder.initialize(Case("vq-vae").build(), [(x, None)])
+    moved = x + torch.tensor([1.0, 0.5])[:, None]
+    for _ in range(60):
+        advance(encoder, moved)
+    assert float(torch.cdist(corners + torch.tensor([1.0, 0.5]), encoder.codebook).amin(1).max()) < 0.1
+
+
+def test_a_dead_code_is_moved_to_a_vector_of_the_batch() -> None:
+    encoder, (x, _) = quantizer(decay=0.5, revival=0.1), clusters()
+    with torch.no_grad():
+        encoder.codebook[3] = encoder.sums[3] = 1e3
+    for _ in range(6):
+        advance(encoder, x)
+    assert float(torch.cdist(encoder.codebook[3:], x[..., 0]).min()) < 0.5
+    assert torch.isfinite(encoder.codebook).all()
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_without_revival_a_dead_code_stays_where_it_was(decay: float) -> None:
+    encoder, (x, _) = quantizer(decay=decay, revival=0.0), clusters(40)
+    with torch.no_grad():
+        encoder.codebook[3] = encoder.sums[3] = 1e3
+    for _ in range(400):
+        advance(encoder, x)
+    torch.testing.assert_close(encoder.codebook[3], torch.full((2,), 1e3))
+    assert torch.isfinite(encoder.codebook).all()
+
+
+def model_and_data() -> tuple[VAE, Tensor]:
+    case = Case("vq-vae", backbone="conv", likelihood="gaussian")
+    return case.build(torch.float64), case.inputs(6, torch.float64)[0]
+
+
+def test_gradients_pass_straight_through() -> None:
+    model, x = model_and_data()
+    posterior = model.encode(x)
+    assert isinstance(posterior, CodePoint)
+    weight = torch.randn_like(posterior.value)
+    (through,) = torch.autograd.grad((posterior.value * weight).sum(), posterior.encoded)
+    assert torch.equal(through, weight)
+    assert not model.encoder.codebook.requires_grad
+
+
+def test_the_commitment_is_the_squared_distance_to_the_codes() -> None:
+    model, x = model_and_data()
+    elbo, posterior = model(x), model.encode(x)
+    assert isinstance(posterior, CodePoint)
+    codes = model.encoder.codebook[posterior.indices].movedim(-1, 1)
+    wanted = (posterior.encoded - codes).square().flatten(1).sum(1)
+    torch.testing.assert_close(elbo.terms["commitment"], wanted.detach())
+    torch.testing.assert_close(elbo.terms["codebook"], wanted.detach())
+    torch.testing.assert_close(elbo.losses["model"], elbo.distortion + 0.25 * wanted)
+    free = create("vq-vae", shape=(1, 8, 8), codes=4, commitment=0)(x.float())
+    assert torch.equal(free.losses["model"], free.distortion)
+
+
+def test_the_decoder_is_given_codes_and_nothing_else() -> None:
+    model, x = model_and_data()
+    z = model.infer(x).z[0].movedim(1, -1).reshape(-1, 64)
+    drawn = model.prior(None).sample((5,)).movedim(1, -1).reshape(-1, 64)
+    for vectors in (z, drawn):
+        assert float(torch.cdist(vectors.detach(), model.encoder.codebook).amin(1).max()) < 1e-6
+    assert model.sample(5, seed=0).shape == (5, 1, 8, 8)
+    assert torch.equal(model.reconstruct(x), model.decode(model.infer(x).z[0]).mean)
+
+
+def test_the_bound_is_minus_the_distortion_and_n_log_v() -> None:
+    model, x = model_and_data()
+    elbo = model.eval()(x)
+    torch.testing.assert_close(elbo.bound, -elbo.distortion - 4 * math.log(7))
+
+
+def test_a_single_position_and_a_frozen_encoder() -> None:
+    model = create("vq-vae", shape=30, latent=5, codes=4, backbone="mlp", likelihood="gaussian")
+    x = torch.randn(8, 30)
+    elbo = model(x)
+    torch.testing.assert_close(elbo.rate, torch.full((8,), math.log(4)))
+    model.encoder.requires_grad_(False)
+    before = model.encoder.codebook.clone()
+    model.after_step([model(x).seen], torch.tensor(0))
+    assert torch.equal(before, model.encoder.codebook)
+
+
+def test_what_cannot_be_a_codebook_is_refused() -> None:
+    for options in ({"codes": 1}, {"decay": 1.0}, {"commitment": -1.0}, {"revival": float("nan")}, {"codes": 10**9}):
+        with pytest.raises(ConfigError, match="vq-vae: option"):
+            create("vq-vae", shape=(1, 8, 8), **options)
+    with pytest.raises(ShapeError, match="weights"):
+        create("vq-vae", shape=(1, 8, 8), latent=(2**13, 2, 2), codes=65536)
+    with pytest.raises(ShapeError, match="'mlp'"):
+        create("vq-vae", shape=30)

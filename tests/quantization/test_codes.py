@@ -1,0 +1,200 @@
+"""Codes and the priors over them: masses by enumeration, attention by a loop, draws against their probabilities."""
+
+import math
+
+import pytest
+import torch
+from support.cases import Case
+from torch import Tensor
+from torch.distributions import Categorical, kl_divergence
+
+from vaezoo.core import VAE, Part
+from vaezoo.errors import CompositionError, ConfigError
+from vaezoo.networks import CausalTransformer
+from vaezoo.quantization import CodePoint, CodePrior, CodeSequences, Level, UniformCodes, look_up
+from vaezoo.registry import create
+
+CPU = torch.device("cpu")
+
+
+class Table(Part):
+    """Three codes of two numbers at two levels of positions, as an encoder would own them."""
+
+    def __init__(self, codes: int = 3, sections: tuple[int, ...] = (1, 2)) -> None:
+        super().__init__()
+        self.codes, self.sections, self.latent = codes, sections, (2, sum(sections))
+        self.codebook = torch.nn.Parameter(torch.arange(2.0 * codes).reshape(codes, 2))
+
+    def look_up(self, indices: Tensor) -> Tensor:
+        return look_up(self.codebook, indices, 1)
+
+    def identify(self, z: Tensor) -> Tensor:
+        return (z.movedim(-2, -1)[..., None, :] == self.codebook).all(-1).int().argmax(-1)
+
+
+def transformer(context: int = 0, sections: tuple[int, ...] = (1, 2), codes: int = 3) -> CausalTransformer:
+    """Returns a transformer whose every weight is far from 0, in double precision."""
+    torch.manual_seed(0)
+    network = CausalTransformer(codes, sections, context, width=8, depth=2, heads=2).double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    return network
+
+
+def every_sequence(codes: int = 3, length: int = 3) -> Tensor:
+    return torch.cartesian_prod(*[torch.arange(codes)] * length)
+
+
+def test_uniform_codes() -> None:
+    table = Table(5, (4,))
+    indices = torch.tensor([[0, 4, 2, 2]])
+    codes = table.look_up(indices)
+    assert codes.shape == (1, 2, 4) and torch.equal(codes[0, :, 1], table.codebook[4])
+    posterior, prior = CodePoint(codes, [Level(codes + 1, codes, indices)]), UniformCodes(table, CPU)
+    z, log_q = posterior.rsample_and_log_prob((3,))
+    assert torch.equal(z[2], codes) and torch.equal(log_q, torch.zeros(3, 1))
+    assert torch.equal(posterior.center, posterior.mean)
+    torch.testing.assert_close(posterior.distance(), torch.tensor([8.0]))
+    nats = 4 * math.log(5)
+    assert kl_divergence(posterior, prior).tolist() == pytest.approx([nats])
+    assert prior.log_prob(z).tolist() == [[pytest.approx(-nats)]] * 3
+    drawn = prior.sample((2000,))
+    chosen = (drawn.movedim(1, -1)[..., None, :] == table.codebook).all(-1)  # (2000, 4, V)
+    assert bool((chosen.sum(-1) == 1).all())  # every draw is a code
+    assert ((chosen.double().mean(0) - 0.2).abs() < 4.5 * (0.2 * 0.8 / 2000) ** 0.5).all()
+
+
+@pytest.mark.parametrize("context", [0, 2])
+@torch.no_grad()
+def test_the_masses_of_all_sequences_sum_to_one(context: int) -> None:
+    network = transformer(context)
+    c = torch.randn(1, 2, dtype=torch.float64) if context else None
+    masses = CodeSequences(Table(), network, c).log_mass(every_sequence().unsqueeze(1)).exp()
+    assert masses.shape == (27, 1) and masses.max() > 2 * masses.min()
+    torch.testing.assert_close(masses.sum(), torch.ones((), dtype=torch.float64))
+
+
+@torch.no_grad()
+def test_no_position_sees_itself_or_a_later_one() -> None:
+    network = transformer(sections=(2, 3))
+    indices = torch.randint(3, (1, 5))
+    logits = network(indices)
+    for place in range(5):
+        other = indices.clone()
+        other[:, place] = (other[:, place] + 1) % 3
+        changed = (network(other) != logits).any(-1)[0]
+        assert changed.tolist() == [False] * (place + 1) + [True] * (4 - place)
+
+
+@torch.no_grad()
+def test_attention_is_that_of_a_loop() -> None:
+    """Vaswani et al., 2017, equation 1, position by position and head by head."""
+    block = transformer().blocks[0]
+    x = torch.randn(2, 5, 8, dtype=torch.float64)
+    normed = torch.nn.functional.layer_norm(x, (8,), block.before.weight, block.before.bias)
+    q, k, v = (normed @ block.attend.weight.T + block.attend.bias).split(8, -1)
+    wanted = torch.zeros_like(x)
+    for row in range(2):
+        for place in range(5):
+            for head in (slice(0, 4), slice(4, 8)):
+                likeness = [q[row, place, head] @ k[row, n, head] / 2.0 for n in range(place + 1)]
+                weights = torch.stack(likeness).softmax(0)
+                wanted[row, place, head] = sum(w * v[row, n, head] for n, w in enumerate(weights))
+    y = x + wanted @ block.join.weight.T + block.join.bias
+    normed = torch.nn.functional.layer_norm(y, (8,), block.between.weight, block.between.bias)
+    hidden = normed @ block.widen.weight.T + block.widen.bias
+    cubic = 0.5 * hidden * (1 + torch.tanh((2 / math.pi) ** 0.5 * (hidden + 0.044715 * hidden**3)))
+    wanted = y + cubic @ block.narrow.weight.T + block.narrow.bias
+    torch.testing.assert_close(block(x), wanted)
+
+
+@pytest.mark.parametrize("context", [0, 2])
+def test_draws_are_as_frequent_as_their_mass(context: int) -> None:
+    network = transformer(context)
+    c = torch.tensor([[0.5, -1.0]], dtype=torch.float64) if context else None
+    table, prior = Table().double(), CodeSequences(Table().double(), network, c)
+    torch.manual_seed(1)
+    z = prior.sample((20_000,))
+    assert z.shape == (20_000, *([1] if context else []), 2, 3)
+    numbers = table.identify(z).reshape(-1, 3) @ torch.tensor([9, 3, 1])
+    share = torch.bincount(numbers, minlength=27) / len(numbers)
+    with torch.no_grad():
+        mass = prior.log_mass(every_sequence()[:, None]).exp()[:, 0]
+    assert ((share - mass).abs() < 4.5 * (mass * (1 - mass) / len(numbers)).sqrt() + 1e-9).all()
+
+
+@torch.no_grad()
+def test_a_draw_in_steps_has_the_logits_of_a_whole_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache changes nothing: greedy steps give what the network finds likeliest of its own output."""
+    network = transformer(2, (2, 4), 5)
+    c = 20 * torch.randn(7, 2, dtype=torch.float64)
+    network.norm.bias.zero_()
+    monkeypatch.setattr(torch, "multinomial", lambda p, n: p.argmax(-1, keepdim=True))
+    monkeypatch.setattr("vaezoo.networks.transformer.ROWS", 3)
+    found = network.draw(7, c)
+    assert torch.equal(network(found, c).argmax(-1), found) and len(found.unique(dim=0)) > 1
+
+
+def model_of(context: int = 0) -> tuple[VAE, Tensor, Tensor | None]:
+    case = Case("vq-vae+code-prior", backbone="conv", likelihood="gaussian", context=context)
+    return case.build(torch.float64), *case.inputs(6, torch.float64)
+
+
+@pytest.mark.parametrize("context", [0, 3])
+@torch.no_grad()
+def test_the_rate_is_minus_the_log_probability_of_the_codes(context: int) -> None:
+    model, x, c = model_of(context)
+    network = model.prior.network
+    network.weights.normal_()
+    model.eval()
+    elbo, vectors = model(x, c), model.check_context(c, 6)
+    logits = network(model.encode(x, c).indices.flatten(1), vectors)
+    wanted = -Categorical(logits=logits).log_prob(model.encode(x, c).indices.flatten(1)).sum(1)
+    torch.testing.assert_close(elbo.rate, wanted)
+    torch.testing.assert_close(elbo.bound, -elbo.distortion - wanted)
+    torch.testing.assert_close(model.log_evidence(x, c, samples=3), elbo.bound)
+    torch.testing.assert_close(-model.prior(vectors).log_prob(model.infer(x, vectors).z)[0], wanted)
+
+
+def test_it_starts_where_all_codes_are_equally_likely() -> None:
+    model, x, _ = model_of()
+    torch.testing.assert_close(model(x).rate, torch.full((6,), 4 * math.log(7), dtype=torch.float64))
+
+
+def test_a_frozen_prior_costs_nothing_and_moves_nothing_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, _ = model_of()
+    torch.nn.init.normal_(model.prior.network.weights)
+    learnt = model.eval()(x).rate
+    model.prior.requires_grad_(False)
+    assert torch.equal(model(x).rate, learnt)  # in eval mode it is the prior, frozen or not
+    model.train()
+    monkeypatch.setattr(CausalTransformer, "forward", None)
+    torch.testing.assert_close(model(x).rate, torch.full((6,), 4 * math.log(7), dtype=torch.float64))
+
+
+def test_the_prior_alone_is_trained_by_its_rate() -> None:
+    model, x, _ = model_of()
+    model.encoder.requires_grad_(False)
+    model.decoder.requires_grad_(False)
+    elbo = model(x)
+    assert not elbo.seen
+    elbo.losses["model"].mean().backward()
+    assert all(parameter.grad is not None for parameter in model.prior.parameters())
+
+
+def test_a_prior_over_codes_needs_codes() -> None:
+    for name in ("code-prior", "code-prior+iwae", "code-prior+conv-vae"):
+        with pytest.raises(CompositionError, match=r"needs a variant that has codes: write 'vq-vae\+code-prior'"):
+            create(name, shape=(1, 8, 8))
+    for name in ("vq-vae+vamp-vae", "vq-vae+code-prior+vamp-vae", "flow-prior-vae+code-prior+vq-vae"):
+        with pytest.raises(CompositionError, match="both change the prior"):
+            create(name, shape=(1, 8, 8))
+    assert isinstance(create("code-prior+vq-vae", shape=(1, 8, 8), codes=4).prior, CodePrior)
+    with pytest.raises(ConfigError, match="multiple of the heads"):
+        create("vq-vae+code-prior", shape=(1, 8, 8), prior_width=6, prior_heads=4)
+    model = create("vq-vae+code-prior", shape=(1, 8, 8), codes=4)
+    with pytest.raises(CompositionError, match="over 4 codes"):
+        model.replace(encoder=create("vq-vae", shape=(1, 8, 8), codes=5).encoder)
+    with pytest.raises(CompositionError, match="needs an encoder that has some"):
+        model.replace(encoder=create("vae", shape=(1, 8, 8)).encoder)

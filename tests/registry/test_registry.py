@@ -1,0 +1,414 @@
+"""Names, options, compositions, and packages that bring their own."""
+
+import importlib
+import json
+import math
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.cases import Case
+
+import vaezoo
+from vaezoo.core import VAE
+from vaezoo.errors import (
+    CompositionError,
+    ConfigError,
+    PluginWarning,
+    RegistryCollisionError,
+    ShapeError,
+    UnknownNameError,
+    VaezooError,
+)
+from vaezoo.objectives import WeightedObjective
+from vaezoo.registry import Architecture, Registry, backbones, create, likelihoods, register, variants
+
+SHAPE = (1, 8, 8)
+
+
+@pytest.fixture
+def clean() -> Iterator[None]:
+    """Takes back what a test registers."""
+    kept = [(r, dict(r._entries), dict(r._owners), set(r._warned)) for r in (variants, backbones, likelihoods)]
+    yield
+    for registry, entries, owners, warned in kept:
+        registry._entries, registry._owners, registry._warned = entries, owners, warned
+
+
+def builder(base: VAE, architecture: Architecture, *, weight: float = 2.0) -> VAE:
+    return base.replace(objective=WeightedObjective(rate=weight))
+
+
+def test_names_are_found_without_importing_torch() -> None:
+    code = (
+        "import sys, vaezoo.registry as r; names = r.variants.names(), r.backbones.names(), r.likelihoods.names();"
+        "import vaezoo; vaezoo.list_variants('*'); assert 'torch' not in sys.modules; print(names)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "beta-vae" in done.stdout and "conv" in done.stdout and "discretized-logistic" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"variant": "beta_vae"}, "Unknown variant 'beta_vae'. Did you mean 'beta-vae'"),
+        ({"variant": "Bate-VAE"}, "Did you mean 'beta-vae'"),
+        ({"variant": "vae+iwea"}, "Did you mean 'iwae'"),
+        ({"variant": ""}, "Unknown variant ''"),
+        ({"variant": "vae+"}, "Unknown variant ''"),
+        ({"variant": None}, "Unknown variant None"),
+        ({"variant": ["vae"]}, "A name is a string"),
+        ({"variant": "x" * 10**6}, f"Known: {variants.names()[0]}, "),
+        ({"backbone": "covn"}, "Unknown backbone 'covn'. Did you mean 'conv'"),
+        ({"likelihood": "bernouli"}, "Unknown likelihood 'bernouli'. Did you mean 'bernoulli'"),
+        ({"likelihood": "continuous_bernoulli"}, "Did you mean 'continuous-bernoulli'"),
+    ],
+)
+def test_unknown_names_come_with_the_nearest(wrong: dict[str, object], words: str) -> None:
+    with pytest.raises(UnknownNameError, match="Known: ") as caught:
+        create(**{"variant": "vae", "shape": SHAPE, **wrong})  # type: ignore[arg-type]  # that is the point
+    assert words in str(caught.value) and len(str(caught.value)) < 600
+    assert isinstance(caught.value, LookupError)
+
+
+def test_several_mistakes_in_options_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        create("factor-vae", shape=SHAPE, gama=1.0, critic_hiden=[3], gamma=-1.0, critic_hidden="wide")
+    text = str(caught.value)
+    for words in (
+        "'gama'. Did you mean 'gamma'",
+        "'critic_hiden'. Did you mean 'critic_hidden'",
+        "option gamma",
+        "got -1.0",
+    ):
+        assert words in text
+    assert "got 'wide'" in text and len(text.splitlines()) == 4
+    with pytest.raises(ConfigError) as caught:
+        create("vae", shape=SHAPE, backbone={"name": "conv", "chanels": [3], "kernel": 4, "blocks": 99})
+    assert "Did you mean 'channels'" in str(caught.value) and len(str(caught.value).splitlines()) == 3
+    with pytest.raises(ConfigError, match=r"vae: unknown option 'beta'.*Options: none"):
+        create("vae", shape=SHAPE, beta=3.0)
+
+
+def test_two_that_change_the_same_part_are_refused_by_name() -> None:
+    for name, part in (("beta-vae+iwae", "objective"), ("cvae+vq-vae", "prior"), ("factor-vae+vq-vae", "objective")):
+        first, second = name.split("+")
+        with pytest.raises(
+            CompositionError, match=f"'{first}' and '{second}' cannot be composed: both change the {part}"
+        ):
+            create(name, shape=SHAPE, context=3)
+    with pytest.raises(CompositionError, match="both change the encoder"):  # it leaves its objective alone to others
+        create("ladder-vae+top-down-vae", shape=SHAPE)
+    with pytest.raises(CompositionError, match="names 'vae' twice"):
+        create("vae+vae", shape=SHAPE)
+
+
+@pytest.mark.usefixtures("clean")
+def test_what_is_left_to_any_is_left_in_both_orders() -> None:
+    @register("own-goal", changes="objective", replaceable={"objective": "any"})
+    def own_goal(base: VAE, architecture: Architecture) -> VAE:
+        return base.replace(objective=WeightedObjective(rate=7.0))
+
+    assert float(create("own-goal", shape=SHAPE).objective.rate(None)) == 7.0
+    for name in ("own-goal+vq-vae", "vq-vae+own-goal"):
+        assert type(create(name, shape=SHAPE).objective).__name__ == "CommitmentObjective"
+    for name in ("own-goal+beta-vae", "beta-vae+own-goal"):
+        assert float(create(name, shape=SHAPE, beta=3.0).objective.rate(None)) == 3.0
+    with pytest.raises(ConfigError, match="needs 'any'"):
+        register("needy", needs="any")
+
+
+def test_composed_names_build_what_they_say() -> None:
+    model = create("cvae + iwae", shape=SHAPE, context=3, samples=4)
+    assert model.config is not None and model.config["variant"] == "cvae+iwae"
+    assert model.config["options"] == {"cvae.prior_hidden": [], "iwae.samples": 4, "iwae.gradient": "plain"}
+    again = create(str(model.config["variant"]), **{**model.config["architecture"], **model.config["options"]})  # type: ignore[dict-item]
+    assert again.config == model.config and again.state_dict().keys() == model.state_dict().keys()
+    swapped = create("iwae+cvae", shape=SHAPE, context=3, **{"iwae.samples": 4})
+    assert swapped.state_dict().keys() == model.state_dict().keys()
+    assert create("vae+beta-vae", shape=SHAPE).players().keys() == {"model"}
+    with pytest.raises(ConfigError, match="'samples' of iwae is given twice"):
+        create("iwae", shape=SHAPE, **{"samples": 3, "iwae.samples": 4})
+    with pytest.raises(ConfigError, match=r"unknown option 'vae\.samples'"):
+        create("iwae", shape=SHAPE, **{"vae.samples": 4})
+
+
+def test_a_config_is_plain_and_canonical() -> None:
+    model = create(
+        "beta-vae", shape=torch.Size(SHAPE), beta=np.float64(2), backbone={"name": "mlp", "hidden": (3,)}, latent=4
+    )  # type: ignore[arg-type]
+    assert model.config == {
+        "variant": "beta-vae",
+        "architecture": {
+            "shape": [1, 8, 8],
+            "latent": [4],
+            "context": 0,
+            "backbone": {"name": "mlp", "hidden": [3], "activation": "relu"},
+            "likelihood": {"name": "bernoulli"},
+            "examples": 0,
+        },
+        "options": {"beta-vae.beta": 2.0},
+    }
+    assert json.loads(json.dumps(model.config)) == model.config
+
+
+HOSTILE: dict[str, dict[str, object]] = {
+    "latent": {"latent": 10**9},
+    "latent product": {"latent": (10**5, 10**5)},
+    "latent list": {"latent": [10**9] * 10**5},
+    "latent zero": {"latent": 0},
+    "latent negative": {"latent": -3},
+    "latent bool": {"latent": True},
+    "latent float": {"latent": 2.0},
+    "latent text": {"latent": "16"},
+    "latent empty": {"latent": ()},
+    "shape": {"shape": (10**9,)},
+    "shape empty": {"shape": ()},
+    "shape none": {"shape": None},
+    "shape wide": {"shape": 2**24, "latent": 2**24},
+    "hidden": {"backbone": {"name": "mlp", "hidden": [65536] * 64}},
+    "hidden deep": {"backbone": {"name": "mlp", "hidden": [1] * 10**5}},
+    "hidden huge": {"backbone": {"name": "mlp", "hidden": [10**100]}},
+    "channels": {"backbone": {"name": "conv", "channels": [8192] * 8, "kernel": 7, "blocks": 16}},
+    "backbone number": {"backbone": 7},
+    "backbone nameless": {"backbone": {"hidden": [3]}},
+    "backbone keys": {"backbone": {"name": "mlp", 3: 4}},
+    "backbone path": {"backbone": "os.system"},
+    "backbone dunder": {"backbone": "--init--"},
+    "likelihood callable": {"likelihood": print},
+    "scale": {"likelihood": {"name": "gaussian", "scale": 1e-300}},
+    "scale zero": {"likelihood": {"name": "gaussian", "scale": 0.0}},
+    "scale kind": {"likelihood": {"name": "gaussian", "scale_kind": "shared"}},
+    "levels": {"likelihood": {"name": "discretized-logistic", "levels": 10**9}},
+    "context": {"context": 10**9},
+    "context bool": {"context": True},
+    "context negative": {"context": -1},
+    "examples": {"examples": -1},
+    "examples text": {"examples": "many"},
+    "context wide": {"context": 2**24, "backbone": {"name": "mlp", "hidden": [65536]}},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_architectures_are_refused_quickly(name: str) -> None:
+    start = time.perf_counter()
+    with pytest.raises((ConfigError, UnknownNameError, ShapeError)) as caught:
+        create(**{"variant": "vae", "shape": SHAPE, **HOSTILE[name]})  # type: ignore[arg-type]  # that is the point
+    assert time.perf_counter() - start < 2.0 and len(str(caught.value)) < 700
+    assert isinstance(caught.value, VaezooError)
+
+
+# Registering
+
+
+def test_your_own_variant_composes_and_is_validated(clean: None) -> None:
+    register("my-vae", changes="objective", year=2030)(builder)
+    model = create("my-vae+cvae", shape=SHAPE, context=3, weight=3.0)
+    assert model.config is not None and model.config["options"] == {"cvae.prior_hidden": [], "my-vae.weight": 3.0}
+    with pytest.raises(CompositionError, match="'my-vae' and 'iwae'"):
+        create("my-vae+iwae", shape=SHAPE)
+    assert "my-vae" in variants.names()
+
+
+def test_collisions_name_both_owners(clean: None) -> None:
+    with pytest.raises(RegistryCollisionError, match=r"'beta-vae' of test_registry is already registered by vaezoo"):
+        register("beta-vae", changes="objective")(builder)
+    Registry.register(variants, "mine", variants.get("vae"), owner="first-package")
+    with pytest.raises(RegistryCollisionError, match="'mine' of second-package is already registered by first-package"):
+        variants.register("mine", variants.get("vae"), owner="second-package")
+    variants.register("mine", variants.get("vae"), owner="second-package", override=True)
+    register("beta-vae", changes="objective", override=True)(builder)
+    assert "weight" in variants.get("beta-vae").options
+
+
+def test_what_cannot_be_registered(clean: None) -> None:
+    def clashing(base: VAE, architecture: Architecture, *, latent: int = 3) -> VAE:
+        return base
+
+    with pytest.raises(ConfigError, match="option like a shared field: latent"):
+        register("my-vae")(clashing)
+    for name in ("", "My-VAE", "my_vae", "-vae", "vae-", "a--b", "a+b", "vaé", "a b"):
+        with pytest.raises(ConfigError, match="expected lower-case letters"):
+            register(name)
+    with pytest.raises(ConfigError, match=r"got changes = \('objectve',\)"):
+        register("my-vae", changes="objectve")
+    with pytest.raises(ConfigError, match="got defaults"):
+        register("my-vae", defaults={"latnet": 3})
+
+
+def test_an_option_without_a_default_is_asked_for(clean: None) -> None:
+    def needy(base: VAE, architecture: Architecture, *, weight: float) -> VAE:
+        return base
+
+    register("needy-vae")(needy)
+    with pytest.raises(ConfigError, match="option weight is missing"):
+        create("needy-vae", shape=SHAPE)
+    assert create("needy-vae", shape=SHAPE, weight=1).config is not None
+
+
+def test_an_option_of_two_variants_is_asked_whose_it_is(clean: None) -> None:
+    def other(base: VAE, architecture: Architecture, *, samples: int = 3) -> VAE:
+        return base
+
+    register("other-vae", changes="prior")(other)
+    with pytest.raises(ConfigError, match=r"'samples' belongs to iwae and other-vae: write 'iwae\.samples'"):
+        create("iwae+other-vae", shape=SHAPE, samples=3)
+    model = create("iwae+other-vae", shape=SHAPE, **{"iwae.samples": 2, "other-vae.samples": 5})
+    assert model.config is not None
+    assert model.config["options"] == {"iwae.samples": 2, "iwae.gradient": "plain", "other-vae.samples": 5}
+
+
+# Other packages
+
+PLUGIN = '''
+from typing import Annotated
+from msgspec import Meta
+from torch import nn
+from vaezoo.priors.normal import StandardNormalPrior
+from vaezoo.registry import register
+
+class WidePrior(StandardNormalPrior):
+    pass
+
+@register("{name}", changes="prior", year=2030)
+def build(base, architecture, *, width: Annotated[float, Meta(gt=0)] = 2.0):
+    """A plug-in."""
+    return base.replace(prior=WidePrior(architecture.latent))
+'''
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean: None) -> Iterator[Install]:
+    """Installs real distributions: modules and metadata on the import path."""
+    modules: list[str] = []
+
+    def put(package: str, module: str, source: str, *points: str, group: str = "vaezoo.variants") -> None:
+        (tmp_path / f"{module}.py").write_text(source)
+        info = tmp_path / f"{package.replace('-', '_')}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\n" + "\n".join(points) + "\n")
+        modules.append(module)
+        importlib.invalidate_caches()
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield put
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+def test_a_package_brings_a_variant_that_composes(install: Install) -> None:
+    install("vaezoo-wide", "wide_plugin", PLUGIN.replace("{name}", "wide-vae"), "wide-vae = wide_plugin:build")
+    assert "wide-vae" in variants.names() and "wide_plugin" not in sys.modules  # listed, not imported
+    model = create("wide-vae+iwae", shape=SHAPE, samples=3, width=4.0)
+    assert type(model.prior).__name__ == "WidePrior" and model.config is not None
+    assert model.config["options"] == {"wide-vae.width": 4.0, "iwae.samples": 3, "iwae.gradient": "plain"}
+    assert torch.isfinite(model(Case("vae").inputs(3)[0]).bound).all()
+    with pytest.raises(ConfigError, match="option width"):
+        create("wide-vae", shape=SHAPE, width=-1.0)
+    with pytest.raises(
+        RegistryCollisionError, match="'wide-vae' of test_registry is already registered by wide_plugin"
+    ):
+        register("wide-vae")(builder)
+
+
+@pytest.mark.filterwarnings("ignore:.*latents are active")
+def test_a_package_brings_a_variant_that_trains_saves_and_loads(install: Install, tmp_path: Path) -> None:
+    install("vaezoo-wide", "wide_plugin", PLUGIN.replace("{name}", "wide-vae"), "wide-vae = wide_plugin:build")
+    recipe: dict[str, object] = {
+        "variant": "wide-vae+iwae",
+        "options": {"width": 4.0, "samples": 3},
+        "architecture": {"latent": 4},
+        "data": {"name": "digits", "binarize": "dynamic"},
+        "train": {"steps": 30, "batch_size": 64},
+    }
+    run = vaezoo.train(recipe, out=tmp_path / "run", trackers=())
+    loaded = vaezoo.load(tmp_path / "run")
+    assert loaded.config is not None and loaded.config["variant"] == "wide-vae+iwae"
+    assert type(loaded.prior).__name__ == "WidePrior"
+    x = torch.rand(5, 1, 8, 8).round()
+    assert torch.equal(loaded.reconstruct(x), run.model.reconstruct(x))
+    assert torch.equal(loaded.sample(3, seed=1), run.model.sample(3, seed=1))
+    first, last = run.history[0]["bound"], create("wide-vae+iwae", shape=SHAPE, latent=4)(x).bound.mean().item()
+    assert first is not None and first > last  # thirty steps beat none
+
+
+def test_a_name_that_a_package_offers_is_taken_before_it_is_loaded(install: Install) -> None:
+    install("vaezoo-wide", "wide_plugin", PLUGIN.replace("{name}", "wide-vae"), "wide-vae = wide_plugin:build")
+    with pytest.raises(
+        RegistryCollisionError, match="'wide-vae' of test_registry is already registered by vaezoo-wide"
+    ):
+        register("wide-vae")(builder)
+
+
+def test_a_package_brings_a_backbone_and_a_likelihood(install: Install) -> None:
+    install(
+        "vaezoo-thin",
+        "thin_plugin",
+        "from vaezoo.networks.perceptron import mlp\nfrom vaezoo.likelihoods.bernoulli import bernoulli\n"
+        "def thin(*, width: int = 3):\n    return mlp(hidden=[width])\n",
+        "thin = thin_plugin:thin",
+        "[vaezoo.likelihoods]",
+        "coin = thin_plugin:bernoulli",
+        group="vaezoo.backbones",
+    )
+    model = create("vae", shape=SHAPE, backbone={"name": "thin", "width": 5}, likelihood="coin")
+    assert model.state_dict()["encoder.network.layers.0.weight"].shape == (5, 64)
+    with pytest.raises(ConfigError, match=r"backbone thin: unknown option 'widht'\. Did you mean 'width'"):
+        create("vae", shape=SHAPE, backbone={"name": "thin", "widht": 5})
+
+
+@pytest.mark.parametrize(
+    ("source", "point", "words"),
+    [
+        ("raise RuntimeError('boom')", "sad_plugin:build", "RuntimeError: boom"),
+        ("import no_such_module_at_all", "sad_plugin:build", "no_such_module_at_all"),
+        ("import sys; sys.exit(3)", "sad_plugin:build", "SystemExit: 3"),
+        ("def build(base, architecture): ...", "sad_plugin:build", "expected what @register returns"),
+        ("build = 3", "sad_plugin:missing", "missing"),
+        (PLUGIN.replace("{name}", "vae"), "sad_plugin:build", "already registered by vaezoo"),
+    ],
+)
+def test_a_broken_package_warns_once_and_breaks_nothing(install: Install, source: str, point: str, words: str) -> None:
+    install("vaezoo-sad", "sad_plugin", source, f"sad-vae = {point}")
+    assert "sad-vae" in variants.names()
+    with pytest.warns(PluginWarning, match="'sad-vae' was ignored") as caught, pytest.raises(UnknownNameError) as error:
+        create("sad-vae", shape=SHAPE)
+    assert len(caught) == 1 and "vaezoo-sad" in str(error.value) and words in str(error.value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UnknownNameError, match="vaezoo-sad"):
+            create("sad-vae", shape=SHAPE)
+        assert create("vae", shape=SHAPE).config is not None
+
+
+def test_a_package_cannot_take_a_name_of_ours(install: Install) -> None:
+    install("vaezoo-thief", "thief_plugin", "build = None", "beta-vae = thief_plugin:build")
+    with pytest.warns(PluginWarning, match="belongs to vaezoo itself; vaezoo-thief must choose another"):
+        assert "beta-vae" in variants.names()
+    assert variants.get("beta-vae").paper == "Higgins et al."
+
+
+def test_two_packages_with_one_name_are_an_error_that_names_both(install: Install) -> None:
+    source = PLUGIN.replace("{name}", "wide-vae")
+    install("vaezoo-one", "one_plugin", source, "wide-vae = one_plugin:build")
+    install("vaezoo-two", "two_plugin", source, "wide-vae = two_plugin:build")
+    with pytest.raises(RegistryCollisionError, match=r"vaezoo-(one|two) and vaezoo-(one|two)"):
+        variants.names()
+    assert create("beta-vae", shape=SHAPE).config is not None  # what is built in goes on working
+
+
+def test_weights_depend_on_the_callers_random_state_alone() -> None:
+    torch.manual_seed(4)
+    one = create("vae", shape=SHAPE)
+    torch.manual_seed(4)
+    assert all(map(torch.equal, one.state_dict().values(), create("vae", shape=SHAPE).state_dict().values()))
+    assert math.prod(SHAPE) == 64

@@ -1,0 +1,286 @@
+"""Checkpoints: whole or not at all, every damage noticed, no pickle."""
+
+import json
+import os
+import resource
+import signal
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from support.forks import at_change, ended, forked
+
+from vaezoo.errors import CheckpointError, CorruptWeightsError
+from vaezoo.storage import checkpoint
+from vaezoo.storage.checkpoint import Checkpoint, listed, newest, prune, read_folder, sweep, write_folder
+from vaezoo.storage.documents import canonical, parse_json
+from vaezoo.storage.files import write_file
+
+
+def content(value: float = 1.0) -> Checkpoint:
+    return Checkpoint(
+        tensors={
+            "model": {"w": torch.full((3, 2), value), "step": torch.tensor(value), "n": torch.tensor([1, 2])},
+            "averages": {"w": torch.full((3, 2), value, dtype=torch.bfloat16)},
+        },
+        state={"value": value, "none": None, "list": [1, "a"]},
+    )
+
+
+def same(a: Checkpoint, b: Checkpoint) -> bool:
+    flat = [
+        {(group, key): value for group, tensors in each.tensors.items() for key, value in tensors.items()}
+        for each in (a, b)
+    ]
+    return (
+        a.state == b.state
+        and flat[0].keys() == flat[1].keys()
+        and all(
+            value.dtype == flat[1][key].dtype and torch.equal(value, flat[1][key]) for key, value in flat[0].items()
+        )
+    )
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Runs `work` in a fork of this process and returns its exit status."""
+    return ended(forked(work))
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    write_folder(tmp_path / "deep" / "step-1", content())
+    assert same(read_folder(tmp_path / "deep" / "step-1"), content())
+    write_folder(tmp_path / "deep" / "step-1", content(2.0))
+    assert same(read_folder(tmp_path / "deep" / "step-1"), content(2.0))
+    assert os.listdir(tmp_path / "deep") == ["step-1"]
+    assert {path.suffix for path in (tmp_path / "deep" / "step-1").iterdir()} == {".safetensors", ".json"}
+
+
+def test_equal_contents_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_folder(tmp_path / name, content())
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_every_damage_is_noticed(tmp_path: Path) -> None:
+    folder = tmp_path / "step-1"
+    write_folder(folder, content())
+    generator = torch.Generator().manual_seed(0)
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        every = path.name == checkpoint.MANIFEST
+        places = range(len(data)) if every else torch.randint(len(data), (40,), generator=generator).tolist()
+        for place in places:
+            flipped = bytearray(data)
+            flipped[place] ^= 1 << (place % 8)
+            for damaged in (bytes(flipped), data[:place]):
+                path.write_bytes(damaged)
+                with pytest.raises(CorruptWeightsError, match="step-1"):
+                    read_folder(folder)
+        path.write_bytes(data)
+        os.rename(path, path.with_suffix(".away"))
+        with pytest.raises(CorruptWeightsError, match="cannot be read"):
+            read_folder(folder)
+        os.rename(path.with_suffix(".away"), path)
+    assert same(read_folder(folder), content())
+
+
+@pytest.mark.parametrize("name", ["../step-1/state.json", "/etc/passwd", "a/b.json", "..", ".json", "a.pt"])
+def test_a_manifest_names_no_file_elsewhere(tmp_path: Path, name: str) -> None:
+    write_folder(tmp_path / "step-1", content())
+    path = tmp_path / "step-1" / checkpoint.MANIFEST
+    listing = json.loads(path.read_text())["files"] | {name: {"size": 1, "sha256": "0" * 64}}
+    path.write_text(canonical({"format": 1, "files": listing}))
+    with pytest.raises(CorruptWeightsError, match="outside its folder"):
+        read_folder(tmp_path / "step-1")
+
+
+def test_tensors_that_were_never_tensors(tmp_path: Path) -> None:
+    write_folder(tmp_path / "step-1", content())
+    (tmp_path / "step-1" / "model.safetensors").write_bytes(b"no tensors")
+    path = tmp_path / "step-1" / checkpoint.MANIFEST
+    listing = json.loads(path.read_text())["files"]
+    listing["model.safetensors"] = {"size": 10, "sha256": checkpoint.sha256(b"no tensors")}
+    path.write_text(canonical({"format": 1, "files": listing}))
+    with pytest.raises(CorruptWeightsError, match="holds no tensors"):
+        read_folder(tmp_path / "step-1")
+
+
+# A crash at any point
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_crash_at_any_point_leaves_as_many_valid_checkpoints_as_are_kept(keep: int, quick_path: Path) -> None:
+    seen = set()
+    for limit in range(200):
+        place = quick_path / str(limit)
+        for step in range(1, keep + 1):
+            write_folder(place / f"step-{step:09d}", content(step))
+
+        def save(place: Path = place, limit: int = limit) -> None:
+            at_change(limit, die)
+            write_folder(place / f"step-{keep + 1:09d}", content(keep + 1))
+            prune(place, keep, keep + 1)
+
+        status = in_child(save)
+        found = newest(place)
+        assert found is not None and not found[2]
+        assert same(found[1], content(found[1].state["value"]))
+        seen.add(found[1].state["value"])
+        assert len([read_folder(path) for path in listed(place)]) >= keep, "and none that is broken has a name"
+        prune(place, keep)
+        assert len(listed(place)) == keep and not list(place.glob(".*"))
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL
+    assert seen == {keep, keep + 1} and status == 0 and limit >= 18, "points of a save and a rotation"
+
+
+def test_a_crash_in_write_file_leaves_the_old_or_the_new(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    seen = set()
+    for limit in range(20):
+        path.write_bytes(b"old")
+
+        def save(limit: int = limit) -> None:
+            at_change(limit, die)
+            write_file(path, b"new")
+
+        status = in_child(save)
+        seen.add(path.read_bytes())
+        sweep(tmp_path)
+        assert os.listdir(tmp_path) == ["metrics.jsonl"]
+        if status == 0:
+            break
+    assert seen == {b"old", b"new"} and path.read_bytes() == b"new" and status == 0
+
+
+# What can go wrong without a crash
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_no_room_is_a_clear_error_and_the_old_one_is_intact(tmp_path: Path) -> None:
+    write_folder(tmp_path / "step-1", content())
+    (tmp_path / "file").write_bytes(b"old")
+    large = Checkpoint(tensors={"model": {"w": torch.zeros(10_000)}}, state={})
+    for path in (tmp_path / "step-1", tmp_path / "step-2"):
+        with files_of_at_most(4096), pytest.raises(CheckpointError, match=r"bytes\).*intact.*Free space"):
+            write_folder(path, large)
+    with files_of_at_most(4096), pytest.raises(CheckpointError, match=r"40,000 bytes"):
+        write_file(tmp_path / "file", bytes(40_000))
+    assert same(read_folder(tmp_path / "step-1"), content()) and (tmp_path / "file").read_bytes() == b"old"
+    assert sorted(os.listdir(tmp_path)) == ["file", "step-1"]
+
+
+def test_nowhere_to_write(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="Could not write"):
+        write_folder(tmp_path / "file" / "step-1", content())
+    with pytest.raises(CheckpointError, match="Could not write"):
+        write_file(tmp_path / "missing" / "file", b"")
+
+
+def test_modes_follow_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_folder(tmp_path / "step-1", content())
+        write_file(tmp_path / "file", b"")
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (*(tmp_path / "step-1").iterdir(), tmp_path / "file")}
+    assert modes == {0o640} and stat.S_IMODE((tmp_path / "step-1").stat().st_mode) == 0o750
+
+
+def test_a_symlink_is_replaced_and_its_target_untouched(tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_file(tmp_path / "link", b"new")
+    assert (tmp_path / "target").read_bytes() == b"old" and (tmp_path / "link").read_bytes() == b"new"
+
+
+# Several of them
+
+
+def test_the_newest_valid_one_counts(tmp_path: Path) -> None:
+    assert newest(tmp_path / "missing") is None and newest(tmp_path) is None
+    for step in (9, 10, 100):
+        write_folder(tmp_path / f"step-{step}", content(step))
+    (tmp_path / "step-1000").mkdir()
+    (tmp_path / "step-x").mkdir()
+    (tmp_path / "step-100" / "state.json").write_text("{}")
+    found = newest(tmp_path)
+    assert found is not None and found[0].name == "step-10" and same(found[1], content(10))
+    assert len(found[2]) == 2 and "step-1000" in found[2][0] and "step-100/state.json" in found[2][1]
+    for step in (9, 10):
+        (tmp_path / f"step-{step}" / checkpoint.MANIFEST).write_text("{}")
+    with pytest.raises(CheckpointError, match="None of the 4 checkpoints"):
+        newest(tmp_path)
+
+
+def test_prune_counts_by_number(tmp_path: Path) -> None:
+    for step in (9, 10, 100):
+        write_folder(tmp_path / f"step-{step}", content(step))
+    (tmp_path / ".tmp-step-11-0123abcd").mkdir()
+    (tmp_path / ".tmp-mine").mkdir()
+    prune(tmp_path, 2)
+    assert sorted(os.listdir(tmp_path)) == [".tmp-mine", "step-10", "step-100"]  # not what is not ours
+
+
+# JSON from outside
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b'{"a": 1, "a": 2}',
+        b"NaN",
+        b"[Infinity]",
+        b"1e999",
+        b'"\\ud800"',
+        b"\xff",
+        b"9" * 5000,
+        b"[" * 100_000 + b"]" * 100_000,
+        b'"' + b"x" * checkpoint.LARGEST_JSON + b'"',
+    ],
+    ids=lambda data: repr(data[:12]),
+)
+def test_json_that_is_none_of_ours(data: bytes) -> None:
+    with pytest.raises(CorruptWeightsError, match=r"config\.json"):
+        parse_json(data, "config.json")
+
+
+def test_canonical_json_is_read_back() -> None:
+    value = {"b": [1, 2.5, None, True, "ä"], "a": {}}
+    assert parse_json(canonical(value).encode(), "x") == value
+    assert canonical({"a": 1, "b": 2}) == canonical({"b": 2, "a": 1})
+
+
+unpickled: list[str] = []
+
+
+def test_no_pickle(tmp_path: Path) -> None:
+    armed = True
+    sys.addaudithook(lambda event, args: unpickled.append(event) if armed and event == "pickle.find_class" else None)
+    write_folder(tmp_path / "step-1", content())
+    newest(tmp_path)
+    armed = False
+    assert not unpickled

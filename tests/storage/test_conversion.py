@@ -1,0 +1,304 @@
+"""Weights of other projects: the same numbers come out, or an error."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from support.foreign import Example, Pythae, pythae_folder, saved, small
+from torch import Tensor, nn
+
+import vaezoo
+from vaezoo.cli import main
+from vaezoo.core import VAE
+from vaezoo.errors import ConfigError, ConversionError, CorruptWeightsError, UnknownNameError, VaezooError
+from vaezoo.storage.conversion.convert import convert
+from vaezoo.storage.conversion.perceptron import Perceptron
+from vaezoo.storage.conversion.state_dict import read_source
+from vaezoo.storage.documents import canonical, sha256
+
+NAMED = {
+    "shape": (12,), "encoder": ["fc1"], "mean": "fc21", "log_variance": "fc22", "decoder": ["fc3", "fc4"],
+    "activation": "relu", "likelihood": "bernoulli",
+}  # fmt: skip
+WORDS = "--shape 12 --encoder fc1 --mean fc21 --log-variance fc22 --decoder fc3 fc4 --activation relu"
+
+
+class Deep(nn.Module):
+    """Sequential networks as tutorials have them: one head for both halves, tanh, real output, no last bias."""
+
+    def __init__(self, variance: bool) -> None:
+        super().__init__()
+        self.variance = variance
+        self.enc = nn.Sequential(nn.Linear(12, 9), nn.Tanh(), nn.Linear(9, 7), nn.Tanh(), nn.Linear(7, 8))
+        up = (nn.Linear(4, 7), nn.Tanh(), nn.Linear(7, 9), nn.Tanh(), nn.Linear(9, 12, bias=False))
+        self.dec = nn.Sequential(*up)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, spread = self.enc(x.flatten(1)).chunk(2, dim=1)
+        return mean, torch.exp(spread / 2 if self.variance else spread)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.dec(z)
+
+
+@torch.no_grad()
+def assert_equal(ours: VAE, theirs: nn.Module, shape: tuple[int, ...]) -> None:
+    """Both in float32, as they are used; weights large enough that nothing is equal by being small."""
+    x, z = torch.rand(16, *shape), torch.randn(16, *(ours.latent or ()))
+    mean, deviation = theirs.encode(x)
+    assert deviation.std() > 1e-3
+    posterior = ours.encode(x)
+    torch.testing.assert_close(posterior.mean, mean, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(posterior.stddev, deviation, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(ours.decode(z).mean, theirs.decode(z).reshape(-1, *shape), rtol=1e-6, atol=1e-6)
+
+
+class TestKnownLayouts:
+    def test_pytorchs_example(self, tmp_path: Path) -> None:
+        theirs = Example()
+        done = convert(saved(tmp_path / "vae.pt", theirs.state_dict()), tmp_path / "mine")
+        assert (done.layout, done.variant, done.shape, done.latent) == ("pytorch-example", "vae", (1, 28, 28), 20)
+        assert done.difference < 1e-12
+        ours = vaezoo.load(tmp_path / "mine")
+        assert_equal(ours, theirs, (1, 28, 28))
+        head = ours.state_dict()["encoder.network.head.weight"]
+        assert torch.equal(head[:20], theirs.fc21.weight) and torch.equal(2 * head[20:], theirs.fc22.weight)
+
+    def test_another_size_is_a_row_unless_a_shape_is_said(self, tmp_path: Path) -> None:
+        assert convert(small(tmp_path / "vae.pt"), tmp_path / "row").shape == (12,)
+        assert convert(small(tmp_path / "vae.pt"), tmp_path / "image", shape=(3, 2, 2)).shape == (3, 2, 2)
+
+    @pytest.mark.parametrize(
+        ("settings", "variant", "options"),
+        [
+            ({"name": "VAEConfig"}, "vae", {}),
+            ({"name": "BetaVAEConfig", "beta": 2.5}, "beta-vae", {"beta-vae.beta": 2.5}),
+            ({"name": "IWAEConfig", "number_samples": 7}, "iwae", {"iwae.samples": 7}),
+            ({"name": "FactorVAEConfig", "gamma": 5.0}, "factor-vae", {"factor-vae.gamma": 5.0}),
+        ],
+    )
+    def test_pythae(self, tmp_path: Path, settings: dict[str, object], variant: str, options: object) -> None:
+        theirs = Pythae()
+        if variant == "factor-vae":
+            theirs.discriminator = nn.Sequential(nn.Linear(3, 2))
+        convert(pythae_folder(tmp_path / "theirs", theirs, **settings), tmp_path / "mine")
+        ours = vaezoo.load(tmp_path / "mine")
+        assert_equal(ours, theirs, (1, 3, 4))
+        assert ours.config is not None and ours.config["variant"] == variant
+        assert dict(options).items() <= ours.config["options"].items()
+
+    def test_pythae_with_squared_error_only_where_the_user_says_so(self, tmp_path: Path) -> None:
+        theirs = Pythae()
+        folder = pythae_folder(tmp_path / "theirs", theirs, reconstruction_loss="mse")
+        with pytest.raises(ConversionError, match="--likelihood bernoulli"):
+            convert(folder, tmp_path / "mine")
+        assert not (tmp_path / "mine").exists()
+        convert(folder, tmp_path / "mine", likelihood="bernoulli")
+        ours = vaezoo.load(tmp_path / "mine")
+        assert_equal(ours, theirs, (1, 3, 4))
+        assert ours.config is not None and ours.config["origin"]["loss"] == "mse"
+
+    @pytest.mark.parametrize(
+        ("settings", "words"),
+        [
+            ({"name": "VAMPConfig"}, "VAMPConfig.*no exact counterpart"),
+            ({"name": None}, "no exact counterpart"),
+            ({"uses_default_encoder": False}, "never opened.*encoder.embedding.weight"),
+            ({"uses_default_decoder": "yes"}, "never opened"),
+            ({"latent_dim": 4}, "4 latents; its tensors have 3"),
+            ({"input_dim": [1, 5, 5]}, r"12 numbers; shape \(1, 5, 5\) has 25"),
+            ({"input_dim": "x"}, "input_dim"),
+            ({"reconstruction_loss": "l1"}, "'bce' or 'mse'"),
+            ({"name": "BetaVAEConfig"}, "lack beta"),
+            ({"name": "BetaVAEConfig", "beta": -1.0}, "beta"),
+        ],
+    )
+    def test_other_pythae_models_are_refused(self, tmp_path: Path, settings: dict[str, object], words: str) -> None:
+        with pytest.raises(VaezooError, match=words):
+            convert(pythae_folder(tmp_path / "theirs", **settings), tmp_path / "mine")
+        assert not (tmp_path / "mine").exists()
+
+    def test_pythaes_weights_alone_lead_to_the_folder(self, tmp_path: Path) -> None:
+        folder = pythae_folder(tmp_path / "theirs")
+        with pytest.raises(ConversionError, match="name its folder"):
+            convert(folder / "model.pt", tmp_path / "mine")
+
+
+class TestNamedLayers:
+    @pytest.mark.parametrize("variance", [True, False])
+    def test_one_head_for_both(self, tmp_path: Path, variance: bool) -> None:
+        theirs = Deep(variance)
+        words = {("log_variance" if variance else "log_scale"): "enc.4"}
+        convert(
+            saved(tmp_path / "deep.pt", {"epoch": 3, "state_dict": theirs.state_dict()}), tmp_path / "mine", shape=12,
+            encoder=["enc.0", "enc.2"], mean="enc.4", decoder=["dec.0", "dec.2", "dec.4"], activation="tanh",
+            likelihood="gaussian", scale=0.5, **words,
+        )  # fmt: skip
+        ours = vaezoo.load(tmp_path / "mine")
+        assert_equal(ours, theirs, (12,))
+        assert bool((ours.decode(torch.zeros(1, 4)).stddev == torch.tensor(0.5)).all())
+
+    @pytest.mark.parametrize("activation", ["relu", "tanh", "silu", "gelu", "elu", "leaky-relu"])
+    def test_every_activation(self, tmp_path: Path, activation: str) -> None:
+        source = small(tmp_path / "vae.pt")
+        assert convert(source, tmp_path / "mine", **{**NAMED, "activation": activation}).difference < 1e-12
+
+    def test_without_hidden_layers(self, tmp_path: Path) -> None:
+        tensors = {"m.weight": torch.randn(2, 5), "s.weight": torch.randn(2, 5), "d.weight": torch.randn(5, 2)}
+        words = {"shape": 5, "mean": "m", "log_scale": "s", "decoder": "d", "likelihood": "gaussian"}
+        convert(saved(tmp_path / "pca.pt", tensors), tmp_path / "mine", **words)
+        x = torch.rand(3, 5)
+        torch.testing.assert_close(vaezoo.load(tmp_path / "mine").encode(x).mean, x @ tensors["m.weight"].T)
+
+    def test_safetensors_and_other_types_that_float32_holds(self, tmp_path: Path) -> None:
+        state = {key: tensor.half() for key, tensor in Example(12, 8, 3).state_dict().items()}
+        save_file(state, tmp_path / "half.safetensors")
+        saved(tmp_path / "double.pt", {key: tensor.double() for key, tensor in state.items()})
+        for name in ("half.safetensors", "double.pt"):
+            convert(tmp_path / name, tmp_path / f"of {name}")
+        first, second = (tmp_path / f"of {name}" / "model.safetensors" for name in ("half.safetensors", "double.pt"))
+        assert first.read_bytes() == second.read_bytes()
+
+    def test_parameters_instead_of_tensors(self, tmp_path: Path) -> None:
+        convert(saved(tmp_path / "vae.pt", dict(Example(12, 8, 3).named_parameters())), tmp_path / "mine")
+
+    @pytest.mark.parametrize(
+        ("words", "error", "message"),
+        [
+            ({"encoder": ["fc11"]}, UnknownNameError, r"Did you mean 'fc1'.*fc1.weight \(8, 12\)"),
+            ({"activation": "sigmoid"}, UnknownNameError, "leaky-relu"),
+            ({"activation": None}, ConversionError, "activation after each hidden layer"),
+            ({"likelihood": None}, ConversionError, "bernoulli .* or gaussian"),
+            ({"likelihood": "continuous-bernoulli"}, UnknownNameError, "bernoulli, gaussian"),
+            ({"likelihood": "bernoulli", "scale": 2.0}, ConversionError, "only gaussian has one"),
+            ({"likelihood": "gaussian", "scale": -1.0}, ConfigError, "scale"),
+            ({"shape": None}, ConversionError, "Say the shape"),
+            ({"shape": (13,)}, ConversionError, r"fc1 takes 12 numbers; shape \(13,\) has 13"),
+            ({"shape": (-12, -1)}, ConfigError, "positive sizes"),
+            ({"log_scale": "fc22"}, ConversionError, "either log_variance or log_scale"),
+            ({"mean": None}, ConversionError, "Name mean"),
+            ({"decoder": ()}, ConversionError, "Found: fc1.weight"),
+            ({"decoder": ["fc4", "fc3"]}, ConversionError, "fc3 takes 3 numbers, but fc4 before it gives 12"),
+            ({"decoder": ["fc4"]}, ConversionError, r"would be lost: fc3.weight \(8, 3\)"),
+            ({"encoder": ["fc1", "fc1"]}, ConversionError, "fc1 takes 12 numbers, but fc1 before it gives 8"),
+            ({"mean": "fc21", "log_variance": "fc21"}, ConversionError, "fc21 gives 3 numbers; two halves"),
+            ({"mean": "fc3"}, ConversionError, r"would be lost: fc21.weight \(3, 8\)"),
+        ],
+    )
+    def test_words_that_do_not_fit(
+        self, tmp_path: Path, words: dict[str, object], error: type[VaezooError], message: str
+    ) -> None:
+        with pytest.raises(error, match=message):
+            convert(small(tmp_path / "vae.pt"), tmp_path / "mine", **{**NAMED, **words})
+        assert not (tmp_path / "mine").exists()
+
+    def test_an_activation_alone_names_no_layer(self, tmp_path: Path) -> None:
+        with pytest.raises(ConversionError, match="known layouts have their own"):
+            convert(small(tmp_path / "vae.pt"), tmp_path / "mine", activation="tanh")
+
+
+class TestWhatCannotBeRepresented:
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"fc1.weight": torch.zeros(8, 12, 1, 1)}, "Convolutions"),
+            ({"fc1.weight": torch.zeros(8, 12, dtype=torch.long)}, "fully connected"),
+            ({"fc1.bias": torch.zeros(7)}, r"shape \(7,\); expected \(8,\)"),
+            ({"fc1.weight": torch.full((8, 12), torch.nan)}, "NaN"),
+            ({"fc1.weight": torch.full((8, 12), 1 / 3, dtype=torch.float64)}, "float32 does not hold"),
+            ({"fc1.weight": torch.zeros(8, 12).to_sparse()}, "state dict|sparse"),
+            ({"bn.running_mean": torch.zeros(8), "bn.weight": torch.ones(8)}, r"would be lost.*bn.running_mean \(8,\)"),
+            ({"fc3.weight": torch.zeros(6, 3), "fc3.bias": torch.zeros(6), "fc4.weight": torch.zeros(12, 6)}, "mirror"),
+            ({"fc22.bias": torch.full((3,), 31.0)}, "standard deviation.*15"),
+        ],
+    )
+    def test_is_refused(self, tmp_path: Path, changes: dict[str, Tensor], message: str) -> None:
+        source = small(tmp_path / "vae.pt", **changes)
+        if message == "mirror":
+            message = r"\[8\] wide.*\[6\].*cannot be represented"
+        with pytest.raises(ConversionError, match=message):
+            convert(source, tmp_path / "mine", **NAMED)
+        assert not (tmp_path / "mine").exists()
+
+    @pytest.mark.parametrize(
+        ("key", "rows", "what"),
+        [
+            ("encoder.network.head.bias", slice(0, 1), "the posterior's mean"),
+            ("encoder.network.head.weight", slice(3, 6), "the posterior's standard deviation"),  # log σ² not halved
+            ("decoder.network.layers.0.weight", slice(7, 8), "the mean of x"),
+        ],
+    )
+    def test_the_check_notices_a_wrong_conversion(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, rows: slice, what: str
+    ) -> None:
+        right = Perceptron.state
+
+        def wrong(self: Perceptron) -> dict[str, Tensor]:
+            state = right(self)
+            state[key] = state[key].clone()
+            state[key][rows] *= 2
+            return state
+
+        monkeypatch.setattr(Perceptron, "state", wrong)
+        with pytest.raises(ConversionError, match=f"differs from the original in {what}"):
+            convert(small(tmp_path / "vae.pt"), tmp_path / "mine")
+        assert not (tmp_path / "mine").exists()
+
+    def test_unknown_layouts_list_what_was_found(self, tmp_path: Path) -> None:
+        with pytest.raises(ConversionError, match=r"Name its layers.*Found: a.weight \(2, 3\)"):
+            convert(saved(tmp_path / "a.pt", {"a.weight": torch.zeros(2, 3)}), tmp_path / "mine")
+
+    def test_a_folder_that_is_in_use_is_left_alone(self, tmp_path: Path) -> None:
+        source = small(tmp_path / "mine" / "vae.pt")
+        for place in (tmp_path / "mine", source):
+            with pytest.raises(ConversionError, match="not empty"):
+                convert(source, place)
+        assert [path.name for path in (tmp_path / "mine").iterdir()] == ["vae.pt"]
+
+
+class TestWhatBecomesOfIt:
+    def test_it_is_measured_and_published_and_says_where_it_is_from(self, tmp_path: Path) -> None:
+        folder = tmp_path / "mine"
+        source = saved(tmp_path / "vae.pt", Example(64, 8, 3).state_dict())
+        convert(source, folder, shape=(1, 8, 8))
+        words = ["evaluate", str(folder), "--data", "digits", "--binarize", "static", "--samples", "5", "--limit", "50"]
+        assert main([*words, "--write"]) == 0
+        assert json.loads((folder / "metrics.json").read_text())["bound"]["mean"] < 0
+        assert main(["push", str(folder), "--owner", "someone", "--dry-run"]) == 0
+        facts = {"layout": "pytorch-example", "sha256": read_source(source).sha256}
+        model = vaezoo.load(folder)
+        assert model.config is not None and model.config["origin"] == facts
+        assert facts["sha256"] in (folder / "README.md").read_text()
+        again = vaezoo.save(model, tmp_path / "again")
+        assert (again / "config.json").read_bytes() == (folder / "config.json").read_bytes()
+
+    @pytest.mark.parametrize(
+        "origin", ["x", {"a": 1}, {"a": "[x](http://y)"}, {"a": "x" * 65}, {str(n): "x" for n in range(9)}]
+    )
+    def test_a_config_says_only_a_few_words_of_its_origin(self, tmp_path: Path, origin: object) -> None:
+        folder = vaezoo.save(vaezoo.create("vae", shape=(3,), latent=2), tmp_path / "mine")
+        config = {**json.loads((folder / "config.json").read_text()), "origin": origin}
+        del config["digest"]
+        config["digest"] = sha256(canonical(config).encode())
+        (folder / "config.json").write_text(canonical(config))
+        with pytest.raises(CorruptWeightsError, match="origin"):
+            vaezoo.load(folder)
+
+    def test_the_callers_random_state_stays(self, tmp_path: Path) -> None:
+        source = small(tmp_path / "vae.pt")
+        before = torch.get_rng_state()
+        convert(source, tmp_path / "mine")
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_the_command(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        source = small(tmp_path / "vae.pt")
+        words = [*WORDS.split(), "--likelihood", "bernoulli"]
+        assert main(["convert", str(source), "--to", str(tmp_path / "named"), *words]) == 0
+        assert "vae, shape (12,), 3 latents, read as named" in " ".join(capsys.readouterr().out.split())
+        assert main(["convert", str(source), "--to", str(tmp_path / "known")]) == 0
+        named, known = (tmp_path / name / "model.safetensors" for name in ("named", "known"))
+        assert named.read_bytes() == known.read_bytes()
+        assert main(["convert", str(source), "--to", str(tmp_path / "x"), *WORDS.replace("fc1 ", "fc9 ").split()]) == 1
+        assert "error [unknown-name]: Unknown layer 'fc9'. Did you mean" in capsys.readouterr().err

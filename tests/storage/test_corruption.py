@@ -1,0 +1,428 @@
+"""Damage of every kind, and sizes made to exhaust: noticed at the door, before anything is used."""
+
+import json
+import os
+import random
+import resource
+import sys
+import time
+import typing
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.cases import ONE_EACH, Case
+from support.forks import Forks, ended, forked
+from support.mutations import config_of, joined, small, split, write_config, write_weights
+
+import vaezoo
+from vaezoo.errors import CorruptWeightsError, VaezooError
+from vaezoo.storage.config import CONFIG, read_config
+from vaezoo.storage.documents import LARGEST_JSON, canonical, seal
+from vaezoo.storage.header import DTYPES
+from vaezoo.storage.model_folder import WEIGHTS, meta_twin, read_weights
+from vaezoo.zoo.index import ROOM, parse_index
+
+
+@pytest.fixture
+def folder(quick_path: Path) -> Path:
+    return small(quick_path / "model")
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def bits(first: int, last: int, count: int) -> list[int]:
+    """Returns `count` different bits of the bytes from `first` to `last`, or all where there are fewer."""
+    every = range(8 * first, 8 * last)
+    return random.Random(0).sample(every, min(count, len(every)))
+
+
+# Damage
+
+
+def test_every_truncation_of_the_weights_is_noticed(folder: Path) -> None:
+    path = folder / WEIGHTS
+    data = path.read_bytes()
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        with pytest.raises(CorruptWeightsError, match=rf"has {length} bytes; expected {len(data)}"):
+            vaezoo.load(folder)
+    for longer in (data + b"\0", data + data):
+        path.write_bytes(longer)
+        with pytest.raises(CorruptWeightsError, match=f"expected {len(data)}"):
+            vaezoo.load(folder)
+    path.write_bytes(data)
+    assert vaezoo.load(folder).config is not None
+
+
+def test_every_flipped_bit_of_the_weights_is_noticed(folder: Path) -> None:
+    path = folder / WEIGHTS
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    chosen = [bits(8, end, 1000), bits(end, len(data), 1000)]
+    assert [len(each) for each in chosen] == [1000, 1000]
+    config = read_config(folder)
+    twin = meta_twin(config)
+    for number, bit in enumerate(chosen[0] + chosen[1]):
+        path.write_bytes(flipped(data, bit))
+        with pytest.raises(CorruptWeightsError, match="SHA-256"):
+            read_weights(folder, config, twin) if number % 20 else vaezoo.load(folder)
+    for bit in bits(0, 8, 64):  # the header's length
+        path.write_bytes(flipped(data, bit))
+        with pytest.raises(CorruptWeightsError, match=r"SHA-256|claims a header"):
+            read_weights(folder, config, twin)
+
+
+def test_every_flipped_bit_and_every_cut_of_the_config_is_noticed(folder: Path) -> None:
+    config = config_of(folder)
+    config["options"] = {"note": 1e-06}  # 1E-06 is the same number
+    data = seal(config)
+    for damaged in [flipped(data, bit) for bit in bits(0, len(data), 10**6)] + [data[:n] for n in range(len(data))]:
+        (folder / CONFIG).write_bytes(damaged)
+        with pytest.raises(CorruptWeightsError, match=r"config\.json"):
+            vaezoo.load(folder)
+
+
+def test_a_config_with_the_digest_of_another_is_refused(folder: Path) -> None:
+    text = (folder / CONFIG).read_text()
+    (folder / CONFIG).write_text(text.replace('"examples": 0', '"examples": 1'))
+    with pytest.raises(CorruptWeightsError, match="digest"):
+        vaezoo.load(folder)
+    (folder / CONFIG).write_text(json.dumps(json.loads(text)))  # the same values, other bytes
+    with pytest.raises(CorruptWeightsError, match="digest"):
+        vaezoo.load(folder)
+
+
+def test_every_damage_of_the_index_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vaezoo.zoo import index
+
+    data = (ROOM / "index.json").read_bytes()
+    assert set(parse_index(data)) == set(vaezoo.list_models())
+    for damaged in [flipped(data, bit) for bit in bits(0, len(data), 300)] + [
+        data[:n] for n in range(0, len(data), 97)
+    ]:
+        with pytest.raises(CorruptWeightsError, match="index of pretrained models"):
+            parse_index(damaged)
+    (tmp_path / "index.json").write_bytes(flipped(data, 4000))
+    monkeypatch.setattr(index, "ROOM", tmp_path)
+    index.read_index.cache_clear()
+    try:
+        with pytest.raises(CorruptWeightsError, match="index of pretrained models"):
+            vaezoo.load("vae-mnist")
+    finally:
+        index.read_index.cache_clear()
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_weights_that_are_no_numbers_are_refused_though_their_hash_is_right(folder: Path, value: float) -> None:
+    header, body = split((folder / WEIGHTS).read_bytes())
+    wrong = torch.tensor([value]).numpy().tobytes()
+    for place in range(0, len(body), 4):
+        write_weights(folder, joined(header, body[:place] + wrong + body[place + 4 :]))
+        with pytest.raises(CorruptWeightsError, match="NaN or infinite values"):
+            vaezoo.load(folder)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])
+def test_another_floating_type_is_kept_but_one_for_all(folder: Path, kind: torch.dtype) -> None:
+    vaezoo.save(vaezoo.load(folder, dtype=kind), folder)
+    model = vaezoo.load(folder)
+    assert {tensor.dtype for tensor in (*model.parameters(), *model.buffers())} == {kind}
+    assert torch.equal(model.sample(3, seed=0), vaezoo.load(folder).sample(3, seed=0))
+    header, body = split((folder / WEIGHTS).read_bytes())
+    name = next(iter(header))
+    other = "F16" if kind is not torch.float16 else "F64"
+    facts = header[name]
+    assert isinstance(facts, dict)
+    facts["dtype"] = other
+    write_weights(folder, joined(header, body))
+    with pytest.raises(CorruptWeightsError, match="Different"):
+        vaezoo.load(folder)
+    assert DTYPES[other] is not kind
+
+
+# Headers that lie, in files whose config has the right size and hash
+
+
+def changes() -> dict[str, object]:
+    def entry(**facts: object) -> object:
+        return lambda header: header | {"decoder.network.head.bias": header["decoder.network.head.bias"] | facts}
+
+    def extra(facts: object, name: str = "../../x") -> object:
+        return lambda header: header | {name: facts}
+
+    empty = {"dtype": "F32", "shape": [0, 2**60], "data_offsets": [0, 0]}
+    return {
+        "shape of zero size": extra(empty),
+        "a path for a name": extra({"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}, "/etc/passwd"),
+        "metadata": extra({"_target_": "os.system"}, "__metadata__"),
+        "metadata with a table": extra({"a": {"b": 1}}, "__metadata__"),
+        "shape is a number": entry(shape=5),
+        "shape is null": entry(shape=None),
+        "shape of texts": entry(shape=["5"]),
+        "shape of truths": entry(shape=[True]),
+        "shape beyond 64 bits": entry(shape=[2**64]),
+        "negative shape": entry(shape=[-5]),
+        "type is unknown": entry(dtype="F4"),
+        "type is a list": entry(dtype=["F32"]),
+        "offsets backwards": entry(data_offsets=[20, 0]),
+        "offsets beyond the end": entry(data_offsets=[0, 2**62]),
+        "offsets beyond 64 bits": entry(data_offsets=[2**70, 2**70 + 20]),
+        "offsets of texts": entry(data_offsets=["0", "20"]),
+        "offsets of another": entry(data_offsets=[4, 24]),
+        "one offset": entry(data_offsets=[0]),
+        "an entry more": entry(_target_="os.system"),
+        "an entry is a number": extra(1),
+        "nothing": lambda header: {},
+        "a list": lambda header: [header],
+        "null": lambda header: None,
+        "one is missing": lambda header: dict(list(header.items())[1:]),
+    }
+
+
+@pytest.mark.parametrize("name", changes())
+def test_headers_that_lie_are_refused(folder: Path, name: str) -> None:
+    header, body = split((folder / WEIGHTS).read_bytes())
+    write_weights(folder, joined(changes()[name](header), body))  # type: ignore[operator]
+    with pytest.raises(CorruptWeightsError, match=r"model\.safetensors"):
+        vaezoo.load(folder)
+
+
+def test_a_name_that_stands_twice_is_refused(folder: Path) -> None:
+    header, body = split((folder / WEIGHTS).read_bytes())
+    name = next(iter(header))
+    text = json.dumps(header).replace("{", "{" + json.dumps({name: header[name]})[1:-1] + ", ", 1).encode()
+    write_weights(folder, len(text).to_bytes(8, "little") + text + body)
+    with pytest.raises(CorruptWeightsError, match="stands twice"):
+        vaezoo.load(folder)
+
+
+# Sizes
+
+
+class Cases(dict[str, Path]):
+    """Folders made to take time or memory, by what is wrong with each."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__()
+        self.place = place
+        self.good = config_of(small(place / "good"))
+
+    def add(self, name: str, config: object = None, *, weights: bytes = b"", raw: bytes = b"") -> None:
+        """Adds a folder with another config, or other weights, whose digests are right, or with raw bytes as config."""
+        self[name] = folder = small(self.place / name.replace(" ", "-"))
+        if weights:
+            write_weights(folder, weights)
+        if config is not None:
+            write_config(folder, config)
+        if raw:
+            (folder / CONFIG).write_bytes(raw)
+
+    def architecture(self, name: str, variant: str = "vae", **changes: object) -> None:
+        """Adds a folder whose config has another architecture."""
+        assert isinstance(self.good["architecture"], dict)
+        options = changes.pop("options", {})
+        new = {"variant": variant, "options": options, "architecture": self.good["architecture"] | changes}
+        self.add(name, self.good | new)
+
+
+def add_headers(cases: Cases) -> None:
+    header, body = split((cases.place / "good" / WEIGHTS).read_bytes())
+    huge = 100 * 2**20 + 1
+    claim = huge.to_bytes(8, "little")
+    cases.add("a header of 100 MiB and a byte", weights=claim + b"{" + b" " * (huge - 2) + b"}" + body)
+    cases.add("a header that claims 2^63", weights=(2**63).to_bytes(8, "little") + b"{}" + body)
+    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    cases.add("100,000 tensors", weights=joined({f"t{n}": empty for n in range(100_000)}, b""))
+    cases.add("a shape of (0, 2^60)", weights=joined(header | {"x": empty | {"shape": [0, 2**60]}}, body))
+    # What is left of a file of 300 MiB that its config does name is not read either.
+    cases.architecture("a large model", shape=[2**20], latent=[8], backbone=MLP | {"hidden": [64]})
+    large = cases["a large model"]
+    size = 8 + huge + 4 * (2 * 2**20 * 64 + 2**20)
+    with open(large / WEIGHTS, "wb") as file:
+        file.write(claim)
+        file.truncate(size)
+    config = config_of(large)
+    write_config(large, config | {"weights": {"file": WEIGHTS, "size": size, "sha256": "0" * 64}})
+
+
+MLP = {"name": "mlp", "hidden": [5], "activation": "relu"}
+CONV = {"name": "conv", "channels": [8192] * 8, "dense": [8192] * 8, "blocks": 16, "kernel": 7}
+SLIM = CONV | {"channels": [1], "dense": [], "blocks": 0}
+
+
+def add_architectures(cases: Cases) -> None:
+    cases.architecture("a latent of 10^9", latent=[10**9])
+    cases.architecture("a latent of 10^9 in eight", latent=[10] * 7 + [100])
+    cases.architecture("a shape of 2^24", shape=[2**24], latent=[2**24])
+    cases.architecture("a shape of 2^62 to the eighth", shape=[2**62] * 8)
+    cases.architecture("a context of 2^24", context=2**24)
+    cases.architecture("a wide perceptron", backbone=MLP | {"hidden": [65536] * 64})
+    cases.architecture("a deep perceptron", backbone=MLP | {"hidden": [2000] * 64})
+    cases.architecture("a wide convolution", shape=[1, 4096, 4096], backbone=CONV)
+    cases.architecture("a fine latent grid", shape=[1, 4096, 4096], latent=[4, 2048, 2048], backbone=SLIM)
+    vast = {"factor-vae.critic_hidden": [16000, 16000]}
+    cases.architecture("a critic that no file vouches for", "factor-vae", options=vast)
+    codes = {"vq-vae.codes": 65536}
+    cases.architecture("a codebook", "vq-vae", shape=[1, 8, 8], latent=[65536, 4, 4], backbone=SLIM, options=codes)
+
+
+def add_documents(cases: Cases) -> None:
+    cases.architecture("50,000 variants", "vae+" * 50_000 + "vae")
+    cases.architecture("200 variants", "vae+" * 200 + "vae")
+    cases.architecture("3,000 options", options={f"o{n}": n for n in range(3000)})
+    cases.architecture("200 options", options={f"o{n}": n for n in range(200)})
+    cases.architecture("lists", options={"vae.x": [[]] * 8_000})
+    cases.add("a config of 10 MB", cases.good | {"vaezoo": "x" * 10**7})
+    cases.add("depth 100,000", raw=b"[" * 100_000 + b"]" * 100_000)
+    cases.add("depth 30,000", raw=b"[" * 30_000 + b"]" * 30_000)
+    cases.add("depth 9,000 of tables", raw=b'{"a":' * 9_000 + b"1" + b"}" * 9_000)
+    cases.add("depth 300 and wide", raw=b"[" * 300 + b",".join([b"0"] * 30_000) + b"]" * 300)
+    cases.add("a number of a million digits", raw=b"9" * 1_000_000)
+    cases.add("a number of 60,000 digits", raw=b"9" * 60_000)
+
+
+def measured(work: Callable[[], object]) -> list[object]:
+    """Does something in a fork of this process: what became of it, seconds, MiB above what was in use before,
+    and seconds of the processor, which others that work here do not lengthen.
+    """
+    read, write = os.pipe()
+
+    def child() -> None:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start, busy = time.perf_counter(), time.process_time()
+        try:
+            work()
+            result = "done"
+        except VaezooError as error:
+            result = f"{type(error).__name__}: {error}"
+        seconds, busy = time.perf_counter() - start, time.process_time() - busy
+        memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        os.write(write, json.dumps([result[:2000], seconds, memory, busy]).encode())
+
+    number = forked(child)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        answer = pipe.read()
+    status = ended(number)
+    assert status == 0, status
+    found: list[object] = json.loads(answer)
+    return found
+
+
+def weigh(name: str) -> list[object]:
+    """Loads a folder in a fork of this process."""
+    import vaezoo.workflows.load  # what it imports counts for no folder
+
+    vaezoo.load("vae-mnist")
+    return measured(partial(vaezoo.load, Path(name)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted otherwise elsewhere")
+def test_hostile_sizes_cost_neither_time_nor_memory(quick_path: Path, forks: Forks) -> None:
+    cases = Cases(quick_path)
+    for add in (add_headers, add_architectures, add_documents):
+        add(cases)
+    result, seconds, memory, _ = forks.call(weigh, name=str(quick_path / "good"))
+    assert result == "done" and seconds < 1 and memory < 64
+    for name, folder in cases.items():
+        result, seconds, memory, _ = forks.call(weigh, name=str(folder))
+        print(f"{name}: {seconds * 1000:.0f} ms, {memory:.1f} MiB, {result[:150]}")
+        assert result != "done" and seconds < 1 and memory < 64, (name, result, seconds, memory)
+
+
+def test_the_scale_weighs(quick_path: Path, forks: Forks) -> None:
+    """A model of 100 MiB, honestly made, is loaded and seen on the scale."""
+    torch.manual_seed(0)
+    model = vaezoo.create("vae", shape=(64,), latent=2, backbone={"name": "mlp", "hidden": [3600, 3600]})
+    result, _, memory, _ = forks.call(weigh, name=str(vaezoo.save(model, quick_path / "large")))
+    assert result == "done" and memory > 100
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no named pipes")
+@pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
+def test_what_is_no_file_is_not_waited_for(folder: Path, file: str) -> None:
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    with pytest.raises(VaezooError):
+        vaezoo.load(folder)
+    (folder / file).unlink()
+    (folder / file).symlink_to("/dev/zero")
+    with pytest.raises(VaezooError):
+        vaezoo.load(folder)
+
+
+def test_a_table_is_read_no_further_than_it_may_be_long(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text(canonical({"a": "x" * LARGEST_JSON}))
+    from vaezoo.storage.model_folder import read_metrics
+
+    with pytest.raises(CorruptWeightsError, match="bytes"):
+        read_metrics(tmp_path)
+    for text in ("[1]", "{", "NaN"):
+        path.write_text(text)
+        with pytest.raises(CorruptWeightsError, match=r"metrics\.json"):
+            read_metrics(tmp_path)
+
+
+def largest(kind: Any) -> object:
+    """Returns the largest value that an option may have, by its annotation."""
+    bounds: dict[str, Any] = {}
+    while typing.get_origin(kind) is typing.Annotated:
+        kind, *marks = typing.get_args(kind)
+        for mark in marks:
+            given = {name: getattr(mark, name) for name in ("le", "lt", "max_length")}
+            bounds |= {name: value for name, value in given.items() if value is not None}
+    if typing.get_origin(kind) is tuple:
+        return [largest(typing.get_args(kind)[0])] * bounds["max_length"]
+    if kind is int:
+        return bounds["le"] if "le" in bounds else bounds["lt"] - 1
+    return None
+
+
+def grown(case: Case) -> dict[str, dict[str, object]]:
+    """Returns what a config of this variant may say at the most: each option, all of them, and the latent."""
+    create = {"shape": list(case.shape), "context": case.context, "latent": [2], "examples": 10}
+    found = {
+        entry.name + "." + option.name: value
+        for entry in case.entries
+        for option in entry.options.values()
+        if (value := largest(option.type)) is not None
+    }
+    wide = {key: [64] * len(value) if isinstance(value, list) else value for key, value in found.items()}
+    configs: dict[str, dict[str, object]] = {key: {**create, key: value} for key, value in found.items()}
+    configs |= {f"{key} of 64": {**create, key: value} for key, value in wide.items() if value != found[key]}
+    configs |= {"all": {**create, **found}, "all, narrow": {**create, **wide}}
+    return configs | {f"latent {size}": {**create, "latent": [size]} for size in (2**12, 2**18, 2**24)}
+
+
+def build_in_forks(variant: str, configs: dict[str, dict[str, object]]) -> dict[str, list[object]]:
+    """Builds the twin that `load` compares a header with, each in a fork; see `measured`."""
+    from vaezoo.registry import create
+
+    def twin(config: dict[str, Any]) -> object:
+        facts = {key: config[key] for key in ("shape", "latent", "context", "examples")}
+        rest = {"backbone": {"name": "mlp"}, "likelihood": {"name": "bernoulli"}}
+        options = {key: value for key, value in config.items() if key not in facts}
+        return meta_twin({"variant": variant, "architecture": facts | rest, "options": options})
+
+    with torch.device("meta"), suppress(VaezooError):
+        create(variant, shape=8, latent=2, context=3)  # what it imports counts for no config
+    return {name: measured(partial(twin, config)) for name, config in configs.items()}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted otherwise elsewhere")
+@pytest.mark.parametrize("case", ONE_EACH, ids=str)
+def test_what_options_say_at_the_most_costs_neither_time_nor_memory(case: Case, forks: Forks) -> None:
+    answers = forks.call(build_in_forks, variant=case.variant, configs=grown(case))
+    for name, (result, _, memory, seconds) in answers.items():
+        print(f"{case.variant}, {name}: {seconds * 1000:.0f} ms, {memory:.1f} MiB, {result[:100]}")
+    assert all(seconds < 1 and memory < 64 for _, _, memory, seconds in answers.values()), answers

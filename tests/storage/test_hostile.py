@@ -1,0 +1,370 @@
+"""Configs, recipes and names as somebody hostile would write them: refused, and nothing happens meanwhile."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.mutations import KEYS, NAMES, config_of, small, write_config
+
+import vaezoo
+from vaezoo.errors import ConfigError, RecipeError, VaezooError
+from vaezoo.hub.client import Repository
+from vaezoo.recipe import read_recipe
+from vaezoo.storage.config import CONFIG
+from vaezoo.storage.documents import sha256
+from vaezoo.storage.model_folder import WEIGHTS
+from vaezoo.workflows.measure import data_of
+
+TESTS = Path(__file__).parents[1]
+Table = dict[str, Any]
+
+
+@pytest.fixture
+def folder(quick_path: Path) -> Path:
+    return small(quick_path / "model")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to be in."""
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    return tmp_path / "empty"
+
+
+# Configs whose digest is right
+
+TABLES: dict[str, Callable[[Table], Table]] = {
+    "the config": lambda config: config,
+    "architecture": lambda config: config["architecture"],
+    "backbone": lambda config: config["architecture"]["backbone"],
+    "likelihood": lambda config: config["architecture"]["likelihood"],
+    "options": lambda config: config["options"],
+    "data": lambda config: config["data"],
+    "recipe": lambda config: config["recipe"],
+    "weights": lambda config: config["weights"],
+}
+CODE = {"_target_": "os.system", "command": "touch pwned"}
+
+
+def full(folder: Path) -> Table:
+    """Returns a config with everything that one may have."""
+    config = config_of(folder)
+    config["data"] = {"name": "mnist", "binarize": "static", "digest": "0" * 64}
+    config["recipe"] = {"name": "vae-mnist", "digest": "0" * 64, "extensions": []}
+    return config
+
+
+def refused(folder: Path, config: object) -> str:
+    """Returns with what words a folder of this config is refused."""
+    write_config(folder, config)
+    with pytest.raises(VaezooError) as caught:
+        vaezoo.load(folder)
+    assert len(str(caught.value)) < 2000 and "Traceback" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_full_config_is_good(folder: Path) -> None:
+    write_config(folder, full(folder))
+    assert vaezoo.load(folder).config is not None
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_key_that_none_may_have_is_refused(folder: Path, elsewhere: Path, table: str) -> None:
+    for key in KEYS:
+        for value in ("os.system", CODE, [CODE], None, 1):
+            config = full(folder)
+            if key in TABLES[table](config):  # `name` and the like, which are checked themselves
+                continue
+            TABLES[table](config)[key] = value
+            refused(folder, config)
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("table", ["the config", "architecture", "data", "recipe", "weights"])
+def test_a_key_that_is_missing_is_refused(folder: Path, table: str) -> None:
+    optional = {"data": {"digest"}, "recipe": {"extensions"}}.get(table, set())
+    for key in TABLES[table](full(folder)).keys() - optional:
+        config = full(folder)
+        del TABLES[table](config)[key]
+        refused(folder, config)
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: repr(name[:30]))
+def test_a_name_in_a_config_is_a_registered_one(folder: Path, elsewhere: Path, name: str) -> None:
+    good = full(folder)
+    for path in ("variant", "architecture.backbone.name", "architecture.likelihood.name", "weights.file"):
+        config = deepcopy(good)
+        *tables, last = path.split(".")
+        holder = config
+        for table in tables:
+            holder = holder[table]
+        holder[last] = name
+        refused(folder, config)
+    good["architecture"]["backbone"]["activation"] = name
+    refused(folder, good)
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 2**63, 2**64, 10**400, 1e-320, -1, True])
+def test_a_number_that_none_may_be_is_refused(folder: Path, value: object) -> None:
+    good = full(folder)
+    for path in ("format", "architecture.shape", "architecture.context", "architecture.examples", "weights.size"):
+        config = deepcopy(good)
+        *tables, last = path.split(".")
+        holder = config
+        for table in tables:
+            holder = holder[table]
+        holder[last] = [value] if last == "shape" else value
+        refused(folder, config)
+    refused(folder, good | {"variant": "beta-vae", "options": {"beta-vae.beta": value if value != 1e-320 else -1e-9}})
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ('"format": 1', '"format": 1, "format": 1'),
+        ('"variant": "vae"', '"variant": "vae", "variant": "iwae"'),
+        ('"context": 0', '"context": NaN'),
+        ('"context": 0', '"context": -Infinity'),
+        ('"context": 0', '"context": 1e999'),
+        ('"context": 0', '"context": 0x0'),
+        ('"vae"', "!!python/object/apply:os.system ['true']"),
+        ('"vae"', '"\\ud800"'),
+        ('"vae"', "'vae'"),
+        ('"vae"', "${env:HOME}"),
+        ("{", "// a comment\n{"),
+        ("{", "{} {"),
+        ("{", "\ufeff{"),
+        ("\n", ",\n"),
+    ],
+)
+def test_text_that_is_no_json_is_refused(folder: Path, old: str, new: str) -> None:
+    text = (folder / CONFIG).read_text()
+    assert old in text
+    (folder / CONFIG).write_text(text.replace(old, new, 1))
+    with pytest.raises(VaezooError, match=r"config\.json"):
+        vaezoo.load(folder)
+
+
+def test_options_that_are_named_like_arguments_are_refused(folder: Path) -> None:
+    for name in ("shape", "latent", "variant", "backbone", "examples"):
+        assert name in refused(folder, full(folder) | {"options": {name: "vae"}})
+
+
+def test_a_config_names_no_data_that_a_stranger_chose(folder: Path) -> None:
+    for name in ("folder:/etc", "torchvision:CIFAR10"):
+        config = full(folder)
+        config["data"]["name"] = name
+        write_config(folder, config)
+        model = vaezoo.load(folder)  # said is said: nothing has been read
+        with pytest.raises(ConfigError, match="name the data yourself"):
+            data_of(model, None)
+        assert data_of(model, name) == name
+
+
+def test_what_could_not_be_read_again_is_not_saved(folder: Path) -> None:
+    model = vaezoo.load(folder)
+    assert model.config is not None
+    model.config = {**model.config, "data": {"name": "two\nlines", "binarize": "none"}}
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ConfigError, match="printable"):
+        vaezoo.save(model, folder)
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", [*NAMES, "hf:", None, 5, b"vae-mnist", ["vae-mnist"], "~", "./" + "a" * 5000, "a/\ud800"], ids=lambda name: repr(name)[:30])  # fmt: skip # noqa: E501
+def test_names_lead_nowhere(elsewhere: Path, name: Any) -> None:
+    for door in (
+        vaezoo.load,
+        vaezoo.info,
+        lambda name: vaezoo.create(name, shape=4),
+        lambda name: vaezoo.create("vae", shape=4, backbone={"name": name}),
+        lambda name: vaezoo.create("vae", shape=4, likelihood={"name": name}),
+        vaezoo.load_dataset,
+        read_recipe,
+    ):
+        if door is vaezoo.load_dataset and (not isinstance(name, str) or name.startswith("torchvision:")):
+            continue  # a data set is always named by a text; and this one there is
+        with pytest.raises(VaezooError):
+            door(name)
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("revision", ["/etc/passwd", "/tmp/x", "../x", "C:\\x", "a\0", "a b", "ä", "-x/..", "."])
+def test_a_revision_is_no_path(revision: str) -> None:
+    """The client keeps a file of a branch's name: an absolute one would lie outside its cache."""
+    with pytest.raises(ConfigError, match="expected hf:owner/name"):
+        Repository.of(f"hf:a/b@{revision}")
+    with pytest.raises(ConfigError, match="expected hf:owner/name"):
+        Repository.of("hf:a/b", revision)
+
+
+@pytest.mark.parametrize("name", ["aä/b", "a/b٣", "\u202ea/b", "-a/b", ".a/b", "a/.b", "a\\b/c", "a/b#c", "a/b?c"])
+def test_a_repository_has_plain_letters(name: str) -> None:
+    with pytest.raises(ConfigError, match="expected hf:owner/name"):
+        Repository.of(f"hf:{name}")
+
+
+# Recipes
+
+RECIPE = 'variant = "vae"\n[data]\nname = "mnist"\n[train]\nsteps = 10\n'
+HOSTILE_RECIPES = {
+    "_target_": '_target_ = "os.system"\n' + RECIPE,
+    "target of options": RECIPE + '[options]\n_target_ = "os.system"\n',
+    "class path": RECIPE + '[architecture]\n_class_path = "os.system"\n',
+    "backbone": RECIPE + '[architecture.backbone]\nname = "mlp"\n_target_ = "os.system"\n',
+    "backbone's name": RECIPE + '[architecture]\nbackbone = "os.system"\n',
+    "dunder": RECIPE.replace("steps", "__class__ = 1\nsteps"),
+    "private": RECIPE.replace("steps", "_steps = 1\nsteps"),
+    "yaml": "!!python/object/apply:os.system ['true']\n" + RECIPE,
+    "interpolation": RECIPE.replace("vae", "${env:HOME}"),
+    "variant": RECIPE.replace('"vae"', '"os.system"'),
+    "path": RECIPE.replace('"vae"', '"../../x"'),
+    "data": RECIPE.replace('"mnist"', '"/etc/passwd"'),
+    "data's address": RECIPE.replace('"mnist"', '"http://127.0.0.1:9/x"'),
+    "escape": RECIPE.replace("vae", "vae\\u0000"),
+    "right to left": RECIPE.replace("vae", "\\u202evae"),
+    "twice": RECIPE + "steps = 11\n",
+    "table twice": RECIPE + '[data]\nname = "digits"\n',
+    "nan": RECIPE + "learning_rate = nan\n",
+    "infinity": RECIPE + "learning_rate = inf\n",
+    "beyond 63 bits": RECIPE.replace("10", "9223372036854775808"),
+    "a date": RECIPE.replace("10", "1979-05-27"),
+    "no tables": "variant = 1\ndata = 1\ntrain = 1\n",
+    "depth": f"variant = {'[' * 4000}",
+    "many keys": "".join(f"k{n} = 1\n" for n in range(6000)),
+    "many stages": 'variant = "vae"\n' + "[[stage]]\nsteps = 1\n" * 2500,
+    "dots": "\n".join(["a" + ".a" * 2000 + " = 1"] * 15),
+    "tables of dots": "\n".join(f"[{'.'.join(f'a{n}' for _ in range(800))}]" for n in range(15)),
+    "long": RECIPE + "# " + "x" * 2**20,
+    "no text": "\ud800",
+}
+
+
+def write_recipe(place: Path, name: str) -> Path:
+    path = place / f"{name.replace(' ', '-')}.toml"
+    path.write_bytes(HOSTILE_RECIPES[name].encode("utf-8", "surrogatepass"))
+    return path
+
+
+@pytest.mark.parametrize("name", HOSTILE_RECIPES)
+@pytest.mark.timeout(20)
+def test_hostile_recipes_are_refused(elsewhere: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(write_recipe(tmp_path, name))
+    assert len(str(caught.value)) < 100_000 and not list(elsewhere.iterdir())
+
+
+def test_the_recipe_that_they_change_is_good(tmp_path: Path) -> None:
+    (tmp_path / "good.toml").write_text(RECIPE)
+    assert read_recipe(tmp_path / "good.toml").variant == "vae"
+
+
+# What happens meanwhile
+
+
+def cached(cache: Path, name: str, files: dict[str, bytes]) -> str:
+    """Puts a repository into a cache, as the Hub's client keeps it, and returns its commit."""
+    commit = sha256(name.encode())[:40]
+    place = cache / f"models--{name.replace('/', '--')}"
+    for path in ("blobs", f"snapshots/{commit}", "refs"):
+        (place / path).mkdir(parents=True)
+    for file, data in files.items():
+        (place / "blobs" / sha256(data)).write_bytes(data)
+        (place / "snapshots" / commit / file).symlink_to(f"../../blobs/{sha256(data)}")
+    (place / "refs" / "main").write_text(commit)
+    return commit
+
+
+def audited(job: Table, place: Path, **environment: str) -> Table:
+    """Runs `audited.py` in an empty folder."""
+    place.mkdir()
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "support" / "audited.py")],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        cwd=place,
+        timeout=300,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(TESTS.parent),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1",
+            "HF_ENDPOINT": "http://127.0.0.1:9",
+            **environment,
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(place.iterdir())
+    answer: Table = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def places(*folders: Path) -> list[str]:
+    """Returns real paths of what may be read: these folders, vaezoo, and what is installed."""
+    roots = [sys.prefix, sys.base_prefix, *{os.path.dirname(os.path.dirname(os.__file__))}, str(TESTS.parent)]
+    return sorted({os.path.realpath(each) for each in (*roots, *folders)})
+
+
+def evil_repository(folder: Path) -> dict[str, bytes]:
+    """Returns the files of a good model, with what other libraries would run beside them."""
+    code = b"open('pwned', 'w').close()\n"
+    return {
+        CONFIG: (folder / CONFIG).read_bytes(),
+        WEIGHTS: (folder / WEIGHTS).read_bytes(),
+        "modeling.py": code,
+        "__init__.py": code,
+        "pytorch_model.bin": b"cposix\nsystem\n(S'touch pwned'\ntR.",
+        "model.pkl": b"cposix\nsystem\n(S'touch pwned'\ntR.",
+    }
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_nothing_happens_while_strangers_files_are_read(tmp_path: Path, warm: bool) -> None:
+    """After a first load: not one import. In a fresh process: imports of what vaezoo declares, and of nothing else."""
+    cache, good = tmp_path / "cache", small(tmp_path / "good")
+    bad = []
+    for number, (key, table) in enumerate((key, table) for key in KEYS[:10] for table in TABLES):
+        bad.append(small(tmp_path / "bad" / str(number)) if number < 1 else tmp_path / "bad" / str(number))
+        if number:
+            bad[-1].mkdir()
+            (bad[-1] / WEIGHTS).write_bytes((good / WEIGHTS).read_bytes())
+        config = full(good)
+        TABLES[table](config)[key] = CODE
+        write_config(bad[-1], config)
+    files = evil_repository(good)
+    commit = cached(cache, "them/good", files)
+    config = full(good)
+    write_config(good, config | {"auto_map": {"AutoModel": "modeling.Model"}})
+    evil = cached(cache, "them/evil", files | {CONFIG: (good / CONFIG).read_bytes()})
+    write_config(good, config)
+    recipes = [str(write_recipe(tmp_path, name)) for name in HOSTILE_RECIPES if name != "long"]
+    (tmp_path / "good.toml").write_text(RECIPE)
+    dependencies = {"vaezoo", "torch", "safetensors", "msgspec", "numpy", "einops", "filelock", "rich"}
+    job = {
+        "warm": ["vae-mnist", "vq-vae-mnist", "cvae-mnist", f"hf:them/good@{commit}"] if warm else [],
+        "load": ["vae-mnist", str(good), f"hf:them/good@{commit}", f"hf:them/evil@{evil}", *map(str, bad)],
+        "offline": [f"hf:them/evil@{evil}"],
+        "recipes": [str(tmp_path / "good.toml"), *recipes],
+        "modules": [] if warm else sorted(dependencies | set(sys.stdlib_module_names)),
+        "read": places(tmp_path, Path("/proc/self")),
+        "write": [os.path.realpath(cache)],
+        "canaries": warm,
+    }
+    answer = audited(job, tmp_path / "empty", HF_HUB_CACHE=str(cache))
+    assert answer["events"] == [], answer["events"]
+    results = answer["results"]
+    assert [results[name] for name in (*job["load"][:3], job["recipes"][0])] == ["done"] * 4
+    assert all(results[name].startswith("refused: ") for name in [*job["load"][3:], *recipes]), results
+    assert all(answer["canaries"].values()) and len(answer["canaries"]) == (11 if warm else 0)

@@ -1,0 +1,195 @@
+"""Whatever names, configs, recipes and headers say: a VaezooError, or all is well. 2,000 examples, `deep` 100,000."""
+
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.mutations import (
+    KEYS,
+    NAMES,
+    RECIPE_TEXT,
+    VALUES,
+    changed,
+    config_of,
+    joined,
+    small,
+    split,
+    write_config,
+    write_weights,
+)
+
+import vaezoo
+from vaezoo.errors import VaezooError
+from vaezoo.hub.client import Repository
+from vaezoo.recipe import find_recipe, read_recipe
+from vaezoo.registry import registry as registered
+from vaezoo.storage.config import read_config
+from vaezoo.storage.model_folder import WEIGHTS, meta_twin, read_weights
+
+#: the same examples at every run; the deep ones are others each time
+QUICK = settings(
+    max_examples=2_000, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+)
+DEEP = settings(QUICK, max_examples=100_000, derandomize=False)
+
+FRAGMENTS = [*NAMES, *KEYS, *vaezoo.list_models(), *vaezoo.list_variants(), "/", "+", "@", "hf:", "~", "\\", ":", " "]
+FRAGMENTS = [each for each in FRAGMENTS if len(each) < 500]
+names = st.one_of(
+    st.text(max_size=300),
+    st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=5)), max_size=5).map("".join),
+)
+plain = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.sampled_from(FRAGMENTS)
+)
+values = st.one_of(
+    st.sampled_from(VALUES),
+    st.recursive(
+        plain,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=6,
+    ),
+)
+changes = st.lists(
+    st.tuples(st.integers(0, 200), st.integers(0, 3), st.one_of(st.sampled_from(KEYS), st.text(max_size=10)), values),
+    min_size=1,
+    max_size=3,
+)
+
+
+@cache
+def place() -> Path:
+    """Returns a folder with a small model, in memory where there is one."""
+    memory = Path("/dev/shm")
+    kept = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
+    KEPT.append(kept)
+    return small(Path(kept.name) / "model")
+
+
+@cache
+def twin() -> vaezoo.VAE:
+    return meta_twin(config_of(place()))
+
+
+KEPT: list[Any] = []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kept() -> Iterator[None]:
+    """What is installed is looked up once, not for each unknown name; the folder goes in the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registered, "entry_points", cache(registered.entry_points))
+        yield
+    place.cache_clear()
+    twin.cache_clear()
+    while KEPT:
+        KEPT.pop().cleanup()
+
+
+def survives(door: Callable[[], object]) -> bool:
+    """Says whether a door opened; anything but a VaezooError escapes."""
+    try:
+        door()
+    except VaezooError as error:
+        assert len(str(error)) < 100_000
+        return False
+    return True
+
+
+def after(value: object, several: list[tuple[int, int, str, object]]) -> object:
+    for where, how, key, new in several:
+        value = changed(value, where, how, key, new)
+    return value
+
+
+def check_name(name: str) -> None:
+    if survives(lambda: Repository.of(name)):
+        repository = Repository.of(name)
+        assert ".." not in str(repository) and repository.name.count("/") == 1
+    elif name.startswith("hf:"):
+        assert not survives(lambda: vaezoo.load(name))  # the others would be asked of the Hub
+    if not name.startswith("hf:") and survives(lambda: vaezoo.load(name)):
+        assert name in vaezoo.list_models()
+    if survives(lambda: vaezoo.create(name, shape=4)):
+        assert {each.strip() for each in name.split("+")} <= set(vaezoo.list_variants())
+    survives(lambda: vaezoo.create("vae", shape=4, backbone=name, likelihood={"name": name}))
+    survives(lambda: vaezoo.info(name))
+    survives(lambda: find_recipe(name))
+
+
+def check_config(several: list[tuple[int, int, str, object]]) -> None:
+    good = config_of(place())
+    good["data"] = {"name": "mnist", "binarize": "none", "digest": None}
+    good["recipe"] = {"name": "x", "digest": "y", "extensions": []}
+    write_config(place(), after(good, several))
+    try:
+        survives(lambda: vaezoo.load(place()))
+    finally:
+        write_config(place(), good)
+
+
+RECIPE = tomllib.loads(RECIPE_TEXT)
+
+
+def check_recipe(several: list[tuple[int, int, str, object]]) -> None:
+    tables = after(RECIPE, several)
+    if isinstance(tables, dict) and survives(lambda: read_recipe(tables)):
+        assert read_recipe(read_recipe(tables).as_dict()) == read_recipe(tables)
+
+
+def check_recipe_text(text: str) -> None:
+    path = place() / "recipe.toml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    survives(lambda: read_recipe(path))
+
+
+def check_header(several: list[tuple[int, int, str, object]], tail: int) -> None:
+    good = (place() / WEIGHTS).read_bytes()
+    header, body = split(good)
+    try:
+        write_weights(place(), joined(after(header, several), body[: max(0, len(body) + tail)] + bytes(max(0, tail))))
+        survives(lambda: read_weights(place(), read_config(place()), twin()))
+    finally:
+        write_weights(place(), good)
+
+
+lines = st.sampled_from(
+    ['variant = "vae"', "[data]", 'name = "mnist"', "[train]", "steps = 1", "[[stage]]", "[options]", "beta = 1.0"]
+)
+words = st.one_of(
+    lines, st.sampled_from(FRAGMENTS), st.text(max_size=20), st.sampled_from(['"', "=", "[", "]", "{", "."])
+)
+recipes = st.tuples(st.lists(words, max_size=12), st.sampled_from(["\n", " ", ""])).map(
+    lambda each: each[1].join(each[0])
+)
+CHECKS: dict[str, Callable[..., None]] = {
+    "names": given(names)(check_name),
+    "configs": given(changes)(check_config),
+    "recipes": given(changes)(check_recipe),
+    "recipes' text": given(recipes)(check_recipe_text),
+    "headers": given(changes, st.integers(-4, 4))(check_header),
+}
+
+
+@pytest.mark.parametrize("what", CHECKS)
+def test_only_our_errors_escape(what: str) -> None:
+    QUICK(CHECKS[what])()
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("what", CHECKS)
+def test_only_our_errors_escape_in_many_more(what: str) -> None:
+    DEEP(CHECKS[what])()
+
+
+def test_what_is_changed_was_good() -> None:
+    assert survives(lambda: vaezoo.load(place()))
+    assert survives(lambda: read_recipe(RECIPE))
+    assert not survives(lambda: vaezoo.load("no such model"))
+    with pytest.raises(ZeroDivisionError):
+        survives(lambda: 1 / 0)

@@ -1,0 +1,96 @@
+"""What each of the two processes of `test_trainer_ranks.py` does."""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+from torch import Tensor
+
+from support.runs import RANKS_RECIPES, equal, fit, small_data, trainer
+from vaezoo.errors import InterruptedTrainingError, NonFiniteLossError
+from vaezoo.trainer import Run, Trainer, loop
+from vaezoo.trainer import stage_run as stage
+from vaezoo.trainer.batches import Feed
+from vaezoo.trainer.processes import Ranks
+
+ADVANCE = stage.StageRun.advance
+
+
+def main(out: Path) -> None:
+    """Runs every scene; rank 0 writes what the test compares."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    ranks = Ranks.current()
+    for name, recipe in RANKS_RECIPES.items():
+        run = fit(trainer(recipe, held_out=small_data(recipe, 12, "validation")))
+        check_equal_everywhere(run, ranks)
+        if ranks.first:
+            save_file(run.model.state_dict(), out / f"{name}.safetensors", {"history": repr(run.history)})
+    stopped_by_one(out / "stopped", ranks)
+    failed_in_one(out / "failed", ranks)
+    late = {"torch._dynamo", "torch._inductor", "sympy"} & sys.modules.keys()
+    assert not late, f"seconds of every start went into {late}, which no step needs"
+    print("all scenes played", flush=True)
+    dist.destroy_process_group()
+
+
+def check_equal_everywhere(run: Run, ranks: Ranks) -> None:
+    """Asserts that all processes ended with the same bits."""
+    for tensor in run.model.state_dict().values():
+        other = tensor.clone()
+        ranks.broadcast([other])
+        assert torch.equal(other, tensor)
+
+
+def stopped_by_one(folder: Path, ranks: Ranks) -> None:
+    """The second process alone is asked to stop; both do, after the same step, and both go on."""
+    recipe = RANKS_RECIPES["vq-vae"]
+    straight = fit(trainer(recipe))
+    chosen = trainer(recipe, folder)
+
+    def asked(run: stage.StageRun) -> None:
+        run.ranks.stop = run.ranks.stop or (run.number == 40 and run.ranks.rank == 1)
+        ADVANCE(run)
+
+    stage.StageRun.advance = asked  # type: ignore[method-assign]
+    try:
+        fit(chosen)
+        raise AssertionError("it was not stopped")
+    except InterruptedTrainingError as error:
+        assert "step 41" in str(error), str(error)
+        assert error.exit_status == 143, error.exit_status  # whichever process was asked
+    finally:
+        stage.StageRun.advance = ADVANCE  # type: ignore[method-assign]
+    again = fit(trainer(recipe, folder), resume=True)
+    assert equal(again.model, straight.model)
+    # The line that the stop fell into counts what all processes saw before.
+    assert not ranks.first or again.history == straight.history, (again.history, straight.history)
+
+
+def failed_in_one(folder: Path, ranks: Ranks) -> None:
+    """A batch of one process alone is NaN: both end with an error, and the weights of before are kept."""
+    chosen = trainer(RANKS_RECIPES["vae"], folder)
+    given = Feed._given
+
+    def spoilt(feed: Feed, images: Tensor, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        x, c = given(feed, images, indices)
+        bad = ranks.rank == 1 and bool((indices == 7).any())
+        return (x * torch.nan, c) if bad else (x, c)
+
+    loop.every_example_has_a_density = lambda *_: True  # type: ignore[assignment]
+    Trainer._initialize = lambda *_: None  # type: ignore[assignment,method-assign]
+    Feed._given = spoilt  # type: ignore[method-assign]
+    try:
+        fit(chosen)
+        raise AssertionError("a NaN went unnoticed")
+    except NonFiniteLossError as error:
+        assert ("training images" in str(error)) == (ranks.rank == 1), str(error)
+        assert ("Another process" in str(error)) == (ranks.rank == 0), str(error)
+    ranks.wait()
+    assert list((folder / "checkpoints").glob("step-*"))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,132 @@
+"""A run is made longer than its recipe said at first: what is allowed, what is recorded, what it equals."""
+
+import json
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from support.runs import equal, fit, small_recipe, trainer
+
+import vaezoo
+from vaezoo.errors import CheckpointError
+from vaezoo.recipe import Recipe, changes, differ_in_length_only, read_recipe
+from vaezoo.storage import checkpoint
+from vaezoo.storage.checkpoint import read_folder
+from vaezoo.trainer import Run, loop
+
+TWO = [{"steps": 6, "batch_size": 8, "average": 0.9}, {"steps": 6, "batch_size": 8, "learning_rate": 0.01}]
+
+
+def extended(recipe: Recipe, folder: Path) -> Run:
+    return fit(trainer(recipe, folder), extend=True)
+
+
+def test_a_finished_run_leaves_its_last_state(tmp_path: Path) -> None:
+    recipe = small_recipe("factor-vae", average=0.9)
+    run = fit(trainer(recipe, tmp_path))
+    saved = read_folder(tmp_path / "checkpoints" / "step-000000024")
+    assert saved.state["done"] == 24 and {"model", "optimizers", "averages"} <= saved.tensors.keys()
+    assert set(saved.state["versions"]) == {"vaezoo", "torch", "numpy"} and saved.state["extensions"] == []
+    assert Recipe.from_settings(saved.state["recipe"]) == recipe
+    for name, value in saved.tensors["averages"].items():
+        assert torch.equal(value, run.model.state_dict()[name])
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").rglob("*.*")}
+    again = fit(trainer(recipe, tmp_path), resume=True)
+    assert equal(run.model, again.model) and again.history == run.history
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").rglob("*.*")} == files
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("variant", ["vae", "factor-vae"])
+def test_at_a_constant_rate_it_equals_one_that_was_so_long(
+    variant: str, finished: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LOG_EVERY", 6)
+    short, long = (small_recipe(variant, steps=steps, average=0.9) for steps in (18, 30))
+    fit(trainer(short, tmp_path / "run"))
+    if not finished:
+        for path in checkpoint.listed(tmp_path / "run" / "checkpoints")[:1]:
+            (path / "state.json").unlink()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run = trainer(long, tmp_path / "run").fit(extend=True)
+    assert any("Passed over" in str(each.message) for each in caught) is not finished
+    once = fit(trainer(long, tmp_path / "once"))
+    assert equal(run.model, once.model) and run.history == once.history
+    at = 18 if finished else 12
+    assert run.extensions == [{"step": at, "from": 18, "to": 30, "recipe": short.digest}]
+    saved = read_folder(tmp_path / "run" / "checkpoints" / "step-000000030")
+    assert saved.state["extensions"] == run.extensions
+    assert read_recipe(json.loads((tmp_path / "run" / "recipe.json").read_text())) == long
+    # From here on the longer recipe is the run's own, and it can be made longer again.
+    assert fit(trainer(long, tmp_path / "run"), resume=True).extensions == run.extensions
+    longest = extended(small_recipe(variant, epochs=7, steps=0, average=0.9), tmp_path / "run")
+    assert [each["to"] for each in longest.extensions] == [30, 35]
+
+
+def test_only_the_last_stage_may_grow(tmp_path: Path) -> None:
+    fit(trainer(small_recipe(stages=TWO), tmp_path))
+    run = extended(small_recipe(stages=[TWO[0], TWO[1] | {"steps": 9}]), tmp_path)
+    assert run.extensions[0] | {"recipe": ""} == {"step": 12, "from": 6, "to": 9, "recipe": ""}
+    before = (tmp_path / "recipe.json").read_bytes()
+    for stages, said in (
+        ([TWO[0] | {"steps": 7}, TWO[1] | {"steps": 9}], "stage.0.steps: 6 there, 7 now"),
+        ([TWO[0], TWO[1] | {"steps": 8}], "stage.1.steps: 9 there, 8 now"),
+        ([TWO[0], TWO[1] | {"steps": 12, "clip": 1.0}], "stage.1.clip: 0.0 there, 1.0 now"),
+        (TWO[:1], "stage.0.steps: 6 there, absent now"),
+        ([TWO[0], TWO[1] | {"steps": 12}, TWO[0]], "stage.1.steps: 9 there, 12 now"),
+    ):
+        with pytest.raises(
+            CheckpointError, match="more steps in the last stage, or stages after it, and nothing else"
+        ) as caught:
+            extended(small_recipe(stages=stages), tmp_path)
+        assert said in str(caught.value)
+    with pytest.raises(CheckpointError, match=r"add --extend to --resume"):
+        fit(trainer(small_recipe(stages=[TWO[0], TWO[1] | {"steps": 10}]), tmp_path), resume=True)
+    assert (tmp_path / "recipe.json").read_bytes() == before, "what is refused changes nothing"
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_with_stages_added_it_equals_one_that_had_them_from_the_start(
+    finished: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LOG_EVERY", 2)
+    short, long = small_recipe(stages=TWO[:1]), small_recipe(stages=[*TWO, TWO[0]])
+    fit(trainer(short, tmp_path / "run"))
+    if not finished:
+        (checkpoint.listed(tmp_path / "run" / "checkpoints")[0] / "state.json").unlink()
+    with pytest.raises(CheckpointError, match=r"add --extend to --resume"), warnings.catch_warnings(action="ignore"):
+        fit(trainer(long, tmp_path / "run"), resume=True)
+    with pytest.warns(UserWarning, match="Passed over a broken") if not finished else nullcontext():
+        run = extended(long, tmp_path / "run")
+    once = fit(trainer(long, tmp_path / "once"))
+    assert equal(run.model, once.model) and run.history == once.history and run.extensions == []
+    assert read_recipe(json.loads((tmp_path / "run" / "recipe.json").read_text())) == long
+
+
+def test_the_finished_model_says_so(tmp_path: Path) -> None:
+    tables = small_recipe().as_dict()
+    data = torch.rand(40, 1, 4, 4).round()
+
+    def train(steps: int, extend: bool = False) -> Run:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*latents are active")
+            return vaezoo.train(tables, data=data, out=tmp_path, trackers=(), steps=steps, extend=extend)
+
+    assert "extensions" not in train(10).model.config["recipe"]
+    train(14, extend=True)
+    told = vaezoo.load(f"{tmp_path}/").config["recipe"]["extensions"]
+    assert [(each["from"], each["to"]) for each in told] == [(10, 14)]
+
+
+def test_changes_are_named_with_their_keys() -> None:
+    then = read_recipe("beta-vae-mnist")
+    now = read_recipe("beta-vae-mnist", ["beta=2", "architecture.backbone={name='mlp', hidden=[5]}", "validation=7"])
+    assert changes(then, then) == [] and differ_in_length_only(then, then)
+    lines = changes(then, now)
+    assert "options.beta: 4.0 there, 2 now" in lines and "data.validation: 0 there, 7 now" in lines
+    assert any(line.startswith("architecture.backbone.hidden: ") and line.endswith("[5] now") for line in lines)
+    assert not differ_in_length_only(then, now)
+    assert Recipe.from_settings({"variant": 1}) is None and Recipe.from_settings(None) is None

@@ -1,0 +1,95 @@
+"""Several processes train as one that accumulates as often: two processes, gloo.
+
+Among the variants are what couples the examples of a micro-batch (beta-tc-vae), games (factor-vae, aae), what
+learns without a gradient (vq-vae, geco-vae), and batches of examples with and without a label (m2-vae).
+"""
+
+import ast
+import math
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+
+import pytest
+import torch
+from msgspec.structs import replace
+from safetensors import safe_open
+from support.runs import RANKS_RECIPES, fit, small_data, trainer
+
+from vaezoo.errors import CheckpointError
+from vaezoo.trainer.processes import Ranks
+
+TESTS = Path(__file__).parents[1]
+
+
+PATHS = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
+
+
+def torchrun(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Runs two processes on this machine."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
+    return subprocess.run(command, cwd=cwd, env=PATHS, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the folder of what two processes trained."""
+    folder = tmp_path_factory.mktemp("ranks")
+    command = [sys.executable, str(TESTS / "support" / "ranks_worker.py"), str(folder)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        told = PATHS | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    ranks = [
+        subprocess.Popen(command, cwd=folder, env=told | {"RANK": str(rank)}, stdout=PIPE, stderr=STDOUT, text=True)
+        for rank in range(2)
+    ]
+    for rank in ranks:
+        said, _ = rank.communicate(timeout=240)
+        assert rank.returncode == 0 and "all scenes played" in said, said[-3000:]
+    return folder
+
+
+@pytest.mark.parametrize("name", RANKS_RECIPES)
+def test_two_processes_equal_one_that_accumulates_twice_as_often(name: str, two: Path) -> None:
+    recipe = RANKS_RECIPES[name]
+    stage = replace(recipe.stages[0], accumulation=2 * recipe.stages[0].accumulation)
+    alone = replace(recipe, stages=(stage,))
+    run = fit(trainer(alone, held_out=small_data(alone, 12, "validation")))
+    with safe_open(two / f"{name}.safetensors", "pt") as file:  # type: ignore[no-untyped-call]  # it has no types
+        history = ast.literal_eval(file.metadata()["history"])
+        for key, own in run.model.state_dict().items():
+            torch.testing.assert_close(file.get_tensor(key), own, rtol=1e-5, atol=1e-5 * float(own.abs().max()))
+    assert len(history) == len(run.history)
+    for theirs, ours in zip(history, run.history, strict=True):
+        assert theirs.keys() == ours.keys()
+        assert all(math.isclose(theirs[key], value, rel_tol=1e-5) for key, value in ours.items() if value is not None)
+
+
+def test_another_number_of_processes_goes_on_only_when_asked(two: Path) -> None:
+    recipe = RANKS_RECIPES["vq-vae"]
+    with pytest.raises(CheckpointError, match=r"2 processes, this run has 1.*any_size"):
+        fit(trainer(recipe, two / "stopped"), resume=True)
+    chosen = trainer(recipe, two / "stopped", any_size=True)
+    assert math.isfinite(fit(chosen, resume=True).history[-1]["distortion"] or math.nan)
+
+
+def test_alone_nothing_is_exchanged() -> None:
+    ranks = Ranks.current()
+    values = torch.arange(3.0)
+    ranks.average([values])
+    assert (ranks.size, ranks.first, ranks.broadcast_text("a", torch.device("cpu"))) == (1, True, "a")
+    assert ranks.gather([{"x": values}]) == [{"x": values}]
+    assert torch.equal(values, torch.arange(3.0))
+
+
+def test_torchrun_trains_a_recipe_once_and_goes_on(tmp_path: Path) -> None:
+    sizes = ["train.steps=60", "train.batch_size=16"]
+    done = torchrun("-m", "vaezoo", "train", "vae-digits", *sizes, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Global batch: 32 examples" in done.stderr
+    assert done.stdout.count("Trained vae-digits") == 1
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"config.json", "model.safetensors", "metrics.jsonl", "README.md"} <= names

@@ -1,0 +1,108 @@
+"""What only a process of its own can show: equal bytes under any hash seed, no pickle, memory, files left open."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+REPEATED = """
+import json, shutil, sys, warnings
+unpickled = []
+import torch, vaezoo
+from vaezoo.trainer import loop
+sys.addaudithook(lambda event, _: unpickled.append(event) if event == "pickle.find_class" else None)
+warnings.simplefilter("ignore")
+loop.LOG_EVERY = 5
+torch.set_num_threads(1)
+tables = {
+    "variant": "factor-vae", "options": {"critic_hidden": [6]},
+    "architecture": {"latent": 3, "backbone": {"name": "mlp", "hidden": [6]}},
+    "data": {"name": "small", "binarize": "dynamic", "validation": 10},
+    "train": {"steps": 20, "batch_size": 8, "average": 0.9},
+}
+folder = sys.argv[1]
+images = torch.rand(50, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+vaezoo.train(tables, data=images, out=folder, trackers=())
+if len(sys.argv) > 2:
+    shutil.copytree(folder, sys.argv[2])
+    vaezoo.train(tables, data=images, out=folder, trackers=(), resume=True)
+    vaezoo.train(tables, data=images, out=folder, trackers=(), extend=True, steps=25)
+    vaezoo.save(vaezoo.load(folder + "/"), folder + "/again")
+    seen = len(unpickled)
+    import pickle
+    pickle.loads(b"cbuiltins\\nlen\\n.")
+    assert len(unpickled) == seen + 1, "the hook hears of pickle"
+    unpickled.pop()
+print(json.dumps(unpickled))
+"""
+MEASURED = """
+import json, os, resource, sys, warnings
+import torch
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def now(): return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
+base, counts = peak(), json.loads(sys.argv[2])
+import vaezoo
+warnings.simplefilter("ignore")
+torch.set_num_threads(1)
+def load(count):
+    for _ in range(count):
+        vaezoo.load("vae-mnist", device="cpu")
+    return now(), len(os.listdir("/proc/self/fd"))
+before, after = load(50), load(counts["loads"])
+data = None
+if counts["synthetic"]:
+    data = torch.randint(256, (60_000, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+vaezoo.train("vae-mnist", data=data, steps=counts["steps"], out=sys.argv[1], trackers=(), device="cpu")
+print(json.dumps({"peak": peak() - base, "growth": after[0] - before[0], "files": [before[1], after[1]]}))
+"""
+
+
+def run(code: str, *arguments: str, **environment: str) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=TESTS.parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=500,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_equal_bytes_whatever_the_hash_seed_and_no_pickle(tmp_path: Path) -> None:
+    found = set()
+    for seed in ("0", "4242"):
+        # The last one goes on, too, with a copy left of what it was.
+        folders = ["more/run", f"{seed}/run"] if seed == "4242" else [f"{seed}/run"]
+        assert run(REPEATED, *(str(tmp_path / folder) for folder in folders), PYTHONHASHSEED=seed) == []
+        files = ("model.safetensors", "metrics.jsonl", "config.json", "recipe.json")
+        last = sorted((tmp_path / seed / "run" / "checkpoints" / "step-000000020").iterdir())
+        paths = [*(tmp_path / seed / "run" / name for name in files), *last]
+        found.add(tuple((path.name, path.read_bytes()) for path in paths))
+    assert len(found) == 1
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".pt", ".pkl", ".bin", ".pickle", ".npy")]
+
+
+def check_memory(folder: Path, **counts: object) -> None:
+    found = run(MEASURED, str(folder), json.dumps(counts))
+    print(found)
+    assert found["peak"] < 1200, "MiB beyond torch itself"
+    assert found["growth"] < 10, "MiB"
+    assert found["files"][0] == found["files"][1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+def test_memory_of_a_run_on_60_000_images_and_of_many_loads(tmp_path: Path) -> None:
+    check_memory(tmp_path / "run", loads=200, steps=20, synthetic=True)
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+def test_memory_of_a_run_on_mnist_and_of_a_thousand_loads(tmp_path: Path) -> None:
+    check_memory(tmp_path / "run", loads=1_000, steps=300, synthetic=False)

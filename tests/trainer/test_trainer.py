@@ -1,0 +1,287 @@
+"""The one training loop: what a step does, and what the stages of a recipe change."""
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from support.runs import equal, first_stage, fit, small_data, small_recipe, trainer
+from torch import Tensor
+
+from vaezoo.core import VAE, Part
+from vaezoo.data import from_tensors
+from vaezoo.errors import RecipeError
+from vaezoo.objectives import Warmup, WeightedObjective
+from vaezoo.recipe import Stage, read_recipe
+from vaezoo.trainer import Trainer, build_model, optimizers
+from vaezoo.trainer.batches import Feed, noise_seed, reseed, stage_steps
+
+CPU = torch.device("cpu")
+
+
+# Noise and order
+
+
+def test_the_seed_decides_everything_and_nothing_else_moves() -> None:
+    recipe = small_recipe(average=0.9)
+    random.seed(1)
+    np.random.seed(1)
+    before = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist())
+    once = fit(trainer(recipe))
+    after = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist())
+    assert torch.equal(before[0], after[0]) and before[1:] == after[1:]
+    torch.manual_seed(123)
+    assert equal(once.model, fit(trainer(recipe)).model)
+    other = read_recipe(recipe.as_dict(), seed=1)
+    assert not equal(once.model, fit(trainer(other)).model)
+
+
+def test_noise_is_a_function_of_seed_step_and_micro_batch() -> None:
+    seeds = {noise_seed(seed, step, micro) for seed in range(4) for step in range(-5, 20) for micro in range(3)}
+    assert len(seeds) == 4 * 25 * 3 and all(0 <= seed < 2**63 for seed in seeds)
+    assert noise_seed(0, 0, 0) == 9169699564768075551, "published weights were trained with this"
+
+
+def test_an_epoch_sees_every_image_once_in_a_new_order() -> None:
+    recipe = small_recipe(batch_size=8)
+    feed = Feed(small_data(recipe), 8, CPU, seed=0, context=0)
+    epochs = [torch.cat([feed.indices(5 * epoch + batch) for batch in range(5)]) for epoch in range(2)]
+    assert all(torch.equal(epoch.sort().values, torch.arange(40)) for epoch in epochs)
+    assert not torch.equal(epochs[0], epochs[1])
+    assert torch.equal(feed.indices(3), epochs[0][24:32])
+
+
+@pytest.mark.parametrize(
+    ("table", "examples", "steps"),
+    [
+        ({"steps": 7}, 5, 7),
+        ({"epochs": 2, "batch_size": 8}, 40, 10),
+        ({"epochs": 2, "batch_size": 9}, 40, 8),
+        ({"epochs": 2, "batch_size": 100}, 40, 2),
+        ({"epochs": 3, "batch_size": 8, "accumulation": 2}, 40, 7),
+        ({"epochs": 1, "batch_size": 8, "accumulation": 100}, 40, 1),
+    ],
+)
+def test_how_many_steps_there_are(table: dict[str, int], examples: int, steps: int) -> None:
+    assert stage_steps(Stage(**table), examples) == steps
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_tiny_sets_and_batches_larger_than_the_data(count: int) -> None:
+    recipe = small_recipe(batch_size=64, steps=3)
+    run = fit(trainer(recipe, data=small_data(recipe, count)))
+    assert all(torch.isfinite(parameter).all() for parameter in run.model.parameters())
+
+
+def test_labels_become_one_hot_and_vectors_stay() -> None:
+    x = torch.rand(6, 4)
+    feed = Feed(from_tensors((x, torch.tensor([0, 2, 1, 1, 0, 2]))), 3, CPU, seed=0, context=3)
+    _, c = feed.take(torch.tensor([1, 2]))
+    assert c is not None and c.tolist() == [[0, 0, 1], [0, 1, 0]]
+    vectors = torch.rand(6, 2, dtype=torch.float64)
+    feed = Feed(from_tensors((x, vectors)), 3, CPU, seed=0, context=2)
+    _, c = feed.take(torch.tensor([4, 0]))
+    assert c is not None and torch.equal(c, vectors[[4, 0]].float())
+
+
+def test_vectors_as_context_train() -> None:
+    recipe = small_recipe("cvae", steps=3)
+    x = small_data(recipe).batch(torch.arange(40))
+    data = from_tensors(((x > 0.5).float(), torch.rand(40, 7)), "small")
+    assert fit(trainer(recipe, data=data)).model.context == 7
+
+
+# One step
+
+
+def test_accumulated_batches_are_one_batch() -> None:
+    """On a model without noise: a VQ-VAE whose codes are never revived."""
+    given = small_recipe("vq-vae").as_dict() | {"options": {"codes": 5, "revival": 0.0}}
+    runs = []
+    for batch, accumulation in ((16, 1), (8, 2), (4, 4)):
+        recipe = read_recipe(
+            given | {"train": {"steps": 2, "batch_size": batch, "accumulation": accumulation, "epsilon": 0.01}}
+        )
+        run = first_stage(recipe)
+        run.advance()
+        run.advance()
+        runs.append({key: value.double() for key, value in run.model.state_dict().items()})
+        assert run.counted == 2 * accumulation
+    for other in runs[1:]:
+        for key, value in runs[0].items():
+            torch.testing.assert_close(other[key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_is_that_of_a_plain_loop() -> None:
+    recipe = small_recipe(batch_size=8, accumulation=2, clip=0.3, warmup=4, learning_rate=0.02, epsilon=1e-3)
+    run = first_stage(recipe)
+    plain = build_model(recipe, small_data(recipe)).train()
+    optimizer = torch.optim.Adam(plain.parameters(), lr=0.0, eps=1e-3)
+    for done in range(3):
+        optimizer.zero_grad()
+        for micro in range(2):
+            reseed(CPU, recipe.seed, done, micro)
+            x, _ = run.feed.take(run.feed.indices(2 * done + micro))
+            (plain.objective(plain, x).losses["model"].mean() / 2).backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.3)
+        optimizer.param_groups[0]["lr"] = 0.02 * (done + 1) / 4
+        optimizer.step()
+        run.model.train()
+        run.advance()
+        for ours, theirs in zip(run.model.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_learning_rates_rise_and_fall() -> None:
+    cosine = Stage(
+        steps=100, learning_rate=0.1, final_learning_rate=0.01, schedule="cosine", learning_rates={"critic": 1.0}
+    )
+    rates = [optimizers.learning_rate(cosine, "model", done, 100) for done in range(101)]
+    assert rates[0] == 0.1 and rates[50] == pytest.approx(0.055) and rates[100] == pytest.approx(0.01)
+    assert all(a > b for a, b in pairwise(rates))
+    assert optimizers.learning_rate(cosine, "critic", 100, 100) == pytest.approx(0.1)
+    warm = Stage(steps=100, learning_rate=0.1, warmup=10)
+    rates = [optimizers.learning_rate(warm, "model", done, 100) for done in range(20)]
+    assert rates[0] == pytest.approx(0.01) and rates[9:] == [0.1] * 11
+
+
+def test_each_player_has_its_own_learning_rate() -> None:
+    run = first_stage(small_recipe("factor-vae", learning_rate=1e-2, learning_rates={"critic": 1e-9}))
+    before = {key: value.clone() for key, value in run.model.state_dict().items()}
+    run.advance()
+    moved = {key: (value - before[key]).abs().max().item() for key, value in run.model.state_dict().items()}
+    assert max(value for key, value in moved.items() if "critic" in key) < 1e-7
+    assert max(value for key, value in moved.items() if "critic" not in key) > 1e-3
+
+
+def test_sweep_leaves_no_denormal_moments() -> None:
+    weight = torch.nn.Parameter(torch.zeros(4))
+    optimizer = torch.optim.Adam([weight], fused=True)
+    weight.grad = torch.ones(4)
+    optimizer.step()
+    state = optimizer.state[weight]
+    state["exp_avg"].copy_(torch.tensor([1e-40, -1e-26, 1e-24, -1.0]))
+    state["exp_avg_sq"].copy_(torch.tensor([1e-40, 1e-36, 1e-34, 1.0]))
+    optimizers.sweep([optimizer])
+    assert state["exp_avg"].tolist()[:2] == [0, 0] and state["exp_avg"][3] == -1 and state["exp_avg"][2] != 0
+    assert state["exp_avg_sq"].tolist()[:2] == [0, 0] and state["exp_avg_sq"][2] != 0
+
+
+def test_bfloat16_keeps_weights_and_figures_in_float32() -> None:
+    run = fit(trainer(small_recipe(precision="bf16")))
+    assert {parameter.dtype for parameter in run.model.parameters()} == {torch.float32}
+    assert not equal(run.model, fit(trainer(small_recipe())).model)
+    assert all(math.isfinite(value) for value in run.history[-1].values() if value is not None)
+
+
+def test_averages_are_what_is_returned_once_there_are_any() -> None:
+    plain, averaged = (fit(trainer(small_recipe(average=average))).model for average in (0.0, 0.9))
+    assert not equal(plain, averaged)
+    plain, averaged = (fit(trainer(small_recipe(average=average, steps=5))).model for average in (0.0, 0.9))
+    assert equal(plain, averaged), "five steps are too few for an average, and not for training"
+
+
+# Stages
+
+
+def test_a_part_starts_from_data_before_the_first_stage_that_trains_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[int, list[str]]] = []
+    images: list[int] = []
+    initialize = VAE.initialize
+
+    def watched(self: VAE, batches: Sequence[tuple[Tensor, Tensor | None]], parts: Sequence[str] | None = None) -> None:
+        started.append((len(chosen.history), list(parts or ())))
+        images.append(sum(len(x) for x, _ in batches))
+        initialize(self, batches, parts)
+
+    monkeypatch.setattr(VAE, "initialize", watched)
+    stages = [{"steps": 2, "batch_size": 8, "train": parts} for parts in (["decoder"], ["decoder", "prior"], ["prior"])]
+    chosen = trainer(small_recipe("vade", stages=stages))
+    monkeypatch.setattr(type(chosen.model.prior), "first_images", 40)
+    monkeypatch.setattr(Part, "first_images", 30)
+    before = chosen.model.prior.loc.detach().clone()
+    fit(chosen)
+    assert started == [(0, ["encoder", "decoder", "objective"]), (1, ["prior"])]
+    assert images == [30, 40]  # as many as a part asks for
+    assert (chosen.model.prior.loc.detach() - before).abs().max() > 0.01  # two steps of 1e-3 are not that far
+    started.clear()
+    chosen = trainer(small_recipe("vae", stages=[{"steps": 2, "batch_size": 8}] * 2))
+    fit(chosen)
+    assert started == [(0, ["encoder", "decoder", "prior", "objective"])]
+
+
+@pytest.mark.parametrize("variant", ["vae", "vq-vae"])
+def test_a_stage_trains_the_parts_that_it_names(variant: str) -> None:
+    chosen = trainer(small_recipe(variant, stages=[{"steps": 3, "batch_size": 8, "train": ["decoder"]}]))
+    # What starts from data moves before the first step.
+    chosen._initialize = lambda *_: None  # type: ignore[method-assign]
+    before = {key: value.clone() for key, value in chosen.model.state_dict().items()}
+    fit(chosen)
+    after = chosen.model.state_dict()
+    assert {key.split(".")[0] for key in after if not torch.equal(after[key], before[key])} == {"decoder"}
+    assert all(parameter.requires_grad for parameter in chosen.model.parameters())
+
+
+def test_what_was_frozen_stays_frozen() -> None:
+    recipe = small_recipe(stages=[{"steps": 3, "train": ["encoder"]}, {"steps": 3}])
+    model = build_model(recipe, small_data(recipe))
+    frozen = next(model.decoder.parameters()).requires_grad_(False)
+    before = frozen.clone()
+    fit(Trainer(recipe, model, small_data(recipe)))
+    assert torch.equal(before, frozen) and not frozen.requires_grad
+
+
+def test_a_stage_that_trains_nothing_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"stage\[0\]\.train = \['prior'\] leaves nothing to train"):
+        fit(trainer(small_recipe(stages=[{"steps": 3, "train": ["prior"]}, {"steps": 3}])))
+
+
+def test_stages_change_the_objective_and_its_schedule() -> None:
+    stages: list[dict[str, object]] = [
+        {"steps": 4, "options": {"beta": 8.0}, "rate_warmup": 100, "free_bits": 3.0},
+        {"steps": 4},
+    ]
+    seen: list[tuple[float, float, bool]] = []
+
+    class Listener:
+        def start(self, name: str, steps: int, done: int) -> None:
+            objective = chosen.model.objective
+            assert isinstance(objective, WeightedObjective)
+            seen.append((float(objective.rate(None)), objective.free_bits, isinstance(objective.rate, Warmup)))
+
+        def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+        def close(self) -> None: ...
+
+    recipe = small_recipe("beta-vae", stages=stages)
+    chosen = trainer(recipe, trackers=(Listener(),))
+    run = fit(chosen)
+    assert seen == [(8.0, 3.0, True), (4.0, 0.0, False)]
+    assert run.model.config == build_model(recipe, chosen.data).config
+    assert [line["step"] for line in run.history] == [4, 8] and [line["stage"] for line in run.history] == [0, 1]
+
+
+def test_a_stage_may_not_change_what_an_objective_learns() -> None:
+    stages: list[dict[str, object]] = [{"steps": 2}, {"steps": 2, "options": {"critic_hidden": [7]}}]
+    with pytest.raises(RecipeError, match="change what the objective learns"):
+        fit(trainer(small_recipe("factor-vae", stages=stages)))
+
+
+@pytest.mark.parametrize("variant", ["iwae", "vq-vae"])
+def test_schedules_of_the_rate_need_a_rate_weight(variant: str) -> None:
+    recipe = small_recipe(variant, rate_warmup=5, free_bits=1.0, learning_rates={"critc": 0.1})
+    with pytest.raises(RecipeError) as caught:
+        trainer(recipe)
+    first, second = str(caught.value).splitlines()
+    assert first.startswith(f"train.rate_warmup and train.free_bits: the objective of {variant!r} has no rate weight")
+    assert second.startswith("train.learning_rates.critc:") and second.endswith("Players: model.")
+
+
+def test_unknown_players_are_named_with_the_known_ones() -> None:
+    with pytest.raises(
+        RecipeError, match=r"critc: .* no player of this name\. Did you mean 'critic'\? Players: model, c"
+    ):
+        trainer(small_recipe("factor-vae", learning_rates={"critc": 0.1}))

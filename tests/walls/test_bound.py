@@ -1,0 +1,221 @@
+"""Bounds, densities and rates against what they must be."""
+
+import math
+
+import pytest
+import torch
+from support.cases import LIKELIHOODS, NAMES, ONE_EACH, ROTATING, Case, contexts_of
+from torch import Tensor, nn
+from torch.distributions import Distribution, MultivariateNormal, Normal
+
+from vaezoo.core import VAE, Objective, Part, draw, has_closed_form_rate
+from vaezoo.decoders import Decoder
+from vaezoo.distributions.normal import DiagonalNormal
+from vaezoo.encoders import PointEncoder
+from vaezoo.errors import NoDensityError, ShapeError
+from vaezoo.likelihoods.gaussian import gaussian
+from vaezoo.networks import MLP
+from vaezoo.objectives import ImportanceObjective, WeightedObjective
+from vaezoo.priors.normal import StandardNormalPrior
+from vaezoo.registry import variants
+
+EVIDENCE = [
+    Case(name, likelihood=likelihood, context=contexts_of(name)[position % 2 - 1])
+    for name in NAMES
+    for position, likelihood in enumerate(LIKELIHOODS)
+] + [case for case in ROTATING if case.backbone != "mlp"]
+
+
+def standard_error(values: Tensor) -> Tensor:
+    return values.std() / len(values) ** 0.5
+
+
+@pytest.mark.parametrize("case", EVIDENCE, ids=str)
+@torch.no_grad()
+def test_the_bound_is_under_the_evidence(case: Case) -> None:
+    model, (x, c) = case.build().eval(), case.inputs(256)
+    if not case.has_density:
+        assert torch.isneginf(model(x, c).bound).all()
+        return
+    gap = model.log_evidence(x, c, samples=40) - model(x, c).bound
+    assert gap.mean() >= -4 * standard_error(gap) - 1e-3
+
+
+@torch.no_grad()
+def test_the_evidence_does_not_depend_on_how_it_is_cut_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case("cvae", context=3)
+    model, (x, c) = case.build(torch.float64).eval(), case.inputs(25, torch.float64)
+    whole = model.log_evidence(x, c, samples=4000, seed=0)
+    monkeypatch.setattr("vaezoo.core.model.PIXELS", 64 * 70)
+    pieces = model.log_evidence(x, c, samples=4000, seed=0)
+    assert not torch.equal(whole, pieces) and (whole - pieces).abs().max() < 0.5
+    assert (whole - pieces).mean().abs() < 4 * standard_error(whole - pieces)
+
+
+# Linear-Gaussian models, whose evidence is known
+
+
+class LinearPosterior(Part):
+    """The true posterior of a linear-Gaussian model, moved by `shift` and made wider by `widen`."""
+
+    def __init__(self, weight: Tensor, mean: Tensor, scale: float, shift: float = 0.0, widen: float = 1.0) -> None:
+        super().__init__()
+        precision = weight.T @ weight / scale**2 + torch.eye(weight.shape[1], dtype=weight.dtype)
+        self.covariance = precision.inverse()
+        self.gain, self.mean, self.shift, self.widen = self.covariance @ weight.T / scale**2, mean, shift, widen
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        loc = (x - self.mean) @ self.gain.T + self.shift
+        if torch.allclose(self.covariance, self.covariance.diag().diag()):
+            return DiagonalNormal(loc, (0.5 * self.covariance.diag().log() + math.log(self.widen)).expand_as(loc))
+        return MultivariateNormal(loc, self.covariance * self.widen**2)
+
+
+def linear_gaussian(orthogonal: bool, scale: float = 0.6, **posterior: float) -> tuple[VAE, Tensor, Tensor]:
+    """Returns a linear-Gaussian VAE, data, and their exact log p(x): probabilistic PCA's (Tipping & Bishop, 1999)."""
+    torch.manual_seed(2)
+    weight, mean = torch.randn(5, 2, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
+    weight = torch.linalg.qr(weight)[0] * torch.tensor([2.0, 0.7], dtype=torch.float64) if orthogonal else weight
+    network = MLP((2,), (1, 5), 0, [], "relu").double()
+    with torch.no_grad():
+        network.head.weight.copy_(weight)
+        network.head.bias.copy_(mean)
+    decoder = Decoder(network, gaussian((5,), scale=scale)).double()
+    encoder = LinearPosterior(weight, mean, scale, **posterior)
+    model = VAE(encoder, decoder, StandardNormalPrior((2,)).double(), WeightedObjective(), shape=(5,), latent=(2,))
+    exact = MultivariateNormal(mean, weight @ weight.T + scale**2 * torch.eye(5, dtype=torch.float64))
+    x = exact.sample((40,))
+    return model, x, exact.log_prob(x)
+
+
+@pytest.mark.parametrize("orthogonal", [True, False])
+def test_at_the_true_posterior_every_weight_is_the_evidence(orthogonal: bool) -> None:
+    model, x, exact = linear_gaussian(orthogonal)
+    weights = model.infer(x, None, 7).log_weights()
+    torch.testing.assert_close(weights, exact.expand_as(weights), rtol=0, atol=1e-9)
+    torch.testing.assert_close(model.log_evidence(x, samples=3), exact, rtol=0, atol=1e-9)
+    if orthogonal:  # in closed form the rate is no estimate
+        inference = model.infer(x, None, 20_000)
+        error = inference.distortion() + inference.rate() + exact
+        assert error.abs().max() < 0.1
+
+
+def test_elsewhere_the_evidence_is_within_a_hundredth() -> None:
+    model, x, exact = linear_gaussian(False, shift=0.1, widen=1.2)
+    assert (model.log_evidence(x, samples=20_000, seed=0) - exact).abs().max() < 0.01
+    bound = torch.stack([model(x).bound for _ in range(200)]).mean(0)
+    assert (exact - bound).mean() > 0.05
+
+
+# Without a density
+
+
+@pytest.mark.parametrize("objective", [WeightedObjective(), ImportanceObjective(3)], ids=["weighted", "importance"])
+def test_without_a_density_there_is_no_bound(objective: Objective) -> None:
+    encoder = PointEncoder(MLP((1, 8, 8), (1, 16), 0, [], "relu"))
+    model = Case("vae").build().replace(encoder=encoder, objective=objective)
+    x, _ = Case("vae").inputs(4)
+    elbo = model(x)
+    assert elbo.bound.tolist() == [-math.inf] * 4
+    assert torch.isfinite(elbo.losses["model"]).all() and torch.isfinite(elbo.distortion).all()
+    assert model.objective(model, x).bound.tolist() == [-math.inf] * 4  # as the trainer calls it
+    assert model.reconstruct(x).shape == x.shape
+    with pytest.raises(NoDensityError, match="point mass"):
+        model.log_evidence(x, samples=3)
+
+
+def test_data_without_a_density_have_no_bound_each_by_itself() -> None:
+    x, _ = Case("vae").inputs(3)
+    x[1] = 0.5
+    elbo = Case("vae").build()(x)
+    assert torch.isfinite(elbo.bound).tolist() == [True, False, True] and torch.isfinite(elbo.losses["model"]).all()
+
+
+# log q and the rate
+
+
+@pytest.mark.parametrize("case", ROTATING, ids=str)
+@torch.no_grad()
+def test_log_q_is_the_density_of_these_very_z(case: Case) -> None:
+    model, (x, c) = case.build(torch.float64).eval(), case.inputs(3, torch.float64)
+    posterior = model.encode(x, c)
+    z, log_q = draw(posterior, 6)
+    assert log_q.shape == (6, 3) and z.shape[:2] == (6, 3)
+    if isinstance(posterior, DiagonalNormal):
+        wanted = Normal(posterior.loc, posterior.log_scale.exp()).log_prob(z).flatten(2).sum(-1)
+        torch.testing.assert_close(log_q, wanted)
+        torch.testing.assert_close(posterior.log_prob(z), wanted)
+    assert torch.isfinite(log_q).all()
+
+
+def smallest(case: Case) -> VAE:
+    """Returns the model with as few latents as it can have."""
+    for latent in (*range(1, 9), None):
+        try:
+            return case.build(torch.float64, latent=latent)
+        except ShapeError:
+            pass
+    raise AssertionError("no small latent")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_in_few_dimensions_the_density_has_mass_one(name: str) -> None:
+    """E_q[1(z in a box) / q(z)] is the box's volume for any density, times the outcomes of categories beside it.
+
+    In as few dimensions as a variant can have; two may be a circle, where z is its angle. The outcomes of codes have
+    probabilities up to 1.
+    """
+    case = Case(name, context=contexts_of(name)[0])
+    model = smallest(case)
+    x, c = case.inputs(2, torch.float64)
+    posterior = model.eval().encode(x, c)
+    z, log_q = draw(posterior, 100_000)
+    if hasattr(posterior, "indices"):
+        assert (log_q <= 0).all()
+        return
+    if not case.has_density:
+        assert (z == posterior.mean).all() and not log_q.any()
+        return
+    corners = ((z == 0) | (z == 1)).all(0).all(0) & (z.shape[2] > 1)
+    for example in range(2):
+        outcomes = len(z[:, example, corners].unique(dim=0)) if corners.any() else 1
+        points = z[:, example, ~corners]
+        if points.shape[1] == 2 and (points.norm(dim=1) - 1).abs().max() < 1e-9:
+            points = torch.atan2(points[:, 1:], points[:, :1])
+        assert points.shape[1] <= 2
+        low, high = points.sort(0).values[[10_000, 90_000]]
+        estimate = ((points > low) & (points < high)).all(1) * (-log_q[:, example]).exp()
+        assert (estimate.mean() - outcomes * (high - low).prod()).abs() < 4 * standard_error(estimate)
+
+
+@pytest.mark.parametrize("case", ONE_EACH, ids=str)
+@torch.no_grad()
+def test_the_rate_in_closed_form_is_the_sampled_one(case: Case) -> None:
+    model, (x, c) = case.build(torch.float64).eval(), case.inputs(6, torch.float64)
+    c = None if model.takes_unlabelled else c  # the bound is on log p(x), whatever is told
+    inference = model.infer(x, model.check_context(c, 6), 4000)
+    sampled = inference.log_q - inference.prior.log_prob(inference.z)
+    if has_closed_form_rate(inference.posterior, inference.prior):
+        error = (inference.rate() - sampled.mean(0)).abs()
+        assert (error <= 4 * sampled.std(0) / len(sampled) ** 0.5 + 1e-9).all()
+        torch.testing.assert_close(model(x, c).rate, inference.rate())
+    else:
+        torch.testing.assert_close(inference.rate(), sampled.mean(0))
+        own = torch.stack([model(x, c).rate for _ in range(40)])
+        assert (own.mean(0) - inference.rate()).abs().max() < 5 * sampled.std(0).max() / len(own) ** 0.5 + 1e-9
+    assert (inference.rate() >= 0).all()
+
+
+def test_the_rate_of_codes_is_n_log_v() -> None:
+    case = Case("vq-vae", backbone="conv")
+    model, (x, _) = case.build(torch.float64), case.inputs(3, torch.float64)
+    elbo = model.eval()(x)
+    torch.testing.assert_close(elbo.rate, torch.full((3,), 4 * math.log(7), dtype=torch.float64))
+    torch.testing.assert_close(elbo.bound, -elbo.distortion - elbo.rate)
+    torch.testing.assert_close(model.log_evidence(x, samples=9), elbo.bound)
+
+
+def test_the_modules_are_those_of_the_registry() -> None:
+    assert {name for case in EVIDENCE for name in case.variant.split("+")} >= set(variants.names())
+    assert isinstance(linear_gaussian(True)[0].encoder, nn.Module)

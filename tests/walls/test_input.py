@@ -1,0 +1,219 @@
+"""Each variant and each bad input: one clear error, or finite output; never NaN."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from support.cases import LIKELIHOODS, NAMES, SMALL_SHAPE, Case, contexts_of, head_of
+from torch import Tensor
+
+from vaezoo.core import VAE
+from vaezoo.errors import ContextError, ShapeError, SupportError, VaezooError
+
+B = 4
+CASES = [Case(name, context=context) for name in NAMES for context in contexts_of(name)]
+
+
+def holding(value: float) -> Callable[[Tensor], Tensor]:
+    def put(x: Tensor) -> Tensor:
+        x[1, 0, 2, 3] = value
+        return x
+
+    return put
+
+
+#: what is done to good data, which error it gives, and a word of its message
+BAD: dict[str, tuple[Callable[[Tensor], object], type[VaezooError], str]] = {
+    "nan": (holding(torch.nan), SupportError, r"NaN or infinite.*\[1\].*expected finite"),
+    "inf": (holding(torch.inf), SupportError, r"\[1\]"),
+    "-inf": (holding(-torch.inf), SupportError, r"\[1\]"),
+    "overflow": (lambda x: x.double() * 1e300, SupportError, "infinite"),
+    "above": (holding(1.5), SupportError, r"to 1\.5; .* expected values in \[0, 1\]"),
+    "below": (holding(-0.1), SupportError, r"from -0\.1"),
+    "empty": (lambda x: x[:0], ShapeError, r"empty batch .*expected at least one"),
+    "0-dim": (lambda x: x[0, 0, 0, 0], ShapeError, r"shape \(\); expected \(B, 1, 8, 8\)"),
+    "single": (lambda x: x[0], ShapeError, r"unsqueeze\(0\)"),
+    "channels": (lambda x: x.expand(-1, 3, -1, -1), ShapeError, r"\(4, 3, 8, 8\); expected \(B, 1, 8, 8\)"),
+    "height": (lambda x: x[:, :, :7], ShapeError, r"\(4, 1, 7, 8\)"),
+    "width": (lambda x: x[..., :7], ShapeError, r"\(4, 1, 8, 7\)"),
+    "flat": (lambda x: x.flatten(1), ShapeError, r"\(4, 64\)"),
+    "rank": (lambda x: x[None], ShapeError, r"\(1, 4, 1, 8, 8\)"),
+    "uint8": (lambda x: x.to(torch.uint8), ShapeError, r"uint8; expected floating values.*/ 255"),
+    "int64": (lambda x: x.long(), ShapeError, "int64"),
+    "complex": (lambda x: x.to(torch.complex64), ShapeError, "complex64"),
+    "sparse": (lambda x: x.to_sparse(), ShapeError, "sparse"),
+    "meta": (lambda x: x.to("meta"), ShapeError, "meta; the model is on cpu"),
+    "numpy": (lambda x: x.numpy(), ShapeError, r"ndarray; expected a torch\.Tensor"),
+    "none": (lambda x: None, ShapeError, "NoneType"),
+    "list": (lambda x: x.tolist(), ShapeError, "list"),
+}
+
+GOOD: dict[str, Callable[[Tensor], Tensor]] = {
+    "float64": lambda x: x.double(),
+    "float16": lambda x: x.half(),
+    "bfloat16": lambda x: x.bfloat16(),
+    "bool": lambda x: x.bool(),
+    "requires_grad": lambda x: x.requires_grad_(),
+    "non-contiguous": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+    "expanded": lambda x: x[:1].expand(B, -1, -1, -1),
+    "channels_last": lambda x: x.contiguous(memory_format=torch.channels_last),
+    "one": lambda x: x[:1],
+    "grey": lambda x: x * 0.3 + 0.1,
+}
+
+CONTEXTS: dict[str, tuple[Callable[[], object], str]] = {
+    "missing": (lambda: None, "no context; this model needs c: class indices"),
+    "too few": (lambda: torch.zeros(B - 1, dtype=torch.int64), r"shape \(3,\)"),
+    "too wide": (lambda: torch.zeros(B, 4), r"shape \(4, 4\).*vectors \(4, 3\)"),
+    "rank": (lambda: torch.zeros(B, 3, 1), r"\(4, 3, 1\)"),
+    "0-dim": (lambda: torch.tensor(1), r"shape \(\)"),
+    "negative": (lambda: torch.tensor([0, 1, -1, 2]), r"from -1 to 2; expected .* 0 to 2"),
+    "beyond": (lambda: torch.tensor([0, 1, 3, 2]), "from 0 to 3"),
+    "float indices": (lambda: torch.zeros(B), "float32"),
+    "nan": (lambda: torch.full((B, 3), torch.nan), "NaN"),
+    "inf": (lambda: torch.full((B, 3), torch.inf), "infinite"),
+    "huge": (lambda: torch.full((B, 3), 1e38), "huge"),
+    "complex": (lambda: torch.zeros(B, 3, dtype=torch.complex64), "complex64"),
+    "list": (lambda: [0, 1, 2, 0], "list"),
+    "int": (lambda: 2, "int"),
+}
+#: what is otherwise for a variant that can do without labels; None where there is nothing wrong
+LABELS: dict[str, str | None] = {
+    "missing": None,
+    "negative": None,
+    "float indices": r"shape \(4,\) and type torch.float32",
+    "too wide": r"shape \(4, 4\).*one-hot vectors \(4, 3\)",
+    "nan": "not made of one-hot rows",
+    "inf": "not made of one-hot rows",
+    "huge": "not made of one-hot rows",
+}
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[Case, VAE]:
+    return {case: case.build() for case in CASES}
+
+
+def everything(model: VAE, x: Tensor, c: Tensor | None) -> list[Tensor]:
+    elbo = model(x, c)
+    return [*elbo.losses.values(), *elbo.terms.values(), elbo.distortion, elbo.rate, model.reconstruct(x, c)]
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_bad_data(case: Case, name: str, models: dict[Case, VAE]) -> None:
+    x, c = case.inputs(B)
+    spoil, kind, words = BAD[name]
+    x = spoil(x)  # type: ignore[assignment]  # that is the point
+    for call in (models[case], models[case].encode, models[case].reconstruct, models[case].log_evidence):
+        with pytest.raises(kind, match=f"(?s)^Got .*{words}"):
+            call(x, c)
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_good_data(case: Case, name: str, models: dict[Case, VAE]) -> None:
+    x, c = case.inputs(B)
+    x = GOOD[name](x)
+    c = None if c is None else c[: len(x)]
+    model = models[case]
+    assert all(bool(torch.isfinite(value).all()) for value in everything(model, x, c))
+    assert not model(x, c).bound.isnan().any()
+    if name != "grey":
+        torch.testing.assert_close(model.reconstruct(x, c), model.reconstruct(x.detach().float().contiguous(), c))
+        if case.has_density:
+            assert torch.isfinite(model.log_evidence(x, c, samples=3)).all()
+
+
+@pytest.mark.parametrize("name", CONTEXTS)
+@pytest.mark.parametrize("case", [case for case in CASES if case.context], ids=str)
+def test_bad_contexts(case: Case, name: str, models: dict[Case, VAE]) -> None:
+    x, _ = case.inputs(B)
+    make, words = CONTEXTS[name]
+    c: Tensor = make()  # type: ignore[assignment]  # that is the point
+    model = models[case]
+    if model.takes_unlabelled and name in LABELS:
+        if LABELS[name] is None:
+            assert torch.isfinite(model(x, c).losses["model"]).all()
+            return
+        words = str(LABELS[name])
+    for call in (model, model.encode, model.reconstruct, model.log_evidence):
+        with pytest.raises(ContextError, match=words):
+            call(x, c)
+    if name != "int":
+        with pytest.raises(ContextError, match=words):
+            model.sample(B, c)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.context], ids=str)
+def test_good_contexts(case: Case, models: dict[Case, VAE]) -> None:
+    x, c = case.inputs(B)
+    assert c is not None
+    model = models[case]
+    wanted = model.reconstruct(x, c)
+    for same in (
+        c.int(),
+        c.to(torch.uint8),
+        torch.eye(3)[c],
+        torch.eye(3, dtype=torch.float64)[c],
+        torch.eye(3).long()[c],
+    ):
+        assert torch.equal(model.reconstruct(x, same), wanted)
+    assert torch.equal(model.sample(3, 2, seed=1), model.sample(3, torch.full((3,), 2), seed=1))
+    with pytest.raises(ContextError, match="from 3 to 3"):
+        model.sample(3, 3)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.context], ids=str)
+def test_unwanted_contexts(case: Case, models: dict[Case, VAE]) -> None:
+    x, _ = case.inputs(B)
+    for c in (torch.zeros(B, dtype=torch.int64), torch.zeros(B, 3), torch.zeros(B + 1, 0), torch.zeros(0)):
+        with pytest.raises(ContextError, match=r"expected none\. Leave c out"):
+            models[case](x, c)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_bad_latents_and_counts(case: Case, models: dict[Case, VAE]) -> None:
+    x, c = case.inputs(B)
+    model = models[case]
+    assert model.latent is not None
+    z = torch.zeros(B, *model.latent)
+    assert model.decode(z, c).mean.shape == x.shape
+    for bad, kind, words in (
+        (z[:, :-1], ShapeError, "expected"),
+        (z.long(), ShapeError, "int64"),
+        (torch.full_like(z, torch.nan), SupportError, "NaN"),
+        (torch.full_like(z, torch.inf), SupportError, "infinite"),
+        (np.zeros(3), ShapeError, "ndarray"),
+        (torch.zeros(()), ShapeError, r"\(\)"),
+    ):
+        with pytest.raises(kind, match=words):
+            model.decode(bad, c)  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(ShapeError, match="n = 0; expected at least 1"):
+        model.sample(0, None if c is None else c[:0])
+    with pytest.raises(ShapeError, match="samples = 0"):
+        model.log_evidence(x, c, samples=0)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("backbone", ["mlp", "conv"])
+def test_extreme_data_stay_finite(likelihood: str, backbone: str) -> None:
+    case = Case("vae", SMALL_SHAPE, backbone, likelihood)
+    model, head = case.build(), head_of(case)
+    for value in (0.0, 1.0, -1.0, 1e3, -1e6, 1e9, 1e10, 1e30, 1e38):
+        x = torch.full((2, *SMALL_SHAPE), value)
+        if bool(head.accepts(x).all()):
+            assert all(bool(torch.isfinite(figure).all()) for figure in everything(model, x, None)), value
+        else:
+            with pytest.raises(SupportError, match="expected"):
+                model(x)
+
+
+def test_extreme_weights_give_no_nan() -> None:
+    for case in (Case("vae"), Case("cvae", context=3), Case("vae", likelihood="gaussian=scale_kind:learned")):
+        model, (x, c) = case.build(), case.inputs(B)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter *= 300.0
+        assert not any(bool(figure.isnan().any()) for figure in everything(model, x, c))

@@ -1,0 +1,26 @@
+"""The `mlp` backbone: fully connected layers for any shape."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from vaezoo.backbones import Backbone
+from vaezoo.networks import MLP
+from vaezoo.networks.network import Activation
+from vaezoo.networks.perceptron import Width
+
+__all__ = ["mlp"]
+
+
+def mlp(
+    *, hidden: Annotated[tuple[Width, ...], Meta(max_length=64)] = (400,), activation: Activation = "relu"
+) -> Backbone:
+    """Fully connected layers, `hidden` on the way down and mirrored on the way up; any shape."""
+    widths = list(hidden)
+    return Backbone(
+        down=lambda shape, out, context: MLP(shape, out, context, widths, activation),
+        up=lambda shape, out, context: MLP(shape, out, context, widths[::-1], activation),
+        grid=lambda shape, channels: (channels, 16),
+    )

@@ -1,7 +1,0 @@
-"""Weights of other projects into model folders. Nothing that loads a model imports this room."""
-
-from __future__ import annotations
-
-from vaezoo.conversion.writing import Conversion, convert
-
-__all__ = ["Conversion", "convert"]

@@ -1,0 +1,27 @@
+"""Choice of the device by name."""
+
+from __future__ import annotations
+
+import torch
+
+from vaezoo.errors import DataError
+
+__all__ = ["choose_device"]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Returns the device of a name; "auto" takes a GPU when there is one.
+
+    Raises:
+        DataError: there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise DataError(
+            f"Got device {name!r}, which cannot be used here: {error}. Use device='auto' or 'cpu'."
+        ) from None
+    return device

@@ -1,0 +1,1 @@
+"""Downloading, verifying and caching the files of data sets."""

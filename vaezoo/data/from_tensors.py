@@ -1,0 +1,150 @@
+"""A user's own data, in whatever form it comes, as a `Dataset`."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaezoo.data.dataset import Dataset
+from vaezoo.data.factors import Factors
+from vaezoo.data.readers.pixels import GREY_MODES, image_tensor
+from vaezoo.errors import DataError, ShapeError
+
+
+def from_tensors(
+    data: object,
+    name: str = "tensors",
+    *,
+    split: str = "train",
+    classes: int | None = None,
+    factors: Factors | None = None,
+) -> Dataset:
+    """Returns a user's own data as a `Dataset`.
+
+    `uint8` images with no value above 1 are taken for binary images (0 and 1); all others run from 0 to 255. Boolean
+    images are binary.
+
+    Args:
+        data: Images (N, *shape) as a tensor or array, `uint8`, boolean or floating; a tuple `(x, c)` of such images
+            and class numbers (N,) or floating vectors (N, C); a `torch.utils.data.Dataset` whose items are x or
+            (x, c), read once; or a `vaezoo.data.Dataset`, returned as it is.
+        name: What the set is called in reports and errors.
+        split: What the set is for: `"train"`, `"validation"` or `"test"`.
+        classes: How many classes there are; None means one more than the largest class number.
+        factors: What the images were made from, such as `Factors.of(values, names)`.
+
+    Raises:
+        DataError: The data is empty, not finite or out of range.
+        ShapeError: It has a form, type or shape that is none of the above.
+    """
+    if isinstance(data, Dataset):
+        return data
+    images, condition = _parts(data, name)
+    if images.dtype == torch.bool:
+        images = images.to(torch.uint8)
+    binary = images.dtype == torch.uint8 and images.numel() > 0 and int(images.max()) <= 1
+    labels, context = _condition(condition, name)
+    if labels is not None and classes is None and labels.numel():
+        classes = int(labels.max()) + 1
+    return Dataset(
+        name=name,
+        split=split,
+        images=images,
+        labels=labels,
+        context=context,
+        classes=classes,
+        scale=1 if binary else 255,
+        factors=factors,
+    )
+
+
+def _parts(data: object, name: str) -> tuple[Tensor, Tensor | None]:
+    if isinstance(data, Tensor | np.ndarray):
+        return as_tensor(data, name), None
+    if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor | np.ndarray) for part in data):
+        return as_tensor(data[0], name), as_tensor(data[1], name)
+    if isinstance(data, torch.utils.data.Dataset):
+        return _collect(_items(data), name)
+    raise ShapeError(
+        f"{name}: got a {type(data).__name__}; expected a tensor or array (N, *shape), a tuple (x, c) of two, or a "
+        "torch.utils.data.Dataset. Stack a list of images with torch.stack(images)."
+    )
+
+
+def _items(data: object) -> Iterator[object]:
+    """Iterates by index where there is a length: a map-style data set need not raise IndexError at its end."""
+    if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        return (data[i] for i in range(len(data)))
+    if isinstance(data, Iterable):
+        return iter(data)
+    raise ShapeError(f"Got a {type(data).__name__} with neither a length nor an iterator; expected one of them.")
+
+
+def _collect(items: Iterator[object], name: str) -> tuple[Tensor, Tensor | None]:
+    """Stacks items x, (x,) or (x, c)."""
+    images, conditions = list[Tensor](), list[Tensor]()
+    for i, item in enumerate(items):
+        parts = item if isinstance(item, tuple | list) else (item,)
+        if len(parts) not in (1, 2):
+            raise ShapeError(f"{name}: got item {i} with {len(parts)} parts; expected x or (x, c). Wrap the data set.")
+        images.append(as_tensor(parts[0], f"{name}, item {i}"))
+        if len(parts) == 2:
+            conditions.append(as_tensor(parts[1], f"{name}, item {i}"))
+    check_conditions(len(images), len(conditions), name)
+    return _stack(images, "x", name), _stack(conditions, "c", name) if conditions else None
+
+
+def _stack(tensors: list[Tensor], what: str, name: str) -> Tensor:
+    for i, tensor in enumerate(tensors):
+        check_alike(tensor, tensors[0].shape, tensors[0].dtype, f"{name}: got {what}", i)
+    return torch.stack(tensors)
+
+
+def check_alike(tensor: Tensor, shape: Sequence[int], dtype: torch.dtype, got: str, item: int) -> None:
+    """Raises `ShapeError` unless an item's tensor has the shape and type of the first one."""
+    if tuple(tensor.shape) != tuple(shape) or tensor.dtype != dtype:
+        raise ShapeError(
+            f"{got} of shape {tuple(tensor.shape)} and type {tensor.dtype} in item {item}; expected "
+            f"{tuple(shape)} and {dtype}, as in item 0. Resize or convert the items first."
+        )
+
+
+def check_conditions(images: int, conditions: int, name: str) -> None:
+    """Raises `DataError` unless there is an item, and a condition with all items or none."""
+    if not images or conditions not in (0, images):
+        raise DataError(
+            f"{name}: got {images} items, {conditions} of them with a condition; expected at least one item, "
+            "and a condition with all or none. Check the data set."
+        )
+
+
+def as_tensor(value: object, name: str) -> Tensor:
+    """Returns a tensor, array, number or Pillow image as a tensor without a gradient."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    pillow = sys.modules.get("PIL.Image")  # who passes Pillow images has imported it
+    if pillow is not None and isinstance(value, pillow.Image):
+        return image_tensor(value, name, grey=value.mode in GREY_MODES)
+    try:
+        return torch.as_tensor(np.array(value))
+    except (TypeError, ValueError) as error:
+        raise ShapeError(
+            f"{name}: got a {type(value).__name__} that is no tensor ({error}); expected a tensor, array, number or "
+            "Pillow image. Convert it first."
+        ) from error
+
+
+def _condition(condition: Tensor | None, name: str) -> tuple[Tensor | None, Tensor | None]:
+    """Returns labels and context, one of them None: integers are class numbers, floating vectors a context."""
+    if condition is None:
+        return None, None
+    if condition.is_floating_point() and condition.ndim == 2:
+        return None, condition
+    if condition.ndim == 1 and not condition.is_floating_point() and condition.dtype != torch.bool:
+        return condition.to(torch.int64), None
+    raise ShapeError(
+        f"{name}: got a condition of type {condition.dtype} and shape {tuple(condition.shape)}; expected integer class "
+        "numbers (N,) or floating vectors (N, C). Use .long() for classes, or .float().reshape(N, C) for vectors."
+    )

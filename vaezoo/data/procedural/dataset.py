@@ -1,0 +1,105 @@
+"""Sets that are drawn: each image is a function of its number, and none is kept anywhere."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final, Protocol, Self, cast
+
+import torch
+from torch import Tensor
+
+from vaezoo.data.dataset import add_to_digest, stable_permutation
+from vaezoo.data.factors import Factors
+from vaezoo.data.splits import check_split
+from vaezoo.data.streaming.dataset import BatchSource, StreamedDataset, stream
+
+__all__ = ["Drawing", "DrawnDataset", "drawn_split"]
+
+SPLIT_SEED: Final = 20_170_602
+"""Chooses the test images of every drawn set."""
+
+LICENCE: Final = "drawn by vaezoo, Apache-2.0; after dSprites (Matthey et al., 2017), Apache-2.0"
+
+
+class Drawing(BatchSource, Protocol):
+    """Images as a function of their number."""
+
+    #: of the code: whoever changes a pixel changes it, and with it every digest
+    name: str
+    #: the distinct values of all pixels, ascending
+    levels: tuple[int, ...]
+    #: name and size of each factor, the last one the fastest
+    grid: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DrawnDataset(StreamedDataset):
+    """A split of a data set whose images are drawn whenever a batch needs them, in the process that asks for them.
+
+    It answers like any `Dataset`; only `images` holds no values. Arguments as in `StreamedDataset`, whose source is a
+    `Drawing`; workers draw ahead only where they are asked for (`workers=`).
+    """
+
+    workers: int | None = 0
+
+    @property
+    def drawing(self) -> Drawing:
+        """What draws the images."""
+        return cast(Drawing, self.reader.source)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the drawing's name and version, which images of it these are, their noise, and the labels.
+
+        Unlike that of other sets it says nothing of the pixels, which would all have to be drawn for it.
+        """
+        drawn = self.reader.drawn
+        noise = None if drawn is None else (drawn.seed, drawn.scale)
+        total = hashlib.sha256(f"drawn:{self.drawing.name}:{self.shape}:{noise};".encode())
+        places = None if drawn is None else drawn.places
+        add_to_digest(total, positions=self.reader.positions, places=places, labels=self.labels, context=self.context)
+        return total.hexdigest()
+
+    def levels(self) -> Tensor:
+        """Returns the distinct values of all pixels of the drawing as `batch` gives them, (V,), ascending."""
+        known = (0, 1) if self.reader.drawn is not None else self.drawing.levels
+        return torch.tensor(known, device=self.device, dtype=torch.float32) / self.scale
+
+    def drawn_once(self, seed: int) -> Self:
+        """Returns the set binarized once; zeros and ones are certain, and stay what they are."""
+        return replace(self, binarization="static") if self.scale == 1 else super().drawn_once(seed)
+
+
+def drawn_split(drawing: Drawing, name: str, split: str, *, scale: int) -> DrawnDataset:
+    """Returns a split of a set whose images are numbered by their place in the grid of factors.
+
+    Args:
+        drawing: What draws them; one of its factors is the `"shape"`, which is the class.
+        name: Of the data set.
+        split: `"all"`, in the order of the grid; `"test"`, a tenth of them in an order of chance, so that its first
+            examples are like the rest; or `"train"`, the others.
+        scale: The value that stands for 1.0.
+
+    Raises:
+        DataError: The split is unknown.
+    """
+    if split != "all":
+        check_split(name, split)
+    positions = torch.arange(len(drawing))
+    if split != "all":
+        order = torch.from_numpy(stable_permutation(len(drawing), SPLIT_SEED))
+        tenth = len(drawing) // 10
+        positions = order[:tenth] if split == "test" else order[tenth:].sort().values
+    names, sizes = tuple(each for each, _ in drawing.grid), tuple(size for _, size in drawing.grid)
+    factors = Factors(names=names, sizes=sizes, places=positions)
+    which = names.index("shape")
+    return DrawnDataset(
+        name=name,
+        split=split,
+        reader=replace(stream(drawing), positions=positions),
+        labels=positions // factors.strides[which] % sizes[which],
+        classes=sizes[which],
+        licence=LICENCE,
+        scale=scale,
+        factors=factors,
+    )

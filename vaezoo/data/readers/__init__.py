@@ -1,0 +1,1 @@
+"""Readers of image folders, torchvision sets and pixels."""

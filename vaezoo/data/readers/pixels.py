@@ -1,0 +1,61 @@
+"""Pillow images to tensors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaezoo.data.optional_import import require
+from vaezoo.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+GREY_MODES: Final = frozenset({"1", "L", "LA"})
+"""The modes of Pillow that hold one channel of at most 8 bits (and perhaps transparency)."""
+
+_DEEP_MODES: Final = ("I", "F")  # 16 bits and more: Pillow would clip them, not scale them
+
+
+@contextmanager
+def open_image(file: Path) -> Iterator["Image"]:
+    """Opens an image file; what Pillow cannot read, then or in the block, becomes a `DataError` with its name."""
+    pillow = require("PIL.Image", "Pillow", "Reading images")
+    try:
+        with pillow.open(file) as image:
+            yield image
+    except DataError:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError, pillow.DecompressionBombError) as error:
+        raise DataError(
+            f"{file}: got a file that cannot be read as an image ({error}); expected a whole image. "
+            "Replace or remove the file."
+        ) from error
+
+
+def check_depth(image: "Image", name: str) -> None:
+    """Raises `DataError` where an image has more than 8 bits per channel; its header says so."""
+    if image.mode.startswith(_DEEP_MODES):
+        raise DataError(
+            f"{name}: got more than 8 bits per channel (mode {image.mode}); expected 8. Convert the image, or pass "
+            "floating tensors to from_tensors."
+        )
+
+
+def image_tensor(image: "Image", name: str, *, grey: bool) -> Tensor:
+    """Returns an image as `uint8` of shape (1, H, W) if `grey`, else (3, H, W), over black where it is transparent.
+
+    Raises:
+        DataError: The image has more than 8 bits per channel.
+    """
+    check_depth(image, name)
+    if image.has_transparency_data:
+        pillow = require("PIL.Image", "Pillow", "Reading images")
+        clear = image.convert("RGBA")
+        image = pillow.alpha_composite(pillow.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
+    array = np.array(image.convert("L" if grey else "RGB"), dtype=np.uint8)
+    return torch.from_numpy(array[None] if grey else np.ascontiguousarray(array.transpose(2, 0, 1)))

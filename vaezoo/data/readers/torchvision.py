@@ -1,0 +1,208 @@
+"""The data sets of torchvision, by the name of their class."""
+
+import difflib
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vaezoo.data.dataset import Dataset
+from vaezoo.data.from_tensors import as_tensor, check_alike, check_conditions, from_tensors
+from vaezoo.data.optional_import import require
+from vaezoo.data.splits import check_split
+from vaezoo.data.streaming.dataset import StreamedDataset, stream
+from vaezoo.data.streaming.limits import memory_limit, worker_count
+from vaezoo.data.streaming.prefetch import read_ahead
+from vaezoo.errors import DataError, DownloadError, UnknownNameError
+
+_PART = 256  # items that are described together
+
+
+def load_torchvision(
+    name: str, split: str, *, cache: Path, download: bool, limit: int | None = None, workers: int | None = None
+) -> Dataset:
+    """Returns a split of the data set class `torchvision.datasets.NAME` as `uint8` images (N, C, H, W).
+
+    Targets that are class numbers become labels; others are left out. The licence is the data set's own, which
+    torchvision does not record; torchvision checks the files (some of which it unpickles) by its own MD5 sums.
+
+    Args:
+        name: The exact name of a class with a `train=` or `split=` argument, such as `"CIFAR10"`.
+        split: `"train"` or `"test"`.
+        cache: The cache's root; torchvision's files go to `torchvision/NAME` in it.
+        download: Whether torchvision may fetch what is missing.
+        limit: Bytes of decoded images above which the split is streamed; see `memory_limit`. One pass over it then
+            collects the targets and checks the images.
+        workers: How many processes read a streamed split; see `worker_count`.
+
+    Raises:
+        UnknownNameError: torchvision exports no such data set class.
+        DataError: The class has no such split, or needs arguments of its own.
+        DownloadError: The files are missing and could not be fetched.
+        MissingExtraError: torchvision is not installed.
+    """
+    check_split(f"torchvision:{name}", split)
+    module = require("torchvision.datasets", "torchvision", f"The data set torchvision:{name}")
+    known = _known(module)
+    if name not in known:
+        close = difflib.get_close_matches(name.lower(), lower := {each.lower(): each for each in known}, n=1)
+        hint = f"Did you mean 'torchvision:{lower[close[0]]}'?" if close else ""
+        raise UnknownNameError("torchvision data set", name, known, hint)
+    source = _opened(known[name], name, split, cache / "torchvision" / name, download)
+    classes = _class_count(source)
+    whole = f"torchvision:{name}"
+    if len(source) and _first_bytes(source, whole) * len(source) > memory_limit(limit):
+        return _streamed(TorchvisionImages(source, whole), split, classes, workers)
+    return from_tensors(_Labelled(source), whole, split=split, classes=classes)
+
+
+def _opened(entry: type, name: str, split: str, root: Path, download: bool) -> "_Items":
+    options = _options(entry, name, split, download)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        source: _Items = entry(root, **options)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"torchvision:{name}: got {options}; torchvision expected other arguments ({error}). Make the data set "
+            "yourself and pass it to from_tensors."
+        ) from error
+    except (OSError, RuntimeError, ImportError) as error:
+        raise DownloadError(
+            f"torchvision:{name}: torchvision could not make the {split} set ({error}); expected its files in {root}, "
+            f"or a way to fetch them (download={download}). Put them there by hand, or load the data yourself and pass "
+            "it to from_tensors."
+        ) from error
+    return source
+
+
+def _known(module: ModuleType) -> dict[str, type]:
+    """Returns the exported subclasses of `VisionDataset`: nothing else of the module can be reached by name."""
+    return {
+        name: entry
+        for name in module.__all__
+        if isinstance(entry := getattr(module, name, None), type)
+        and issubclass(entry, module.VisionDataset)
+        and entry is not module.VisionDataset
+    }
+
+
+def _options(entry: type, name: str, split: str, download: bool) -> dict[str, object]:
+    """Returns the arguments that choose the split and say whether to download."""
+    parameters = dict(inspect.signature(entry).parameters)
+    parameters.pop("root", None)
+    options: dict[str, object] = {}
+    if "train" in parameters:
+        options = {"train": split == "train"}
+    elif "split" in parameters:
+        options = {"split": split}
+    needed = [
+        key
+        for key, parameter in parameters.items()
+        if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    if not options or set(needed) - set(options):
+        raise DataError(
+            f"torchvision:{name}: got a class that needs {', '.join(needed) or 'no split'}; expected one that is "
+            "chosen by train= or split= alone. Make the data set yourself and pass it to from_tensors."
+        )
+    forwards = "train" in parameters and any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # QMNIST to MNIST
+    if "download" in parameters or forwards:
+        options["download"] = download
+    return options
+
+
+def _class_count(source: object) -> int | None:
+    classes = getattr(source, "classes", None)
+    return len(classes) if isinstance(classes, list | tuple) and classes else None
+
+
+class _Items(Protocol):
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[object, object]: ...
+
+
+class TorchvisionImages:
+    """The images of a torchvision data set, decoded one at a time (an `ImageSource`).
+
+    Args:
+        source: The data set, with at least one item.
+        name: What to call it in an error.
+    """
+
+    def __init__(self, source: _Items, name: str) -> None:
+        self.source, self.name = source, name
+        self.shape = tuple(as_tensor(source[0][0], f"{name}, item 0").shape)
+
+    def __len__(self) -> int:
+        """Returns how many items there are."""
+        return len(self.source)
+
+    def item(self, position: int) -> tuple[Tensor, int | None]:
+        """Returns an image as `uint8` of shape (C, H, W), and its class number, if it has one.
+
+        Raises:
+            DataError: The image cannot be read.
+            ShapeError: It has another shape or type than the first one.
+        """
+        place = f"{self.name}, item {position}"
+        try:
+            image, target = self.source[position]
+            pixels = as_tensor(image, place)
+        except (OSError, SyntaxError, EOFError) as error:
+            raise DataError(
+                f"{place}: got an image that cannot be read ({error}); expected a whole one. Fetch the data set again."
+            ) from error
+        check_alike(pixels, self.shape, torch.uint8, f"{self.name}: got x", position)
+        return pixels, target if isinstance(target, int) else None
+
+    def read(self, position: int) -> Tensor:
+        """Returns the image at `position` as `uint8` of shape (C, H, W); see `item`."""
+        return self.item(position)[0]
+
+    def describe(self, positions: Sequence[int]) -> tuple[list[int], int]:
+        """Returns the class numbers of images that have one, and the highest value of any pixel."""
+        items = [self.item(position) for position in positions]
+        return [label for _, label in items if label is not None], max(int(pixels.max()) for pixels, _ in items)
+
+
+def _first_bytes(source: _Items, name: str) -> int:
+    """Returns how many bytes the first image has; 0 for what is not streamed, as it is no `uint8`."""
+    first = as_tensor(source[0][0], f"{name}, item 0")
+    return first.numel() if first.dtype == torch.uint8 else 0
+
+
+def _streamed(images: TorchvisionImages, split: str, classes: int | None, workers: int | None) -> StreamedDataset:
+    labels, highest = list[int](), 0
+    parts = torch.arange(len(images)).split(_PART)
+    for found, value in read_ahead(images.describe, parts, workers=worker_count(workers) if len(parts) > 1 else 0):
+        labels += found
+        highest = max(highest, value)
+    check_conditions(len(images), len(labels), images.name)
+    if labels and classes is None:
+        classes = max(labels) + 1
+    return StreamedDataset(
+        name=images.name,
+        split=split,
+        reader=stream(images),
+        labels=torch.tensor(labels) if labels else None,
+        classes=classes,
+        scale=1 if highest <= 1 else 255,
+        workers=workers,
+    )
+
+
+class _Labelled(torch.utils.data.IterableDataset[object]):
+    """A data set whose targets are class numbers or absent."""
+
+    def __init__(self, source: _Items) -> None:
+        self.source = source
+
+    def __iter__(self) -> Iterator[object]:
+        for i in range(len(self.source)):
+            image, target = self.source[i]
+            yield (image, target) if isinstance(target, int) else image

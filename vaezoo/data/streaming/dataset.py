@@ -1,0 +1,212 @@
+"""Sets that are larger than memory: the record that holds labels and places on disk, and decodes when it is asked."""
+
+import hashlib
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Protocol, Self, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from vaezoo.data.dataset import Dataset, add_to_digest
+from vaezoo.data.streaming.limits import worker_count
+from vaezoo.data.streaming.prefetch import read_ahead
+from vaezoo.data.transforms.fixed_noise import ones, stretches
+
+_SURVEY_BYTES = 1 << 22
+
+
+class ImageSource(Protocol):
+    """Where the images of a streamed set are: all of one shape, checked before it was made."""
+
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Returns how many images there are."""
+
+    def read(self, position: int) -> Tensor:
+        """Returns the image at `position` as `uint8` of shape `shape`.
+
+        Raises:
+            DataError: It cannot be read, or has changed; the message names it.
+        """
+
+
+@runtime_checkable
+class BatchSource(ImageSource, Protocol):
+    """A source that is quicker with many images at a time."""
+
+    def read_all(self, positions: Tensor) -> Tensor:
+        """Returns the images at `positions` (B,) as `uint8` of shape (B, *shape)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedDraw:
+    """A binarization that was drawn once: where in the stream of `seed` each image's noise is."""
+
+    seed: int
+    scale: int
+    places: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reader:
+    """Decodes images of a source; what worker processes are given.
+
+    Args:
+        source: Where the images are.
+        positions: Which of them belong to the set, in its order: (N,), `int64`, on the CPU.
+        drawn: How they were binarized once, or None.
+    """
+
+    source: ImageSource
+    positions: Tensor
+    drawn: FixedDraw | None = None
+
+    def __call__(self, indices: Sequence[int]) -> Tensor:
+        """Returns the images at `indices` as `uint8` of shape (B, *shape)."""
+        positions = self.positions[list(indices)]
+        if isinstance(self.source, BatchSource):
+            images = self.source.read_all(positions)
+        else:
+            images = torch.stack([self.source.read(position) for position in positions.tolist()])
+        if self.drawn is None:
+            return images
+        flat = images.flatten(1)
+        raw = stretches(self.drawn.seed, self.drawn.places[list(indices)].tolist(), flat.shape[1])
+        return ones(flat, self.drawn.scale, raw).reshape(images.shape)
+
+    def select(self, index: Tensor) -> "Reader":
+        """Returns the reader of the images at `index` (M,), in that order, which keep their noise."""
+        drawn = None if self.drawn is None else replace(self.drawn, places=self.drawn.places[index])
+        return replace(self, positions=self.positions[index], drawn=drawn)
+
+
+class Survey:
+    """What only a pass over all images can tell; taken once, at the first question.
+
+    Args:
+        reader: Of the images.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self._taken: tuple[hashlib._Hash, Tensor] | None = None
+
+    def take(self, workers: int) -> "tuple[hashlib._Hash, Tensor]":
+        """Returns SHA-256 over type, shape and bytes of the images, and how many pixels have each value (256,)."""
+        if self._taken is None:
+            count, shape = len(self.reader.positions), self.reader.source.shape
+            total, counts = hashlib.sha256(), torch.zeros(256, dtype=torch.int64)
+            total.update(f"images:{torch.uint8}:{(count, *shape)};".encode())
+            rows = max(1, _SURVEY_BYTES // torch.Size(shape).numel())
+            parts = torch.arange(count).split(rows)
+            for images in read_ahead(self.reader, parts, workers=workers if len(parts) > 1 else 0):
+                total.update(images.numpy().data)
+                counts += images.flatten().bincount(minlength=256)
+            self._taken = total, counts
+        return self._taken
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StreamedDataset(Dataset):
+    """A split of a data set whose images stay where they are, and are decoded whenever a batch needs them.
+
+    It answers like a `Dataset` of the same images, bit for bit; only `images` is a tensor without values (of device
+    "meta"), which knows shape and type alone. Labels and context are in memory.
+
+    Args:
+        reader: Decodes the images, `uint8` of shape (C, H, W).
+        device: Where batches go.
+        workers: How many processes read ahead; None means `$VAEZOO_WORKERS`, else one less than there are cores, at
+            most 8. No result depends on it.
+
+    Raises:
+        DataError, ShapeError: see `Dataset`.
+    """
+
+    images: Tensor = field(init=False)
+    reader: Reader
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    workers: int | None = None
+    survey: Survey | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Validates labels and context."""
+        shape = (len(self.reader.positions), *self.reader.source.shape)
+        object.__setattr__(self, "images", torch.empty(shape, dtype=torch.uint8, device="meta"))
+        if self.survey is None or self.survey.reader is not self.reader:
+            object.__setattr__(self, "survey", Survey(self.reader))
+        super().__post_init__()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 as of the same set in memory; takes one pass over the images, which finds files that are broken.
+
+        Raises:
+            DataError: An image cannot be read; the message names it.
+        """
+        total = self._surveyed()[0].copy()
+        add_to_digest(total, labels=self.labels, context=self.context)
+        return total.hexdigest()
+
+    def levels(self) -> Tensor:
+        """Returns the distinct values of all pixels, as in memory; shares its pass with `digest`."""
+        return self._surveyed()[1].nonzero().flatten().to(self.device, torch.float32) / self.scale
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Decodes the examples at `indices` (B,) into `float32` of shape (B, *shape) in [0, 1], on `device`.
+
+        Raises:
+            DataError: An image cannot be read; the message names it.
+        """
+        return self._floats(self.reader(indices.tolist()))
+
+    def batches(self, indices: Iterable[Tensor]) -> Generator[Tensor, None, None]:
+        """Yields `batch(each)` for each of `indices`; workers read ahead."""
+        pinned = self.device.type == "cuda"
+        for images in read_ahead(self.reader, indices, workers=worker_count(self.workers), pinned=pinned):
+            yield self._floats(images)
+
+    def subset(self, indices: Tensor | Sequence[int]) -> Self:
+        """Returns the examples at `indices`, in that order; see `Dataset.subset`."""
+        index = self._checked(indices, torch.device("cpu"))
+        return replace(
+            self,
+            reader=self.reader.select(index),
+            labels=None if self.labels is None else self.labels[index],
+            context=None if self.context is None else self.context[index],
+            factors=None if self.factors is None else self.factors.subset(index),
+        )
+
+    def to(self, device: torch.device | str) -> Self:
+        """Returns the set with labels and context on `device`, to which batches go too."""
+        return replace(
+            self,
+            device=torch.device(device),
+            labels=None if self.labels is None else self.labels.to(device),
+            context=None if self.context is None else self.context.to(device),
+        )
+
+    def drawn_once(self, seed: int) -> Self:
+        """Returns the set binarized once, with the very bits that it would have in memory; see `binarize_fixed`."""
+        if self.reader.drawn is not None:  # zeros and ones are certain: another draw would change nothing
+            return self
+        drawn = FixedDraw(seed=seed, scale=self.scale, places=torch.arange(len(self)))
+        return replace(self, reader=replace(self.reader, drawn=drawn), scale=1, binarization="static")
+
+    def _surveyed(self) -> "tuple[hashlib._Hash, Tensor]":
+        assert self.survey is not None  # set when the record was made
+        return self.survey.take(worker_count(self.workers))
+
+    def _floats(self, images: Tensor) -> Tensor:
+        return images.to(self.device, non_blocking=True).to(torch.float32).div_(self.scale)
+
+    def _check_images(self) -> None:
+        """Leaves the images to their source, which has checked them."""
+
+
+def stream(source: ImageSource) -> Reader:
+    """Returns the reader of all images of a source."""
+    return Reader(source=source, positions=torch.arange(len(source)))

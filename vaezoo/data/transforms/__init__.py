@@ -1,0 +1,1 @@
+"""Binarization, fixed noise and padding."""

@@ -1,0 +1,55 @@
+"""Zeros around images: 28 x 28 becomes 32 x 32, which can be halved five times."""
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+from torch.nn.functional import pad as pad_tensor
+
+from vaezoo.data.dataset import Dataset
+from vaezoo.data.streaming.dataset import ImageSource, StreamedDataset
+from vaezoo.errors import DataError
+
+__all__ = ["pad"]
+
+
+@dataclass(kw_only=True, eq=False)
+class Padded:
+    """Images of another source with `width` zeros on each side, then of `shape`."""
+
+    source: ImageSource
+    width: int
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Returns how many images there are."""
+        return len(self.source)
+
+    def read(self, position: int) -> Tensor:
+        """Returns the image at `position`."""
+        return pad_tensor(self.source.read(position), [self.width] * 4)
+
+
+def pad(dataset: Dataset, width: int) -> Dataset:
+    """Returns a set of images (N, C, H, W) with `width` zeros on each side, (N, C, H + 2 width, W + 2 width).
+
+    The zeros are black pixels, which stay 0 however they are binarized.
+
+    Raises:
+        DataError: the examples are no images, or the width is negative or larger than an image.
+    """
+    if width == 0:
+        return dataset
+    shape = dataset.shape
+    if len(shape) != 3 or not 0 < width <= max(shape[1:]):
+        raise DataError(
+            f"{dataset.name}: got pad = {width} for examples of shape {shape}; expected images (C, H, W) and at most "
+            "as many zeros on each side as the image has pixels."
+        )
+    if isinstance(dataset, StreamedDataset):
+        reader = dataset.reader
+        if reader.drawn is not None:
+            raise DataError(f"{dataset.name}: got images that are binarized. Pad them first.")
+        sides = (side + 2 * width for side in shape[1:])
+        source = Padded(source=reader.source, width=width, shape=(shape[0], *sides))
+        return replace(dataset, reader=replace(reader, source=source))
+    return replace(dataset, images=pad_tensor(dataset.images, [width] * 4))

@@ -1,0 +1,91 @@
+"""Distributions that are transformed by invertible maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from torch import Tensor
+from torch.distributions import constraints
+
+from vaezoo.distributions.joint_sampling import JointlyDrawn
+from vaezoo.distributions.normal import DiagonalNormal, StandardNormal
+
+__all__ = ["FlowDistribution", "FlowPosterior"]
+
+
+class Flow(Protocol):
+    """An invertible map of vectors with known Jacobian."""
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns u (..., D) and log |det ∂u/∂z| (...)."""
+
+    def inverse(self, u: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns z (..., D) and log |det ∂u/∂z| (...)."""
+
+
+class FlowDistribution(JointlyDrawn):
+    """The distribution of z where its image u under a flow is N(0, 1).
+
+    Args:
+        flow: from z to u (`forward`) and back (`inverse`), both with log |det ∂u/∂z|.
+        zeros: (*latent), whose type and device the draws have.
+        c: contexts (B, context), which then make the batch, or None.
+    """
+
+    def __init__(self, flow: Flow, zeros: Tensor, c: Tensor | None = None) -> None:
+        self.flow, self.zeros, self.c = flow, zeros, c
+        super().__init__(() if c is None else c.shape[:1], zeros.shape)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The whole space."""
+        return constraints.independent(constraints.real, self.zeros.dim())
+
+    def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Returns z (*sample, *batch, *latent) and its log density (*sample, *batch), nats."""
+        flat = self.zeros.flatten()
+        u, log_density = StandardNormal(flat, 1).expand(self.batch_shape).rsample_and_log_prob(sample_shape)
+        z, log_det = self.flow.inverse(u, self.c)
+        return z.unflatten(-1, self.event_shape), log_density + log_det
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Returns the log density of `value` (*sample, *batch, *latent), (*sample, *batch), nats."""
+        u, log_det = self.flow.forward(value.flatten(value.dim() - self.zeros.dim()), self.c)
+        return StandardNormal(self.zeros.flatten(), 1).log_prob(u) + log_det
+
+
+class FlowPosterior(JointlyDrawn):
+    """What a flow makes of a normal; its density is known of its own draws only.
+
+    Args:
+        base: the normal, over (B, D).
+        flow: maps z (..., B, D) to z' and log |det ∂z'/∂z| (..., B).
+        latent: the event shape of z', of D elements.
+    """
+
+    def __init__(
+        self, base: DiagonalNormal, flow: Callable[[Tensor], tuple[Tensor, Tensor]], latent: Sequence[int]
+    ) -> None:
+        self.base, self.flow, self.latent = base, flow, tuple(latent)
+        super().__init__(base.batch_shape, latent)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The whole space."""
+        return constraints.independent(constraints.real, len(self.latent))
+
+    @property
+    def center(self) -> Tensor:
+        """The image of the normal's mean, (B, *latent)."""
+        return self._shaped(self.flow(self.base.loc)[0])
+
+    def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Returns z (*sample, B, *latent) and its log density (*sample, B), nats."""
+        start, log_density = self.base.rsample_and_log_prob(sample_shape)
+        z, log_det = self.flow(start)
+        return self._shaped(z), log_density - log_det
+
+    def _shaped(self, z: Tensor) -> Tensor:
+        shaped: Tensor = z.unflatten(-1, self.latent)
+        return shaped

@@ -1,0 +1,40 @@
+"""The base class of distributions that sample z together with its log density, and numerical helpers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+LOG_TWO_PI = math.log(2.0 * math.pi)
+LOG_SCALE_LIMIT = 15.0  # |log σ| of a network's output: beyond it exp() would soon be 0 or infinite, and 0 · ∞ is NaN
+
+
+def sum_event(values: Tensor, dims: int) -> Tensor:
+    """Returns `values` summed over its last `dims` dimensions."""
+    return values.flatten(-dims).sum(-1) if dims else values
+
+
+class JointlyDrawn(Distribution):
+    """Base of distributions that draw z together with its log density: what a subclass defines is how."""
+
+    has_rsample = True
+
+    def __init__(self, batch_shape: Sequence[int], event_shape: Sequence[int]) -> None:
+        super().__init__(torch.Size(batch_shape), torch.Size(event_shape), validate_args=False)
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        """Says which values the parameters may take; nothing is checked."""
+        return {}
+
+    def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Returns z (*sample, *batch, *event) and its log density (*sample, *batch), nats."""
+        raise NotImplementedError
+
+    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """Returns z (*sample, *batch, *event), differentiable in the parameters."""
+        return self.rsample_and_log_prob(sample_shape)[0]

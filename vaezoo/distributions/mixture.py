@@ -1,0 +1,86 @@
+r"""Mixtures of distributions of one kind, such as the aggregated posterior or a mixture of Gaussians.
+
+$$p(z) = \sum_m \pi_m\, p_m(z)$$
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import singledispatch
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from vaezoo.core.precision import widest
+from vaezoo.distributions.joint_sampling import LOG_TWO_PI
+from vaezoo.distributions.normal import DiagonalNormal
+
+__all__ = ["Mixture", "log_prob_of_each"]
+
+
+class Components(Protocol):
+    """Distributions with batch shape (M,), of which some can be taken."""
+
+    def take(self, indices: Tensor) -> Distribution:
+        """Returns those with these numbers, with the shape of `indices` as batch shape."""
+
+
+@singledispatch
+def log_prob_of_each(components: Distribution, value: Tensor) -> Tensor:
+    """Returns the log density of `value` (*sample, *event) under each of M components, (*sample, M), nats."""
+    return components.log_prob(value.unsqueeze(-1 - len(components.event_shape)))
+
+
+@log_prob_of_each.register
+def log_prob_of_each_normal(components: DiagonalNormal, value: Tensor) -> Tensor:
+    """Returns the same by two matrix products; in double precision, since squares are subtracted from squares."""
+    events = components.event_dims
+    loc, log_scale = (widest(each).flatten(1) for each in (components.loc, components.log_scale))
+    z = widest(value).flatten(value.dim() - events)
+    precision = (-2.0 * log_scale).exp()
+    squares = z.square() @ precision.T - 2.0 * (z @ (precision * loc).T) + (precision * loc.square()).sum(1)
+    constants = log_scale.sum(1) + 0.5 * loc.shape[1] * LOG_TWO_PI
+    return (-0.5 * squares - constants).to(value.dtype)
+
+
+class Mixture(Distribution):
+    r"""A mixture $\sum_m \pi_m\, p_m(z)$ of M components.
+
+    Args:
+        components: a distribution with batch shape (M,).
+        log_weights: $\log \pi$, (M,), normalised; None for equal ones.
+    """
+
+    arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
+
+    def __init__(self, components: Distribution, log_weights: Tensor | None = None) -> None:
+        self.components, self.log_weights = components, log_weights
+        super().__init__(torch.Size(), components.event_shape, validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint | None:
+        """That of the components."""
+        return self.components.support
+
+    def weighted(self, value: Tensor) -> Tensor:
+        r"""Returns $\log \pi_m + \log p_m$ of `value` (*sample, *event), (*sample, M), nats."""
+        each = log_prob_of_each(self.components, value)
+        return each - math.log(each.shape[-1]) if self.log_weights is None else each + self.log_weights
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Returns the log density of `value` (*sample, *event), (*sample), nats."""
+        return self.weighted(value).logsumexp(-1)
+
+    def responsibilities(self, value: Tensor) -> Tensor:
+        """Returns the probability that each component made `value` (*sample, *event), (*sample, M)."""
+        return self.weighted(value).softmax(-1)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """Returns draws (*sample, *event): of a component each, chosen by its weight."""
+        weights = torch.zeros(self.components.batch_shape) if self.log_weights is None else self.log_weights
+        chosen = torch.multinomial(weights.float().exp(), math.prod(sample_shape), replacement=True)
+        return cast(Components, self.components).take(chosen.view(tuple(sample_shape))).sample()

@@ -1,0 +1,9 @@
+"""Encoders q(z|x,c): modules whose `forward(x, c)` returns the posterior of each example."""
+
+from vaezoo.encoders.full_covariance import CholeskyEncoder
+from vaezoo.encoders.gaussian import GaussianEncoder
+from vaezoo.encoders.labelled import LabelledEncoder
+from vaezoo.encoders.point import PointEncoder
+from vaezoo.encoders.spherical import SphericalEncoder
+
+__all__ = ["CholeskyEncoder", "GaussianEncoder", "LabelledEncoder", "PointEncoder", "SphericalEncoder"]

@@ -1,0 +1,49 @@
+"""Encoders with categorical latents, alone or beside Gaussian ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaezoo.core import Part
+from vaezoo.core.part import given
+from vaezoo.core.precision import full_precision
+from vaezoo.distributions import OneHots, SideBySide
+from vaezoo.distributions.normal import normal_from
+
+
+class CategoricalEncoder(Part):
+    r"""q(z|x,c): independent categories, relaxed in training at $\tau(t) = \max(\tau_{end}, \tau_0 e^{-rt})$."""
+
+    temperature: Tensor
+
+    def __init__(self, network: nn.Module, dims: int, start: float, end: float, rate: float) -> None:
+        super().__init__()
+        self.network, self.dims, self.start, self.end, self.rate = network, dims, start, end, rate
+        self.register_buffer("temperature", torch.tensor(max(start, end)))
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the posterior of each example; its draws are relaxed in train mode only."""
+        logits = full_precision(self.network(*given(x, c))).squeeze(1)
+        return OneHots(logits, self.dims, self.temperature.to(logits.dtype) if self.training else None)
+
+    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+        """Cools down."""
+        self.temperature.copy_((self.start * (-self.rate * step).exp()).clamp(min=self.end))
+
+
+class JointEncoder(Part):
+    """q(z|x,c): a normal over the first latents, and categories, relaxed in train mode."""
+
+    def __init__(self, network: nn.Module, size: int, categories: Sequence[int], temperature: float) -> None:
+        super().__init__()
+        self.network, self.sizes, self.temperature = network, [2 * size, *categories], temperature
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the posterior of each example."""
+        raw, *logits = full_precision(self.network(*given(x, c))).split(self.sizes, -1)
+        temperature, normal = self.temperature if self.training else None, normal_from(raw.unflatten(-1, (2, -1)), 1)
+        return SideBySide([normal, *(OneHots(each, 1, temperature) for each in logits)])

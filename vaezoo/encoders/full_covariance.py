@@ -1,0 +1,41 @@
+"""The encoder of a Gaussian posterior with a full covariance matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaezoo.core import Part
+from vaezoo.core.part import given, width_of
+from vaezoo.core.precision import full_precision
+from vaezoo.distributions import CholeskyNormal
+from vaezoo.distributions.joint_sampling import LOG_SCALE_LIMIT
+
+__all__ = ["CholeskyEncoder"]
+
+
+class CholeskyEncoder(Part):
+    r"""$q(z|x,c) = \mathcal{N}(\mu, L L^\top)$, from one network for μ, log L's diagonal and what is under it.
+
+    Args:
+        network: maps x (B, *shape) and c (B, context) to (B, 2 D + D (D - 1) / 2).
+        latent: the event shape of z, (D,).
+    """
+
+    def __init__(self, network: nn.Module, latent: Sequence[int]) -> None:
+        super().__init__()
+        self.network, self.size = network, width_of(latent, "full-covariance-vae")
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the posterior of each example."""
+        raw = full_precision(self.network(*given(x, c)))
+        rows, columns = torch.tril_indices(self.size, self.size, -1, device=raw.device)
+        loc, log_diagonal, entries = raw.split([self.size, self.size, len(rows)], -1)
+        # Over √D, so that the numbers that a fresh network gives make no larger a rate the more latents there are.
+        lower = raw.new_zeros(len(x), self.size**2).index_copy(1, rows * self.size + columns, entries / self.size**0.5)
+        return CholeskyNormal(
+            loc, log_diagonal.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT), lower.view(-1, self.size, self.size)
+        )

@@ -1,0 +1,29 @@
+"""The encoder of a von Mises-Fisher posterior on the unit sphere."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.nn.functional import normalize, softplus
+
+from vaezoo.core import Part
+from vaezoo.core.part import given
+from vaezoo.core.precision import full_precision
+from vaezoo.distributions import VonMisesFisher
+
+__all__ = ["SphericalEncoder"]
+
+LARGEST = 1e7  # concentration: beyond it float32 cannot tell the draws from each other
+
+
+class SphericalEncoder(Part):
+    """q(z|x,c) = vMF(μ, κ), from one network for both: (B, D + 1)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the posterior of each example."""
+        raw = full_precision(self.network(*given(x, c)))
+        return VonMisesFisher(normalize(raw[:, :-1], dim=-1), softplus(raw[:, -1]).clamp(max=LARGEST))

@@ -1,0 +1,125 @@
+r"""Hierarchies of Gaussian levels, whose priors and posteriors are known one level at a time.
+
+$$p(z) = \prod_l p(z_l|z_{<l}), \qquad q(z|x) = \prod_l q(z_l|x, z_{<l})$$
+
+The levels are concatenated along the last axis of z, the top one first. A `Path` knows the priors, and leads from the
+top down to what the decoder sees.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vaezoo.core.part import given, width_of
+from vaezoo.core.precision import full_precision
+from vaezoo.distributions.normal import DiagonalNormal, StandardNormal, normal_from
+
+__all__ = ["MarkovPath", "Path", "combine", "halving", "repeat_rows"]
+
+
+class Path(nn.Module):
+    """The way from the top of a hierarchy down, level by level, for many rows at once.
+
+    `sizes`: how many latents each level has, the top one first. What has been met on the way is the *state*, a tensor
+    (rows, ...); the last state is what the decoder sees.
+    """
+
+    sizes: tuple[int, ...]
+
+    def start(self, rows: int, c: Tensor | None) -> Tensor:
+        """Returns the state above the top level; `c` (rows, context)."""
+        raise NotImplementedError
+
+    def prior(self, level: int, state: Tensor, c: Tensor | None) -> tuple[DiagonalNormal, Tensor]:
+        """Returns p(z_l | what is above it), batch (rows,), and the state that a posterior may look at."""
+        raise NotImplementedError
+
+    def move(self, level: int, state: Tensor, z: Tensor, c: Tensor | None) -> Tensor:
+        """Returns the state below level l, whose latents are `z` (rows, size)."""
+        raise NotImplementedError
+
+
+#: z of one level (rows, size), from its number, the state and its prior
+Visit = Callable[[int, Tensor, DiagonalNormal], Tensor]
+
+
+def descend(path: Path, leading: Sequence[int], c: Tensor | None, visit: Visit) -> Tensor:
+    """Walks from the top down with the latents that `visit` chooses, and returns the last state (*leading, ...)."""
+    rows = math.prod(leading)
+    c = None if c is None else c.expand(*leading, c.shape[-1]).reshape(rows, c.shape[-1])
+    state = path.start(rows, c)
+    for level in range(len(path.sizes)):
+        prior, state = path.prior(level, state, c)
+        state = path.move(level, state, visit(level, state, prior), c)
+    return state.reshape(*leading, *state.shape[1:])
+
+
+def levels_of(path: Path, z: Tensor) -> Sequence[Tensor]:
+    """Returns z (*leading, total) as the levels (rows, size), the top one first."""
+    levels: tuple[Tensor, ...] = z.reshape(-1, z.shape[-1]).split(path.sizes, -1)
+    return levels
+
+
+def repeat_rows(features: Tensor, rows: int) -> Tensor:
+    """Returns features (B, ...) once for each draw, (rows, ...), in the order of (K, B)."""
+    if len(features) == rows:
+        return features
+    return features.expand(rows // len(features), *features.shape).reshape(rows, *features.shape[1:])
+
+
+def combine(one: DiagonalNormal, other: DiagonalNormal) -> DiagonalNormal:
+    r"""Returns the normal that is proportional to the product of two densities: weighed by their precisions.
+
+    $$\sigma^{-2} = \sigma_1^{-2} + \sigma_2^{-2}, \qquad \mu = \sigma^2 (\mu_1 \sigma_1^{-2} + \mu_2 \sigma_2^{-2})$$
+    """
+    log_scale = -0.5 * torch.logaddexp(-2.0 * one.log_scale, -2.0 * other.log_scale)
+    share = (2.0 * (other.log_scale - one.log_scale)).sigmoid()
+    return DiagonalNormal(torch.lerp(other.loc, one.loc, share), log_scale, one.event_dims)
+
+
+class MarkovPath(Path):
+    """A chain: each level depends on the one above it alone, through a network; the top one is N(0, 1).
+
+    Args:
+        sizes: of the levels, the top one first.
+        networks: from each level but the last, z (rows, size) and c, to (rows, 2, next size): μ and log σ.
+    """
+
+    zeros: Tensor
+
+    def __init__(self, sizes: Sequence[int], networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.sizes, self.networks = tuple(sizes), nn.ModuleList(networks)
+        self.register_buffer("zeros", torch.zeros(sizes[0]), persistent=False)
+
+    def start(self, rows: int, c: Tensor | None) -> Tensor:
+        """Returns zeros: nothing is above the top level."""
+        return self.zeros.expand(rows, -1)
+
+    def prior(self, level: int, state: Tensor, c: Tensor | None) -> tuple[DiagonalNormal, Tensor]:
+        """Returns p(z_l|z_{l-1}), and the z above."""
+        if not level:
+            return StandardNormal(full_precision(state), 1), state
+        return normal_from(self.networks[level - 1](*given(state, c)), 1), state
+
+    def move(self, level: int, state: Tensor, z: Tensor, c: Tensor | None) -> Tensor:
+        """Returns z."""
+        return z
+
+
+def halving(latent: Sequence[int], name: str, levels: int) -> tuple[int, ...]:
+    """Returns the sizes of levels, the top one first, each about twice the one above: 124 is 4 + 8 + 16 + 32 + 64.
+
+    Raises:
+        ShapeError: `latent` is not one axis with at least one latent for each of the levels of the variant `name`.
+    """
+    rest, sizes = width_of(latent, name, levels), list[int]()
+    for above in range(levels - 1, -1, -1):
+        share = rest * 2**above // (2 ** (above + 1) - 1)
+        sizes.append(min(share, rest - above))
+        rest -= sizes[-1]
+    return tuple(sizes[::-1])

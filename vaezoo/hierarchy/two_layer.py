@@ -1,0 +1,27 @@
+"""The encoder of a chain of two levels."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaezoo.core import Part
+from vaezoo.core.part import given
+from vaezoo.distributions.normal import DiagonalNormal, normal_from
+from vaezoo.hierarchy.distributions import ChainPosterior
+
+
+class ChainEncoder(Part):
+    """q(h1|x) and q(h2|h1), from a network each, to (B, 2, size)."""
+
+    def __init__(self, lower: nn.Module, upper: nn.Module) -> None:
+        super().__init__()
+        self.lower, self.upper = lower, upper
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the posterior of each example."""
+
+        def above(low: Tensor) -> DiagonalNormal:
+            return normal_from(self.upper(*given(low, c)), 1)
+
+        return ChainPosterior(normal_from(self.lower(*given(x, c)), 1), above)

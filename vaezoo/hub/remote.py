@@ -1,0 +1,74 @@
+"""Model folders on the Hub: which files they have, and their download with every check."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
+
+from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, shorten
+from vaezoo.hub.client import Repository, fetch
+from vaezoo.storage.documents import read_bytes, sha256
+from vaezoo.zoo.index import read_index
+
+T = TypeVar("T")
+Files = Mapping[str, Mapping[str, object]]  # name -> size and SHA-256
+LOG = logging.getLogger("vaezoo")
+
+
+class Remote(NamedTuple):
+    """A repository on the Hub, and what its files must be, as far as that is known beforehand."""
+
+    repository: Repository
+    files: Files
+
+
+def on_the_hub(name: str | Path, revision: str | None = None, **rest: Any) -> Remote | None:  # Any: Repository's fields
+    """Returns where a name is on the Hub; None for what is bundled or in a folder.
+
+    Raises:
+        ConfigError: a malformed repository, or a revision of what has none.
+    """
+    if isinstance(name, str) and name.startswith("hf:"):
+        return Remote(Repository.of(name, revision, **rest), {})
+    if revision is not None:
+        raise ConfigError(f"Got revision {shorten(revision)} of {shorten(name)}; only hf:owner/name has revisions.")
+    facts = read_index().get(name) if isinstance(name, str) else None
+    if facts is None or "repository" not in facts:
+        return None
+    pinned = Repository.of(f"hf:{facts['repository']}", str(facts["commit"]), **rest)
+    return Remote(pinned, cast(Files, facts["files"]))
+
+
+def fetched(remote: Remote, use: Callable[[Path], T]) -> tuple[Path, str, T]:
+    """Returns folder and commit of a repository, and what `use` makes of the folder.
+
+    What is damaged is fetched once more.
+
+    Raises:
+        CorruptWeightsError: it is damaged there too, or cannot be fetched again.
+    """
+    repository, files = remote
+    try:
+        folder, commit = fetch(repository)
+        return folder, commit, checked(folder, files, use)
+    except CorruptWeightsError as error:
+        if repository.local_files_only:
+            raise
+        LOG.info("%s is fetched once more: %s", repository, error)
+        try:
+            folder, commit = fetch(repository, again=True)
+        except DownloadError as failure:
+            raise CorruptWeightsError(f"{error} It could not be fetched again: {failure}") from None
+    return folder, commit, checked(folder, files, use)
+
+
+def checked(folder: Path, files: Files, use: Callable[[Path], T]) -> T:
+    """Returns `use(folder)`, after the folder's files were compared with what the index says of them."""
+    for file, facts in files.items():
+        data = read_bytes(folder / file)
+        found = {"size": len(data), "sha256": sha256(data)}
+        if found != facts:
+            raise CorruptWeightsError(f"{file} has {found}; the index of pretrained models says {facts}.")
+    return use(folder)

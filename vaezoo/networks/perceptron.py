@@ -1,0 +1,53 @@
+"""Multi-layer perceptrons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated
+
+import torch
+from msgspec import Meta
+from torch import Tensor, nn
+
+from vaezoo.networks.initialization import check_weights
+from vaezoo.networks.network import ACTIVATIONS, Activation, Network, join
+
+__all__ = ["MLP"]
+
+Width = Annotated[int, Meta(ge=1, le=65536)]
+
+
+class MLP(Network):
+    """Flattens, joins the context to the input, and maps through fully connected layers.
+
+    Args:
+        shape, out: input and output event shapes.
+        context: width of the context, 0 for none.
+        hidden: widths of the hidden layers; may be empty.
+        activation: the non-linearity after each hidden layer.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], out: Sequence[int], context: int, hidden: Sequence[int], activation: Activation
+    ) -> None:
+        super().__init__(shape, out, context)
+        widths = [math.prod(shape) + context, *hidden]
+        check_weights("perceptron", (before * after for before, after in pairwise([*widths, math.prod(out)])))
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(widths[-1], math.prod(out))
+
+    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """Returns (rows, prod(out))."""
+        features: Tensor = self.layers(join(x.flatten(1), c))
+        head: Tensor = self.head(features)
+        return head
+
+    def start_at(self, output: Tensor) -> None:
+        """Sets the last bias to `output` (*out)."""
+        with torch.no_grad():
+            self.head.bias.copy_(output.flatten())

@@ -1,0 +1,133 @@
+"""A small causal transformer with a key-value cache."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention
+
+from vaezoo.core.precision import full_precision
+from vaezoo.errors import ConfigError
+from vaezoo.networks.initialization import check_weights, started
+
+__all__ = ["CausalTransformer"]
+
+ROWS = 256  # sequences that are drawn together: their keys and values stay in memory of a few MB
+
+#: keys and values of the positions so far, (rows, heads, N, width / heads) each
+Cache = tuple[Tensor, Tensor]
+
+
+class Block(nn.Module):
+    """Attention to earlier positions, then a perceptron of four times the width, each after a layer norm.
+
+    `scale` is that of the weights of what both add to their input, as they start.
+    """
+
+    def __init__(self, width: int, heads: int, scale: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attend, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        for last in (self.join, self.narrow):
+            last.weight = nn.Parameter(started(*last.weight.shape, scale=scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns (rows, N, width) of x (rows, N, width); no position sees a later one."""
+        q, k, v = self._split(x)
+        return self._rest(x, scaled_dot_product_attention(q, k, v, is_causal=True))
+
+    def step(self, x: Tensor, cache: Cache, place: int) -> Tensor:
+        """Returns (rows, 1, width) of the position `place` x (rows, 1, width), and adds it to the cache."""
+        q, k, v = self._split(x)
+        for kept, new in zip(cache, (k, v), strict=True):
+            kept[:, :, place] = new[:, :, 0]
+        keys, values = (kept[:, :, : place + 1] for kept in cache)
+        return self._rest(x, scaled_dot_product_attention(q, keys, values))
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns queries, keys and values, (rows, heads, N, width / heads) each."""
+        # On a CPU the gradient of attention in bfloat16 takes several times as long as in float32.
+        found = full_precision(self.attend(self.before(x)))
+        q, k, v = found.unflatten(-1, (3, self.heads, -1)).movedim(-2, 1).unbind(-2)
+        return q, k, v
+
+    def _rest(self, x: Tensor, attended: Tensor) -> Tensor:
+        x = x + self.join(attended.transpose(1, 2).flatten(2).to(x.dtype))
+        out: Tensor = x + self.narrow(nn.functional.gelu(self.widen(self.between(x)), approximate="tanh"))
+        return out
+
+
+class CausalTransformer(nn.Module):
+    """Maps sequences of indices to the logits of each, given those before it (Vaswani et al., 2017, decoder only).
+
+    It starts where all codes are equally likely. Each level of codes has its own embedding and its own last layer.
+
+    Args:
+        codes: V. sections: positions of each level, together N. context: width of the context, 0 for none.
+        width: of the hidden layers, a multiple of `heads`. depth: how many blocks. heads: of the attention.
+    """
+
+    def __init__(
+        self, codes: int, sections: Sequence[int], context: int, *, width: int, depth: int, heads: int
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ConfigError(f"Got width = {width} and heads = {heads}; expected a multiple of the heads.")
+        self.codes, self.sections, self.length = codes, tuple(sections), sum(sections)
+        levels = len(self.sections)
+        check_weights("transformer", [12 * depth * width**2, 2 * levels * codes * width, self.length * width])
+        self.embeddings = nn.Parameter(started(levels, codes, width, scale=width**-0.5))
+        self.places = nn.Parameter(started(self.length, width, scale=width**-0.5))
+        self.given = nn.Linear(context, width, bias=False) if context else None
+        self.heads = heads
+        self.blocks = nn.ModuleList(Block(width, heads, 0.02 / math.sqrt(2 * depth)) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.weights = nn.Parameter(torch.zeros(levels, codes, width))
+        self.biases = nn.Parameter(torch.zeros(levels, codes))
+
+    def forward(self, indices: Tensor, c: Tensor | None = None) -> Tensor:
+        """Returns logits (rows, N, V) of `indices` (rows, N), given c (rows, context)."""
+        parts = indices.split(self.sections, 1)
+        embedded = torch.cat([table[part] for table, part in zip(self.embeddings, parts, strict=True)], 1)
+        # Shifted by one: a position is told the code of the one before it.
+        x = self.places + nn.functional.pad(embedded[:, :-1], (0, 0, 1, 0))
+        x = x if self.given is None else x + self._context(c)
+        for block in self.blocks:
+            x = block(x)
+        parts = self.norm(x).split(self.sections, 1)
+        layers = zip(parts, self.weights, self.biases, strict=True)
+        return torch.cat([linear(part, weight, bias) for part, weight, bias in layers], 1)
+
+    @torch.no_grad()
+    def draw(self, rows: int, c: Tensor | None = None) -> Tensor:
+        """Returns indices (rows, N) drawn one position after the other, given c (rows, context)."""
+        if rows > ROWS:
+            given = [None] * -(-rows // ROWS) if c is None else list(c.split(ROWS))
+            counts = torch.arange(rows).split(ROWS)
+            return torch.cat([self.draw(len(count), each) for count, each in zip(counts, given, strict=True)])
+        weight = self.places
+        shape = (rows, self.heads, self.length, weight.shape[1] // self.heads)
+        kind = full_precision(weight).dtype
+        caches = [(weight.new_empty(shape, dtype=kind), weight.new_empty(shape, dtype=kind)) for _ in self.blocks]
+        levels = torch.arange(len(self.sections)).repeat_interleave(torch.tensor(self.sections)).tolist()
+        found = torch.empty(rows, self.length, dtype=torch.int64, device=weight.device)
+        for place, level in enumerate(levels):
+            x = weight[place].expand(rows, 1, -1)
+            x = x + self.embeddings[levels[place - 1]][found[:, place - 1 : place]] if place else x
+            x = x if self.given is None else x + self._context(c)
+            for block, cache in zip(self.blocks, caches, strict=True):
+                x = cast(Block, block).step(x, cache, place)
+            logits = linear(self.norm(x)[:, 0], self.weights[level], self.biases[level])
+            found[:, place] = torch.multinomial(full_precision(logits).softmax(-1), 1)[:, 0]
+        return found
+
+    def _context(self, c: Tensor | None) -> Tensor:
+        assert c is not None and self.given is not None
+        told: Tensor = self.given(c.to(self.given.weight.dtype))
+        return told.unsqueeze(1)

@@ -1,0 +1,67 @@
+"""Weights as functions of the step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Cooling", "Cyclical", "Schedule", "Warmup"]
+
+
+class Schedule(nn.Module):
+    """A weight as a function of the step. `forward(step)`: a 0-dim tensor; None means the schedule's end."""
+
+    def forward(self, step: Tensor | None) -> Tensor | float:
+        """Returns the weight at `step`."""
+        raise NotImplementedError
+
+
+class Constant(Schedule):
+    """The same weight at every step."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = float(value)
+
+    def forward(self, step: Tensor | None) -> Tensor | float:
+        """Returns the constant."""
+        return self.value
+
+
+class Warmup(Constant):
+    """Rises linearly from 0 to `value` over `steps` (Bowman et al., 2016, https://arxiv.org/abs/1511.06349)."""
+
+    def __init__(self, value: float, steps: int) -> None:
+        super().__init__(value)
+        self.steps = steps
+
+    def forward(self, step: Tensor | None) -> Tensor | float:
+        """Returns value · min(1, step / steps)."""
+        return self.value if step is None else self.value * (step / self.steps).clamp(max=1.0)
+
+
+class Cyclical(Constant):
+    """`cycles` warm-ups of `steps` each, the second half of each held (Fu et al., 2019, https://arxiv.org/abs/1903.10145)."""
+
+    def __init__(self, value: float, steps: int, cycles: int) -> None:
+        super().__init__(value)
+        self.steps, self.cycles = steps, cycles
+
+    def forward(self, step: Tensor | None) -> Tensor | float:
+        """Returns the weight; after the last cycle it stays at `value`."""
+        if step is None:
+            return self.value
+        position = torch.where(step < self.steps * self.cycles, (step % self.steps) / self.steps, 1.0)
+        return self.value * (2.0 * position).clamp(max=1.0)
+
+
+class Cooling(Constant):
+    r"""Falls as $\tau = \max(\tau_{end}, \tau_0 e^{-rt})$."""
+
+    def __init__(self, start: float, end: float, rate: float) -> None:
+        super().__init__(end)
+        self.start, self.rate = start, rate
+
+    def forward(self, step: Tensor | None) -> Tensor | float:
+        """Returns the temperature at `step`; None means the end."""
+        return self.value if step is None else (self.start * (-self.rate * step).exp()).clamp(min=self.value)

@@ -1,0 +1,119 @@
+"""Objectives that are weighted sums: distortion, rate and penalties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from vaezoo.core import ELBO, Inference, Model, Objective
+from vaezoo.objectives.schedules import Constant, Cyclical, Schedule, Warmup
+
+__all__ = ["PenalizedObjective", "Penalty", "WeightedObjective"]
+
+
+#: what a loss may have besides distortion and rate: (model, inference) -> (B,), or 0-dim for a whole batch
+Penalty = Callable[[Model, Inference], Tensor]
+
+
+class PenalizedObjective(Objective):
+    r"""Minimises $D + \sum_i w_i T_i$: the distortion and named penalties, but no rate.
+
+    Args:
+        penalties: name -> ($w_i$, $T_i$); a penalty takes (model, inference) and returns (B,), or a 0-dim tensor that
+            is one number for the whole batch. One of weight 0 is left out.
+        samples: $K$, draws of z per example.
+    """
+
+    def __init__(self, penalties: Mapping[str, tuple[float, Penalty]] | None = None, *, samples: int = 1) -> None:
+        super().__init__()
+        self.penalties = {name: each for name, each in (penalties or {}).items() if each[0] != 0.0}
+        self.samples = samples
+
+    def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
+        """Returns the ELBO, with the one player `model` and the penalties, unweighted, as its terms."""
+        return self.report(model, self.infer(model, x, c), step)
+
+    def infer(self, model: Model, x: Tensor, c: Tensor | None) -> Inference:
+        """Returns the pass that is measured."""
+        return model.infer(x, c, self.samples)
+
+    def report(self, model: Model, inference: Inference, step: Tensor | None) -> ELBO:
+        """Returns the ELBO of a pass."""
+        distortion, rate = inference.distortion(), inference.rate()
+        loss, terms = self.cost(distortion, rate, step), {}
+        for name, (weight, penalty) in self.penalties.items():
+            value = penalty(model, inference).expand_as(distortion)
+            loss = loss + weight * value
+            terms[name] = value.detach()
+        return ELBO(
+            distortion=distortion,
+            rate=rate,
+            bound=self.bound_of(inference, distortion, rate),
+            losses={"model": loss},
+            terms=terms,
+            seen=model.observe(inference),
+        )
+
+    def cost(self, distortion: Tensor, rate: Tensor, step: Tensor | None) -> Tensor:
+        """Returns the loss without its penalties, (B,)."""
+        return distortion
+
+
+class WeightedObjective(PenalizedObjective):
+    r"""Minimises $D + \beta(t)\,\max(R, \lambda)$, or $D + \beta(t)\,|R - C(t)|$ with a capacity, and penalties.
+
+    Args:
+        rate: $\beta \ge 0$, a number or a `Schedule`; 0 removes the term.
+        free_bits: $\lambda \ge 0$, nats per example that cost nothing (after Kingma et al., 2016,
+            https://arxiv.org/abs/1606.04934).
+        capacity: $C$, the rate in nats that is aimed at (Burgess et al., 2018, https://arxiv.org/abs/1804.03599).
+        penalties: see `PenalizedObjective`; no schedule touches their weights.
+        samples: $K$, draws of z per example.
+    """
+
+    has_rate_weight = True
+
+    def __init__(
+        self,
+        rate: float | Schedule = 1.0,
+        *,
+        free_bits: float = 0.0,
+        capacity: float | Schedule | None = None,
+        penalties: Mapping[str, tuple[float, Penalty]] | None = None,
+        samples: int = 1,
+    ) -> None:
+        super().__init__(penalties, samples=samples)
+        self.rate = rate if isinstance(rate, Schedule) else Constant(rate)
+        self.capacity = Constant(capacity) if isinstance(capacity, int | float) else capacity
+        self.free_bits = float(free_bits)
+        # What `schedule` starts from; in a tuple, so that it is not registered.
+        self._built = (self.rate, self.free_bits)
+
+    def cost(self, distortion: Tensor, rate: Tensor, step: Tensor | None) -> Tensor:
+        """Returns the distortion and what the rate costs at this step, (B,)."""
+        return distortion + self.penalty(rate, step)
+
+    def penalty(self, rate: Tensor, step: Tensor | None) -> Tensor:
+        """Returns what the rate costs at this step, (B,)."""
+        weight: Tensor | float = self.rate(step)
+        if isinstance(weight, float) and weight == 0.0:
+            return torch.zeros_like(rate)
+        if self.capacity is not None:
+            rate = (rate - self.capacity(step)).abs()
+        if self.free_bits > 0:
+            rate = rate.clamp(min=self.free_bits)
+        return rate if isinstance(weight, float) and weight == 1.0 else weight * rate
+
+    def schedule(self, *, warmup: int = 0, cycles: int = 0, free_bits: float = 0.0) -> None:
+        """Puts a stage's schedule on the rate's weight: warm-up or cycles over `warmup` steps, and free nats.
+
+        What an earlier stage had put there is gone: without arguments the objective is as it was built.
+        """
+        self.rate, self.free_bits = self._built
+        value = float(self.rate(None))
+        if warmup:
+            self.rate = Cyclical(value, warmup, cycles) if cycles else Warmup(value, warmup)
+        if free_bits:
+            self.free_bits = free_bits

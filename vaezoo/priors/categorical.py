@@ -1,0 +1,43 @@
+"""Uniform priors over categorical latents, alone or beside Gaussian ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaezoo.core import Part
+from vaezoo.distributions import OneHots, SideBySide
+from vaezoo.distributions.normal import StandardNormal
+
+
+class UniformCategoriesPrior(Part):
+    """Equally likely categories, whatever the context."""
+
+    zeros: Tensor
+
+    def __init__(self, latent: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("zeros", torch.zeros(*latent), persistent=False)
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """Returns the prior, with no batch dimension."""
+        return OneHots(self.zeros, self.zeros.dim())
+
+
+class JointPrior(Part):
+    """A standard normal and equally likely categories, whatever the context."""
+
+    zeros: Tensor
+
+    def __init__(self, size: int, categories: Sequence[int]) -> None:
+        super().__init__()
+        self.sizes = [size, *categories]
+        self.register_buffer("zeros", torch.zeros(sum(self.sizes)), persistent=False)
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """Returns the prior, with no batch dimension."""
+        zeros, *logits = self.zeros.split(self.sizes)
+        return SideBySide([StandardNormal(zeros, 1), *(OneHots(each, 1) for each in logits)])

@@ -1,0 +1,49 @@
+"""Priors p(z|c): modules whose `forward(c)` returns a distribution over *latent, with batch (B,) when conditional."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaezoo.core import Part
+from vaezoo.distributions.normal import StandardNormal, normal_from
+
+
+class StandardNormalPrior(Part):
+    """N(0, 1) over `latent`, whatever the context.
+
+    Args:
+        latent: the event shape of z.
+    """
+
+    zeros: Tensor
+
+    def __init__(self, latent: Sequence[int]) -> None:
+        super().__init__()
+        # Not saved: it holds nothing that was learnt, it only carries device and dtype.
+        self.register_buffer("zeros", torch.zeros(*latent), persistent=False)
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """Returns N(0, 1) with no batch dimension."""
+        return StandardNormal(self.zeros, self.zeros.dim())
+
+
+class ConditionalNormalPrior(Part):
+    """N(μ(c), σ(c)²) with both learnt (Sohn et al., 2015).
+
+    Args:
+        network: maps (B, context) to (B, 2, *latent): μ and log σ.
+        latent: the event shape of z.
+    """
+
+    def __init__(self, network: nn.Module, latent: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.event_dims = len(latent)
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """Returns the prior of each example's context `c` (B, context)."""
+        return normal_from(self.network(c), self.event_dims)

@@ -1,0 +1,213 @@
+"""Encoders whose posterior is a point mass on codes that follow the encoder by moving averages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.nn.functional import normalize
+
+from vaezoo.core import Inference, Model, Part
+from vaezoo.core.precision import full_precision
+from vaezoo.networks.initialization import check_weights, started
+from vaezoo.quantization.codes import CodePoint, Gradient, Level, identified, look_up, nearest, through
+
+__all__ = ["Codebook", "CodebookEncoder", "Codebooks", "Distance", "encoded_by"]
+
+Distance = Literal["euclidean", "cosine"]
+
+KMEANS_ROWS = 20_000  # encoder outputs that the start is fitted on
+KMEANS_ROUNDS = 10
+FORGOTTEN = 1e-12  # average count under which a code has not been chosen for so long that its average says nothing
+
+
+class Codebook(Part):
+    r"""V codes, each the moving average of the vectors that chose it as their nearest.
+
+    With $n_v$ and $m_v$ the averages of how many vectors chose code v and of their sum, $e_v = m_v / n_v$ (van den Oord
+    et al., 2017, https://arxiv.org/abs/1711.00937, appendix A.1). Codes start at k-means centres of the first batches,
+    and a code whose share falls under `revival` of an equal share is moved to a vector of the batch.
+
+    Args:
+        codes: V. width: D, numbers in a code. decay: of the moving averages.
+        revival: share of an equal share under which a code is dead.
+        distance: "cosine" puts vectors and codes on the unit sphere first (Yu et al., 2022,
+            https://arxiv.org/abs/2110.04627), where the nearest code is the one in the most similar direction.
+    """
+
+    codebook: Tensor
+    counts: Tensor
+    sums: Tensor
+
+    def __init__(
+        self, codes: int, width: int, *, decay: float, revival: float, distance: Distance = "euclidean"
+    ) -> None:
+        super().__init__()
+        check_weights("codebook", [codes * width])
+        self.codes, self.width = codes, width
+        self.decay, self.revival, self.distance = decay, revival, distance
+        codebook = self.onto(started(codes, width, scale=width**-0.5))
+        self.register_buffer("codebook", codebook)
+        self.register_buffer("counts", torch.ones(codes))
+        self.register_buffer("sums", codebook.clone())
+
+    def onto(self, vectors: Tensor) -> Tensor:
+        """Returns vectors (R, D, …) where codes can be: on the unit sphere for cosine distances."""
+        return normalize(vectors, dim=1) if self.distance == "cosine" else vectors
+
+    def quantize(self, encoded: Tensor) -> Level:
+        """Returns the nearest codes of `encoded` (B, D, *grid)."""
+        encoded = self.onto(encoded)
+        rows = encoded.detach().movedim(1, -1)
+        indices = nearest(self.codebook, rows)
+        return Level(encoded, look_up(self.codebook.to(rows.dtype), indices, indices.dim() - 1), indices)
+
+    def start(self, encoded: Tensor) -> None:
+        """Puts the codes on k-means centres of `encoded` (B, D, *grid)."""
+        rows = self._rows(self.onto(encoded))
+        rows = rows[torch.randperm(len(rows), device=rows.device)[:KMEANS_ROWS]]
+        codes = len(self.codebook)
+        self.codebook.copy_(rows[torch.arange(codes, device=rows.device) % len(rows)])
+        self.codebook += 1e-4 * rows.std(correction=0) * torch.randn_like(self.codebook)
+        for _ in range(KMEANS_ROUNDS):
+            counts, sums = self._gather(rows, nearest(self.codebook, rows))
+            used = counts[:, None] > 0
+            centres = torch.where(used, sums / counts[:, None].clamp(min=1.0), self.codebook)
+            self.codebook.copy_(self.onto(centres))
+        self.counts.fill_(1.0)
+        self.sums.copy_(self.codebook)
+
+    def note(self, level: Level) -> dict[str, Tensor]:
+        """Returns how often each code was chosen (V,), the sums (V, D), and vectors (V, D) for dead codes."""
+        rows = self._rows(level.encoded.detach())
+        counts, sums = self._gather(rows, level.indices.flatten())
+        spare = rows[torch.randint(len(rows), (len(self.codebook),), device=rows.device)]
+        return {"counts": counts, "sums": sums, "spare": spare}
+
+    def move(self, seen: Sequence[Mapping[str, Tensor]]) -> None:
+        """Moves the averages and the codes by what each micro-batch noted, and revives dead ones."""
+        for average, key in ((self.counts, "counts"), (self.sums, "sums")):
+            total = torch.stack([each[key] for each in seen]).sum(0)
+            average.lerp_(total.to(average.dtype), 1.0 - self.decay)
+        equal = self.counts.mean()
+        dead = (self.counts < self.revival * equal)[:, None]
+        # Code v takes its vector from micro-batch v mod M: the same whether one process or several saw them.
+        turns = torch.arange(len(self.codebook), device=self.codebook.device)
+        spare = torch.stack([each["spare"] for each in seen])[turns % len(seen), turns]
+        self.counts.copy_(torch.where(dead[:, 0], equal, self.counts))
+        self.sums.copy_(torch.where(dead, spare * equal, self.sums))
+        known = self.counts[:, None] > FORGOTTEN
+        self.codebook.copy_(self.onto(torch.where(known, self.sums / self.counts[:, None], self.codebook)))
+
+    def _rows(self, encoded: Tensor) -> Tensor:
+        return encoded.movedim(1, -1).reshape(-1, self.width)
+
+    def _gather(self, rows: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+        counts = torch.bincount(indices, minlength=len(self.codebook)).to(rows.dtype)
+        return counts, rows.new_zeros(self.codebook.shape).index_add_(0, indices, rows)
+
+
+class CodebookEncoder(Codebook):
+    """Replaces each vector of the encoder's output by the nearest of V codes.
+
+    Args:
+        network: maps x (B, *shape) and c (B, context) to (B, 1, D, *grid).
+        latent: (D, *grid).
+        gradient: how gradients pass the codes, see `through`.
+        codes, decay, revival, distance: see `Codebook`.
+    """
+
+    knows_density = False
+
+    def __init__(
+        self,
+        network: nn.Module,
+        latent: Sequence[int],
+        *,
+        codes: int,
+        decay: float,
+        revival: float,
+        distance: Distance = "euclidean",
+        gradient: Gradient = "straight-through",
+    ) -> None:
+        super().__init__(codes, latent[0], decay=decay, revival=revival, distance=distance)
+        self.network = network
+        self.latent, self.gradient = tuple(latent), gradient
+        self.sections = (math.prod(latent[1:]),)
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the chosen codes; in gradients they count as the encoder's output, or that turned to them."""
+        level = self.quantize(encoded_by(self.network, x, c))
+        return CodePoint(through(level.encoded, level.codes, self.gradient), [level])
+
+    def look_up(self, indices: Tensor) -> Tensor:
+        """Returns the codes (..., D, *grid) of `indices` (..., N)."""
+        grid = self.latent[1:]
+        return look_up(self.codebook, indices.reshape(*indices.shape[:-1], *grid), len(grid))
+
+    def identify(self, z: Tensor) -> Tensor:
+        """Returns the indices (..., N) of the codes nearest to z (..., D, *grid)."""
+        return identified(self.codebook, z, self.latent)
+
+    def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
+        """Puts the codes on k-means centres of the encoder's outputs."""
+        with torch.no_grad():
+            self.start(torch.cat([encoded_by(self.network, x, c) for x, c in batches]))
+
+    def observe(self, inference: Inference) -> dict[str, Tensor]:
+        """Returns what the codes need of a pass."""
+        return self.note(cast(CodePoint, inference.posterior).levels[0])
+
+    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+        """Moves the codes."""
+        self.move(seen)
+
+
+def encoded_by(network: nn.Module, x: Tensor, c: Tensor | None) -> Tensor:
+    """Returns what a network makes of x (B, *shape) and c (B, context), (B, D, *grid), in full precision."""
+    return full_precision(network(x, c)).squeeze(1)
+
+
+class Codebooks(Part):
+    """Several codebooks of V codes, each with a grid of its own, coarsest first; a subclass says what each is given.
+
+    Args:
+        width: D, numbers in a code. grids: the positions of each level, such as [(4, 4), (7, 7)].
+        codes, decay, revival: see `Codebook`.
+    """
+
+    knows_density = False
+
+    def __init__(self, width: int, grids: Sequence[Sequence[int]], *, codes: int, decay: float, revival: float) -> None:
+        super().__init__()
+        self.codes, self.grids = codes, tuple(tuple(grid) for grid in grids)
+        self.sections = tuple(math.prod(grid) for grid in grids)
+        self.levels = nn.ModuleList(Codebook(codes, width, decay=decay, revival=revival) for _ in grids)
+
+    def books(self) -> list[Codebook]:
+        """Returns the codebooks."""
+        return [cast(Codebook, level) for level in self.levels]
+
+    def codes_of(self, indices: Tensor) -> list[Tensor]:
+        """Returns the codes (..., D, *grid) of each level, from `indices` (..., N) of all levels."""
+        parts = zip(self.books(), self.grids, indices.split(self.sections, -1), strict=True)
+        return [look_up(book.codebook, part.unflatten(-1, grid or (1,)), len(grid)) for book, grid, part in parts]
+
+    def observe(self, inference: Inference) -> dict[str, Tensor]:
+        """Returns what the codes need of a pass, keyed by level."""
+        levels = zip(self.books(), cast(CodePoint, inference.posterior).levels, strict=True)
+        notes = [book.note(level) for book, level in levels]
+        return {f"{place}.{key}": value for place, note in enumerate(notes) for key, value in note.items()}
+
+    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+        """Moves the codes of every level."""
+        for place, book in enumerate(self.books()):
+            prefix = f"{place}."
+            book.move([
+                {key.removeprefix(prefix): value for key, value in each.items() if key.startswith(prefix)}
+                for each in seen
+            ])  # fmt: skip

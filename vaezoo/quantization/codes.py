@@ -1,0 +1,166 @@
+"""Discrete codes: what is the same for all models whose latents are V codes at each of N positions.
+
+The posterior is a point mass on codes, and says which (`indices`). An encoder owns the codes; priors over them are told
+of it, and do not register it. All levels of a model's codes, one after the other, are a sequence of N indices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.kl import register_kl
+from torch.nn.functional import embedding, normalize
+
+from vaezoo.distributions.joint_sampling import sum_event
+from vaezoo.distributions.point import Point
+
+__all__ = [
+    "CodePoint",
+    "CodeSource",
+    "Gradient",
+    "Level",
+    "UniformCodes",
+    "identified",
+    "look_up",
+    "nearest",
+    "through",
+]
+
+Gradient = Literal["straight-through", "rotation"]
+
+
+@runtime_checkable
+class CodeSource(Protocol):
+    """An encoder that owns codes, as a prior over them sees it.
+
+    `codes`: V. `sections`: how many positions each level has, together N. `latent`: the event shape of z.
+    """
+
+    codes: int
+    sections: tuple[int, ...]
+    latent: tuple[int, ...]
+
+    def look_up(self, indices: Tensor) -> Tensor:
+        """Returns z (..., *latent) of the codes `indices` (..., N)."""
+
+    def identify(self, z: Tensor) -> Tensor:
+        """Returns the indices (..., N) of the codes that z (..., *latent) is made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What became codes: `encoded` (B, D, *grid), its `codes` likewise, without gradient, `indices` (B, *grid)."""
+
+    encoded: Tensor
+    codes: Tensor
+    indices: Tensor
+
+
+class CodePoint(Point):
+    """A point mass on one of V codes at each of N positions: the posterior of a vector-quantised model.
+
+    Args:
+        value: (B, *latent), the chosen codes; a straight-through estimator may have put its gradient on them.
+        levels: what was quantised, coarsest level first.
+    """
+
+    def __init__(self, value: Tensor, levels: Sequence[Level]) -> None:
+        self.levels = tuple(levels)
+        super().__init__(value)
+
+    @property
+    def indices(self) -> Tensor:
+        """Which codes were chosen, (B, *grid) int64; of several levels (B, N)."""
+        if len(self.levels) == 1:
+            return self.levels[0].indices
+        return torch.cat([level.indices.reshape(len(self.value), -1) for level in self.levels], 1)
+
+    @property
+    def encoded(self) -> Tensor:
+        """What the encoder gave on the first level before it was replaced by codes, (B, D, *grid)."""
+        return self.levels[0].encoded
+
+    def distance(self) -> Tensor:
+        """Returns the squared distance of what was encoded to its codes, (B,), summed over positions and levels."""
+        squares = [(level.encoded - level.codes).square() for level in self.levels]
+        return torch.stack([sum_event(each, each.dim() - 1) for each in squares]).sum(0)
+
+
+class UniformCodes(Distribution):
+    """V equally likely codes at each of N positions, independent: the prior that a VQ-VAE is trained under.
+
+    Args:
+        source: the owner of the codes.
+        device: where draws are made.
+    """
+
+    arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
+
+    def __init__(self, source: CodeSource, device: torch.device) -> None:
+        self.source, self.device = source, device
+        super().__init__(torch.Size(), torch.Size(source.latent), validate_args=False)
+
+    @property
+    def log_mass(self) -> float:
+        """The log probability of any choice of codes, -N·log V nats."""
+        return -sum(self.source.sections) * math.log(self.source.codes)
+
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """Returns codes drawn independently at each position, (*sample, *latent)."""
+        shape = (*sample_shape, sum(self.source.sections))
+        return self.source.look_up(torch.randint(self.source.codes, shape, device=self.device))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Returns -N·log V for each of `value` (*sample, *latent), which must hold codes."""
+        return value.new_full(value.shape[: value.dim() - len(self.event_shape)], self.log_mass)
+
+
+def look_up(codebook: Tensor, indices: Tensor, positions: int) -> Tensor:
+    """Returns codes (..., D, *grid) from `codebook` (V, D) for `indices` (..., *grid); `positions` is len(grid)."""
+    return embedding(indices, codebook).movedim(-1, indices.dim() - positions)
+
+
+def nearest(codebook: Tensor, rows: Tensor) -> Tensor:
+    """Returns the index of the nearest code of `codebook` (V, D) to each of `rows` (..., D), (...) int64."""
+    codebook = codebook.detach().to(rows.dtype)
+    flat = rows.detach().reshape(-1, codebook.shape[1])
+    found = torch.addmm(codebook.square().sum(1), flat, codebook.T, alpha=-2.0).argmin(1)
+    return found.view(rows.shape[:-1])
+
+
+def identified(codebook: Tensor, z: Tensor, latent: Sequence[int]) -> Tensor:
+    """Returns the indices (..., N) of the codes nearest to z (..., D, *grid), `latent` being (D, *grid)."""
+    found = nearest(codebook, z.movedim(-len(latent), -1))
+    return found.reshape(*z.shape[: z.dim() - len(latent)], -1)
+
+
+@register_kl(CodePoint, UniformCodes)  # type: ignore[untyped-decorator]  # torch's own has no types
+def kl_code_uniform(p: CodePoint, q: UniformCodes) -> Tensor:
+    """Returns N·log V for each example, (B,), nats."""
+    return p.value.new_full(p.value.shape[:1], -q.log_mass)
+
+
+def through(encoded: Tensor, codes: Tensor, gradient: Gradient = "straight-through") -> Tensor:
+    r"""Returns exactly `codes` (B, D, *grid), with a gradient for `encoded` (B, D, *grid).
+
+    "straight-through" hands the gradient on as it is (Bengio et al., 2013, https://arxiv.org/abs/1308.3432);
+    "rotation" turns and scales it as the vector is turned and scaled to its code, so that the angle between the two is
+    kept (Fifty et al., 2024, https://arxiv.org/abs/2410.06424): with unit vectors $\hat e$ and $\hat q$, and
+    $r = (\hat e + \hat q) / |\hat e + \hat q|$, the code counts as
+    $\tfrac{|q|}{|e|}(e - 2 r r^\top e + 2 \hat q \hat e^\top e)$ with all but the outer e constant.
+    """
+    moved = encoded
+    if gradient == "rotation":
+        held = encoded.detach()
+        e, q = normalize(held, dim=1), normalize(codes, dim=1)
+        r = normalize(e + q, dim=1)
+        scale = codes.norm(dim=1, keepdim=True) / held.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        moved = encoded - 2.0 * r * (r * encoded).sum(1, keepdim=True) + 2.0 * q * (e * encoded).sum(1, keepdim=True)
+        moved = scale * moved
+    return codes + (moved - moved.detach())  # codes + 0

@@ -1,0 +1,125 @@
+"""Encoders whose codes are not learnt: each number of the encoder's output is rounded by itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaezoo.core import Part
+from vaezoo.core.precision import full_precision
+from vaezoo.errors import ConfigError, ShapeError
+from vaezoo.quantization.codes import CodePoint, Level, through
+
+__all__ = ["LatticeEncoder", "ScalarEncoder"]
+
+EPSILON = 1e-3  # by which the hyperbolic tangent reaches beyond the last value
+MOST = 2**24  # codes: float32 counts up to it
+
+
+class LatticeEncoder(Part):
+    """Rounds each of D numbers to one of L_j values between -1 and 1; all combinations are the codes.
+
+    The index of a code is the number whose digits its values are, the first digit the lowest.
+
+    Args:
+        network: maps x (B, *shape) and c (B, context) to (B, 1, D, *grid).
+        latent: (D, *grid).
+        levels: (L_1, …, L_D), so that V is their product.
+        name: of the variant, for messages.
+    """
+
+    knows_density = False
+    levels: Tensor
+
+    def __init__(self, network: nn.Module, latent: Sequence[int], levels: Sequence[int], name: str) -> None:
+        super().__init__()
+        if len(levels) != latent[0]:
+            raise ShapeError(
+                f"Got latent = {list(latent)}; {name} with {len(levels)} levels expected {len(levels)} numbers at each "
+                f"position: latent = {[len(levels), *latent[1:]]}."
+            )
+        if math.prod(levels) > MOST:
+            raise ConfigError(f"Got {math.prod(levels):,} codes of {name}; expected at most {MOST:,}.")
+        self.network, self.latent = network, tuple(latent)
+        self.codes, self.sections = math.prod(levels), (math.prod(latent[1:]),)
+        # Not saved: an option says it.
+        self.register_buffer("levels", torch.tensor(levels, dtype=torch.float32), persistent=False)
+
+    def bound(self, encoded: Tensor) -> Tensor:
+        """Returns what is rounded, (B, D, *grid), of what the network gave."""
+        raise NotImplementedError
+
+    def lattice(self) -> tuple[Tensor, Tensor]:
+        """Returns origin and scale (D,): a value is (digit - origin) / scale."""
+        raise NotImplementedError
+
+    def digits(self, z: Tensor) -> Tensor:
+        """Returns the digits (..., D, *grid) nearest to z (..., D, *grid), as floats."""
+        origin, scale = (self._along(each) for each in self.lattice())
+        return torch.minimum((z * scale + origin).round().clamp(min=0.0), self._along(self.levels) - 1.0)
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the nearest codes; in gradients they count as what was rounded (straight-through)."""
+        bounded = self.bound(full_precision(self.network(x, c)).squeeze(1))
+        origin, scale = (self._along(each) for each in self.lattice())
+        digits = self.digits(bounded.detach())
+        codes = (digits - origin) / scale
+        return CodePoint(through(bounded, codes), [Level(bounded, codes, self._number(digits))])
+
+    def look_up(self, indices: Tensor) -> Tensor:
+        """Returns the codes (..., D, *grid) of `indices` (..., N)."""
+        whole = indices.reshape(*indices.shape[:-1], 1, *self.latent[1:]).to(full_precision(self.levels).dtype)
+        digits = (whole / self._basis()).floor().remainder(self._along(self.levels))
+        origin, scale = (self._along(each) for each in self.lattice())
+        return (digits - origin) / scale
+
+    def identify(self, z: Tensor) -> Tensor:
+        """Returns the indices (..., N) of the codes nearest to z (..., D, *grid)."""
+        number = self._number(self.digits(z.detach()))
+        return number.reshape(*number.shape[: number.dim() - len(self.latent) + 1], *self.sections)
+
+    def _along(self, values: Tensor) -> Tensor:
+        """Returns values (D,) beside (..., D, *grid)."""
+        return full_precision(values).view(-1, *[1] * (len(self.latent) - 1))
+
+    def _basis(self) -> Tensor:
+        levels = full_precision(self.levels)
+        return self._along(levels.cumprod(0) / levels)
+
+    def _number(self, digits: Tensor) -> Tensor:
+        """Returns the indices (..., *grid) of digits (..., D, *grid)."""
+        return (digits * self._basis()).sum(-len(self.latent)).round().long()
+
+
+class ScalarEncoder(LatticeEncoder):
+    """Bounds each number by a hyperbolic tangent, and rounds it to one of L_j values."""
+
+    def lattice(self) -> tuple[Tensor, Tensor]:
+        """Returns ⌊L/2⌋ twice, (D,)."""
+        half = (full_precision(self.levels) / 2.0).floor()
+        return half, half
+
+    def bound(self, encoded: Tensor) -> Tensor:
+        """Returns (B, D, *grid) so that rounding gives L_j values; 0 stays 0, a value where L_j is even."""
+        levels = full_precision(self.levels)
+        half = 0.5 * (levels - 1.0) * (1.0 + EPSILON)
+        offset = 0.5 * (1.0 - levels.remainder(2.0))
+        half, offset, shift = (self._along(each) for each in (half, offset, (offset / half).atanh()))
+        return ((encoded + shift).tanh() * half - offset) / self._along(self.lattice()[1])
+
+
+class SignEncoder(LatticeEncoder):
+    """Takes each number's sign, -1 or 1."""
+
+    def lattice(self) -> tuple[Tensor, Tensor]:
+        """Returns ½ twice, (D,)."""
+        half = torch.full_like(self.levels, 0.5)
+        return half, half
+
+    def bound(self, encoded: Tensor) -> Tensor:
+        """Returns (B, D, *grid) as it is."""
+        return encoded

@@ -1,0 +1,1 @@
+"""Formats on disk: model folders, configs, weight files, model cards, checkpoints."""

@@ -1,0 +1,179 @@
+"""Crash-safe folders of safetensors and JSON. No pickle, ever.
+
+A folder is written under a temporary name, every file flushed to disk, a manifest with size and SHA-256 of each file
+last, and then renamed: whoever sees a name sees all of it. Reading verifies every byte, the manifest's own included.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_tensors
+from safetensors.torch import save as pack_tensors
+from torch import Tensor
+
+from vaezoo.errors import CheckpointError, CorruptWeightsError, shorten
+from vaezoo.storage.documents import LARGEST_JSON, canonical, parse_json, read_bytes, sha256
+from vaezoo.storage.files import flush, put
+
+__all__ = ["Checkpoint", "newest", "read_folder", "write_folder"]
+
+MANIFEST, FORMAT = "manifest.json", 1
+FILE_NAME = re.compile(r"[a-z_]+\.(safetensors|json)")
+STEP_NAME = re.compile(r"step-([0-9]+)")
+LEFT_BEHIND = re.compile(r"\.tmp-step-[0-9]+-[0-9a-f]{8}(-old)?|\..+\.[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What a checkpoint folder holds: named groups of tensors, and a plain state."""
+
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    state: Mapping[str, object]
+
+
+def write_folder(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint as the folder `path`, which appears only when it is whole.
+
+    Raises:
+        CheckpointError: disk full, no permission; what was there before is untouched.
+    """
+    files = {
+        # Whatever the layout in memory (channels last), a file holds rows.
+        f"{name}.safetensors": pack_tensors({key: tensor.contiguous() for key, tensor in group.items()})
+        for name, group in checkpoint.tensors.items()
+    }
+    files["state.json"] = canonical(checkpoint.state).encode()
+    listing = {name: {"size": len(data), "sha256": sha256(data)} for name, data in files.items()}
+    files[MANIFEST] = canonical({"format": FORMAT, "files": listing}).encode()
+    temporary, replaced = (path.parent / f".tmp-{path.name}-{uuid.uuid4().hex[:8]}{end}" for end in ("", "-old"))
+    try:
+        temporary.mkdir(parents=True)
+        for name, data in files.items():
+            put(temporary / name, data)
+        flush(temporary)
+        if path.exists():
+            os.rename(path, replaced)
+        os.rename(temporary, path)
+        flush(path.parent)
+    except OSError as error:
+        size = sum(len(data) for data in files.values())
+        raise CheckpointError(
+            f"Could not write {path} ({size:,} bytes): {error}. What was there before is intact. Free space, or choose "
+            "another folder."
+        ) from None
+    finally:
+        if replaced.exists() and not path.exists():
+            os.rename(replaced, path)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def read_folder(path: Path) -> Checkpoint:
+    """Returns a checkpoint folder's content, every byte of it verified.
+
+    Raises:
+        CorruptWeightsError: a file is missing, or not the one that was written.
+    """
+    tensors: dict[str, Mapping[str, Tensor]] = {}
+    state: object = None
+    for name, facts in read_manifest(path).items():
+        size = facts.get("size") if isinstance(facts, dict) else None
+        data = read_bytes(path / name, size if isinstance(size, int) and size >= 0 else 0)
+        if {"size": len(data), "sha256": sha256(data)} != facts:
+            raise CorruptWeightsError(f"{path.name}/{name} is not the file that was written: size or SHA-256 differs.")
+        if name == "state.json":
+            state = parse_json(data, f"{path.name}/{name}")
+            continue
+        try:
+            tensors[name.removesuffix(".safetensors")] = parse_tensors(data)
+        except SafetensorError as error:
+            raise CorruptWeightsError(f"{path.name}/{name} holds no tensors: {error}.") from None
+    if not isinstance(state, dict):
+        raise CorruptWeightsError(f"{path.name}/state.json is missing or holds no table.")
+    return Checkpoint(tensors=tensors, state=state)
+
+
+def read_manifest(path: Path) -> dict[str, object]:
+    """Returns size and SHA-256 of each file of a checkpoint folder, by name.
+
+    Raises:
+        CorruptWeightsError: it is missing, or not byte for byte what this version writes.
+    """
+    data = read_bytes(path / MANIFEST, LARGEST_JSON)
+    manifest = parse_json(data, f"{path.name}/{MANIFEST}")
+    listing = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(listing, dict) or canonical({"format": FORMAT, "files": listing}).encode() != data:
+        raise CorruptWeightsError(f"{path.name}/{MANIFEST} is not one that was written as format {FORMAT}.")
+    for name in listing:
+        if not FILE_NAME.fullmatch(name):
+            raise CorruptWeightsError(f"{path.name}/{MANIFEST} names a file outside its folder: {shorten(name)}.")
+    return listing
+
+
+def listed(folder: Path) -> list[Path]:
+    """Returns the `step-…` folders of a folder, the newest first."""
+    found = [path for path in folder.glob("step-*") if STEP_NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def step_of(path: Path) -> int:
+    """Returns the step in the name of a `step-…` folder."""
+    return int(path.name.removeprefix("step-"))
+
+
+def newest(folder: Path) -> tuple[Path, Checkpoint, list[str]] | None:
+    """Returns the newest valid `step-…` checkpoint of a folder, with a warning for each broken one passed over.
+
+    Raises:
+        CheckpointError: there are checkpoints, but none is valid.
+    """
+    steps, warnings = listed(folder), list[str]()
+    for path in steps:
+        try:
+            return path, read_folder(path), warnings
+        except CorruptWeightsError as error:
+            warnings.append(f"Passed over a broken checkpoint: {error}")
+    if steps:
+        raise CheckpointError(
+            f"None of the {len(steps)} checkpoints in {folder} is valid; start again in another folder.\n"
+            + "\n".join(warnings)
+        )
+    return None
+
+
+def prune(folder: Path, keep: int, last: int | None = None) -> None:
+    """Removes all but the newest `keep` checkpoints, and what crashed writes left behind.
+
+    Args:
+        folder: of the checkpoints.
+        keep: how many stay.
+        last: the step that was just saved. Whatever claims to be of a later one was passed over as broken, and must not
+            push out what is valid.
+    """
+    steps = listed(folder)
+    kept = [path for path in steps if last is None or step_of(path) <= last][:keep]
+    for path in steps:
+        if path not in kept:
+            with suppress(OSError):
+                # A folder that is half removed must have no name that counts.
+                os.rename(path, path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}-old"))
+    sweep(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what writes that a crash cut short left in a folder."""
+    for path in [path for path in folder.glob(".*") if LEFT_BEHIND.fullmatch(path.name)]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()

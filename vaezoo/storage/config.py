@@ -1,0 +1,179 @@
+"""`config.json` of a model folder: what it may say, and how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from vaezoo.errors import ConfigError, CorruptWeightsError, shorten
+from vaezoo.storage.documents import read_bytes, unseal
+
+__all__ = [
+    "CONFIG",
+    "FORMATS",
+    "ONE_FILE",
+    "ORIGIN",
+    "WeightFile",
+    "check_config",
+    "file_names",
+    "read_config",
+    "weight_files",
+]
+
+FORMATS = (1, 2)  # the second has its weights in several files
+CONFIG, ONE_FILE = "config.json", "model.safetensors"
+ORIGIN = "origin"  # a field that only converted models have
+LARGEST_CONFIG = 2**16  # bytes; the bundled ones have less than a thousand
+LONGEST_TEXT = 1000  # characters of a key or a value
+
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Word = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}\Z")]
+Table = Annotated[dict[str, object], Meta(max_length=256)]  # options, which their owners check
+
+
+class Strict(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """A table with exactly these keys."""
+
+
+class ArchitectureFacts(Strict, frozen=True):
+    """What all variants share; `vaezoo.registry.Architecture` checks the values."""
+
+    shape: Annotated[list[Count], Meta(max_length=64)]
+    latent: Annotated[list[Count], Meta(max_length=64)]
+    context: Count
+    backbone: Table
+    likelihood: Table
+    examples: Count
+
+
+class DataFacts(Strict, frozen=True):
+    """What the model was trained on: said, never opened."""
+
+    name: str
+    binarize: Literal["none", "dynamic", "static"]
+    pad: Count = 0
+    digest: str | None = None
+
+
+class Extension(Strict, frozen=True, rename={"before": "from"}):
+    """A run made longer: at which step, from how many steps to how many, and the recipe until then."""
+
+    step: Count
+    before: Count
+    to: Count
+    recipe: str
+
+
+class RecipeFacts(Strict, frozen=True):
+    """Which recipe made the model."""
+
+    name: str
+    digest: str
+    extensions: Annotated[list[Extension], Meta(max_length=1000)] = []
+
+
+class WeightFile(Strict, frozen=True):
+    """Size and SHA-256 of a file of weights; `file_names` says what its name must be."""
+
+    file: str
+    size: Count
+    sha256: Hash
+
+
+class Several(Strict, frozen=True):
+    """The weights in several files."""
+
+    files: Annotated[list[WeightFile], Meta(min_length=2, max_length=10_000)]
+
+
+class Config(Strict, frozen=True):
+    """The whole of `config.json` but for its digest."""
+
+    format: Literal[1, 2]
+    vaezoo: str
+    variant: str
+    architecture: ArchitectureFacts
+    options: Table
+    data: DataFacts | None
+    recipe: RecipeFacts | None
+    weights: Annotated[dict[str, object], Meta(max_length=3)]  # of the kind that the format says
+    # What a converted model was made of: only such ones say it, and their card shows it.
+    origin: Annotated[dict[Word, Word], Meta(max_length=8)] | None = None
+
+
+def file_names(count: int) -> list[str]:
+    """Returns the names of weights in `count` files."""
+    return [ONE_FILE] if count == 1 else [f"model-{n:05d}-of-{count:05d}.safetensors" for n in range(1, count + 1)]
+
+
+def weight_files(config: Mapping[str, object]) -> list[WeightFile]:
+    """Returns what a config records of the files of weights; their names are ours, whatever it says.
+
+    Raises:
+        ConfigError: it records them in another way.
+    """
+    facts = config["weights"]
+    try:
+        if config["format"] == 2:
+            files = msgspec.convert(facts, Several, strict=True).files
+        else:
+            files = [msgspec.convert(facts, WeightFile, strict=True)]
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise ConfigError(f"its weights: {str(error)[:300]}") from None
+    names = file_names(len(files))
+    if [file.file for file in files] != names:
+        raise ConfigError(f"its weights: expected {shorten(names)}; got {shorten([file.file for file in files])}")
+    return files
+
+
+def texts(value: object) -> Iterator[str]:
+    """Yields every key and every text of nested tables and lists."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield str(key)
+            yield from texts(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from texts(each)
+
+
+def check_config(config: Mapping[str, object]) -> None:
+    """Checks that a config, without its digest, has the fields of one, each of its kind.
+
+    Raises:
+        ConfigError: what was found and what was expected.
+    """
+    odd = [text for text in texts(config) if len(text) > LONGEST_TEXT or not text.isprintable()]
+    if odd:
+        raise ConfigError(f"expected printable text of at most {LONGEST_TEXT} characters; got {shorten(odd[0])}")
+    try:
+        msgspec.convert(config, Config, strict=True)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise ConfigError(str(error)[:300]) from None
+    weight_files(config)
+
+
+def read_config(folder: Path) -> dict[str, object]:
+    """Returns a folder's verified config.
+
+    Raises:
+        CorruptWeightsError: missing, malformed, or not the bytes that were written.
+    """
+    name = f"{folder.name}/{CONFIG}"
+    config = unseal(read_bytes(folder / CONFIG, LARGEST_CONFIG), name)
+    if config.get("format") not in FORMATS:
+        raise CorruptWeightsError(
+            f"{folder.name} has format {shorten(config.get('format'))}; this vaezoo reads {FORMATS}. Update vaezoo."
+        )
+    try:
+        check_config(config)
+    except ConfigError as error:
+        raise CorruptWeightsError(f"{name} is not the config of a model: {error}. Fetch or save it again.") from None
+    return config

@@ -1,0 +1,165 @@
+"""`convert`: a state dict of another project into a model folder, checked against its own arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from vaezoo.core import VAE, seeded
+from vaezoo.distributions.normal import DiagonalNormal
+from vaezoo.errors import ConversionError
+from vaezoo.registry import create
+from vaezoo.storage.conversion.layouts import Words, recognise
+from vaezoo.storage.conversion.perceptron import Perceptron
+from vaezoo.storage.conversion.state_dict import read_source
+from vaezoo.storage.model_folder import drop_critics, save
+
+__all__ = ["Conversion", "convert"]
+
+ROWS = 32  # random inputs that the two are compared on
+ROUNDING = 1e-9  # in float64, of a number around 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """What was done: the folder, the layout that was recognised, and the largest difference from the original.
+
+    `difference` is in float64, over means and standard deviations of z and means of x, relative to 1 + |original|.
+    """
+
+    folder: Path
+    layout: str
+    variant: str
+    shape: tuple[int, ...]
+    latent: int
+    difference: float
+
+    def __str__(self) -> str:
+        """Returns a sentence."""
+        return (
+            f"Wrote {self.folder}: {self.variant}, shape {self.shape}, {self.latent} latents, read as {self.layout}. "
+            f"Over {ROWS} random inputs it differs from the original by at most {self.difference:.1e} (rounding)."
+        )
+
+
+def convert(
+    source: str | Path,
+    to: str | Path,
+    *,
+    shape: int | Sequence[int] | None = None,
+    encoder: str | Sequence[str] = (),
+    mean: str | None = None,
+    log_variance: str | None = None,
+    log_scale: str | None = None,
+    decoder: str | Sequence[str] = (),
+    activation: str | None = None,
+    likelihood: str | None = None,
+    scale: float | None = None,
+) -> Conversion:
+    """Writes a model folder from the state dict of a VAE of fully connected layers, exactly or not at all.
+
+    A pythae folder with its default networks and a state dict of PyTorch's examples/vae are recognised. For any other,
+    the layers are named as their keys have them: "fc1" for fc1.weight and fc1.bias.
+
+    Args:
+        source: a file of `torch.save` or safetensors, or a pythae folder (of which `model_config.json` and `model.pt`
+            are read, and no pickled network). No code in it is run.
+        to: the folder to write, new or empty.
+        shape: event shape of x, such as (1, 28, 28).
+        encoder: the hidden layers in order.
+        mean: the layer of the posterior's mean.
+        log_variance: the layer of log σ²; the same as `mean` where one layer gives both, the mean first.
+        log_scale: the layer of log σ, instead.
+        decoder: the hidden layers in order, and the output layer last.
+        activation: after each hidden layer: "relu", "tanh", "silu", "gelu", "elu" (α = 1) or "leaky-relu" (0.01).
+        likelihood: "bernoulli", where the output goes through a sigmoid, or "gaussian", where it is the mean.
+        scale: σ of "gaussian".
+
+    Raises:
+        ConversionError: a source that is no plain state dict, or a model that cannot be represented exactly.
+        UnknownNameError: a layer, activation or likelihood that is not there, with the closest names.
+        CheckpointError: disk full, no permission.
+    """
+    folder = Path(to)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConversionError(f"{folder} is there and not empty; name a new folder.")
+    words = Words(
+        shape=shape,
+        encoder=(encoder,) if isinstance(encoder, str) else encoder,
+        mean=mean,
+        log_variance=log_variance,
+        log_scale=log_scale,
+        decoder=(decoder,) if isinstance(decoder, str) else decoder,
+        activation=activation,
+        likelihood=likelihood,
+        scale=scale,
+    )
+    found = recognise(read_source(Path(source)), words)
+    model = built(found)
+    difference = compare(model, found)
+    save(model, folder)
+    return Conversion(
+        folder=folder,
+        layout=found.origin["layout"],
+        variant=found.variant,
+        shape=found.shape,
+        latent=found.latent,
+        difference=difference,
+    )
+
+
+def built(found: Perceptron) -> VAE:
+    """Returns our model of the same layers, in eval mode."""
+    options = cast(dict[str, Any], found.options)  # Any: the variant checks each
+    with seeded(0, torch.device("cpu")):
+        model = create(
+            found.variant,
+            shape=found.shape,
+            latent=found.latent,
+            backbone={"name": "mlp", "hidden": found.hidden, "activation": found.activation},
+            likelihood=found.likelihood,
+            **options,
+        )
+    drop_critics(model)
+    model.load_state_dict(found.state(), strict=True)
+    model.config = {**(model.config or {}), "origin": dict(found.origin)}
+    return model.eval()
+
+
+@torch.no_grad()
+def compare(model: VAE, found: Perceptron) -> float:
+    """Returns the largest difference between our model and the original's own arithmetic, both in float64.
+
+    Raises:
+        ConversionError: it is more than rounding.
+    """
+    twin = deepcopy(model).double()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(ROWS, *found.shape, dtype=torch.float64, generator=generator)
+    z = torch.randn(ROWS, found.latent, dtype=torch.float64, generator=generator)
+    posterior = cast(DiagonalNormal, twin.encode(x))
+    mean, deviation = found.encode(x)
+    pairs = {
+        "the posterior's mean": (posterior.mean, mean),
+        "the posterior's standard deviation": (posterior.stddev, deviation),
+        "the mean of x": (twin.decode(z).mean, found.decode(z)),
+    }
+    differences = {what: relative(ours, theirs) for what, (ours, theirs) in pairs.items()}
+    for what, difference in differences.items():
+        if not difference <= ROUNDING:
+            raise ConversionError(
+                f"The converted model differs from the original in {what}, by {difference:.2g}: it cannot be "
+                "represented exactly. A log σ beyond ±15 is one reason: it is held there."
+            )
+    return max(differences.values())
+
+
+def relative(ours: Tensor, theirs: Tensor) -> float:
+    """Returns the largest difference, relative to 1 + |theirs|."""
+    return ((ours - theirs).abs() / (1.0 + theirs.abs())).max().item()

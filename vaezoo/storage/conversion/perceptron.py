@@ -1,0 +1,188 @@
+"""What is converted: a VAE of fully connected layers, with the arithmetic that its own project gives it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vaezoo.errors import ConversionError, UnknownNameError, shorten
+from vaezoo.networks.network import Activation
+
+__all__ = ["Layer", "Perceptron", "inventory", "layer"]
+
+# As functions, apart from the modules of our own networks: what was converted is checked against these.
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "tanh": torch.tanh,
+    "silu": functional.silu,
+    "gelu": functional.gelu,
+    "elu": functional.elu,
+    "leaky-relu": functional.leaky_relu,
+}
+SHOWN = 24  # tensors in a message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """An affine map: `weight` (outputs, inputs) and `bias` (outputs,), under the name it had."""
+
+    name: str
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Returns (rows, outputs) for x (rows, inputs), in the type of x."""
+        return functional.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
+
+    @property
+    def inputs(self) -> int:
+        """Returns how many numbers it takes."""
+        return self.weight.shape[1]
+
+    @property
+    def outputs(self) -> int:
+        """Returns how many numbers it gives."""
+        return self.weight.shape[0]
+
+    def halves(self) -> tuple[Layer, Layer]:
+        """Returns the layers of the first and of the second half of the outputs."""
+        if self.outputs % 2:
+            raise ConversionError(f"{self.name} gives {self.outputs} numbers; two halves need an even number.")
+        parts = zip(self.weight.chunk(2), self.bias.chunk(2), strict=True)
+        first, second = (Layer(name=self.name, weight=weight, bias=bias) for weight, bias in parts)
+        return first, second
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perceptron:
+    """A VAE of fully connected layers, the activation between them, as it was found.
+
+    `encoder`: the hidden layers. `mean`, `spread`: the two heads; `spread` gives log σ² where `variance`, else log σ.
+    `decoder`: hidden layers, and the output layer last. `origin`: what the config says of where it is from.
+    """
+
+    encoder: Sequence[Layer]
+    mean: Layer
+    spread: Layer
+    variance: bool
+    decoder: Sequence[Layer]
+    activation: Activation
+    shape: tuple[int, ...]
+    likelihood: Mapping[str, object]
+    variant: str = "vae"
+    options: Mapping[str, object] = field(default_factory=dict)
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def latent(self) -> int:
+        """Returns the number of latents."""
+        return self.mean.outputs
+
+    @property
+    def hidden(self) -> list[int]:
+        """Returns the widths of the encoder's hidden layers."""
+        return [each.outputs for each in self.encoder]
+
+    def check(self) -> None:
+        """Raises ConversionError unless the layers fit each other, x, and what the backbone `mlp` can be."""
+        if len(self.decoder) == 0:
+            raise ConversionError("The decoder has no layers; name them in order, the output layer last.")
+        for chain in ([*self.encoder, self.mean], [*self.encoder, self.spread], self.decoder):
+            for before, after in pairwise(chain):
+                if before.outputs != after.inputs:
+                    raise ConversionError(
+                        f"{after.name} takes {after.inputs} numbers, but {before.name} before it gives "
+                        f"{before.outputs}. Name the layers in the order in which they are called."
+                    )
+        first, last, size = [*self.encoder, self.mean][0], self.decoder[-1], math.prod(self.shape)
+        ends = {f"{first.name} takes": first.inputs, f"{last.name} gives": last.outputs}
+        for text, number in ends.items():
+            if number != size:
+                raise ConversionError(
+                    f"{text} {number} numbers; shape {self.shape} has {size}. Say the shape of one x, such as 1 28 28."
+                )
+        if not self.spread.outputs == self.latent == self.decoder[0].inputs:
+            raise ConversionError(
+                f"{self.mean.name} gives {self.latent} numbers, {self.spread.name} {self.spread.outputs}, and "
+                f"{self.decoder[0].name} takes {self.decoder[0].inputs}; expected the number of latents three times."
+            )
+        mirrored = [each.outputs for each in self.decoder[:-1]][::-1]
+        if mirrored != self.hidden:
+            raise ConversionError(
+                f"The encoder's hidden layers are {self.hidden} wide, the decoder's, from the end, {mirrored}. The mlp "
+                "backbone has the same widths both ways, so that this model cannot be represented here."
+            )
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns mean and standard deviation of z, (rows, latents) each, for x (rows, ...), as its project does."""
+        features = self._hidden(self.encoder, x.flatten(1))
+        spread = self.spread(features)
+        return self.mean(features), torch.exp(0.5 * spread if self.variance else spread)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Returns the mean of x, (rows, *shape), for z (rows, latents), as its project does."""
+        out = self.decoder[-1](self._hidden(self.decoder[:-1], z))
+        mean = torch.sigmoid(out) if self.likelihood["name"] == "bernoulli" else out
+        return mean.reshape(-1, *self.shape)
+
+    def _hidden(self, layers: Sequence[Layer], x: Tensor) -> Tensor:
+        for each in layers:
+            x = FUNCTIONS[self.activation](each(x))
+        return x
+
+    def state(self) -> dict[str, Tensor]:
+        """Returns the tensors under the names of our `vae` on the backbone `mlp`.
+
+        One head gives μ and log σ there: the second half of its rows is halved where it was log σ², which is exact.
+        """
+        share = 0.5 if self.variance else 1.0
+        head = Layer(
+            name="head",
+            weight=torch.cat([self.mean.weight, share * self.spread.weight]),
+            bias=torch.cat([self.mean.bias, share * self.spread.bias]),
+        )
+        named = [*places("encoder", [*self.encoder, head]), *places("decoder", self.decoder)]
+        return {f"{name}.{key}": getattr(each, key).contiguous() for name, each in named for key in ("weight", "bias")}
+
+
+def places(part: str, layers: Sequence[Layer]) -> Iterator[tuple[str, Layer]]:
+    """Yields (name in our network, layer): linear layers stand at even places, activations at odd ones."""
+    for position, each in enumerate(layers[:-1]):
+        yield f"{part}.network.layers.{2 * position}", each
+    yield f"{part}.network.head", layers[-1]
+
+
+def layer(tensors: Mapping[str, Tensor], name: str) -> Layer:
+    """Returns the fully connected layer NAME.weight, NAME.bias of a state dict; without a bias, it is 0.
+
+    Raises:
+        UnknownNameError: there is none of that name; the closest ones, and all keys with their shapes, are listed.
+        ConversionError: it is another kind of layer.
+    """
+    weight, bias = tensors.get(f"{name}.weight"), tensors.get(f"{name}.bias")
+    if weight is None:
+        known = [key.removesuffix(".weight") for key in tensors if key.endswith(".weight")]
+        raise UnknownNameError("layer", name, known, f"Found: {inventory(tensors)}.")
+    if weight.dim() != 2 or not weight.is_floating_point() or 0 in weight.shape:
+        raise ConversionError(
+            f"{shorten(name)}.weight is {weight.dtype} of shape {tuple(weight.shape)}; expected a fully connected "
+            "layer, (outputs, inputs). Convolutions and normalisation cannot be converted."
+        )
+    if bias is not None and (bias.shape != weight.shape[:1] or not bias.is_floating_point()):
+        raise ConversionError(
+            f"{shorten(name)}.bias has shape {tuple(bias.shape)}; expected {tuple(weight.shape[:1])}."
+        )
+    return Layer(name=name, weight=weight, bias=weight.new_zeros(len(weight)) if bias is None else bias)
+
+
+def inventory(tensors: Mapping[str, Tensor]) -> str:
+    """Returns the keys and shapes of a state dict, for messages."""
+    lines = [f"{shorten(key)[1:-1]} {tuple(tensor.shape)}" for key, tensor in tensors.items()]
+    more = f", … ({len(lines)} in all)" if len(lines) > SHOWN else ""
+    return ", ".join(lines[:SHOWN]) + more

@@ -1,0 +1,60 @@
+"""Files that are written atomically and flushed to disk."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from vaezoo.errors import CheckpointError
+
+__all__ = ["library_version", "write_file"]
+
+
+def library_version() -> str:
+    """Returns the version of vaezoo."""
+    try:
+        return version("vaezoo")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def flush(path: Path) -> None:
+    """Makes a file or folder durable; Windows cannot do that for folders, and need not."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def put(path: Path, data: bytes) -> None:
+    """Writes a new file and makes it durable; its mode follows the umask."""
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replaces a file durably and at once; never through a symlink's target.
+
+    Raises:
+        CheckpointError: disk full, no permission; what was there before is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        put(temporary, data)
+        os.replace(temporary, path)
+        flush(path.parent)
+    except OSError as error:
+        raise CheckpointError(
+            f"Could not write {path} ({len(data):,} bytes): {error}. Free space, or choose another folder."
+        ) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

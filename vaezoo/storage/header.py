@@ -1,0 +1,107 @@
+"""The header of a safetensors file, compared with the model that it is for before memory is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from vaezoo.errors import CorruptWeightsError, shorten
+from vaezoo.storage.documents import parse_json
+
+__all__ = ["check_header", "check_sizes", "longest_header"]
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+LENGTH = 8  # bytes that hold the length of the header
+ROOM_FOR_ONE = 320  # bytes of an entry beside its name: type, eight sizes and two offsets of twenty digits
+
+Entry = tuple[tuple[int, ...], torch.dtype]
+
+
+def longest_header(wanted: Mapping[str, Tensor]) -> int:
+    """Returns how many bytes a header of these tensors can have."""
+    return 64 + sum(ROOM_FOR_ONE + 6 * len(name) for name in wanted)  # a character: at most six bytes, as \\uXXXX
+
+
+def check_sizes(size: int, start: bytes, wanted: Mapping[str, Tensor], name: str) -> None:
+    """Compares the size of a file, and the length that its first bytes claim for its header, with a model.
+
+    Raises:
+        CorruptWeightsError: before the rest is read.
+    """
+    longest, claimed = longest_header(wanted), int.from_bytes(start, "little")
+    most = LENGTH + longest + sum(8 * tensor.numel() for tensor in wanted.values())
+    if size > most:
+        raise CorruptWeightsError(
+            f"{name} has {size:,} bytes; a model of this config has at most {most:,}. Fetch or save it again."
+        )
+    if claimed > min(longest, size - LENGTH):
+        raise CorruptWeightsError(
+            f"{name} claims a header of {claimed:,} bytes; a model of this config has one of at most "
+            f"{min(longest, max(0, size - LENGTH)):,}. It is damaged: fetch or save it again."
+        )
+
+
+def check_header(
+    data: bytes, wanted: Mapping[str, Tensor], name: str, *, last: bool = True, kind: torch.dtype | None = None
+) -> None:
+    """Compares the header of a file with a model's tensors: names, shapes and types.
+
+    A model may have been saved in another floating type than it is built in, the same for all its tensors.
+
+    Args:
+        data: the file.
+        wanted: the tensors that the files before it did not have.
+        name: of the file.
+        last: whether no file follows, so that nothing may be missing.
+        kind: the floating type of the files before it.
+
+    Raises:
+        CorruptWeightsError: what is missing, what is too much, what differs.
+    """
+    end = LENGTH + int.from_bytes(data[:LENGTH], "little")
+    header = parse_json(data[LENGTH:end], f"{name}'s header", longest_header(wanted))
+    if not isinstance(header, dict):
+        raise CorruptWeightsError(f"{name} has no safetensors header. Fetch or save it again.")
+    found = {key: entry(facts) for key, facts in header.items()}
+    floating = {each[1] for each in found.values() if each is not None and each[1].is_floating_point}
+    if kind is None:
+        kind = floating.pop() if len(floating) == 1 else torch.get_default_dtype()
+    expected = {
+        key: (tuple(tensor.shape), kind if tensor.is_floating_point() else tensor.dtype)
+        for key, tensor in wanted.items()
+        if last or key in found
+    }
+    if found != expected:
+        missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+        differ = [
+            f"{key}: got {shorten(found[key] or header[key])}, expected {expected[key]}"
+            for key in sorted(expected.keys() & found.keys())
+            if expected[key] != found[key]
+        ]
+        raise CorruptWeightsError(
+            f"{name} does not fit the model that its config names. Missing: {missing[:5]}. Not expected: "
+            f"{shorten(extra[:5], 500)}. Different: {'; '.join(differ[:3]) or 'none'}."
+        )
+
+
+def entry(facts: object) -> Entry | None:
+    """Returns shape and type of a tensor's entry in a header; None for what is none."""
+    if not isinstance(facts, dict) or set(facts) != {"dtype", "shape", "data_offsets"}:
+        return None
+    shape, dtype = facts["shape"], facts["dtype"]
+    if not isinstance(shape, list) or not all(type(each) is int for each in shape) or not isinstance(dtype, str):
+        return None
+    return (tuple(shape), DTYPES[dtype]) if dtype in DTYPES else None

@@ -1,0 +1,281 @@
+"""Model folders: `config.json`, `model.safetensors`, `README.md`, `metrics.json`; checked at every load."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_tensors
+from torch import Tensor
+
+from vaezoo.core import VAE, seeded
+from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError
+from vaezoo.registry import create
+from vaezoo.storage.config import CONFIG, ONE_FILE, ORIGIN, WeightFile, check_config, read_config, weight_files
+from vaezoo.storage.documents import LARGEST_JSON, canonical, opened, parse_json, read_bytes, seal, sha256
+from vaezoo.storage.files import library_version, write_file
+from vaezoo.storage.header import LENGTH, check_header, check_sizes, longest_header
+from vaezoo.storage.model_card import model_card
+from vaezoo.storage.shards import SHARD, file_of, is_weights, packed, recorded
+
+__all__ = [
+    "CARD",
+    "METRICS",
+    "WEIGHTS",
+    "check_total",
+    "published_state",
+    "read_metrics",
+    "read_model",
+    "read_weights",
+    "save",
+    "verified_folder",
+    "write_model",
+]
+
+CARD, METRICS, WEIGHTS = "README.md", "metrics.json", ONE_FILE
+SPARE = 2**24  # unpublished numbers, such as critics', that even the smallest model may have
+
+
+def published_state(model: VAE) -> dict[str, Tensor]:
+    """Returns what of a model is published: everything but the critics of adversarial objectives."""
+    critics = tuple(f"objective.{name}." for name in getattr(model.objective, "critics", ()))
+    state = model.state_dict()
+    return {key: tensor.detach().cpu().contiguous() for key, tensor in state.items() if not key.startswith(critics)}
+
+
+def drop_critics(model: VAE) -> None:
+    """Removes the critics of an adversarial objective: what is loaded has only what was published."""
+    for name in getattr(model.objective, "critics", ()):
+        setattr(model.objective, name, None)
+
+
+def save(
+    model: VAE, folder: str | Path, *, metrics: Mapping[str, object] | None = None, shard_size: int = SHARD
+) -> Path:
+    """Writes a model folder that `load` reads, here or from the Hub, and returns its path.
+
+    Args:
+        model: made by name (`create`, `load`, `train`): its config says how to build it again.
+        folder: created when missing; a model that is there is replaced.
+        metrics: figures for `metrics.json` and the model card, such as `evaluate(...).as_dict()`.
+        shard_size: bytes of tensors above which the weights are in several files, `model-00001-of-00003.safetensors`
+            and so on; a single tensor is never cut.
+
+    Raises:
+        ConfigError: the model was put together by hand, so that no name builds it again; or `shard_size` is below 1.
+        CheckpointError: disk full, no permission.
+    """
+    if model.config is None:
+        raise ConfigError(
+            "This model was changed by hand, so that its folder could not say how to build it again. Register what you "
+            "changed as a variant (docs/adding-a-variant.md) and create the model by that name."
+        )
+    return write_model(Path(folder), model.config, published_state(model), metrics, shard_size)
+
+
+def write_model(
+    folder: Path,
+    config: Mapping[str, object],
+    state: Mapping[str, Tensor],
+    metrics: Mapping[str, object] | None,
+    shard_size: int = SHARD,
+) -> Path:
+    """Writes config, weights, card and metrics; the config last, since it vouches for the weights.
+
+    Raises:
+        ConfigError: the config says what none may say.
+        CheckpointError: disk full, no permission.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"Could not make {folder}: {error}. Choose another folder.") from None
+    number, weights = recorded([file_of(WEIGHTS, b"")])  # until they are written
+    body: dict[str, object] = {
+        "format": number,
+        "vaezoo": library_version(),
+        "variant": config["variant"],
+        "architecture": config["architecture"],
+        "options": config["options"],
+        "data": config.get("data"),
+        "recipe": config.get("recipe"),
+        "weights": weights,
+    }
+    if config.get(ORIGIN) is not None:
+        body[ORIGIN] = config[ORIGIN]
+    try:
+        check_config(body)
+    except ConfigError as error:
+        raise ConfigError(f"{folder} could not be read again with this config: {error}.") from None
+    files = []
+    for name, data in packed(state, shard_size):
+        write_file(folder / name, data)
+        files.append(file_of(name, data))
+    body["format"], body["weights"] = recorded(files)
+    if metrics is not None:
+        write_file(folder / METRICS, canonical(metrics).encode())
+    write_file(folder / CARD, model_card(folder.name, body, metrics).encode())
+    write_file(folder / CONFIG, seal(body))
+    remove_weights(folder, {file.file for file in files})
+    return folder
+
+
+def remove_weights(folder: Path, kept: set[str]) -> None:
+    """Removes the weights of a model that was there before, but for what the new one has replaced."""
+    for path in folder.iterdir():
+        if is_weights(path.name) and path.name not in kept:
+            with suppress(OSError):
+                path.unlink()
+
+
+def read_weights(folder: Path, config: Mapping[str, object], twin: VAE | None = None) -> dict[str, Tensor]:
+    """Returns the verified tensors of a folder's weights: those of the model that the config names.
+
+    Args:
+        folder: of the model.
+        config: its verified config.
+        twin: the model on the meta device; made from the config where None.
+
+    Raises:
+        CorruptWeightsError: size, SHA-256 or header are not the recorded ones, or a value is not finite.
+    """
+    files = weight_files(config)
+    rest = check_total(config, folder.name, twin)
+    state: dict[str, Tensor] = {}
+    for file in files:
+        name = f"{folder.name}/{file.file}"
+        data = read_weight_file(folder, file, rest)
+        kind = next((tensor.dtype for tensor in state.values() if tensor.is_floating_point()), None)
+        check_header(data, rest, name, last=file is files[-1], kind=kind)
+        tensors = parse_state(data, name)
+        rest = {key: tensor for key, tensor in rest.items() if key not in tensors}
+        state |= tensors
+    return state
+
+
+def read_weight_file(folder: Path, file: WeightFile, wanted: Mapping[str, Tensor]) -> bytes:
+    """Returns the bytes of a file of weights, which are the recorded ones, and no more than `wanted` may have."""
+    name = f"{folder.name}/{file.file}"
+    with opened(folder / file.file) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size != file.size:
+            raise CorruptWeightsError(f"{name} has {size} bytes; expected {file.size}. Fetch it again.")
+        check_sizes(size, stream.read(LENGTH), wanted, name)
+        stream.seek(0)
+        data = stream.read(size)
+    found = sha256(data)
+    if found != file.sha256:
+        raise CorruptWeightsError(
+            f"{name} has SHA-256 {found[:12]}…; expected {file.sha256[:12]}…. It is damaged: fetch or save it again."
+        )
+    return data
+
+
+def check_total(config: Mapping[str, object], name: str, twin: VAE | None = None) -> dict[str, Tensor]:
+    """Returns the tensors that a config's model must have, without memory, after their files' sizes were compared.
+
+    Raises:
+        CorruptWeightsError: the files that the config of the model `name` records are too large for it, or too many.
+    """
+    files, wanted = weight_files(config), (meta_twin(config) if twin is None else twin).state_dict()
+    total = sum(file.size for file in files)
+    most = (LENGTH + 64) * len(files) + longest_header(wanted) + sum(8 * tensor.numel() for tensor in wanted.values())
+    if len(files) > max(len(wanted), 1) or total > most:
+        raise CorruptWeightsError(
+            f"{name} records {total:,} bytes of weights in {len(files)} files; a model of this config has "
+            f"{len(wanted)} tensors in at most {most:,} bytes. Fetch or save it again."
+        )
+    return dict(wanted)
+
+
+def verified_folder(folder: Path) -> dict[str, object]:
+    """Returns the config of a folder, after every byte of the weights was compared; see `read_weights`."""
+    config = read_config(folder)
+    read_weights(folder, config)
+    return config
+
+
+def build(config: Mapping[str, object], device: str) -> VAE:
+    """Returns the model that a config names, on `device`, critics included, with whatever weights."""
+    architecture = cast(Mapping[str, Any], config["architecture"])  # Any: `create` checks each
+    options = cast(Mapping[str, Any], config["options"])  # likewise
+    shadowed = options.keys() & {*architecture, "variant"}
+    if shadowed:
+        raise CorruptWeightsError(f"The config's options name what is none: {', '.join(sorted(shadowed))}.")
+    # Building draws initial weights: not from the caller's random state.
+    with seeded(0, torch.device("cpu")), torch.device(device):
+        return create(str(config["variant"]), **architecture, **options)
+
+
+def meta_twin(config: Mapping[str, object]) -> VAE:
+    """Returns the published part of the model that a config names, on the meta device, where it takes no memory.
+
+    Raises:
+        CorruptWeightsError: what is not published is out of proportion to what is, so that a small file would take
+            much memory.
+    """
+    model = build(config, "meta")
+    total = sum(tensor.numel() for tensor in chain(model.parameters(), model.buffers()))
+    drop_critics(model)
+    published = sum(tensor.numel() for tensor in model.state_dict().values())
+    if total - published > 4 * published + SPARE:
+        raise CorruptWeightsError(
+            f"The config names a model of {published:,} numbers with critics of {total - published:,}; expected at "
+            f"most {4 * published + SPARE:,}."
+        )
+    return model
+
+
+def read_model(folder: Path) -> VAE:
+    """Returns the model of a folder, on the CPU and in eval mode; every byte verified before it is used.
+
+    Raises:
+        CorruptWeightsError: what was found and what was expected.
+        ConfigError, UnknownNameError, ShapeError: the config names a model that cannot be built.
+    """
+    config = read_config(folder)
+    state = read_weights(folder, config)
+    model = build(config, "cpu")
+    drop_critics(model)
+    model.load_state_dict(state, strict=True, assign=True)
+    kinds = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
+    model.to(dtype=kinds.pop() if len(kinds) == 1 else None)  # what is not saved follows what is
+    model.requires_grad_(True)
+    known = ("variant", "architecture", "options", "data", "recipe", ORIGIN)
+    model.config = {key: config[key] for key in known if key in config}
+    return model.eval()
+
+
+def parse_state(data: bytes, name: str) -> dict[str, Tensor]:
+    """Returns the tensors of a verified weights file; raises CorruptWeightsError for a value that is not finite."""
+    try:
+        state = parse_tensors(data)
+    except SafetensorError as error:
+        raise CorruptWeightsError(f"{name} is not a safetensors file: {error}.") from None
+    broken = [
+        key for key, value in state.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())
+    ]
+    if broken:
+        raise CorruptWeightsError(f"{name} holds NaN or infinite values in {', '.join(broken[:5])}.")
+    return state
+
+
+def read_metrics(folder: Path) -> dict[str, object] | None:
+    """Returns a folder's metrics, or None when it has none.
+
+    Raises:
+        CorruptWeightsError: they are no table of figures.
+    """
+    path = folder / METRICS
+    if not path.exists():
+        return None
+    metrics = parse_json(read_bytes(path, LARGEST_JSON), f"{folder.name}/{METRICS}")
+    if not isinstance(metrics, dict):
+        raise CorruptWeightsError(f"{folder.name}/{METRICS} holds no table. Measure the model again.")
+    return metrics

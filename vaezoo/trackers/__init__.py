@@ -1,8 +1,0 @@
-"""Where metrics go besides `metrics.jsonl`: one small hook, the progress bar, and the services that go by a name."""
-
-from vaezoo.trackers.bar import Bar
-from vaezoo.trackers.hook import Tracker, Trackers
-from vaezoo.trackers.named import NAMES, chosen_trackers
-from vaezoo.trackers.services import Service, TensorBoard, Trackio, WandB
-
-__all__ = ["NAMES", "Bar", "Service", "TensorBoard", "Tracker", "Trackers", "Trackio", "WandB", "chosen_trackers"]

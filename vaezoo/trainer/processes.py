@@ -1,0 +1,140 @@
+"""The processes of one run: what they share at each step, so that N of them equal one that accumulates N times.
+
+Micro-batch m of a step is taken by process m mod N, with the images and the noise that it would have in one process.
+Gradients are averaged once per step, for all players together and whatever the variant, after the local backward
+passes; what parts learn without a gradient is gathered in the order of the micro-batches.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from vaezoo.core import choose_device
+from vaezoo.errors import ConfigError
+
+__all__ = ["Ranks", "joined"]
+
+
+class Ranks:
+    """This process among those of the run; alone unless `torch.distributed` is initialized.
+
+    Attributes:
+        rank, size: which process this is, of how many.
+        stop, save: set to True, they ask all processes to stop, or for a checkpoint, after the next step; after it
+            they say whether any process had asked.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
+        self.stop = self.save = False
+
+    @classmethod
+    def current(cls) -> Ranks:
+        """Returns this process's place in the default group, or alone where there is none."""
+        if dist.is_available() and dist.is_initialized():
+            return cls(dist.get_rank(), dist.get_world_size())
+        return cls()
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces tensors of one dtype and device by their means over the processes, in one exchange."""
+        if self.size > 1 and tensors:
+            flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+            dist.all_reduce(flat)
+            flat /= self.size
+            parts = flat.split([tensor.numel() for tensor in tensors])
+            for tensor, part in zip(tensors, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def exchange(self, parameters: Sequence[nn.Parameter], failed: bool) -> bool:
+        """Averages gradients over the processes, and says whether any failed; `stop` and `save` are agreed on."""
+        if self.size == 1:
+            return failed
+        gradients = [p.grad if p.grad is not None and not failed else torch.zeros_like(p) for p in parameters]
+        flags = gradients[0].new_tensor([failed, self.stop, self.save])
+        self.average([*gradients, flags])
+        any_failed, self.stop, self.save = (flags > 0).tolist()
+        return bool(any_failed)
+
+    def gather(self, seen: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, Tensor]]:
+        """Returns what all processes saw in a step, in the order of the micro-batches."""
+        if self.size == 1:
+            return list(seen)
+        result: list[Mapping[str, Tensor]] = []
+        for own in seen:
+            every: list[dict[str, Tensor]] = [{} for _ in range(self.size)]
+            for key in own:
+                parts = [torch.empty_like(own[key]) for _ in range(self.size)]
+                dist.all_gather(parts, own[key].contiguous())
+                for each, part in zip(every, parts, strict=True):
+                    each[key] = part
+            result += every
+        return result
+
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrites tensors with those of the first process."""
+        if self.size > 1:
+            for tensor in tensors:
+                whole = tensor.detach().contiguous()
+                dist.broadcast(whole, 0)
+                if whole.data_ptr() != tensor.data_ptr():
+                    tensor.detach().copy_(whole)
+
+    def broadcast_text(self, text: str, device: torch.device) -> str:
+        """Returns the text of the first process."""
+        if self.size == 1:
+            return text
+        length = torch.tensor([len(text.encode())], device=device)
+        dist.broadcast(length, 0)
+        data = torch.zeros(int(length), dtype=torch.uint8, device=device)
+        if self.first:
+            data.copy_(torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8))
+        dist.broadcast(data, 0)
+        return bytes(data.cpu().tolist()).decode()
+
+    def wait(self) -> None:
+        """Waits until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined(device: str) -> Iterator[torch.device]:
+    """Joins the processes that `torchrun` started, if it did, for the block; yields the device of this one.
+
+    With `device = "auto"` each process takes the GPU of its local rank where there are GPUs. NCCL between GPUs, gloo
+    elsewhere. A group that was initialized before is used as it is.
+
+    Raises:
+        ConfigError: `torchrun`'s processes cannot find each other.
+    """
+    ours = "TORCHELASTIC_RUN_ID" in os.environ and dist.is_available() and not dist.is_initialized()
+    if device == "auto" and (ours or dist.is_initialized()) and torch.cuda.is_available():
+        device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if not ours:
+        yield chosen
+        return
+    try:
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"torchrun's processes could not find each other: {error}. Check MASTER_ADDR and MASTER_PORT, or the "
+            "rendezvous endpoint."
+        ) from None
+    try:
+        yield chosen
+    finally:
+        dist.destroy_process_group()

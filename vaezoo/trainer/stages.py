@@ -1,0 +1,107 @@
+"""What the stages of a recipe ask of a model: which parts learn, and how the objective changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from vaezoo.core import VAE
+from vaezoo.core.model import PARTS
+from vaezoo.data import Dataset
+from vaezoo.errors import RecipeError, did_you_mean, shorten
+from vaezoo.objectives import WeightedObjective
+from vaezoo.recipe import Recipe, Stage
+from vaezoo.trainer.start import build_model
+
+__all__ = ["Stages", "starting"]
+
+SCHEDULES = ("rate_warmup", "rate_cycles", "free_bits")
+
+
+def starting(stages: Sequence[Stage], number: int) -> list[str]:
+    """Returns which parts start from data before stage `number`: before the first that trains them, or any at all."""
+    return [
+        part
+        for part in PARTS
+        if number == next((n for n, stage in enumerate(stages) if not stage.train or part in stage.train), 0)
+    ]
+
+
+class Stages:
+    """Makes a model ready for each stage of a recipe, however many stages were run before in this process.
+
+    Args:
+        recipe: whose stages they are.
+        model: what is trained.
+        data: the training set.
+
+    Raises:
+        RecipeError: a stage asks for what the variant does not have; all such mistakes at once.
+    """
+
+    def __init__(self, recipe: Recipe, model: VAE, data: Dataset) -> None:
+        self.recipe, self.model, self.data = recipe, model, data
+        self._trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        mistakes: list[str] = []
+        for number, stage in enumerate(recipe.stages):
+            path = "train" if len(recipe.stages) == 1 else f"stage[{number}]"
+            mistakes += self._mistakes(stage, path)
+        if mistakes:
+            raise RecipeError("\n".join(mistakes))
+
+    def begin(self, number: int, device: torch.device) -> None:
+        """Puts the objective of stage `number` in place, and freezes the parts that it does not train.
+
+        Raises:
+            RecipeError: the stage's options change what the objective learns, or leave nothing to train.
+        """
+        stage = self.recipe.stages[number]
+        if any(each.options for each in self.recipe.stages):
+            self._rebuild_objective(stage, device)
+        objective = self.model.objective
+        if isinstance(objective, WeightedObjective):
+            objective.schedule(warmup=stage.rate_warmup, cycles=stage.rate_cycles, free_bits=stage.free_bits)
+        for name, parameter in self.model.named_parameters():
+            learns = not stage.train or name.split(".")[0] in stage.train
+            parameter.requires_grad_(learns and name in self._trainable)
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise RecipeError(f"stage[{number}].train = {list(stage.train)} leaves nothing to train.")
+
+    def end(self) -> None:
+        """Thaws what the stages froze."""
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name in self._trainable)
+
+    def _rebuild_objective(self, stage: Stage, device: torch.device) -> None:
+        twin = build_model(self.recipe, self.data, {**self.recipe.options, **stage.options})
+        try:
+            twin.objective.load_state_dict(self.model.objective.state_dict())
+        except RuntimeError:
+            raise RecipeError(
+                f"The options {dict(stage.options)} of a stage change what the objective learns; set them for the "
+                "whole recipe instead."
+            ) from None
+        self.model.objective = twin.objective.to(device)
+        self.model.config = twin.config
+        objective = self.model.objective
+        rest = {name for name in self._trainable if not name.startswith("objective.")}
+        own = {f"objective.{name}" for name, parameter in objective.named_parameters() if parameter.requires_grad}
+        self._trainable = rest | own
+
+    def _mistakes(self, stage: Stage, path: str) -> list[str]:
+        asked = [name for name in SCHEDULES if getattr(stage, name)]
+        found = []
+        if asked and not isinstance(self.model.objective, WeightedObjective):
+            found.append(
+                f"{' and '.join(f'{path}.{name}' for name in asked)}: the objective of {self.recipe.variant!r} has no "
+                "rate weight to schedule. Leave it out."
+            )
+        players = self.model.players()
+        found += [
+            f"{path}.learning_rates.{name}: {shorten(self.recipe.variant)} has no player of this name."
+            f"{did_you_mean(name, players)} Players: {', '.join(players)}."
+            for name in stage.learning_rates
+            if name not in players
+        ]
+        return found

@@ -1,0 +1,67 @@
+"""What is measured of a model on a whole data set while it is trained."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import cast
+
+import torch
+
+from vaezoo.core import ELBO, VAE, center, seeded
+from vaezoo.data import Dataset
+from vaezoo.recipe import Recipe
+from vaezoo.trainer.batches import HELD_OUT, Feed, reseed
+from vaezoo.trainer.processes import Ranks
+from vaezoo.trainer.start import every_example_has_a_density, make_feed
+
+__all__ = ["held_out_figures", "note_on_latents"]
+
+ROWS = 500  # examples that are measured together
+ACTIVE_VARIANCE = 0.01  # of the posterior mean over images, above which a latent is active (Burda et al., 2016)
+
+
+def held_out_figures(model: VAE, data: Dataset, recipe: Recipe, device: torch.device) -> tuple[float, float, float]:
+    """Returns mean bound, distortion and rate (nats) of a model in eval mode; the noise is the same at every call.
+
+    The bound is -inf where the likelihood gives the data no density.
+    """
+    feed = make_feed(recipe, model, data, len(data), device)
+    return feed_figures(model, feed, every_example_has_a_density(model, feed))
+
+
+@torch.no_grad()
+def feed_figures(model: VAE, feed: Feed, density: bool, ranks: Ranks | None = None) -> tuple[float, float, float]:
+    """Returns mean bound, distortion and rate (nats) over a whole set; without `density` the bound is -inf.
+
+    The processes of `ranks` share the set; every part of it has noise of its own, so that their number says nothing.
+    """
+    ranks = ranks or Ranks()
+    examples = len(feed.data)
+    sums = torch.zeros(3, dtype=torch.float64, device=feed.device if feed.device.type != "mps" else "cpu")
+    with seeded(0, feed.device):
+        for number, (x, c) in zip(
+            count(ranks.rank, ranks.size), feed.whole(ROWS, ranks.rank, ranks.size), strict=False
+        ):
+            reseed(feed.device, feed.seed, HELD_OUT, number)
+            elbo = cast(ELBO, model.objective(model, x, c, None))
+            sums += torch.stack([elbo.bound.sum(), elbo.distortion.sum(), elbo.rate.sum()]).to(sums)
+    ranks.average([sums])
+    bound, distortion, rate = (sums * ranks.size / examples).tolist()
+    return bound if density else -torch.inf, distortion, rate
+
+
+def note_on_latents(model: VAE, feed: Feed) -> str | None:
+    """Returns a warning when most latents carry nothing, else None; for codes there is none."""
+    indices = torch.arange(min(1000, len(feed.data)), device=feed.device)
+    with torch.no_grad(), seeded(0, feed.device):
+        posterior = model.encoder(*feed.take(indices))
+        centres = center(posterior).flatten(1)
+    if hasattr(posterior, "indices") or len(indices) < 2:
+        return None
+    active = int((centres.var(0) > ACTIVE_VARIANCE).sum())
+    if active >= centres.shape[1] / 2:
+        return None
+    return (
+        f"{active} of {centres.shape[1]} latents are active (variance of the posterior mean over {ACTIVE_VARIANCE}); "
+        "the others carry nothing. Fewer latents, a smaller rate weight, or rate_warmup may help."
+    )

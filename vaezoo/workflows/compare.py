@@ -1,0 +1,321 @@
+"""`compare`: models side by side on one data set, in one table."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vaezoo.core import VAE
+from vaezoo.data import load_dataset
+from vaezoo.errors import ConfigError, InterruptedTrainingError, UnknownNameError, VaezooError
+from vaezoo.evaluation import Estimate, Report, paired_difference
+from vaezoo.evaluation.report import first, measured, test_set
+from vaezoo.recipe import Recipe, read_recipe
+from vaezoo.registry import chosen, completed, variants
+from vaezoo.storage.files import write_file
+from vaezoo.storage.model_folder import WEIGHTS
+from vaezoo.workflows import listing as tables
+from vaezoo.workflows.load import load
+from vaezoo.workflows.train import train
+from vaezoo.zoo.index import read_index
+
+__all__ = ["Failure", "Row", "compare", "expand", "headings", "speed", "table", "write"]
+
+LITTLE_RATE = 0.1  # nats: below it the latents carry nothing
+FEW_UNITS = 0.1  # of the latents
+SAMPLES, LIMIT = 500, 1_000  # K of the evidence, and on how many test images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a comparison; for several seeds means over them, with the spread of the evidence between seeds.
+
+    `evidences` is the log-evidence of each image, (N,), nats, None where there is none; `seen` says which images.
+    """
+
+    name: str
+    report: Report
+    seeds: int
+    spread: float | None
+    images_per_second: float
+    model: VAE
+    evidences: Tensor | None
+    seen: str
+
+    @property
+    def mark(self) -> str:
+        """What to beware of, or an empty string."""
+        rate, active = self.report.rate.mean, self.report.active_units
+        notes = [f"± {self.spread:.2f} over {self.seeds} seeds"] if self.spread is not None else []
+        if rate is not None and rate < LITTLE_RATE:
+            notes.append("rate under 0.1 nats")
+        elif active is not None and active < FEW_UNITS * self.report.latents:
+            notes.append("few active units")
+        return "; ".join(notes)
+
+    def above(self, other: Row) -> Estimate:
+        """Returns by how much the log-evidence is above that of another row, nats, with its paired standard error.
+
+        The mean is None where the two have no evidence, or not that of the same images with the same K.
+        """
+        pair = (self.evidences, other.evidences)
+        same = self.seen == other.seen and self.report.samples == other.report.samples
+        if not same or pair[0] is None or pair[1] is None:
+            return Estimate(mean=None)
+        return paired_difference(pair[0], pair[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A line for what could not be trained or measured; the others go on."""
+
+    name: str
+    reason: str
+
+
+def expand(names: Sequence[str]) -> list[str]:
+    """Returns the names, "all" replaced by every registered variant, behind what it needs."""
+    return [each for name in names for each in (map(completed, variants.names()) if name == "all" else [name])]
+
+
+def recipe_for(variant: str, data: str, steps: int, seed: int) -> Recipe:
+    """Returns a short recipe for a variant that has no weights: the same for all, so that they can be compared."""
+    entries = chosen(variant)
+    conditional = any(entry.context != "optional" for entry in entries)
+    grey = any(entry.defaults.get("likelihood") for entry in entries)
+    return read_recipe(
+        {
+            "variant": variant,
+            "seed": seed,
+            "data": {"name": data, "binarize": "none" if grey else "dynamic", "context": conditional},
+            "train": {"steps": steps, "batch_size": 100, "learning_rate": 1e-3, "schedule": "cosine"},
+        }
+    )
+
+
+def compare(
+    names: Sequence[str],
+    *,
+    data: str = "mnist",
+    steps: int = 2000,
+    seeds: int = 1,
+    samples: int = SAMPLES,
+    limit: int | None = LIMIT,
+    device: str = "auto",
+    out: Path | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Iterator[Row | Failure]:
+    """Yields a row for each pretrained model, run folder or variant; variants are trained for `steps` first, per seed.
+
+    Where one of several cannot be trained or measured on these data, its line says why and the others go on.
+
+    Args:
+        names: pretrained names, folders (with a slash), Hub repositories (hf:…), variants (also composed), or "all" of
+            the variants.
+        data: the data set to measure on, and to train variants on.
+        steps: of training, for variants.
+        seeds: how many runs of each variant.
+        samples: K of the evidence.
+        limit: how many test images.
+        device: where to train and measure.
+        out: a folder for what is trained: with the same one, a comparison that was stopped goes on, see `trained`.
+        report: hears what is being done.
+
+    Raises:
+        UnknownNameError: neither a pretrained model nor a variant, with the closest names; or no such data set.
+        ConfigError: nothing to compare, or no seed.
+        InterruptedTrainingError: Ctrl-C or SIGTERM while one was trained.
+    """
+    if seeds < 1:
+        raise ConfigError(f"Got seeds = {seeds}; expected at least 1.")
+    wanted = expand(names)
+    if not wanted:
+        raise ConfigError("Got no model to compare; name some, such as vae iwae, or all.")
+    for name in wanted:  # before the first of them is trained
+        if not is_trained(name):
+            check_variant(name)
+    load_dataset(data, "test")
+    for number, name in enumerate(wanted, 1):
+        if report is not None:
+            report(f"{name} ({number} of {len(wanted)})")
+        try:
+            models = models_for(name, data=data, steps=steps, seeds=seeds, device=device, out=out)
+            yield row_of(name, models, data, samples, limit)
+        except InterruptedTrainingError as error:
+            kept = f"the same call goes on, with what is in {out}" if out else "with out (--out) runs are kept"
+            raise InterruptedTrainingError(
+                f"Stopped at {name}, {number} of {len(wanted)}; {kept}.", error.exit_status - 128
+            ) from None
+        except VaezooError as error:
+            if len(wanted) == 1:
+                raise
+            yield Failure(name=name, reason=f"{error.code}: {error}")
+
+
+def row_of(name: str, models: Sequence[VAE], data: str, samples: int, limit: int | None) -> Row:
+    """Returns the row of a model, or of several that were trained alike with different seeds."""
+    chosen = [first(test_set(model, data), limit) for model in models]
+    pairs = [measured(model, part, samples) for model, part in zip(models, chosen, strict=True)]
+    evidences = [each for _, each in pairs if each is not None]
+    means = [float(each.double().mean()) for each in evidences]
+    return Row(
+        name=name,
+        report=mean_report([report for report, _ in pairs]),
+        seeds=len(models),
+        spread=statistics.stdev(means) if len(means) > 1 else None,
+        images_per_second=speed(models[0]),
+        model=models[0],
+        evidences=torch.stack(evidences).double().mean(0) if len(evidences) == len(models) else None,
+        seen=chosen[0].digest,
+    )
+
+
+def mean_report(reports: Sequence[Report]) -> Report:
+    """Returns the first report with its figures replaced by means over all of them (one per seed)."""
+    if len(reports) == 1:
+        return reports[0]
+
+    def over_seeds(key: str) -> Estimate:
+        values = [getattr(each, key) for each in reports]
+        if any(value.mean is None for value in values):
+            return Estimate(mean=None)
+        errors = [value.error or 0.0 for value in values]
+        return Estimate(mean=statistics.mean(value.mean for value in values), error=statistics.mean(errors))
+
+    active = [each.active_units for each in reports if each.active_units is not None]
+    return replace(
+        reports[0],
+        bound=over_seeds("bound"),
+        distortion=over_seeds("distortion"),
+        rate=over_seeds("rate"),
+        log_evidence=over_seeds("log_evidence"),
+        psnr=statistics.mean(each.psnr for each in reports),
+        active_units=round(statistics.mean(active)) if active else None,
+    )
+
+
+def is_trained(name: str) -> bool:
+    """Says whether a name is that of a trained model: pretrained, a folder, or on the Hub."""
+    return name in read_index() or "/" in name or name.startswith("hf:")
+
+
+def check_variant(name: str) -> None:
+    """Raises UnknownNameError or CompositionError unless `name` is that of a variant, or of several that compose."""
+    try:
+        chosen(name)
+    except UnknownNameError:
+        raise UnknownNameError("model or variant", name, [*read_index(), *variants.names()]) from None
+
+
+def models_for(name: str, *, data: str, steps: int, seeds: int, device: str, out: Path | None) -> list[VAE]:
+    """Returns the model of a pretrained name or folder, or one trained model per seed of a variant."""
+    if is_trained(name):
+        return [load(name, device=device)]
+    return [trained(recipe_for(name, data, steps, seed), device, out) for seed in range(seeds)]
+
+
+def trained(recipe: Recipe, device: str, out: Path | None) -> VAE:
+    """Returns the model that a recipe gives; in `out` it stays, and is not trained again, nor from the start."""
+    if out is None:
+        return train(recipe, out=None, device=device).model
+    folder = out / f"{recipe.variant}-{recipe.digest[:8]}"
+    if not (folder / WEIGHTS).exists():
+        train(recipe, out=folder, device=device, resume=folder.exists())
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return load(f"{folder}/", device=device)
+
+
+@torch.no_grad()
+def speed(model: VAE, rows: int = 256, rounds: int = 5) -> float:
+    """Returns how many images a second the model encodes and decodes, the median of several rounds."""
+    device = next(model.parameters()).device
+    x = torch.zeros(rows, *(model.shape or ()), device=device)
+    c = torch.zeros(rows, dtype=torch.int64, device=device) if model.context else None
+    times = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        model.reconstruct(x, c).sum().item()
+        times.append(time.perf_counter() - start)
+    return rows / statistics.median(times[1:])
+
+
+def estimate_cells(value: Estimate) -> str:
+    """Returns "mean ± standard error", or a dash where there is no density."""
+    if value.mean is None:
+        return "–"
+    return f"{value.mean:.2f}" if value.error is None else f"{value.mean:.2f} ± {value.error:.2f}"
+
+
+REFERENCE = "vae"  # whose evidence others are compared with, where it is among them; else the first that has one
+
+
+def reference_of(lines: Sequence[Row | Failure]) -> Row | None:
+    """Returns the row that evidences are compared with, None where none has an evidence."""
+    rows = [line for line in lines if isinstance(line, Row) and line.evidences is not None]
+    return next((row for row in rows if row.name == REFERENCE), rows[0] if rows else None)
+
+
+def headings(lines: Sequence[Row | Failure]) -> tuple[str, ...]:
+    """Returns the names of the columns."""
+    reference = reference_of(lines)
+    return (
+        "model", "bound", "distortion", "rate", "log-evidence",
+        "above the first" if reference is None else f"above {reference.name}",
+        "active", "PSNR", "parameters", "images/s", "note",
+    )  # fmt: skip
+
+
+def cells(row: Row | Failure, reference: Row | None = None) -> tuple[str, ...]:
+    """Returns a row of the table, one string per column; `reference` is the row that evidences are compared with."""
+    if isinstance(row, Failure):
+        return (row.name, *["–"] * 9, row.reason)
+    report = row.report
+    active = f"{report.active_units}/{report.latents}" if report.active_units is not None else (
+        f"perplexity {report.perplexity:.0f}" if report.perplexity is not None else "–"
+    )  # fmt: skip
+    return (
+        row.name,
+        estimate_cells(report.bound),
+        estimate_cells(report.distortion),
+        estimate_cells(report.rate),
+        estimate_cells(report.log_evidence),
+        "" if reference is None or reference is row else estimate_cells(row.above(reference)),
+        active,
+        f"{report.psnr:.2f}",
+        f"{report.parameters:,}",
+        f"{row.images_per_second:,.0f}",
+        row.mark,
+    )
+
+
+def table(lines: Sequence[Row | Failure]) -> list[tuple[str, ...]]:
+    """Returns the cells of all lines."""
+    reference = reference_of(lines)
+    return [cells(line, reference) for line in lines]
+
+
+def write(lines: Sequence[Row | Failure], folder: Path) -> Path:
+    """Writes the table and what it was measured on as Markdown into a folder, and returns the file."""
+    path = folder / "comparison.md"
+    rows = [line for line in lines if isinstance(line, Row)]
+    text = f"{tables.markdown(headings(lines), table(lines))}\n\n{measured_on(rows)}\n"
+    write_file(path, text.encode())
+    return path
+
+
+def measured_on(rows: Sequence[Row]) -> str:
+    """Returns in words what rows were measured on, K that of the first row that has an evidence."""
+    report = next((row.report for row in rows if row.evidences is not None), rows[0].report)
+    seed = f", binarized once with seed {report.binarization_seed}" if report.binarization_seed else ""
+    return (
+        f"{report.examples:,} {report.split} examples of {report.data}{seed}; log-evidence with K = {report.samples}; "
+        "nats per example, higher is better for bound and log-evidence; ± is the standard error of the mean, under "
+        "'above …' that of the paired difference on the same images (– where the images are others)"
+    )

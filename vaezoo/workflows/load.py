@@ -1,0 +1,129 @@
+"""`load`: a model by name, from a folder, or from the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from vaezoo.core import VAE
+from vaezoo.errors import CheckpointError, ConfigError, UnknownNameError, shorten
+from vaezoo.hub.remote import LOG, Remote, fetched, on_the_hub
+from vaezoo.storage.config import CONFIG, weight_files
+from vaezoo.storage.documents import read_bytes
+from vaezoo.storage.files import write_file
+from vaezoo.storage.model_folder import CARD, METRICS, WEIGHTS, read_model, verified_folder
+from vaezoo.trainer import choose_device
+from vaezoo.zoo.index import read_index, verified
+
+__all__ = ["load", "locate", "pull"]
+
+
+def load(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | None = None,
+    local_files_only: bool = False,
+) -> VAE:
+    """Returns a trained model in eval mode.
+
+    Args:
+        name: a pretrained model's name ("beta-vae-mnist"), a folder (anything with a slash: "runs/mine"), or a Hub
+            repository ("hf:owner/name" or "hf:owner/name@revision"). A pretrained model that does not come with the
+            package is fetched from the Hub once; the package's index says what each of its files must be.
+        revision: of a Hub repository: a branch, a tag, or a commit of 40 digits, which can be loaded again without any
+            request. Otherwise the commit is looked up, reported, and recorded as `model.config["source"]`.
+        device: "cpu", "cuda", …, or "auto".
+        dtype: the floating type of the weights; as they were saved where None.
+        cache_dir: where copies from the Hub are kept; its own cache (`HF_HOME`) where None.
+        token: for private repositories; the one that is logged in (`HF_TOKEN`) where None.
+        local_files_only: ask nobody; take what is in the cache.
+
+    Raises:
+        UnknownNameError: no such name or folder, with the closest names.
+        CorruptWeightsError: bytes, names, shapes or digests are not the recorded ones; a damaged copy in the cache is
+            fetched once more before.
+        DownloadError: the Hub could not be reached, or has no such repository.
+        ConfigError: a malformed repository, a revision of what is not on the Hub, or a type that is not floating.
+    """
+    target = choose_device(device)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ConfigError(f"Got dtype {shorten(dtype)}; expected a floating torch.dtype such as torch.float32.")
+    place = None if cache_dir is None else Path(cache_dir)
+    remote = on_the_hub(name, revision, cache_dir=place, token=token, local_files_only=local_files_only)
+    model = read_model(locate(name)) if remote is None else from_hub(remote)
+    return model.to(device=target, dtype=dtype)
+
+
+def pull(
+    name: str,
+    *,
+    revision: str | None = None,
+    to: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | None = None,
+) -> Path:
+    """Fetches a model from the Hub into the cache, checks it as `load` does, and returns its folder.
+
+    Args:
+        name: a pretrained model's name, or "hf:owner/name" or "hf:owner/name@revision".
+        revision: of a Hub repository.
+        to: a folder to copy it to, which is then what is returned.
+        cache_dir: see `load`.
+        token: see `load`.
+
+    Raises:
+        UnknownNameError, CorruptWeightsError, DownloadError, ConfigError: see `load`.
+        CheckpointError: `to` cannot be written.
+    """
+    place = None if cache_dir is None else Path(cache_dir)
+    remote = on_the_hub(name, revision, cache_dir=place, token=token)
+    folder = locate(name) if remote is None else fetched(remote, read_model)[0]
+    if to is None:
+        return folder
+    target = Path(to)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"Could not make {target}: {error}. Choose another folder.") from None
+    names = [file.file for file in weight_files(verified_folder(folder))]
+    for file in (*names, METRICS, CARD, CONFIG):
+        if (folder / file).exists():
+            write_file(target / file, read_bytes(folder / file))
+    return target
+
+
+def from_hub(remote: Remote) -> VAE:
+    """Returns the model of a repository; its config says which commit it is."""
+    repository = remote.repository
+    _, commit, model = fetched(remote, read_model)
+    if not repository.pinned:
+        LOG.info("hf:%s is at commit %s; hf:%s@%s stays as it is.", repository.name, commit, repository.name, commit)
+    model.config = {**(model.config or {}), "source": {"repository": repository.name, "commit": commit}}
+    return model
+
+
+def locate(name: str | Path) -> Path:
+    """Returns the folder of a model, fetched if need be; see `load`."""
+    remote = on_the_hub(name)
+    if remote is not None:
+        return fetched(remote, verified_folder)[0]
+    if isinstance(name, str) and name in read_index():
+        return verified(name)
+    if isinstance(name, Path) or (isinstance(name, str) and ("/" in name or "\\" in name)):
+        for folder in (Path(name), Path(name) / "model"):
+            with suppress(OSError, ValueError):  # a name that no folder can have, or none of ours to read
+                if (folder / CONFIG).is_file():
+                    return folder
+        raise UnknownNameError("model folder", str(name), (), f"Expected a folder with {CONFIG} and {WEIGHTS}.")
+    raise UnknownNameError(
+        "pretrained model",
+        name,
+        read_index(),
+        "A folder of your own needs a slash (./mine); a Hub repository starts with hf:.",
+    )

@@ -1,0 +1,100 @@
+"""`measure`: evaluate a model by name and say on what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from vaezoo.core import VAE
+from vaezoo.errors import ConfigError, shorten
+from vaezoo.evaluation import disentanglement, evaluate
+from vaezoo.evaluation.report import test_set
+from vaezoo.storage.config import read_config
+from vaezoo.storage.documents import canonical
+from vaezoo.storage.files import write_file
+from vaezoo.storage.model_card import figures_table, model_card
+from vaezoo.storage.model_folder import CARD, METRICS, read_metrics
+from vaezoo.workflows.load import load, locate
+
+__all__ = ["data_of", "measure", "measure_disentanglement", "store_metrics"]
+
+
+def data_of(model: VAE, data: str | None) -> str:
+    """Returns the name of the data set to use: the given one, or the one the model was trained on.
+
+    On a config's word only a registered data set is read: no folder, and nothing through torchvision.
+
+    Raises:
+        ConfigError: neither is known, or the model's is none with a name of its own.
+    """
+    table = (model.config or {}).get("data")
+    known = table.get("name") if isinstance(table, dict) else None
+    if data is None and not known:
+        raise ConfigError("The model does not say which data it was trained on: name one (data='mnist', --data mnist).")
+    if data is None and ":" in str(known):
+        raise ConfigError(
+            f"The model says that it was trained on {shorten(known)}, which is not read on its word: name the data "
+            "yourself (data=…, --data …)."
+        )
+    return data if data is not None else str(known)
+
+
+def measure(
+    name: str | Path,
+    *,
+    data: str | None = None,
+    samples: int | None = None,
+    limit: int | None = None,
+    binarize: str | None = None,
+    device: str = "auto",
+    write: bool = False,
+    bar: Callable[[int, int], None] | None = None,
+) -> str:
+    """Returns the figures of a model as text, beside those that its folder published; `write` stores them there.
+
+    K is by default that of the published figures. See `vaezoo.evaluate` for the other arguments and for what is raised.
+    """
+    folder = locate(name)
+    model = load(name, device=device)
+    published = read_metrics(folder)
+    known = cast(int, published["samples"]) if published and published.get("samples") else 5000
+    chosen = known if samples is None else samples
+    report = evaluate(model, data_of(model, data), chosen, binarize=binarize, limit=limit, report=bar).as_dict()
+    parts = [f"{name}: {(model.config or {}).get('variant')}", figures_table(report)]
+    comparable = published and all(published.get(key) == report[key] for key in ("data", "examples", "samples"))
+    if published and comparable and not write:
+        parts += ["Published with the weights:", figures_table(published)]
+    if write:
+        store_metrics(folder, report)
+        parts.append(f"Stored in {folder / METRICS}.")
+    return "\n\n".join(parts)
+
+
+def measure_disentanglement(
+    name: str | Path, *, data: str | None = None, limit: int | None = None, device: str = "auto"
+) -> str:
+    """Returns MIG, FactorVAE score and total correlations of a model as text, on at most `limit` test images.
+
+    See `vaezoo.evaluation.disentanglement` for what they are and for what is raised.
+    """
+    model = load(name, device=device)
+    chosen = test_set(model, data_of(model, data))
+    found = disentanglement(model, chosen, **({} if limit is None else {"examples": limit}))
+    rows = {
+        "MIG": f"{found.mig:.3f}",
+        "FactorVAE score": f"{found.factor_vae_score:.3f} (guessing: {found.chance:.3f})",
+        "total correlation, nats": f"{found.total_correlation:.3f}",
+        "of the active latents alone": f"{found.total_correlation_active:.3f}",
+        "active latents": f"{found.active}/{found.latents}",
+    }
+    lines = ["| figure | value |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows.items())]
+    images = f"{found.examples:,} {found.split} images of {found.data}"
+    on = f"Measured on the posterior means of {images}, seed {found.seed}."
+    return "\n".join([f"{name}: {(model.config or {}).get('variant')}", "", *lines, "", on])
+
+
+def store_metrics(folder: Path, metrics: dict[str, object]) -> None:
+    """Writes figures into a model folder, and its card again."""
+    write_file(folder / METRICS, canonical(metrics).encode())
+    write_file(folder / CARD, model_card(folder.name, read_config(folder), metrics).encode())

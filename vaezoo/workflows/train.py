@@ -1,0 +1,199 @@
+"""`train`: from a recipe to a model folder."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from vaezoo.core import VAE
+from vaezoo.data import Dataset, StreamedDataset, from_tensors, load_dataset, pad, prepare
+from vaezoo.errors import CheckpointError, ConfigError
+from vaezoo.recipe import Recipe, read_recipe
+from vaezoo.storage.model_folder import save
+from vaezoo.trainer import Run, Trainer, build_model
+from vaezoo.trainer.processes import Ranks, joined
+from vaezoo.trainer.trackers.hook import Tracker
+from vaezoo.trainer.trackers.named import chosen_trackers
+from vaezoo.trainer.trackers.services import Service
+from vaezoo.workflows.load import load
+
+__all__ = ["auto_folder", "start_from", "train", "training_data"]
+
+Result = TypeVar("Result")
+PARTS = ("encoder", "decoder", "prior", "objective")
+
+
+def train(
+    recipe: str | Path | dict[str, object] | Recipe,
+    *overrides: str,
+    data: object | None = None,
+    out: str | Path | None = "auto",
+    device: str = "auto",
+    resume: bool = False,
+    any_size: bool = False,
+    extend: bool = False,
+    trackers: Sequence[str | Tracker] | None = None,
+    workers: int | None = None,
+    **changes: object,
+) -> Run:
+    """Trains a model by a recipe and returns the run, its model in eval mode.
+
+    Args:
+        recipe: a recipe's name ("vae-mnist"), a path that ends in .toml, its tables as a dict, or a `Recipe`.
+        *overrides: "key=value" strings.
+        data: your own data instead of the recipe's: a tensor, (x, c), a torch or a vaezoo `Dataset`.
+        out: the folder for checkpoints, metrics and the final model; "auto" takes a free one under runs/, None writes
+            nothing.
+        device: "auto" takes a GPU when there is one.
+        resume: go on from the newest valid checkpoint in `out`.
+        any_size: let a run go on that another number of processes began.
+        extend: resume a run, finished or not, whose recipe now has a longer last stage, or stages after it.
+        trackers: what hears of the metrics: names ("bar", "tensorboard", "trackio", "wandb") and objects with `start`,
+            `log` and `close`; a progress bar by default. None of them can change or end a run.
+        workers: how many processes read data that are larger than memory, see `load_dataset`; no result depends on it.
+        **changes: overrides by keyword: `steps=2_000`, `seed=1`.
+
+    Raises:
+        RecipeError: every mistake in the recipe at once.
+        UnknownNameError, MissingExtraError: a tracker has no such name, or its package is not installed.
+        DataError, DownloadError: the data could not be had.
+        NonFiniteLossError, InterruptedTrainingError, CheckpointError: see `Trainer.fit`.
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, **changes)
+    with joined(device) as place:
+        ranks = Ranks.current()
+        folder = None if out is None else shared_folder(chosen, out, resume or extend, ranks, place)
+        heard_by = listeners(trackers, chosen, folder) if ranks.first else []
+        training, held_out = one_by_one(ranks, lambda: training_data(chosen, data, workers))
+        seen = description(training, chosen)
+        model = build_model(chosen, training)
+        fresh = one_by_one(ranks, lambda: start_from(model, chosen.init))
+        if folder is not None and ranks.first:
+            prepare_folder(folder, resume or extend)
+        run = Trainer(
+            chosen,
+            model,
+            training,
+            held_out=held_out,
+            folder=folder,
+            device=place,
+            trackers=heard_by,
+            fresh=fresh,
+            any_size=any_size,
+        ).fit(resume, extend)
+        run.model.config = {**(run.model.config or {}), "data": seen, "recipe": signature(run)}
+        if folder is not None and ranks.first:
+            save(run.model, folder)
+        ranks.wait()
+        return run
+
+
+def listeners(trackers: Sequence[str | Tracker] | None, recipe: Recipe, folder: Path | None) -> list[Tracker]:
+    """Returns the trackers of a run, those that stand for a service told of its folder and recipe."""
+    chosen = chosen_trackers(trackers)
+    for each in chosen:
+        if isinstance(each, Service):
+            each.prepare(folder, json.loads(json.dumps(recipe.as_dict())))
+    return chosen
+
+
+def description(data: Dataset, recipe: Recipe) -> dict[str, object]:
+    """Returns what a config says of the data; the digest's pass over streamed images finds those that are broken."""
+    padded = {"pad": recipe.data.pad} if recipe.data.pad else {}
+    return {"name": data.name, "binarize": recipe.data.binarize, **padded, "digest": data.digest}
+
+
+def signature(run: Run) -> dict[str, object]:
+    """Returns what a config says of the recipe, also where a run was made longer than its recipe said at first."""
+    extended = {"extensions": run.extensions} if run.extensions else {}
+    return {"name": run.recipe.name, "digest": run.recipe.digest, **extended}
+
+
+def one_by_one(ranks: Ranks, work: Callable[[], Result]) -> Result:
+    """Returns what `work` returns; the first process does it before the others, which find its downloads in place."""
+    if not ranks.first:
+        ranks.wait()
+    try:
+        return work()
+    finally:
+        if ranks.first:
+            ranks.wait()
+
+
+def shared_folder(recipe: Recipe, out: str | Path, resume: bool, ranks: Ranks, device: torch.device) -> Path:
+    """Returns the folder of a run, the same in all processes."""
+    chosen = str(auto_folder(recipe, resume) if out == "auto" else out)
+    return Path(ranks.broadcast_text(chosen, device))
+
+
+def training_data(
+    recipe: Recipe, data: object | None = None, workers: int | None = None
+) -> tuple[Dataset, Dataset | None]:
+    """Returns the training set as the recipe pads and binarizes it, labels hidden, and what it holds out, or None."""
+    whole = load_dataset(recipe.data.name, "train", workers=workers) if data is None else from_tensors(data)
+    if workers is not None and isinstance(whole, StreamedDataset):
+        whole = replace(whole, workers=workers)
+    whole = pad(whole, recipe.data.pad)
+    held_out = None
+    if recipe.data.validation:
+        whole, held_out = whole.split_off(recipe.data.validation, recipe.seed)
+        held_out = prepare(held_out, recipe.data.binarize)
+    if recipe.data.labels:
+        whole = whole.hide_labels(recipe.data.labels, recipe.seed)
+    return prepare(whole, recipe.data.binarize), held_out
+
+
+def start_from(model: VAE, init: str | None) -> list[str] | None:
+    """Copies the weights of another model into `model`, and returns the parts that it says nothing about.
+
+    Without another model there is nothing to copy, and None is returned, for all parts.
+
+    Raises:
+        ConfigError: no tensor fits, or one of the same name has another shape.
+    """
+    if init is None:
+        return None
+    given = load(init).state_dict()
+    own = model.state_dict()
+    shared = own.keys() & given.keys()
+    wrong = [key for key in sorted(shared) if own[key].shape != given[key].shape]
+    if not shared or wrong:
+        reason = "no tensor has the same name"
+        for key in wrong[:1]:
+            reason = f"{key} is {tuple(given[key].shape)} there, {tuple(own[key].shape)} here"
+        raise ConfigError(f"init = {init!r} does not fit the recipe's model: {reason}. Use the same architecture.")
+    model.load_state_dict({key: given[key] for key in shared}, strict=False)
+    return [part for part in PARTS if not any(key.startswith(f"{part}.") for key in shared)]
+
+
+def auto_folder(recipe: Recipe, resume: bool) -> Path:
+    """Returns the first of runs/NAME, runs/NAME-2, … that does not exist; to resume, the last one that does."""
+    name = recipe.name or recipe.variant
+    folders = [Path("runs") / name]
+    while folders[-1].exists():
+        folders.append(Path("runs") / f"{name}-{len(folders) + 1}")
+    return folders[-2] if resume and len(folders) > 1 else folders[-1]
+
+
+def prepare_folder(folder: Path, resume: bool) -> None:
+    """Makes the folder of a run.
+
+    Raises:
+        CheckpointError: another run is in it, or it cannot be written.
+    """
+    if (folder / "metrics.jsonl").exists() and not resume:
+        raise CheckpointError(
+            f"{folder} already holds a run. Go on with it by resume=True (--resume), or choose another folder (--out)."
+        )
+    if resume and not (folder / "checkpoints").exists():
+        warnings.warn(f"{folder} holds no checkpoint: the run starts from the beginning.", stacklevel=3)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"Could not make {folder}: {error}. Choose another folder (--out).") from None
