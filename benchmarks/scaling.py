@@ -18,9 +18,9 @@ import torch.distributed as dist
 from torch import nn
 
 from vaezoo import read_recipe
-from vaezoo.data import load_dataset, prepare
+from vaezoo.data import binarize, load_dataset
 from vaezoo.trainer import build_model
-from vaezoo.trainer.processes import Ranks
+from vaezoo.trainer.processes import Processes
 from vaezoo.trainer.stage_run import StageRun
 from vaezoo.trainer.start import make_feed
 
@@ -46,7 +46,7 @@ def median_time(work: Callable[[], object], steps: int, rounds: int) -> float:
     return statistics.median(seconds)
 
 
-def exchange_cost(ranks: Ranks, rounds: int) -> tuple[float, float]:
+def exchange_cost(ranks: Processes, rounds: int) -> tuple[float, float]:
     """Returns latency (s) and inverse bandwidth (s per byte) of an exchange, by least squares over sizes."""
     rows, times = [], []
     for size in SIZES:
@@ -60,7 +60,7 @@ def exchange_cost(ranks: Ranks, rounds: int) -> tuple[float, float]:
     return max(0.0, float(latency)), float(inverse)
 
 
-def stage_run(name: str, batch: int, ranks: Ranks) -> StageRun:
+def stage_run(name: str, batch: int, ranks: Processes) -> StageRun:
     """Returns a stage of one of the models on MNIST."""
     table = MODELS[name]
     recipe = read_recipe(
@@ -71,7 +71,7 @@ def stage_run(name: str, batch: int, ranks: Ranks) -> StageRun:
             "train": {"steps": 10**6, "batch_size": batch},
         }
     )
-    data = prepare(load_dataset("mnist", "train"), "dynamic")
+    data = binarize(load_dataset("mnist", "train"), "dynamic")
     model = build_model(recipe, data).train()
     feed = make_feed(recipe, model, data, batch, torch.device("cpu"))
     return StageRun(model, recipe.stages[0], feed, offset=0, ranks=ranks)
@@ -86,7 +86,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    ranks = Ranks.current()
+    ranks = Processes.current()
     latency, inverse = exchange_cost(ranks, options.rounds)
     if ranks.first:
         print(f"torch {torch.__version__}, gloo, {ranks.size} processes of one thread, batch {options.batch} each")
@@ -94,7 +94,7 @@ def main() -> None:
         print("| model | parameters | compute | exchange, predicted | step, predicted | step, measured | efficiency |")
         print("| --- | --- | --- | --- | --- | --- | --- |")
     for name in MODELS:
-        alone, together = stage_run(name, options.batch, Ranks()), stage_run(name, options.batch, ranks)
+        alone, together = stage_run(name, options.batch, Processes()), stage_run(name, options.batch, ranks)
         for run in (alone, together):
             for _ in range(5):
                 run.advance()

@@ -50,7 +50,7 @@ from clock import Clock
 from tasks import TASKS, loops, twin
 from torch import Tensor
 
-from vaezoo.data import load_dataset, prepare
+from vaezoo.data import binarize, load_dataset
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 START, END = "<!-- speed -->\n", "<!-- end -->"
@@ -108,7 +108,7 @@ def evidence(quick: bool) -> Table:
 def bound(row: str, quick: bool) -> list[float]:
     """Measures a row of importance-weighted evidence, in this process."""
     plain = straight.iwae()
-    test = prepare(load_dataset("mnist", "test"), "static")
+    test = binarize(load_dataset("mnist", "test"), "static")
     model = twin(TASKS["iwae"], plain, test).eval()
     samples = 100 if quick else SAMPLES
     ways: list[tuple[int, Callable[..., Tensor]]] = [

@@ -15,7 +15,7 @@ from torch import nn
 
 from vaezoo import read_recipe
 from vaezoo.core import VAE
-from vaezoo.data import Dataset, load_dataset, prepare
+from vaezoo.data import Dataset, binarize, load_dataset
 from vaezoo.recipe import Recipe
 from vaezoo.trainer import Trainer, build_model
 
@@ -45,7 +45,7 @@ class Task:
 
     def data(self) -> Dataset:
         """Returns MNIST, as the recipe wants it."""
-        return prepare(load_dataset("mnist", "train"), self.read({}, 1).data.binarize)
+        return binarize(load_dataset("mnist", "train"), self.read({}, 1).data.binarize)
 
     def read(self, keys: dict[str, object], steps: int) -> Recipe:
         """Returns the recipe with these keys of [train]."""

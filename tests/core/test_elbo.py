@@ -9,7 +9,7 @@ from support.cases import Case
 from torch import Tensor
 from torch.distributions import Categorical, Normal, OneHotCategorical
 
-from vaezoo.core import Inference, Objective, Part, center, draw, has_closed_form_rate
+from vaezoo.core import Inference, Objective, Part, center, has_closed_form_rate, sample_with_log_prob
 from vaezoo.distributions.normal import DiagonalNormal, StandardNormal
 from vaezoo.objectives import Cyclical, Schedule, Warmup, WeightedObjective
 
@@ -100,16 +100,18 @@ def test_the_centre_is_the_own_one_the_mean_or_the_mode() -> None:
 
 
 def test_draws_carry_their_density_whatever_the_distribution() -> None:
-    z, log_q = draw(Normal(torch.zeros(3), 2.0), 5)
+    z, log_q = sample_with_log_prob(Normal(torch.zeros(3), 2.0), 5)
     torch.testing.assert_close(log_q, Normal(0.0, 2.0).log_prob(z))
-    z, log_q = draw(Categorical(probs=torch.tensor([[0.25, 0.75]])), 5)  # cannot be differentiated, but drawn
+    z, log_q = sample_with_log_prob(
+        Categorical(probs=torch.tensor([[0.25, 0.75]])), 5
+    )  # cannot be differentiated, but drawn
     assert z.shape == log_q.shape == (5, 1)
 
 
 def test_the_rate_is_sampled_where_no_closed_form_is_registered() -> None:
     posterior, prior = Normal(torch.zeros(3), 2.0), StandardNormal(torch.zeros(()), 0)
     assert not has_closed_form_rate(posterior, prior) and has_closed_form_rate(prior, prior)
-    z, log_q = draw(posterior, 50_000)
+    z, log_q = sample_with_log_prob(posterior, 50_000)
     inference = Inference(x=z, z=z, log_q=log_q, posterior=posterior, prior=prior, likelihood=posterior)
     exact = 0.5 * (4.0 - 1.0) - math.log(2.0)
     assert inference.rate().shape == (3,) and (inference.rate() - exact).abs().max() < 0.05

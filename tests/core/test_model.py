@@ -98,7 +98,7 @@ def test_a_model_of_plain_modules_and_torchs_distributions_works() -> None:
     x = torch.randn(5, 6)
     elbo = model(x)
     elbo.losses["model"].mean().backward()
-    assert elbo.bound.shape == (5,) and model.config is None and not elbo.seen
+    assert elbo.bound.shape == (5,) and model.config is None and not elbo.statistics
     assert model.sample(3, seed=1).shape == (3, 6) and model.reconstruct(x).shape == (5, 6)
     assert torch.isfinite(model.log_evidence(x, samples=10)).all()
     assert (model.log_evidence(x, samples=500) >= elbo.bound.detach() - 5).all()

@@ -11,12 +11,12 @@ from vaezoo.data import (
     STATIC_SEED,
     TEST_SEED,
     Dataset,
+    binarize,
     binarize_fixed,
     bundled_images,
-    draw,
     from_tensors,
     load_dataset,
-    prepare,
+    sample_binary,
 )
 from vaezoo.data.transforms.fixed_noise import thresholds
 from vaezoo.errors import ConfigError, DataError
@@ -70,10 +70,10 @@ def test_floats_and_pixels_are_drawn_alike() -> None:
 def test_the_binarized_test_sets_never_change() -> None:
     """Golden: every published figure is a figure on these very images."""
     assert (
-        prepare(bundled_images(), "dynamic").digest
+        binarize(bundled_images(), "dynamic").digest
         == "d45a7c0185e7df252d15dd4d40e6c4441ff3bf1588f7a4c71ec8913bea595353"
     )
-    digits = prepare(load_dataset("digits", "test"), "static")
+    digits = binarize(load_dataset("digits", "test"), "static")
     assert digits.digest == "4fb9257ce9ccd045a7dc6dd9fed1f8e4ded1fdcaba82b763c9ade0bdbd8f508c"
     first = binarize_fixed(from_tensors(torch.full((1, 16), 0.5)), TEST_SEED).images
     assert first.flatten().tolist() == [1, 0, 0, 1, 0, 0, 0, 1, 1, 0, 1, 0, 0, 1, 0, 0]
@@ -87,26 +87,26 @@ def test_the_noise_is_the_raw_stream_of_pcg64() -> None:
 def test_prepare_draws_tests_with_the_test_seed_whatever_the_training() -> None:
     test = bundled_images()
     fixed = binarize_fixed(test, TEST_SEED).digest
-    assert prepare(test, "dynamic").digest == prepare(test, "static").digest == fixed
+    assert binarize(test, "dynamic").digest == binarize(test, "static").digest == fixed
     held_out = from_tensors(test.images).split_off(10, 0)[1]
-    assert prepare(held_out, "dynamic").digest == binarize_fixed(held_out, TEST_SEED).digest
+    assert binarize(held_out, "dynamic").digest == binarize_fixed(held_out, TEST_SEED).digest
 
 
 def test_prepare_of_training_sets() -> None:
     train = from_tensors(bundled_images().images)
-    assert prepare(train, "none") is train
-    dynamic = prepare(train, "dynamic")
+    assert binarize(train, "none") is train
+    dynamic = binarize(train, "dynamic")
     assert dynamic.binarization == "dynamic" and dynamic.images is train.images
-    static = prepare(train, "static")
+    static = binarize(train, "static")
     assert (static.binarization, static.scale, static.images.dtype) == ("static", 1, torch.uint8)
     assert static.digest == binarize_fixed(train, STATIC_SEED).digest
-    assert prepare(static, "static") is static and prepare(static, "dynamic") is static
+    assert binarize(static, "static") is static and binarize(static, "dynamic") is static
     assert set(static.batch(torch.arange(64)).flatten().tolist()) == {0.0, 1.0}
 
 
 def test_binary_images_stay_as_they_are() -> None:
     masks = from_tensors(torch.eye(5, dtype=torch.uint8))
-    assert torch.equal(prepare(masks, "static").images, masks.images)
+    assert torch.equal(binarize(masks, "static").images, masks.images)
 
 
 @pytest.mark.parametrize("how", ["dynamic", "static"])
@@ -114,21 +114,21 @@ def test_binary_images_stay_as_they_are() -> None:
 def test_values_that_are_no_probabilities_are_refused(how: str, split: str) -> None:
     table = from_tensors(torch.tensor([[-0.5, 2.0]]), split=split)
     with pytest.raises(DataError, match=r"from -0\.5 to 2"):
-        prepare(table, how)
+        binarize(table, how)
 
 
 def test_unknown_binarizations_are_refused() -> None:
     assert BINARIZATIONS == ("none", "dynamic", "static")
     with pytest.raises(ConfigError, match="Did you mean 'dynamic'"):
-        prepare(bundled_images(), "dynamik")
+        binarize(bundled_images(), "dynamik")
 
 
 def test_draw_follows_its_generator_and_type() -> None:
     x = torch.full((1000, 4), 0.25, dtype=torch.float64)
-    one, two = (draw(x, torch.Generator().manual_seed(1)) for _ in range(2))
+    one, two = (sample_binary(x, torch.Generator().manual_seed(1)) for _ in range(2))
     assert torch.equal(one, two) and one.dtype == torch.float64
     assert abs(one.mean().item() - 0.25) < 4.5 * (0.25 * 0.75 / 4000) ** 0.5
-    assert draw(torch.tensor([0.0, 1.0]).repeat(1000)).reshape(-1, 2).mean(0).tolist() == [0.0, 1.0]
+    assert sample_binary(torch.tensor([0.0, 1.0]).repeat(1000)).reshape(-1, 2).mean(0).tolist() == [0.0, 1.0]
     state = torch.get_rng_state()
-    draw(x, torch.Generator())
+    sample_binary(x, torch.Generator())
     assert torch.equal(state, torch.get_rng_state())

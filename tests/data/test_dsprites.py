@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import vaezoo
-from vaezoo.data import DrawnDataset, Factors, binarize_fixed, from_tensors, load_dataset, prepare
+from vaezoo.data import DrawnDataset, Factors, binarize, binarize_fixed, from_tensors, load_dataset
 from vaezoo.data.procedural.sprites import ORIENTATIONS, POSITIONS, SCALES, SHAPES, Sprites
 from vaezoo.errors import DataError, ShapeError
 
@@ -170,7 +170,7 @@ class TestSet:
         assert torch.equal(torch.cat(list(replace(few, workers=1).batches(parts))), images)
         for how in ("none", "static", "dynamic"):
             for each in (few, replace(few, split="test")):
-                assert torch.equal(prepare(each, how).batch(torch.arange(len(few))), images)
+                assert torch.equal(binarize(each, how).batch(torch.arange(len(few))), images)
 
     def test_digests_tell_sets_apart_and_are_those_of_equal_ones(self, whole: DrawnDataset) -> None:
         assert whole.digest == load_dataset("dsprites", "all").digest

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image as image
 
-from vaezoo.data import Dataset, datasets, from_tensors, get, load_dataset
+from vaezoo.data import Dataset, datasets, download_dataset, from_tensors, load_dataset
 from vaezoo.data.sets.fashion_mnist import COLLECTION as FASHION
 from vaezoo.data.sets.mnist import COLLECTION as MNIST
 from vaezoo.errors import DataError, DownloadError, UnknownNameError
@@ -24,7 +24,7 @@ def picture(path: Path, colour: Colour = 0, size: tuple[int, int] = (4, 3), mode
 @pytest.fixture(scope="session")
 def downloaded() -> None:
     """Fetches MNIST; where no source can be reached, the error says which were tried."""
-    get("mnist")
+    download_dataset("mnist")
 
 
 @pytest.mark.usefixtures("downloaded")
@@ -85,7 +85,7 @@ def test_a_truncated_file_in_the_cache_is_not_believed(tmp_path: Path) -> None:
 
 def test_get_of_a_set_without_files() -> None:
     said: list[str] = []
-    assert get("digits", report=said.append) == []
+    assert download_dataset("digits", report=said.append) == []
     assert "1,437" in said[0]
 
 

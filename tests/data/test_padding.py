@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import vaezoo
-from vaezoo.data import Dataset, StreamedDataset, bundled_images, from_tensors, load_dataset, pad, prepare
+from vaezoo.data import Dataset, StreamedDataset, binarize, bundled_images, from_tensors, load_dataset, pad
 from vaezoo.data.streaming.dataset import stream
 from vaezoo.errors import DataError, RecipeError
 from vaezoo.evaluation.report import test_set as set_for
@@ -43,7 +43,7 @@ def grey(count: int = 20, streamed: bool = False) -> Dataset:
 def test_streamed_or_not_the_zeros_are_numpys(how: str) -> None:
     chosen, everything = torch.tensor([3, 0, 19]), grey()
     wanted = np.pad(everything.images.numpy(), [(0, 0), (0, 0), (2, 2), (2, 2)])
-    kept, streamed = (prepare(pad(each, 2), how) for each in (everything, grey(streamed=True)))
+    kept, streamed = (binarize(pad(each, 2), how) for each in (everything, grey(streamed=True)))
     assert kept.shape == streamed.shape == (3, 9, 8)
     assert torch.equal(kept.batch(chosen), streamed.batch(chosen)) and kept.digest == streamed.digest
     if how != "static":
@@ -57,7 +57,7 @@ def test_what_cannot_be_padded_is_refused() -> None:
         with pytest.raises(DataError, match=rf"pad = {width} .*expected images"):
             pad(data, width)
     with pytest.raises(DataError, match="Pad them first"):
-        pad(prepare(grey(streamed=True), "static"), 1)
+        pad(binarize(grey(streamed=True), "static"), 1)
     recipe = {"variant": "vae", "data": {"name": "digits", "pad": -1}, "train": {"steps": 1}}
     with pytest.raises(RecipeError, match=r"data\.pad: "):
         vaezoo.read_recipe(recipe)
@@ -81,7 +81,7 @@ def test_a_model_is_measured_on_images_padded_as_it_was_trained(tmp_path: Path) 
     model = vaezoo.load(tmp_path / "run")
     assert model.shape == (1, 12, 12) and model.config["data"]["pad"] == 2
     chosen, plain = set_for(model, "digits"), load_dataset("digits", "test")
-    assert chosen.digest == prepare(pad(plain, 2), "static").digest
+    assert chosen.digest == binarize(pad(plain, 2), "static").digest
     assert set_for(model, pad(plain, 2)).digest == chosen.digest == set_for(model, plain).digest
     assert vaezoo.evaluate(model, "digits", samples=2, limit=10).examples == 10
     with pytest.raises(ValueError, match="shape"):

@@ -16,14 +16,14 @@ from support.runs import equal, fit
 from torch import Tensor
 
 from vaezoo import evaluate, train
-from vaezoo.data import Dataset, StreamedDataset, binarize_fixed, load_dataset, prepare
+from vaezoo.data import Dataset, StreamedDataset, binarize, binarize_fixed, load_dataset
 from vaezoo.data.streaming.limits import MEMORY_LIMIT, memory_limit, worker_count
 from vaezoo.data.streaming.prefetch import read_ahead
 from vaezoo.data.transforms.fixed_noise import stretches
 from vaezoo.errors import ConfigError, DataError, ShapeError
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.trainer import Trainer, build_model
-from vaezoo.trainer.batches import Feed
+from vaezoo.trainer.batches import BatchStream
 from vaezoo.trainer.start import every_example_has_a_density, make_feed
 
 CPU = torch.device("cpu")
@@ -100,7 +100,7 @@ class TestTheRecord:
         digest = streamed.digest
         streamed.reader.source.read = None  # type: ignore[method-assign, assignment]  # nothing can be read any more
         assert streamed.to("cpu").digest == replace(streamed, split="validation").digest == digest
-        assert prepare(streamed, "dynamic").digest == digest
+        assert binarize(streamed, "dynamic").digest == digest
         assert replace(streamed, labels=None, classes=None).digest != digest
         with pytest.raises(TypeError):
             _ = streamed.subset([0]).digest
@@ -108,7 +108,7 @@ class TestTheRecord:
     @pytest.mark.parametrize("how", ["none", "dynamic", "static"])
     @pytest.mark.parametrize("split", ["train", "validation", "test"])
     def test_binarizations_have_the_same_bits(self, folder: Path, how: str, split: str) -> None:
-        a, b = (prepare(replace(each, split=split), how) for each in pair(folder))
+        a, b = (binarize(replace(each, split=split), how) for each in pair(folder))
         assert isinstance(b, StreamedDataset) and same(a, b)
         assert same(a.subset([5, 30]), b.subset([5, 30]))  # each keeps its noise
         assert same(binarize_fixed(a.subset([5, 30]), 7), binarize_fixed(b.subset([5, 30]), 7))  # counts anew
@@ -223,8 +223,8 @@ def die(indices: list[int]) -> Tensor:
 
 class TestTraining:
     def test_the_feed_gives_the_same_batches(self, folder: Path) -> None:
-        whole, streamed = (prepare(each, "dynamic") for each in pair(folder, workers=2))
-        one, two = (Feed(each, 9, CPU, seed=3, context=2) for each in (whole, streamed))
+        whole, streamed = (binarize(each, "dynamic") for each in pair(folder, workers=2))
+        one, two = (BatchStream(each, 9, CPU, seed=3, context=2) for each in (whole, streamed))
         for number in (0, 1, 2, 3, 4, 5, 11, 12, 2):  # over the end of an epoch, forward and back
             torch.manual_seed(number)
             x, c = one.batch(number)
@@ -241,7 +241,7 @@ class TestTraining:
         recipe = recipe_for(folder, binarize)
         verdicts = []
         for each in pair(folder):
-            data = prepare(each, binarize)
+            data = binarize(each, binarize)
             model = build_model(recipe, data)
             verdicts.append(every_example_has_a_density(model, make_feed(recipe, model, data, 6, CPU)))
         assert verdicts == [binarize != "none"] * 2
@@ -269,7 +269,7 @@ class TestTraining:
 
         def trainer(data: Dataset, place: Path | None) -> Trainer:
             rest, held_out = data.split_off(8, 0)
-            rest, held_out = prepare(rest, "dynamic"), prepare(held_out, "dynamic")
+            rest, held_out = binarize(rest, "dynamic"), binarize(held_out, "dynamic")
             return Trainer(recipe, build_model(recipe, rest), rest, held_out=held_out, folder=place)
 
         whole, streamed = pair(folder, workers=workers)

@@ -15,7 +15,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from vaezoo.distributions import OneHots, SideBySide
+from vaezoo.distributions import OneHotCategoricals, ProductDistribution
 from vaezoo.distributions.normal import StandardNormal, normal_from
 from vaezoo.errors import ShapeError
 from vaezoo.registry import create
@@ -29,7 +29,7 @@ def test_relaxed_draws_are_torchs() -> None:
     given = logits(5, 3, 4)
     for temperature in (0.3, 1.0, torch.tensor(2.5, dtype=torch.float64)):
         torch.manual_seed(3)
-        ours, log_prob = OneHots(given, 2, temperature).rsample_and_log_prob((7,))
+        ours, log_prob = OneHotCategoricals(given, 2, temperature).rsample_and_log_prob((7,))
         torch.manual_seed(3)
         torchs = RelaxedOneHotCategorical(torch.as_tensor(temperature, dtype=torch.float64), logits=given).rsample((7,))
         assert torch.allclose(ours, torchs, atol=1e-12)
@@ -41,7 +41,7 @@ def test_relaxed_draws_are_torchs() -> None:
 @torch.no_grad()
 def test_exact_draws_have_the_probabilities_and_the_divergence_of_torchs() -> None:
     given, other = logits(2, 3, 4), logits(3, 4)
-    ours, torchs = OneHots(given, 2), Independent(OneHotCategorical(logits=given), 1)
+    ours, torchs = OneHotCategoricals(given, 2), Independent(OneHotCategorical(logits=given), 1)
     z, log_prob = ours.rsample_and_log_prob((40_000,))
     assert ((z == 0) | (z == 1)).all() and (z.sum(-1) == 1).all() and not ours.has_rsample
     assert torch.allclose(log_prob, torchs.log_prob(z))
@@ -49,13 +49,15 @@ def test_exact_draws_have_the_probabilities_and_the_divergence_of_torchs() -> No
     assert torch.allclose(ours.entropy(), torchs.entropy())
     assert torch.equal(ours.center, ours.mode) and torch.equal(ours.mode.argmax(-1), given.argmax(-1))
     expected = kl_divergence(OneHotCategorical(logits=given), OneHotCategorical(logits=other.expand_as(given))).sum(-1)
-    assert torch.allclose(kl_divergence(ours, OneHots(other, 2)), expected)
+    assert torch.allclose(kl_divergence(ours, OneHotCategoricals(other, 2)), expected)
 
 
 @torch.no_grad()
 def test_draws_come_near_to_corners_as_the_temperature_falls() -> None:
     given = logits(1, 1, 4).expand(1000, 1, 4)
-    away = [(1 - OneHots(given, 2, temperature).rsample().amax(-1)).mean() for temperature in (5.0, 0.5, 0.01)]
+    away = [
+        (1 - OneHotCategoricals(given, 2, temperature).rsample().amax(-1)).mean() for temperature in (5.0, 0.5, 0.01)
+    ]
     assert away[0] > 0.5 > away[1] > 0.05 > away[2]
 
 
@@ -63,9 +65,9 @@ def test_draws_come_near_to_corners_as_the_temperature_falls() -> None:
 def test_side_by_side_is_the_sum_of_its_parts() -> None:
     raw, first, second = logits(6, 2, 3), logits(6, 4), logits(6, 5)
     normal, zeros = normal_from(raw, 1), torch.zeros(3, dtype=torch.float64)
-    joint = SideBySide([normal, OneHots(first, 1), OneHots(second, 1)])
-    flat = [OneHots(torch.zeros(size, dtype=torch.float64), 1) for size in (4, 5)]
-    prior = SideBySide([StandardNormal(zeros, 1), *flat])
+    joint = ProductDistribution([normal, OneHotCategoricals(first, 1), OneHotCategoricals(second, 1)])
+    flat = [OneHotCategoricals(torch.zeros(size, dtype=torch.float64), 1) for size in (4, 5)]
+    prior = ProductDistribution([StandardNormal(zeros, 1), *flat])
     categories = [OneHotCategorical(logits=each) for each in (first, second)]
     z, log_q = joint.rsample_and_log_prob((9,))
     assert z.shape == (9, 6, 12) and not joint.has_rsample and joint.support.is_discrete

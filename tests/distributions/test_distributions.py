@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, ContinuousBernoulli, Independent, Normal, kl_divergence
 
 from vaezoo.distributions.normal import DiagonalNormal, StandardNormal, normal_from
-from vaezoo.distributions.pixels import BernoulliPixels, ContinuousBernoulliPixels, DiscretizedLogistic
+from vaezoo.distributions.pixels import BernoulliPixels, ContinuousBernoulliPixels, DiscretizedLogisticPixels
 
 
 def normals(dims: int) -> tuple[DiagonalNormal, Independent]:
@@ -137,7 +137,7 @@ def test_continuous_bernoulli_draws_and_gradients() -> None:
 @pytest.mark.parametrize("log_scale", [-7.0, -3.0, 0.0, 3.0])
 def test_the_masses_of_the_levels_sum_to_one(levels: int, log_scale: float) -> None:
     loc = torch.tensor([-0.4, 0.0, 0.3, 0.5, 1.0, 2.0], dtype=torch.float64)
-    ours = DiscretizedLogistic(loc, torch.full_like(loc, log_scale), levels, 0)
+    ours = DiscretizedLogisticPixels(loc, torch.full_like(loc, log_scale), levels, 0)
     grid = torch.linspace(0, 1, levels, dtype=torch.float64)[:, None]
     masses = ours.log_prob(grid).exp()
     torch.testing.assert_close(masses.sum(0), torch.ones_like(loc))
@@ -146,7 +146,7 @@ def test_the_masses_of_the_levels_sum_to_one(levels: int, log_scale: float) -> N
 
 def test_the_discretized_logistic_is_a_difference_of_sigmoids() -> None:
     loc, log_scale = torch.tensor(0.37, dtype=torch.float64), torch.tensor(-2.0, dtype=torch.float64)
-    ours = DiscretizedLogistic(loc, log_scale, 256, 0)
+    ours = DiscretizedLogisticPixels(loc, log_scale, 256, 0)
     x, half, s = torch.tensor(100 / 255, dtype=torch.float64), 0.5 / 255, math.exp(-2.0)
     wanted = torch.sigmoid((x + half - loc) / s) - torch.sigmoid((x - half - loc) / s)
     torch.testing.assert_close(ours.log_prob(x).exp(), wanted)
@@ -154,10 +154,10 @@ def test_the_discretized_logistic_is_a_difference_of_sigmoids() -> None:
 
 def test_discretized_draws_lie_on_the_levels_as_often_as_their_mass() -> None:
     loc, log_scale = torch.tensor([0.1, 0.6]).double(), torch.tensor([-2.0, -1.0]).double()
-    ours = DiscretizedLogistic(loc, log_scale, 4, 0)
+    ours = DiscretizedLogisticPixels(loc, log_scale, 4, 0)
     x = ours.sample((50_000,))
     for level in range(4):
         mass = ours.log_prob(torch.full((2,), level / 3).double()).exp()
         share = ((x * 3).round() == level).double().mean(0)
         assert ((share - mass).abs() < 4.5 * (mass * (1 - mass) / len(x)).sqrt()).all()
-    assert torch.isfinite(DiscretizedLogistic(loc * 1e6, log_scale - 10, 256, 1).log_prob(loc))
+    assert torch.isfinite(DiscretizedLogisticPixels(loc * 1e6, log_scale - 10, 256, 1).log_prob(loc))

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Bernoulli, Normal
 
 import vaezoo
-from vaezoo.data import TEST_SEED, from_tensors, load_dataset, prepare
+from vaezoo.data import TEST_SEED, binarize, from_tensors, load_dataset
 from vaezoo.errors import ConfigError, ContextError, DataError, ShapeError, SupportError
 from vaezoo.evaluation import active_units, evaluate, evidence, perplexity
 from vaezoo.evaluation.evidence import estimate
@@ -15,7 +15,7 @@ from vaezoo.evaluation.evidence import estimate
 
 @pytest.fixture(scope="module")
 def digits():
-    return prepare(load_dataset("digits", "test"), "dynamic")
+    return binarize(load_dataset("digits", "test"), "dynamic")
 
 
 @pytest.fixture(scope="module")

@@ -94,10 +94,10 @@ class Watched(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[tuple[bool, int]] = []
+        self.statistics: list[tuple[bool, int]] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        self.seen.append((self.training, len(x)))
+        self.statistics.append((self.training, len(x)))
         return x.sum((1, 2))
 
 
@@ -108,7 +108,7 @@ def test_of_a_model_its_samples_and_reconstructions_are_measured() -> None:
     features, state = Watched(), torch.get_rng_state()
     found = frechet_distance(model, (x, c), features=features, n=600, seed=4)
     assert torch.equal(state, torch.get_rng_state())
-    assert features.seen == [(False, 500), (False, 100)] * 2 and features.training and model.training
+    assert features.statistics == [(False, 500), (False, 100)] * 2 and features.training and model.training
     assert found == frechet_distance(model, (x, c), features=features, n=600, seed=4)
     assert found != frechet_distance(model, (x, c), features=features, n=600, seed=5)
     remade = model.reconstruct(x[:600], c[:600])

@@ -11,18 +11,18 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
 from vaezoo import create
-from vaezoo.core import VAE, draw, seeded
+from vaezoo.core import VAE, sample_with_log_prob, seeded
 from vaezoo.distributions.normal import DiagonalNormal
 from vaezoo.errors import CompositionError, ShapeError
 from vaezoo.hierarchy import (
     HierarchicalPosterior,
     HierarchicalPrior,
     LevelObjective,
+    LevelSpec,
     MarkovPath,
-    Stand,
     combine,
-    halving,
-    stands,
+    halving_sizes,
+    level_specs,
 )
 from vaezoo.hierarchy.ladder import PRECISE
 from vaezoo.networks import MLP
@@ -141,7 +141,7 @@ def test_of_a_linear_chain_the_ladder_is_the_true_posterior() -> None:
         return combine(own, prior) if level else own
 
     posterior = HierarchicalPosterior(path, propose, len(x))
-    z, log_q = draw(posterior, 9)
+    z, log_q = sample_with_log_prob(posterior, 9)
     weights = Normal(w * z[..., 1], r).log_prob(x) + HierarchicalPrior(path).log_prob(z) - log_q
     torch.testing.assert_close(weights, exact.expand(9, -1), rtol=0, atol=1e-9)
     torch.testing.assert_close(posterior.log_prob(z), log_q)
@@ -198,7 +198,7 @@ def test_densities_of_draws_are_those_of_any_z(name: str) -> None:
     model = tiny(name, context=2)
     x, c = torch.rand(5, 1, 2, 2).double().round(), torch.eye(2).double()[torch.arange(5) % 2]
     posterior = model.encode(x, c)
-    z, log_q = draw(posterior, 6)
+    z, log_q = sample_with_log_prob(posterior, 6)
     torch.testing.assert_close(posterior.log_prob(z), log_q)
     prior = model.prior(c)
     more = z.reshape(2, 3, 5, -1)
@@ -215,7 +215,7 @@ def test_the_centre_is_the_draw_without_noise(name: str, monkeypatch: pytest.Mon
     model = tiny(name)
     posterior = model.encode(torch.rand(5, 1, 2, 2).double().round())
     monkeypatch.setattr(torch, "randn", lambda *sizes, **kinds: torch.zeros(*sizes, **kinds))
-    torch.testing.assert_close(posterior.center, draw(posterior, 1)[0][0])
+    torch.testing.assert_close(posterior.center, sample_with_log_prob(posterior, 1)[0][0])
 
 
 # The objective with a term for each level
@@ -292,22 +292,22 @@ def test_a_ladder_may_start_from_images_twice() -> None:
 
 
 def test_sizes_double_from_level_to_level() -> None:
-    assert halving((124,), "", 5) == (4, 8, 16, 32, 64) and halving((150,), "", 2) == (50, 100)
+    assert halving_sizes((124,), "", 5) == (4, 8, 16, 32, 64) and halving_sizes((150,), "", 2) == (50, 100)
     for total, levels in itertools.product(range(1, 40), range(1, 8)):
         if total < levels:
             with pytest.raises(ShapeError, match=f"at least {levels} latents"):
-                halving((total,), "it", levels)
+                halving_sizes((total,), "it", levels)
         else:
-            sizes = halving((total,), "it", levels)
+            sizes = halving_sizes((total,), "it", levels)
             assert sum(sizes) == total and len(sizes) == levels and sorted(sizes) == list(sizes) and sizes[0] > 0
     with pytest.raises(ShapeError, match="one axis"):
-        halving((4, 4), "it", 2)
+        halving_sizes((4, 4), "it", 2)
 
 
 def test_grids_double_from_the_top_down() -> None:
-    found = [(level.grid, level.wider) for level in stands((7, 5), (1, 2, 1))]
+    found = [(level.grid, level.wider) for level in level_specs((7, 5), (1, 2, 1))]
     assert found == [((2, 2), 4), ((4, 3), 2), ((4, 3), 2), ((7, 5), 1)]
-    assert stands((2, 1), (1, 1, 1)) == [Stand((1, 1), 2), Stand((1, 1), 2), Stand((2, 1), 1)]
+    assert level_specs((2, 1), (1, 1, 1)) == [LevelSpec((1, 1), 2), LevelSpec((1, 1), 2), LevelSpec((2, 1), 1)]
     with pytest.raises(
         ShapeError, match=r"latent = \[100\].*multiple of 81, .*\[1, 1\] make. Choose latent = 81, for 1"
     ):

@@ -12,7 +12,7 @@ from support.hub_server import Hub, flip, same
 import vaezoo
 from vaezoo.cli import main
 from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, UnknownNameError
-from vaezoo.hub import cached, remove, verify
+from vaezoo.hub import list_cached, remove, verify
 from vaezoo.storage.config import CONFIG
 from vaezoo.storage.documents import sha256
 from vaezoo.storage.model_folder import CARD, METRICS, WEIGHTS
@@ -20,7 +20,7 @@ from vaezoo.workflows import bundle
 from vaezoo.workflows import publish as publishing
 from vaezoo.workflows.load import pull
 from vaezoo.zoo import index
-from vaezoo.zoo.index import ROOM, read_index
+from vaezoo.zoo.index import PACKAGE_FOLDER, read_index
 
 BUNDLED, NAME = "vq-vae-mnist", "tiny-digits"
 
@@ -29,7 +29,7 @@ BUNDLED, NAME = "vq-vae-mnist", "tiny-digits"
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package room with one bundled model, whose index the test may change."""
     place = tmp_path / "room"
-    shutil.copytree(ROOM / BUNDLED, place / BUNDLED)
+    shutil.copytree(PACKAGE_FOLDER / BUNDLED, place / BUNDLED)
     for module in (index, bundle):
         monkeypatch.setattr(module, "ROOM", place)
     read_index.cache_clear()
@@ -96,7 +96,7 @@ def test_lists_and_info_show_it(pinned: tuple[vaezoo.VAE, str], room: Path, caps
     before = json.loads((room / "index.json").read_text())
     bundle.reindex()
     assert json.loads((room / "index.json").read_text()) == before
-    assert before["models"][BUNDLED] == json.loads((ROOM / "index.json").read_text())["models"][BUNDLED]
+    assert before["models"][BUNDLED] == json.loads((PACKAGE_FOLDER / "index.json").read_text())["models"][BUNDLED]
 
 
 @pytest.mark.parametrize("file", [CONFIG, WEIGHTS, METRICS, CARD])
@@ -213,9 +213,9 @@ def test_verify_lists_what_is_damaged(
 def test_the_cache_is_listed_and_emptied(
     hub: Hub, pinned: tuple[vaezoo.VAE, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cached() == [] and main(["cache"]) == 0
+    assert list_cached() == [] and main(["cache"]) == 0
     vaezoo.load(NAME)
-    (copy,) = cached()
+    (copy,) = list_cached()
     assert str(copy) == pinned[1]
     assert copy.size == sum(len(data) for data in hub.repositories["them/tiny"].commits[copy.commit].values()) - len(
         hub.repositories["them/tiny"].commits[copy.commit]["samples.png"]
@@ -229,5 +229,5 @@ def test_the_cache_is_listed_and_emptied(
         remove(BUNDLED)
     assert main(["cache", "--remove", NAME]) == 0
     assert pinned[1] not in capsys.readouterr().out
-    assert cached() == [] and not list(Path(constants.HF_HUB_CACHE).rglob("*.safetensors"))
+    assert list_cached() == [] and not list(Path(constants.HF_HUB_CACHE).rglob("*.safetensors"))
     assert same(vaezoo.load(NAME), pinned[0])

@@ -11,9 +11,9 @@ from torch.distributions import Normal
 from vaezoo.core import VAE
 from vaezoo.errors import SupportError
 from vaezoo.likelihoods import Likelihood
-from vaezoo.likelihoods.bernoulli import bernoulli
-from vaezoo.likelihoods.discretized_logistic import discretized_logistic
-from vaezoo.likelihoods.gaussian import gaussian
+from vaezoo.likelihoods.bernoulli import Bernoulli
+from vaezoo.likelihoods.discretized_logistic import DiscretizedLogistic
+from vaezoo.likelihoods.gaussian import Gaussian
 from vaezoo.registry import likelihoods
 
 
@@ -75,12 +75,12 @@ def test_grey_pixels_under_a_bernoulli_are_a_loss_and_no_likelihood() -> None:
     raw = torch.randn(4, 1, *SMALL_SHAPE)
     p = torch.sigmoid(raw[:, 0])
     cross_entropy = (x * p.log() + (1 - x) * (1 - p).log()).flatten(1).sum(1)
-    torch.testing.assert_close(bernoulli(SMALL_SHAPE)(raw).log_prob(x), cross_entropy, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(Bernoulli(SMALL_SHAPE)(raw).log_prob(x), cross_entropy, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("levels", [2, 256, 65536])
 def test_every_level_is_in_the_support_as_float32_holds_it(levels: int) -> None:
-    head = discretized_logistic((levels,), levels=levels)
+    head = DiscretizedLogistic((levels,), levels=levels)
     values = torch.arange(levels) / (levels - 1)
     assert bool(head.contains(values[None]).all())
     between = values.clone()
@@ -101,7 +101,7 @@ def test_extreme_raw_outputs_give_finite_masses() -> None:
 def test_a_fixed_scale_is_the_normal_of_that_scale_exactly() -> None:
     raw, x = torch.randn(3, 1, 5, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
     wanted = Normal(raw[:, 0], 0.3).log_prob(x).sum(-1)
-    head = gaussian((5,), scale=0.3)
+    head = Gaussian((5,), scale=0.3)
     torch.testing.assert_close(head.double()(raw).log_prob(x), wanted)
     assert not head.state_dict()  # it is in the config
 
@@ -109,18 +109,18 @@ def test_a_fixed_scale_is_the_normal_of_that_scale_exactly() -> None:
 def test_a_learned_scale_is_an_output() -> None:
     raw, x = torch.randn(3, 2, 5, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
     wanted = Normal(raw[:, 0], 0.3 * raw[:, 1].exp()).log_prob(x).sum(-1)
-    torch.testing.assert_close(gaussian((5,), scale=0.3, scale_kind="learned")(raw).log_prob(x), wanted)
+    torch.testing.assert_close(Gaussian((5,), scale=0.3, scale_kind="learned")(raw).log_prob(x), wanted)
 
 
-def optimal() -> tuple[VAE, gaussian]:
+def optimal() -> tuple[VAE, Gaussian]:
     model = Case("vae", likelihood="gaussian=scale_kind:optimal").build()
     head = model.decoder.likelihood
-    assert isinstance(head, gaussian)
+    assert isinstance(head, Gaussian)
     return model, head
 
 
 def errors(model: VAE, x: Tensor) -> tuple[dict[str, Tensor], float]:
-    seen = dict(model(x).seen)
+    seen = dict(model(x).statistics)
     return seen, float(seen["decoder.squared_error"])
 
 
@@ -156,7 +156,7 @@ def test_an_optimal_scale_is_frozen_at_evaluation() -> None:
     model.eval()
     x = torch.randn(8, *SMALL_SHAPE)
     elbo = model(x)
-    assert not elbo.seen
-    model.after_step([], torch.tensor(0)) if elbo.seen else None
+    assert not elbo.statistics
+    model.after_step([], torch.tensor(0)) if elbo.statistics else None
     assert float(head.log_scale) == 0.0
     assert isinstance(head, nn.Module)

@@ -9,8 +9,8 @@ from vaezoo.backbones import Backbone
 from vaezoo.backbones.conv import conv
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.networks import MLP, ConvUp
-from vaezoo.networks.convolutional import ladder
-from vaezoo.networks.initialization import spread
+from vaezoo.networks.convolutional import grid_sizes
+from vaezoo.networks.initialization import scale_last_layer_to_data
 from vaezoo.registry import backbones
 
 SIZES = ((1, 1, 1), (1, 2, 1), (3, 2, 3), (1, 5, 4), (2, 17, 23), (1, 28, 28), (3, 32, 32), (1, 33, 64))
@@ -56,9 +56,9 @@ def test_the_last_bias_can_start_anywhere(name: str) -> None:
     up = make(name).up((4,), (2, 1, 8, 8), 0)
     target = torch.randn(2, 1, 8, 8)
     before = up(torch.zeros(1, 4))
-    up.start_at(torch.zeros_like(target))
+    up.set_output_bias(torch.zeros_like(target))
     plain = up(torch.zeros(1, 4))
-    up.start_at(target)
+    up.set_output_bias(target)
     torch.testing.assert_close(up(torch.zeros(1, 4)) - plain, target[None])
     assert before.shape == (1, 2, 1, 8, 8)
 
@@ -84,7 +84,7 @@ def test_conv_meets_every_grid_exactly(kernel: int, depth: int) -> None:
     for height, width in ((1, 1), (9, 14), (31, 32)):
         shape = (1, height, width)
         latent = backbone.grid(shape, 2)
-        assert latent[1:] == ladder((height, width), depth)[-1]
+        assert latent[1:] == grid_sizes((height, width), depth)[-1]
         x: Tensor = backbone.up(latent, (1, *shape), 0)(
             backbone.down(shape, (1, *latent), 0)(torch.randn(2, *shape))[:, 0]
         )
@@ -152,13 +152,13 @@ def test_data_spreads_what_is_told_to_be_spread(number: int) -> None:
         return made.reshape(200, 5, -1).transpose(0, 1).flatten(1)
 
     before = outputs()
-    spread(network, network(x).reshape(200, 5, -1), 0.25)
+    scale_last_layer_to_data(network, network(x).reshape(200, 5, -1), 0.25)
     torch.testing.assert_close(outputs().std(1), torch.full((5,), 0.25))
     if number != 1:  # it has no bias to move
         torch.testing.assert_close(outputs().mean(1), torch.zeros(5), atol=1e-5, rtol=0)
     for old, new in zip(before, outputs(), strict=True):
         assert torch.corrcoef(torch.stack([old, new]))[0, 1] > 0.999  # the same directions, only larger
-    spread(network, network(x).reshape(200, 5, -1)[:, :3], 0.5)
+    scale_last_layer_to_data(network, network(x).reshape(200, 5, -1)[:, :3], 0.5)
     torch.testing.assert_close(outputs().std(1), torch.tensor([0.5, 0.5, 0.5, 0.25, 0.25]))
 
 
@@ -168,15 +168,15 @@ def test_what_does_not_vary_or_has_no_last_layer_is_not_spread() -> None:
         dead.weight[1] = 0.0
     bias = float(dead.bias[1].detach())
     x = torch.randn(50, 4)
-    spread(dead, dead(x), 1.0)
+    scale_last_layer_to_data(dead, dead(x), 1.0)
     assert float(dead.bias[1].detach()) == bias
     assert not dead.weight[1].any()
     assert torch.isfinite(dead.weight).all()
     torch.testing.assert_close(dead(x).std(0)[[0, 2]], torch.ones(2))
     alone = dead(x[:1])
-    spread(dead, alone, 5.0)
+    scale_last_layer_to_data(dead, alone, 5.0)
     assert torch.equal(dead(x[:1]), alone)
     headless = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh())
     old = headless(x)
-    spread(headless, old, 1.0)
+    scale_last_layer_to_data(headless, old, 1.0)
     assert torch.equal(headless(x), old)

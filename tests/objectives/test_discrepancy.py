@@ -12,7 +12,7 @@ from support.cases import Case
 from torch import Tensor
 
 from vaezoo.core import VAE, Inference, seeded
-from vaezoo.distributions import PointMass
+from vaezoo.distributions import ContinuousDelta
 from vaezoo.distributions.normal import StandardNormal
 from vaezoo.errors import ConfigError
 from vaezoo.objectives import (
@@ -66,7 +66,7 @@ def batch(points: Tensor) -> Inference:
     prior = StandardNormal(torch.zeros(points.shape[1], dtype=points.dtype), 1)
     log_q = points.new_zeros(1, len(points))
     return Inference(
-        x=points, z=points.unsqueeze(0), log_q=log_q, posterior=PointMass(points), prior=prior, likelihood=prior
+        x=points, z=points.unsqueeze(0), log_q=log_q, posterior=ContinuousDelta(points), prior=prior, likelihood=prior
     )
 
 

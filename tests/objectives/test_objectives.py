@@ -60,7 +60,7 @@ def test_the_multiplier_follows_the_running_mean_of_the_gap() -> None:
             elbo.losses["model"], elbo.rate + math.exp(log_multiplier) * (elbo.distortion - 10.0)
         )
         torch.testing.assert_close(elbo.bound, -elbo.distortion - elbo.rate)  # which no multiplier touches
-        model.after_step([elbo.seen, other.seen], torch.tensor(step))
+        model.after_step([elbo.statistics, other.statistics], torch.tensor(step))
         gap = 0.5 * float((elbo.distortion + other.distortion).detach().mean()) - 10.0
         mean = gap if step == 0 else 0.99 * mean + 0.01 * gap
         log_multiplier += 0.03 * mean
@@ -85,7 +85,7 @@ def test_the_constraint_ends_at_the_solution_of_lagrange() -> None:
         elbo.losses["model"].sum().backward(inputs=list(model.encoder.parameters()))
         optimizer.step()
         optimizer.zero_grad()
-        model.after_step([elbo.seen], torch.tensor(step))
+        model.after_step([elbo.statistics], torch.tensor(step))
         multipliers.append(float(objective.log_multiplier.exp()))
     assert math.fsum(multipliers[-100:]) / 100 == pytest.approx(exact, rel=0.1)
     posterior = model.encoder
@@ -102,8 +102,8 @@ def test_an_unreachable_target_leaves_numbers() -> None:
     for step in range(5):
         elbo = model(x)
         assert torch.isfinite(elbo.losses["model"]).all()
-        model.after_step([elbo.seen], torch.tensor(step))
-    assert not model.eval()(x).seen
+        model.after_step([elbo.statistics], torch.tensor(step))
+    assert not model.eval()(x).statistics
 
 
 # sigma-vae
@@ -113,7 +113,7 @@ def test_the_shared_scale_is_the_likeliest_one() -> None:
     model = create("sigma-vae", shape=(1, 4, 4), latent=2, backbone={"name": "mlp", "hidden": [8]}).double()
     x = torch.randn(500, 1, 4, 4, dtype=torch.float64) * 3.0 + 1.0
     for step in range(100):
-        model.after_step([model(x).seen], torch.tensor(step))
+        model.after_step([model(x).statistics], torch.tensor(step))
     with torch.no_grad():
         errors = torch.stack([model.decode(model.infer(x).z[0]).mean - x for _ in range(20)]).numpy().ravel()
     best = minimize_scalar(lambda log: -norm.logpdf(errors, 0, math.exp(log)).sum(), bounds=(-5, 5), method="bounded").x

@@ -179,7 +179,7 @@ def test_a_single_position_and_a_frozen_encoder() -> None:
     torch.testing.assert_close(elbo.rate, torch.full((8,), math.log(4)))
     model.encoder.requires_grad_(False)
     before = model.encoder.codebook.clone()
-    model.after_step([model(x).seen], torch.tensor(0))
+    model.after_step([model(x).statistics], torch.tensor(0))
     assert torch.equal(before, model.encoder.codebook)
 
 

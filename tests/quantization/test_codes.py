@@ -28,7 +28,7 @@ class Table(Part):
     def look_up(self, indices: Tensor) -> Tensor:
         return look_up(self.codebook, indices, 1)
 
-    def identify(self, z: Tensor) -> Tensor:
+    def indices_of(self, z: Tensor) -> Tensor:
         return (z.movedim(-2, -1)[..., None, :] == self.codebook).all(-1).int().argmax(-1)
 
 
@@ -117,7 +117,7 @@ def test_draws_are_as_frequent_as_their_mass(context: int) -> None:
     torch.manual_seed(1)
     z = prior.sample((20_000,))
     assert z.shape == (20_000, *([1] if context else []), 2, 3)
-    numbers = table.identify(z).reshape(-1, 3) @ torch.tensor([9, 3, 1])
+    numbers = table.indices_of(z).reshape(-1, 3) @ torch.tensor([9, 3, 1])
     share = torch.bincount(numbers, minlength=27) / len(numbers)
     with torch.no_grad():
         mass = prior.log_mass(every_sequence()[:, None]).exp()[:, 0]
@@ -178,7 +178,7 @@ def test_the_prior_alone_is_trained_by_its_rate() -> None:
     model.encoder.requires_grad_(False)
     model.decoder.requires_grad_(False)
     elbo = model(x)
-    assert not elbo.seen
+    assert not elbo.statistics
     elbo.losses["model"].mean().backward()
     assert all(parameter.grad is not None for parameter in model.prior.parameters())
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Categorical, RelaxedOneHotCategorical, kl_divergence
 
 from vaezoo.core import VAE, seeded
-from vaezoo.distributions import OneHots
+from vaezoo.distributions import OneHotCategoricals
 from vaezoo.objectives import Cooling
 from vaezoo.quantization import GumbelCodes
 from vaezoo.registry import create
@@ -44,7 +44,7 @@ def test_exact_draws_are_codes_as_often_as_their_probability() -> None:
     model, x = model_and_data()
     posterior = point(model.eval(), x[:1])
     z, log_q = posterior.rsample_and_log_prob((40_000,))
-    indices = model.encoder.identify(z)[:, 0]  # (K, 4)
+    indices = model.encoder.indices_of(z)[:, 0]  # (K, 4)
     torch.testing.assert_close(model.encoder.look_up(indices), z[:, 0])
     probabilities = posterior.choices.mean[0].flatten(0, 1)
     torch.testing.assert_close(log_q[:, 0], probabilities.gather(1, indices.T).log().sum(0))
@@ -52,13 +52,13 @@ def test_exact_draws_are_codes_as_often_as_their_probability() -> None:
         share = torch.bincount(indices[:, place], minlength=5) / len(z)
         assert ((share - p).abs() < 4.5 * (p * (1 - p) / len(z)).sqrt()).all()
     assert torch.equal(posterior.center, model.encoder.look_up(posterior.indices.flatten(1)))
-    assert torch.equal(model.encoder.identify(posterior.center), posterior.indices.flatten(1))
+    assert torch.equal(model.encoder.indices_of(posterior.center), posterior.indices.flatten(1))
 
 
 def test_relaxed_draws_are_weighted_means_of_codes() -> None:
     """Those of torch's RelaxedOneHotCategorical, in their first two moments."""
     logits, codebook = torch.randn(1, 2, 5, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
-    ours = GumbelCodes(OneHots(logits, 2, 0.7), codebook).rsample((60_000,))[:, 0]
+    ours = GumbelCodes(OneHotCategoricals(logits, 2, 0.7), codebook).rsample((60_000,))[:, 0]
     theirs = (RelaxedOneHotCategorical(torch.tensor(0.7), logits=logits[0]).sample((60_000,)) @ codebook).mT
     assert ours.shape == theirs.shape == (60_000, 3, 2)
     for power in (1, 2):

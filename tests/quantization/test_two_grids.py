@@ -33,7 +33,7 @@ def test_each_vector_takes_the_nearest_code_of_its_grid() -> None:
     model, x = model_and_data()
     encoder, posterior = model.encoder, point(model, x)
     h = encoder.bottom(x)[:, 0]
-    books = [book.codebook for book in encoder.books()]
+    books = [book.codebook for book in encoder.codebooks()]
     top = torch.cdist(encoder.top(h)[:, 0].flatten(2).mT, books[0]).argmin(2)
     e_top = books[0][top].mT.unflatten(2, (2, 2))
     fine = h + encoder.back(e_top)[:, 0]
@@ -45,7 +45,7 @@ def test_each_vector_takes_the_nearest_code_of_its_grid() -> None:
     wanted = wanted + (fine - books[1][bottom].mT.unflatten(2, (4, 4))).square().flatten(1).sum(1)
     torch.testing.assert_close(model(x).terms["commitment"], wanted.detach())
     torch.testing.assert_close(model(x).rate, torch.full((10,), 20 * math.log(5)))
-    assert torch.equal(encoder.identify(posterior.value), posterior.indices)
+    assert torch.equal(encoder.indices_of(posterior.value), posterior.indices)
     torch.testing.assert_close(encoder.look_up(posterior.indices), posterior.value)
 
 
@@ -60,9 +60,9 @@ def test_the_decoder_brings_the_coarse_codes_to_the_fine_grid() -> None:
 def test_both_levels_learn_by_themselves_and_through_the_decoder() -> None:
     model, x = model_and_data()
     elbo = model(x)
-    before = [book.codebook.clone() for book in model.encoder.books()]
-    model.after_step([elbo.seen], torch.tensor(0))
-    assert not any(map(torch.equal, before, (book.codebook for book in model.encoder.books())))
+    before = [book.codebook.clone() for book in model.encoder.codebooks()]
+    model.after_step([elbo.statistics], torch.tensor(0))
+    assert not any(map(torch.equal, before, (book.codebook for book in model.encoder.codebooks())))
     elbo.distortion.sum().backward()
     assert all(float(p.grad.abs().sum()) > 0 for p in model.encoder.top.parameters() if p.grad is not None)
     assert all(p.grad is not None for p in model.encoder.parameters())
@@ -73,7 +73,7 @@ def test_the_coarse_codes_come_first_in_the_learnt_prior() -> None:
     assert model.prior.network.sections == (4, 16)
     drawn = model.prior(None).sample((7,))
     assert drawn.shape == (7, 6, 20)
-    torch.testing.assert_close(model.encoder.look_up(model.encoder.identify(drawn)), drawn)
+    torch.testing.assert_close(model.encoder.look_up(model.encoder.indices_of(drawn)), drawn)
 
 
 def test_another_latent_than_the_grids_is_refused() -> None:

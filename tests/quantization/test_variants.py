@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.evaluation import evaluate
 from vaezoo.networks.network import Network
-from vaezoo.quantization import Codebook, CodebookEncoder, CodePoint, ScalarEncoder, through
+from vaezoo.quantization import Codebook, CodebookEncoder, CodePoint, ScalarEncoder, straight_through
 from vaezoo.quantization.lattice import SignEncoder
 from vaezoo.quantization.objective import entropy_penalty
 from vaezoo.quantization.residual import ResidualEncoder
@@ -71,9 +71,9 @@ def test_codes_on_the_sphere_stay_there() -> None:
     book = Codebook(4, 3, decay=0.5, revival=0.1, distance="cosine")
     x = encoded(3)
     with torch.no_grad():
-        book.start(x)
+        book.kmeans_init(x)
         for _ in range(5):
-            book.move([book.note(book.quantize(x))])
+            book.update([book.batch_statistics(book.quantize(x))])
     torch.testing.assert_close(book.codebook.norm(dim=1), torch.ones(4))
 
 
@@ -82,25 +82,25 @@ def test_the_rotation_trick_is_that_of_another_library() -> None:
 
     x, weight = encoded(), torch.randn(20, D, *GRID)
     codes = torch.randn(20, D, *GRID)
-    value = through(x, codes, "rotation")
+    value = straight_through(x, codes, "rotation")
     assert torch.equal(value, codes)  # exactly
     (ours,) = torch.autograd.grad((value * weight).sum(), x)
     rows = x.movedim(1, -1)
     (theirs,) = torch.autograd.grad((rotate_to(rows, codes.movedim(1, -1)) * weight.movedim(1, -1)).sum(), x)
     torch.testing.assert_close(ours, theirs)
-    straight = torch.autograd.grad((through(x, codes) * weight).sum(), x)[0]
+    straight = torch.autograd.grad((straight_through(x, codes) * weight).sum(), x)[0]
     assert torch.equal(straight, weight) and not torch.allclose(ours, weight)
 
 
 def test_the_rotation_keeps_the_angle_and_survives_zeros() -> None:
     """The gradient by the vector is to the vector as that by the code is to the code (Fifty et al., section 4.1)."""
     x, weight, codes = encoded(), torch.randn(20, D, *GRID), torch.randn(20, D, *GRID)
-    (grad,) = torch.autograd.grad((through(x, codes, "rotation") * weight).sum(), x)
+    (grad,) = torch.autograd.grad((straight_through(x, codes, "rotation") * weight).sum(), x)
     cosine = torch.cosine_similarity
     torch.testing.assert_close(cosine(grad, x.detach(), 1), cosine(weight, codes, 1), rtol=1e-4, atol=1e-4)
     for vector, code in ((torch.zeros(1, D), torch.ones(1, D)), (torch.ones(1, D), -torch.ones(1, D))):
         vector.requires_grad_()
-        value = through(vector, code, "rotation")
+        value = straight_through(vector, code, "rotation")
         (grad,) = torch.autograd.grad(value.sum(), vector)
         assert torch.equal(value, code) and torch.isfinite(grad).all()
 
@@ -114,7 +114,7 @@ def test_residual_codes_are_those_of_another_library() -> None:
 
     x, ours = encoded(), residual()
     theirs = ResidualVQ(dim=D, codebook_size=8, num_quantizers=3).eval()
-    for layer, book in zip(theirs.layers, ours.books(), strict=True):
+    for layer, book in zip(theirs.layers, ours.codebooks(), strict=True):
         layer._codebook.embed.copy_(book.codebook[None])
     value, indices, _ = theirs(x.flatten(2).mT)  # (B, N, D) and (B, N, depth)
     same(point(ours, x), value.mT.unflatten(2, GRID), indices.mT)
@@ -138,13 +138,17 @@ def test_each_residual_codebook_starts_and_moves_by_what_is_left_for_it() -> Non
     x, encoder = encoded(count=200), residual(2)
     model = Case("vae").build()
     encoder.initialize(model, [(x.detach()[:100], None), (x.detach()[100:], None)])
-    second = encoder.books()[1]
+    second = encoder.codebooks()[1]
     posterior = point(encoder, x)
     rest = (x - posterior.levels[0].codes).detach().movedim(1, -1)
     chosen = posterior.levels[1].indices
     before = second.counts[0].clone(), second.sums[0].clone()
-    taken = zip(encoder.books(), posterior.levels, strict=True)
-    notes = {f"{n}.{key}": value for n, (book, level) in enumerate(taken) for key, value in book.note(level).items()}
+    taken = zip(encoder.codebooks(), posterior.levels, strict=True)
+    notes = {
+        f"{n}.{key}": value
+        for n, (book, level) in enumerate(taken)
+        for key, value in book.batch_statistics(level).items()
+    }
     with torch.no_grad():
         encoder.after_step([notes], torch.tensor(0))
     mine = rest[chosen == 0]
@@ -167,7 +171,7 @@ def test_scalars_are_those_of_another_library(levels: tuple[int, ...]) -> None:
     every = torch.arange(math.prod(levels)).reshape(-1, 1)
     encoder = ScalarEncoder(Given(len(levels)), (len(levels), 1), levels, "fsq-vae")
     torch.testing.assert_close(encoder.look_up(every).squeeze(2), theirs.indices_to_codes(every.flatten()))
-    assert torch.equal(encoder.identify(encoder.look_up(every)), every)
+    assert torch.equal(encoder.indices_of(encoder.look_up(every)), every)
 
 
 def test_nothing_encoded_is_the_middle() -> None:
@@ -240,16 +244,18 @@ def test_the_rate_is_n_log_v_and_codes_go_there_and_back(name: str) -> None:
     drawn = model.prior(None).sample((3,))
     assert drawn.shape == (3, *model.latent)
     if name != "residual-vq-vae":  # whose sums may be made of other codes
-        assert torch.equal(source.identify(model.infer(x).z[0]), indices)
-        torch.testing.assert_close(source.look_up(source.identify(drawn)), drawn)
+        assert torch.equal(source.indices_of(model.infer(x).z[0]), indices)
+        torch.testing.assert_close(source.look_up(source.indices_of(drawn)), drawn)
 
 
 def test_perplexity_of_several_codebooks_is_their_mean() -> None:
     model = create("residual-vq-vae", shape=(1, 8, 8), codes=4, depth=2)
     x = torch.rand(30, 1, 8, 8)
     with torch.no_grad():
-        model.encoder.books()[1].codebook.copy_(1e3 + torch.arange(4.0)[:, None])  # one of them alone is ever nearest
-        model.encoder.books()[1].codebook[0] = 0.0
+        model.encoder.codebooks()[1].codebook.copy_(
+            1e3 + torch.arange(4.0)[:, None]
+        )  # one of them alone is ever nearest
+        model.encoder.codebooks()[1].codebook[0] = 0.0
     levels = model.encode(x).indices.split(model.encoder.sections, 1)
     shares = [torch.bincount(each.flatten(), minlength=4).double() / each.numel() for each in levels]
     wanted = sum(float(torch.special.entr(each).sum().exp()) for each in shares) / 2

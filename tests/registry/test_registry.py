@@ -111,7 +111,7 @@ def test_two_that_change_the_same_part_are_refused_by_name() -> None:
 
 @pytest.mark.usefixtures("clean")
 def test_what_is_left_to_any_is_left_in_both_orders() -> None:
-    @register("own-goal", changes="objective", replaceable={"objective": "any"})
+    @register("own-goal", changes="objective", yields={"objective": "any"})
     def own_goal(base: VAE, architecture: Architecture) -> VAE:
         return base.replace(objective=WeightedObjective(rate=7.0))
 
@@ -121,7 +121,7 @@ def test_what_is_left_to_any_is_left_in_both_orders() -> None:
     for name in ("own-goal+beta-vae", "beta-vae+own-goal"):
         assert float(create(name, shape=SHAPE, beta=3.0).objective.rate(None)) == 3.0
     with pytest.raises(ConfigError, match="needs 'any'"):
-        register("needy", needs="any")
+        register("needy", requires="any")
 
 
 def test_composed_names_build_what_they_say() -> None:

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal
-from sklearn.mixture import GaussianMixture
+from sklearn.mixture import GaussianMixture as SklearnMixture
 from torch.distributions import Distribution
 
 import vaezoo
-from vaezoo.data import load_dataset, prepare
+from vaezoo.data import binarize, load_dataset
 from vaezoo.errors import ConfigError, CorruptWeightsError, DataError, ShapeError, UnknownNameError
-from vaezoo.registry import completed, samplers, variants
-from vaezoo.samplers.flow import flow
-from vaezoo.samplers.gaussian_mixture import gaussian_mixture
-from vaezoo.samplers.normal import normal
+from vaezoo.registry import samplers, variants, with_requirements
+from vaezoo.samplers.flow import Flow
+from vaezoo.samplers.gaussian_mixture import GaussianMixture
+from vaezoo.samplers.normal import Normal
 from vaezoo.storage.documents import canonical, sha256
 
 NAMES = samplers.names()
@@ -65,16 +65,16 @@ class TestDensities:
         assert density.is_valid()
 
     def test_the_normal_is_scipys(self) -> None:
-        z, density = correlated(300), normal((3,))
+        z, density = correlated(300), Normal((3,))
         density.fit(z, 0)
         expected = multivariate_normal(z.mean(0), np.cov(z.numpy().T)).logpdf(z.numpy())
         assert torch.allclose(density().log_prob(z.float()).double(), torch.from_numpy(expected), atol=1e-3)
 
     def test_the_mixture_is_scikit_learns(self) -> None:
         z = torch.cat([correlated(300), 3 - 2 * correlated(200)])
-        density = gaussian_mixture((3,), components=4)
+        density = GaussianMixture((3,), components=4)
         density.fit(z, 5)
-        theirs = GaussianMixture(4, max_iter=500, random_state=5).fit(z.numpy())
+        theirs = SklearnMixture(4, max_iter=500, random_state=5).fit(z.numpy())
         points = torch.cat([z, 10 * torch.randn(100, 3).double()])
         expected = torch.from_numpy(theirs.score_samples(points.numpy()))
         assert torch.allclose(density().log_prob(points.float()).double(), expected, rtol=1e-3, atol=1e-3)
@@ -87,7 +87,7 @@ class TestDensities:
         )
         weights = torch.distributions.Categorical(torch.tensor([0.5, 0.3, 0.2]).double())
         truth = torch.distributions.MixtureSameFamily(weights, parts)
-        density = gaussian_mixture((2,), components=3)
+        density = GaussianMixture((2,), components=3)
         density.fit(truth.sample((4000,)), 0)
         test = truth.sample((20_000,))
         gap = (truth.log_prob(test) - density().log_prob(test.float())).mean().item()
@@ -98,7 +98,7 @@ class TestDensities:
         """Its integral is 1, the draws follow it, and it tells more of a ring than the Gaussian that it starts as."""
         angle = 2 * torch.pi * torch.rand(3000).double()
         ring = (3 + 0.3 * torch.randn(3000).double()).unsqueeze(1) * torch.stack([angle.cos(), angle.sin()], 1) + 5
-        start, density = normal((2,)), flow((2,), transforms=6, hidden=(32,), steps=250)
+        start, density = Normal((2,)), Flow((2,), transforms=6, hidden=(32,), steps=250)
         start.fit(ring, 0)
         density.fit(ring, 0)
         with torch.no_grad():
@@ -130,7 +130,7 @@ class TestDensities:
 
     def test_large_latents_are_refused_before_anything_is_made(self) -> None:
         with pytest.raises(ConfigError, match="numbers"):
-            gaussian_mixture((64, 64, 64))
+            GaussianMixture((64, 64, 64))
 
 
 def is_discrete(posterior: Distribution) -> bool:
@@ -157,7 +157,7 @@ class TestFitting:
 
     def test_it_is_fitted_on_draws_of_the_posterior_of_what_training_saw(self, model) -> None:
         sampler = vaezoo.fit_sampler(model, "digits", "normal")
-        data = prepare(load_dataset("digits"), "static")
+        data = binarize(load_dataset("digits"), "static")
         with torch.no_grad():
             posterior = model.encode(data.batch(torch.arange(len(data))))
         spread = torch.cov(posterior.mean.T) + torch.diag(posterior.variance.mean(0))
@@ -176,7 +176,7 @@ class TestFitting:
     def test_every_variant_has_samplers_or_says_why_not(self, variant) -> None:
         entry = variants.get(variant)
         conditional = entry.context != "optional"
-        given = vaezoo.create(completed(variant), shape=SHAPE, context=10 if conditional else 0, examples=30)
+        given = vaezoo.create(with_requirements(variant), shape=SHAPE, context=10 if conditional else 0, examples=30)
         x = torch.rand(30, *SHAPE).round()
         posterior = given.eval().encode(x[:2], torch.arange(2) if conditional else None)
         codes = hasattr(posterior, "indices") or is_discrete(posterior)

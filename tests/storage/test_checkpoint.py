@@ -16,7 +16,7 @@ from support.forks import at_change, ended, forked
 
 from vaezoo.errors import CheckpointError, CorruptWeightsError
 from vaezoo.storage import checkpoint
-from vaezoo.storage.checkpoint import Checkpoint, listed, newest, prune, read_folder, sweep, write_folder
+from vaezoo.storage.checkpoint import Checkpoint, listed, newest, prune, read_folder, remove_stale_files, write_folder
 from vaezoo.storage.documents import canonical, parse_json
 from vaezoo.storage.files import write_file
 
@@ -156,7 +156,7 @@ def test_a_crash_in_write_file_leaves_the_old_or_the_new(tmp_path: Path) -> None
 
         status = in_child(save)
         seen.add(path.read_bytes())
-        sweep(tmp_path)
+        remove_stale_files(tmp_path)
         assert os.listdir(tmp_path) == ["metrics.jsonl"]
         if status == 0:
             break

@@ -25,7 +25,7 @@ from vaezoo.storage.config import CONFIG, read_config
 from vaezoo.storage.documents import LARGEST_JSON, canonical, seal
 from vaezoo.storage.header import DTYPES
 from vaezoo.storage.model_folder import WEIGHTS, meta_twin, read_weights
-from vaezoo.zoo.index import ROOM, parse_index
+from vaezoo.zoo.index import PACKAGE_FOLDER, parse_index
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_config_with_the_digest_of_another_is_refused(folder: Path) -> None:
 def test_every_damage_of_the_index_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vaezoo.zoo import index
 
-    data = (ROOM / "index.json").read_bytes()
+    data = (PACKAGE_FOLDER / "index.json").read_bytes()
     assert set(parse_index(data)) == set(vaezoo.list_models())
     for damaged in [flipped(data, bit) for bit in bits(0, len(data), 300)] + [
         data[:n] for n in range(0, len(data), 97)

@@ -33,10 +33,10 @@ def test_saved_loaded_and_saved_again_is_the_same_to_the_byte(case: Case, quick_
 
 @pytest.mark.parametrize("name", vaezoo.list_models())
 def test_a_bundled_model_saved_again_has_the_same_weights(name: str, quick_path: Path) -> None:
-    from vaezoo.zoo.index import ROOM
+    from vaezoo.zoo.index import PACKAGE_FOLDER
 
     saved = contents(vaezoo.save(vaezoo.load(name), quick_path / name))
-    assert saved[WEIGHTS] == (ROOM / name / WEIGHTS).read_bytes()
+    assert saved[WEIGHTS] == (PACKAGE_FOLDER / name / WEIGHTS).read_bytes()
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])

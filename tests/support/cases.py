@@ -12,11 +12,11 @@ from torch import Tensor
 from vaezoo.core import VAE
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.likelihoods import Likelihood
-from vaezoo.registry import Variant, backbones, chosen, completed, create, likelihoods, options_of, variants
+from vaezoo.registry import Variant, backbones, create, likelihoods, options_of, resolve, variants, with_requirements
 
 COMPOSED = ("cvae+iwae", "conv-vae+beta-vae")
 #: every variant, behind one that has what it needs
-NAMES = (*map(completed, variants.names()), *COMPOSED)
+NAMES = (*map(with_requirements, variants.names()), *COMPOSED)
 SMALL_SHAPE = (1, 8, 8)
 SHAPES = ((1, 28, 28), (3, 32, 32), (2, 17, 23), (30,))
 CONTEXTS = (0, 3)
@@ -70,7 +70,7 @@ class Case:
 
     @property
     def entries(self) -> list[Variant]:
-        return chosen(self.variant)
+        return resolve(self.variant)
 
     @property
     def couples_examples(self) -> bool:
@@ -156,7 +156,7 @@ def in_support(head: Likelihood, count: int, shape: Sequence[int], generator: to
 
 def contexts_of(name: str) -> tuple[int, ...]:
     """Returns the contexts that a variant's entry states."""
-    return CONTEXTS if all(entry.context == "optional" for entry in chosen(name)) else CONTEXTS[1:]
+    return CONTEXTS if all(entry.context == "optional" for entry in resolve(name)) else CONTEXTS[1:]
 
 
 def full(name: str) -> list[Case]:

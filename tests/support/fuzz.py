@@ -29,7 +29,7 @@ with atheris.instrument_imports(include=["vaezoo", "json", "tomllib", "msgspec"]
     from vaezoo.storage.documents import parse_json, seal
     from vaezoo.storage.header import check_header, check_sizes
     from vaezoo.storage.model_folder import WEIGHTS, meta_twin, parse_state
-    from vaezoo.zoo.index import ROOM, parse_index
+    from vaezoo.zoo.index import PACKAGE_FOLDER, parse_index
 
 PLACE = tempfile.TemporaryDirectory()
 GOOD = small(Path(PLACE.name) / "model")
@@ -83,7 +83,7 @@ def varied(data: bytes, good: object) -> object:
     return value
 
 
-MODELS = json.loads((ROOM / "index.json").read_bytes())["models"]
+MODELS = json.loads((PACKAGE_FOLDER / "index.json").read_bytes())["models"]
 HEADER = split((GOOD / WEIGHTS).read_bytes())[0]
 DOORS: dict[str, tuple[Callable[[bytes], None], object]] = {
     "config": (config, config_of(GOOD)),

@@ -7,7 +7,7 @@ from torch.distributions import Distribution
 from vaezoo.core import VAE, Objective, Part
 from vaezoo.decoders import Decoder
 from vaezoo.distributions.normal import DiagonalNormal
-from vaezoo.likelihoods.gaussian import gaussian
+from vaezoo.likelihoods.gaussian import Gaussian
 from vaezoo.priors.normal import StandardNormalPrior
 
 
@@ -44,6 +44,6 @@ def one_latent(
     noise: float = 1.0,
 ) -> VAE:
     """Returns p(z) = N(0, 1), p(x|z) = N(weight·z, noise²) with a free posterior for each of `rows` examples."""
-    decoder = Decoder(Slope(weight), gaussian((1,), scale=noise))
+    decoder = Decoder(Slope(weight), Gaussian((1,), scale=noise))
     prior = StandardNormalPrior((1,)).double()
     return VAE(FreePosterior(rows, loc, log_scale), decoder, prior, objective, shape=(1,), latent=(1,)).train()

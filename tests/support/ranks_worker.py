@@ -12,8 +12,8 @@ from support.runs import RANKS_RECIPES, equal, fit, small_data, trainer
 from vaezoo.errors import InterruptedTrainingError, NonFiniteLossError
 from vaezoo.trainer import Run, Trainer, loop
 from vaezoo.trainer import stage_run as stage
-from vaezoo.trainer.batches import Feed
-from vaezoo.trainer.processes import Ranks
+from vaezoo.trainer.batches import BatchStream
+from vaezoo.trainer.processes import Processes
 
 ADVANCE = stage.StageRun.advance
 
@@ -22,7 +22,7 @@ def main(out: Path) -> None:
     """Runs every scene; rank 0 writes what the test compares."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    ranks = Ranks.current()
+    ranks = Processes.current()
     for name, recipe in RANKS_RECIPES.items():
         run = fit(trainer(recipe, held_out=small_data(recipe, 12, "validation")))
         check_equal_everywhere(run, ranks)
@@ -36,7 +36,7 @@ def main(out: Path) -> None:
     dist.destroy_process_group()
 
 
-def check_equal_everywhere(run: Run, ranks: Ranks) -> None:
+def check_equal_everywhere(run: Run, ranks: Processes) -> None:
     """Asserts that all processes ended with the same bits."""
     for tensor in run.model.state_dict().values():
         other = tensor.clone()
@@ -44,7 +44,7 @@ def check_equal_everywhere(run: Run, ranks: Ranks) -> None:
         assert torch.equal(other, tensor)
 
 
-def stopped_by_one(folder: Path, ranks: Ranks) -> None:
+def stopped_by_one(folder: Path, ranks: Processes) -> None:
     """The second process alone is asked to stop; both do, after the same step, and both go on."""
     recipe = RANKS_RECIPES["vq-vae"]
     straight = fit(trainer(recipe))
@@ -69,19 +69,19 @@ def stopped_by_one(folder: Path, ranks: Ranks) -> None:
     assert not ranks.first or again.history == straight.history, (again.history, straight.history)
 
 
-def failed_in_one(folder: Path, ranks: Ranks) -> None:
+def failed_in_one(folder: Path, ranks: Processes) -> None:
     """A batch of one process alone is NaN: both end with an error, and the weights of before are kept."""
     chosen = trainer(RANKS_RECIPES["vae"], folder)
-    given = Feed._given
+    given = BatchStream._given
 
-    def spoilt(feed: Feed, images: Tensor, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+    def spoilt(feed: BatchStream, images: Tensor, indices: Tensor) -> tuple[Tensor, Tensor | None]:
         x, c = given(feed, images, indices)
         bad = ranks.rank == 1 and bool((indices == 7).any())
         return (x * torch.nan, c) if bad else (x, c)
 
     loop.every_example_has_a_density = lambda *_: True  # type: ignore[assignment]
     Trainer._initialize = lambda *_: None  # type: ignore[assignment,method-assign]
-    Feed._given = spoilt  # type: ignore[method-assign]
+    BatchStream._given = spoilt  # type: ignore[method-assign]
     try:
         fit(chosen)
         raise AssertionError("a NaN went unnoticed")

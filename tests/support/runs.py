@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from vaezoo.data import Dataset, from_tensors, prepare
+from vaezoo.data import Dataset, binarize, from_tensors
 from vaezoo.recipe import Recipe, read_recipe
-from vaezoo.registry import chosen
+from vaezoo.registry import resolve
 from vaezoo.trainer import Run, Trainer, build_model
 from vaezoo.trainer.stage_run import StageRun
 from vaezoo.trainer.start import make_feed
@@ -60,7 +60,7 @@ def small_recipe(
     **train: object,
 ) -> Recipe:
     """Returns a recipe for `small_data`; `data` goes to [data], other keywords to [train]."""
-    conditional = any(entry.context != "optional" for entry in chosen(variant))
+    conditional = any(entry.context != "optional" for entry in resolve(variant))
     table = {"name": "small", "binarize": own(BINARIZE, variant, "dynamic"), "context": conditional}
     return read_recipe(
         {
@@ -98,7 +98,7 @@ def small_data(recipe: Recipe, count: int = 40, split: str = "train") -> Dataset
     made = from_tensors((x, labels), "small", split=split)
     if recipe.data.labels and split == "train":
         made = made.hide_labels(recipe.data.labels, recipe.seed)
-    return prepare(made, recipe.data.binarize)
+    return binarize(made, recipe.data.binarize)
 
 
 def trainer(

@@ -21,17 +21,17 @@ from vaezoo.core import VAE
 from vaezoo.errors import InterruptedTrainingError, NonFiniteLossError
 from vaezoo.quantization import CodebookEncoder
 from vaezoo.recipe import Recipe
-from vaezoo.registry import completed, variants
+from vaezoo.registry import variants, with_requirements
 from vaezoo.trainer import Run, Trainer, passes
 from vaezoo.trainer import stage_run as stage
-from vaezoo.trainer.batches import Feed
+from vaezoo.trainer.batches import BatchStream
 from vaezoo.trainer.capture import capture
 from vaezoo.trainer.optimizers import make_optimizer, pack, update
 from vaezoo.trainer.recording import CannotRecord, record
 
 GRADIENTS = ("sticking-the-landing", "doubly-reparametrized")
 RECIPES = {
-    **{name: small_recipe(name, steps=12) for name in (*map(completed, variants.names()), *COMPOSED)},
+    **{name: small_recipe(name, steps=12) for name in (*map(with_requirements, variants.names()), *COMPOSED)},
     **{each: structs.replace(small_recipe("iwae", steps=12), options={"gradient": each}) for each in GRADIENTS},
     "16 bits": small_recipe(steps=12, precision="bf16"),
     "micro-batches, clipped, averaged": small_recipe("factor-vae", steps=12, accumulation=2, clip=0.1, average=0.9),
@@ -295,15 +295,15 @@ def test_a_buffer_that_is_replaced_is_not_missed(repeated: list[bool], monkeypat
 
 
 def test_what_is_not_finite_is_found_and_named(repeated: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe, batch = small_recipe(steps=12), Feed.batch
+    recipe, batch = small_recipe(steps=12), BatchStream.batch
 
-    def spoilt(self: Feed, number: int) -> tuple[Tensor, Tensor | None]:
+    def spoilt(self: BatchStream, number: int) -> tuple[Tensor, Tensor | None]:
         x, c = batch(self, number)
         if number == 8:
             x[2] = math.nan
         return x, c
 
-    monkeypatch.setattr(Feed, "batch", spoilt)
+    monkeypatch.setattr(BatchStream, "batch", spoilt)
     texts = []
     for chosen, run in ((trainer(recipe), fit), (trainer(recipe), lambda each: plainly(monkeypatch, each))):
         with pytest.raises(

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from support.runs import RANKS_RECIPES, fit, small_data, trainer
 
 from vaezoo.errors import CheckpointError
-from vaezoo.trainer.processes import Ranks
+from vaezoo.trainer.processes import Processes
 
 TESTS = Path(__file__).parents[1]
 
@@ -77,7 +77,7 @@ def test_another_number_of_processes_goes_on_only_when_asked(two: Path) -> None:
 
 
 def test_alone_nothing_is_exchanged() -> None:
-    ranks = Ranks.current()
+    ranks = Processes.current()
     values = torch.arange(3.0)
     ranks.average([values])
     assert (ranks.size, ranks.first, ranks.broadcast_text("a", torch.device("cpu"))) == (1, True, "a")

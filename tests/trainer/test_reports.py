@@ -19,7 +19,7 @@ from vaezoo.objectives import WeightedObjective
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.trainer import Trainer, build_model, choose_device, held_out_figures, loop
 from vaezoo.trainer import stage_run as stage
-from vaezoo.trainer.batches import Feed
+from vaezoo.trainer.batches import BatchStream
 from vaezoo.trainer.checkpoints import Best
 from vaezoo.trainer.flag import Flag
 
@@ -126,7 +126,7 @@ def test_the_best_weights_are_those_with_the_highest_bound(monkeypatch: pytest.M
     held_out = small_data(recipe, 12, "validation")
     weights: list[dict[str, Tensor]] = []
 
-    def figures(model: VAE, feed: Feed, density: bool, ranks: object) -> tuple[float, float, float]:
+    def figures(model: VAE, feed: BatchStream, density: bool, ranks: object) -> tuple[float, float, float]:
         assert density and not model.training
         weights.append({key: value.clone() for key, value in model.state_dict().items()})
         return -10.0 - abs(len(weights) - 5), 9.0, 1.0
@@ -279,8 +279,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, accumulation: i
     assert all(torch.equal(value, saved[key]) for key, value in good.state_dict().items())
 
 
-def small_feed(recipe: Recipe) -> Feed:
-    return Feed(small_data(recipe), recipe.stages[0].batch_size, CPU, seed=recipe.seed, context=0)
+def small_feed(recipe: Recipe) -> BatchStream:
+    return BatchStream(small_data(recipe), recipe.stages[0].batch_size, CPU, seed=recipe.seed, context=0)
 
 
 @pytest.mark.usefixtures("late")

@@ -17,7 +17,7 @@ from vaezoo.errors import RecipeError
 from vaezoo.objectives import Warmup, WeightedObjective
 from vaezoo.recipe import Stage, read_recipe
 from vaezoo.trainer import Trainer, build_model, optimizers
-from vaezoo.trainer.batches import Feed, noise_seed, reseed, stage_steps
+from vaezoo.trainer.batches import BatchStream, noise_seed, reseed, stage_steps
 
 CPU = torch.device("cpu")
 
@@ -47,7 +47,7 @@ def test_noise_is_a_function_of_seed_step_and_micro_batch() -> None:
 
 def test_an_epoch_sees_every_image_once_in_a_new_order() -> None:
     recipe = small_recipe(batch_size=8)
-    feed = Feed(small_data(recipe), 8, CPU, seed=0, context=0)
+    feed = BatchStream(small_data(recipe), 8, CPU, seed=0, context=0)
     epochs = [torch.cat([feed.indices(5 * epoch + batch) for batch in range(5)]) for epoch in range(2)]
     assert all(torch.equal(epoch.sort().values, torch.arange(40)) for epoch in epochs)
     assert not torch.equal(epochs[0], epochs[1])
@@ -78,11 +78,11 @@ def test_tiny_sets_and_batches_larger_than_the_data(count: int) -> None:
 
 def test_labels_become_one_hot_and_vectors_stay() -> None:
     x = torch.rand(6, 4)
-    feed = Feed(from_tensors((x, torch.tensor([0, 2, 1, 1, 0, 2]))), 3, CPU, seed=0, context=3)
+    feed = BatchStream(from_tensors((x, torch.tensor([0, 2, 1, 1, 0, 2]))), 3, CPU, seed=0, context=3)
     _, c = feed.take(torch.tensor([1, 2]))
     assert c is not None and c.tolist() == [[0, 0, 1], [0, 1, 0]]
     vectors = torch.rand(6, 2, dtype=torch.float64)
-    feed = Feed(from_tensors((x, vectors)), 3, CPU, seed=0, context=2)
+    feed = BatchStream(from_tensors((x, vectors)), 3, CPU, seed=0, context=2)
     _, c = feed.take(torch.tensor([4, 0]))
     assert c is not None and torch.equal(c, vectors[[4, 0]].float())
 
@@ -165,7 +165,7 @@ def test_sweep_leaves_no_denormal_moments() -> None:
     state = optimizer.state[weight]
     state["exp_avg"].copy_(torch.tensor([1e-40, -1e-26, 1e-24, -1.0]))
     state["exp_avg_sq"].copy_(torch.tensor([1e-40, 1e-36, 1e-34, 1.0]))
-    optimizers.sweep([optimizer])
+    optimizers.zero_denormals([optimizer])
     assert state["exp_avg"].tolist()[:2] == [0, 0] and state["exp_avg"][3] == -1 and state["exp_avg"][2] != 0
     assert state["exp_avg_sq"].tolist()[:2] == [0, 0] and state["exp_avg_sq"][2] != 0
 
@@ -200,8 +200,8 @@ def test_a_part_starts_from_data_before_the_first_stage_that_trains_it(monkeypat
     monkeypatch.setattr(VAE, "initialize", watched)
     stages = [{"steps": 2, "batch_size": 8, "train": parts} for parts in (["decoder"], ["decoder", "prior"], ["prior"])]
     chosen = trainer(small_recipe("vade", stages=stages))
-    monkeypatch.setattr(type(chosen.model.prior), "first_images", 40)
-    monkeypatch.setattr(Part, "first_images", 30)
+    monkeypatch.setattr(type(chosen.model.prior), "initialization_examples", 40)
+    monkeypatch.setattr(Part, "initialization_examples", 30)
     before = chosen.model.prior.loc.detach().clone()
     fit(chosen)
     assert started == [(0, ["encoder", "decoder", "objective"]), (1, ["prior"])]

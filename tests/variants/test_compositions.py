@@ -44,7 +44,7 @@ def test_a_composition_goes_all_the_way(name: str, context: bool, tmp_path: Path
     evidence = [model.log_evidence(x, c, samples=7, seed=0) for model in (loaded, run.model)]
     assert torch.equal(*evidence) and torch.isfinite(evidence[0]).all()
     digits = vaezoo.data.load_dataset("digits", "test")
-    x = vaezoo.data.prepare(digits, "static").batch(torch.arange(100))
+    x = vaezoo.data.binarize(digits, "static").batch(torch.arange(100))
     c = digits.labels[:100] if context else None
     with torch.no_grad():
         gap = loaded.log_evidence(x, c, samples=50, seed=0) - loaded(x, c).bound

@@ -17,7 +17,7 @@ from vaezoo.errors import ContextError, DataError, RecipeError, ShapeError
 from vaezoo.evaluation import evaluate
 from vaezoo.recipe import read_recipe
 from vaezoo.trainer import build_model
-from vaezoo.trainer.batches import Feed
+from vaezoo.trainer.batches import BatchStream
 from vaezoo.trainer.validation import held_out_figures
 
 CPU = torch.device("cpu")
@@ -137,7 +137,7 @@ def test_hidden_labels_are_balanced_and_a_function_of_the_seed() -> None:
 def test_a_share_of_each_batch_has_a_label_and_all_are_seen_alike() -> None:
     hidden = load_dataset("digits", "train").hide_labels(20, seed=0)
     assert hidden.labels is not None
-    feed = Feed(hidden, 32, CPU, seed=1, context=10, labelled_share=0.25)
+    feed = BatchStream(hidden, 32, CPU, seed=1, context=10, labelled_share=0.25)
     seen = torch.zeros(len(hidden), dtype=torch.int64)
     rounds = int((hidden.labels < 0).sum()) // 24
     assert feed.per_epoch == len(hidden) // 32 < rounds  # an epoch is as long as without a share
@@ -151,11 +151,11 @@ def test_a_share_of_each_batch_has_a_label_and_all_are_seen_alike() -> None:
     assert known.max() - known.min() <= 1 + rounds // 2  # 2 batches go through the 20 once, 4 are left over
     _, c = feed.batch(3)
     assert c is not None and torch.equal(c.sum(1), (hidden.labels[feed.indices(3)] >= 0).float())
-    again = Feed(hidden, 32, CPU, seed=1, context=10, labelled_share=0.25)
+    again = BatchStream(hidden, 32, CPU, seed=1, context=10, labelled_share=0.25)
     assert torch.equal(again.indices(7), feed.indices(7))
     for data, share in ((load_dataset("digits", "train"), 0.5), (hidden, 0.999)):
         with pytest.raises(DataError, match="both kinds"):
-            Feed(data, 32 if share < 0.9 else 16, CPU, seed=0, context=10, labelled_share=share)
+            BatchStream(data, 32 if share < 0.9 else 16, CPU, seed=0, context=10, labelled_share=share)
 
 
 def test_a_share_needs_examples_of_both_kinds_and_is_of_training_alone() -> None:

@@ -8,7 +8,7 @@ from support.cases import Case
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from vaezoo.core import center, draw, seeded
+from vaezoo.core import center, sample_with_log_prob, seeded
 from vaezoo.distributions import CholeskyNormal, Mixture
 from vaezoo.errors import CompositionError, ConfigError, ShapeError
 from vaezoo.evaluation import clustering_accuracy
@@ -119,7 +119,7 @@ def test_the_fit_is_that_of_draws_of_the_posteriors() -> None:
     with torch.no_grad():
         model.encoder.network.head.bias[2:] = -1.0  # log σ, so that posteriors are as wide as they lie apart
     torch.manual_seed(3)
-    z = torch.cat([draw(model.encode(part), 1)[0][0] for part in (x[:120], x[120:])])
+    z = torch.cat([sample_with_log_prob(model.encode(part), 1)[0][0] for part in (x[:120], x[120:])])
     torch.manual_seed(3)
     model.initialize([(x[:120], None), (x[120:], None)])
     prior = model.prior()

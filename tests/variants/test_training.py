@@ -5,9 +5,9 @@ import math
 import pytest
 from support.runs import fit
 
-from vaezoo.data import Dataset, load_dataset, prepare
+from vaezoo.data import Dataset, binarize, load_dataset
 from vaezoo.recipe import Recipe, read_recipe
-from vaezoo.registry import chosen, completed, variants
+from vaezoo.registry import resolve, variants, with_requirements
 from vaezoo.trainer import Trainer, build_model, choose_device, held_out_figures
 from vaezoo.trainer.start import make_feed
 
@@ -59,7 +59,7 @@ SMALL_BACKBONES: dict[str, dict[str, object]] = {
 
 def recipe_for(variant: str, **train: object) -> Recipe:
     """Returns a short recipe: binary digits, or grey ones where the variant has a likelihood of its own."""
-    entries = chosen(variant)
+    entries = resolve(variant)
     defaults = {key: value for entry in entries for key, value in entry.defaults.items()}
     return read_recipe(
         {
@@ -80,12 +80,12 @@ def recipe_for(variant: str, **train: object) -> Recipe:
 
 
 def digits(recipe: Recipe, split: str) -> Dataset:
-    return prepare(load_dataset("digits", split), recipe.data.binarize)
+    return binarize(load_dataset("digits", split), recipe.data.binarize)
 
 
 @pytest.mark.parametrize("variant", variants.names())
 def test_the_held_out_distortion_falls_by_a_fifth(variant: str) -> None:
-    variant = completed(variant)
+    variant = with_requirements(variant)
     recipe, cpu = recipe_for(variant), choose_device("cpu")
     data, held_out = digits(recipe, "train"), digits(recipe, "test")
     model = build_model(recipe, data)
@@ -98,4 +98,4 @@ def test_the_held_out_distortion_falls_by_a_fifth(variant: str) -> None:
     bound, after, rate = held_out_figures(run.model.eval(), held_out, recipe, cpu)
     assert before > 0 and after < 0.8 * before, f"{before:.2f} -> {after:.2f}"
     assert math.isfinite(rate) and rate > 0.1
-    assert math.isfinite(bound) == all(entry.rate != "no density" for entry in chosen(variant))
+    assert math.isfinite(bound) == all(entry.rate != "no density" for entry in resolve(variant))

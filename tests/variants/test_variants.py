@@ -161,7 +161,7 @@ def test_training_raises_the_bound() -> None:
                 elbo.losses[player].mean().backward(inputs=own, retain_graph=True)
                 optimizers[player].step()
                 optimizers[player].zero_grad()
-            model.after_step([elbo.seen], torch.tensor(step))
+            model.after_step([elbo.statistics], torch.tensor(step))
         assert model(x).bound.mean().item() > first + 1.0, name
 
 

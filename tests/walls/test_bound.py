@@ -8,12 +8,12 @@ from support.cases import LIKELIHOODS, NAMES, ONE_EACH, ROTATING, Case, contexts
 from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal, Normal
 
-from vaezoo.core import VAE, Objective, Part, draw, has_closed_form_rate
+from vaezoo.core import VAE, Objective, Part, has_closed_form_rate, sample_with_log_prob
 from vaezoo.decoders import Decoder
 from vaezoo.distributions.normal import DiagonalNormal
 from vaezoo.encoders import PointEncoder
 from vaezoo.errors import NoDensityError, ShapeError
-from vaezoo.likelihoods.gaussian import gaussian
+from vaezoo.likelihoods.gaussian import Gaussian
 from vaezoo.networks import MLP
 from vaezoo.objectives import ImportanceObjective, WeightedObjective
 from vaezoo.priors.normal import StandardNormalPrior
@@ -80,7 +80,7 @@ def linear_gaussian(orthogonal: bool, scale: float = 0.6, **posterior: float) ->
     with torch.no_grad():
         network.head.weight.copy_(weight)
         network.head.bias.copy_(mean)
-    decoder = Decoder(network, gaussian((5,), scale=scale)).double()
+    decoder = Decoder(network, Gaussian((5,), scale=scale)).double()
     encoder = LinearPosterior(weight, mean, scale, **posterior)
     model = VAE(encoder, decoder, StandardNormalPrior((2,)).double(), WeightedObjective(), shape=(5,), latent=(2,))
     exact = MultivariateNormal(mean, weight @ weight.T + scale**2 * torch.eye(5, dtype=torch.float64))
@@ -139,7 +139,7 @@ def test_data_without_a_density_have_no_bound_each_by_itself() -> None:
 def test_log_q_is_the_density_of_these_very_z(case: Case) -> None:
     model, (x, c) = case.build(torch.float64).eval(), case.inputs(3, torch.float64)
     posterior = model.encode(x, c)
-    z, log_q = draw(posterior, 6)
+    z, log_q = sample_with_log_prob(posterior, 6)
     assert log_q.shape == (6, 3) and z.shape[:2] == (6, 3)
     if isinstance(posterior, DiagonalNormal):
         wanted = Normal(posterior.loc, posterior.log_scale.exp()).log_prob(z).flatten(2).sum(-1)
@@ -170,7 +170,7 @@ def test_in_few_dimensions_the_density_has_mass_one(name: str) -> None:
     model = smallest(case)
     x, c = case.inputs(2, torch.float64)
     posterior = model.eval().encode(x, c)
-    z, log_q = draw(posterior, 100_000)
+    z, log_q = sample_with_log_prob(posterior, 100_000)
     if hasattr(posterior, "indices"):
         assert (log_q <= 0).all()
         return

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from vaezoo.core import ELBO, VAE, has_closed_form_rate
 from vaezoo.core.elbo import has_density
 from vaezoo.errors import NoDensityError
-from vaezoo.registry import backbones, chosen, completed, variants
+from vaezoo.registry import backbones, resolve, variants, with_requirements
 
 
 def finite(tensor: Tensor) -> bool:
@@ -26,7 +26,7 @@ def check_report(elbo: ELBO, count: int, density: bool) -> None:
     for name, value in {**elbo.losses, **elbo.terms, "D": elbo.distortion, "R": elbo.rate, "bound": elbo.bound}.items():
         assert value.shape == (count,) and value.dtype == torch.float32, name
         assert torch.isneginf(value).all() if name == "bound" and not density else finite(value), name
-    assert not any(value.requires_grad for value in elbo.seen.values())
+    assert not any(value.requires_grad for value in elbo.statistics.values())
 
 
 @pytest.mark.parametrize("case", EVERYWHERE, ids=str)
@@ -56,7 +56,7 @@ def test_every_combination_works(case: Case) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_runs_on_all_that_it_states(name: str) -> None:
-    default = next((e.defaults["backbone"] for e in chosen(name)[::-1] if "backbone" in e.defaults), "mlp")
+    default = next((e.defaults["backbone"] for e in resolve(name)[::-1] if "backbone" in e.defaults), "mlp")
     for context in contexts_of(name):
         assert permits(name, SMALL_SHAPE, str(default), context) and permits(name, (30,), "mlp", context)
     assert len(LIKELIHOODS) >= 6 and {"mlp", "conv"} <= set(backbones.names())
@@ -72,14 +72,14 @@ def test_a_builder_changes_the_parts_that_it_says(name: str, monkeypatch: pytest
         return replace(self, **parts)
 
     monkeypatch.setattr(VAE, "replace", recorded)
-    Case(completed(name), context=contexts_of(completed(name))[0]).build()
-    stated = {part for entry in chosen(completed(name)) for part in entry.changes}
+    Case(with_requirements(name), context=contexts_of(with_requirements(name))[0]).build()
+    stated = {part for entry in resolve(with_requirements(name)) for part in entry.changes}
     assert changed == stated - {"backbone", "likelihood"}
 
 
 @pytest.mark.parametrize("name", variants.names())
 def test_every_variant_says_what_it_minimises_and_how_its_rate_is_computed(name: str) -> None:
-    case = Case(completed(name), context=contexts_of(completed(name))[0])
+    case = Case(with_requirements(name), context=contexts_of(with_requirements(name))[0])
     model, (x, c) = case.build(), case.inputs(3)
     vectors = model.check_context(c, 3)
     text = inspect.getdoc(variants.get(name).builder)
@@ -111,14 +111,14 @@ def test_what_learns_without_a_gradient_moves_after_the_step(case: Case) -> None
     before = buffers(model)
     elbo = model(x, c)
     assert all(torch.equal(before[name], buffer) for name, buffer in model.named_buffers())
-    model.after_step([elbo.seen, elbo.seen], torch.tensor(0))
+    model.after_step([elbo.statistics, elbo.statistics], torch.tensor(0))
     moved = {name for name, buffer in model.named_buffers() if not torch.equal(before[name], buffer)}
-    assert bool(moved) == bool(elbo.seen)
+    assert bool(moved) == bool(elbo.statistics)
     assert all(finite(buffer) for buffer in model.buffers())
     model.eval()
-    assert not model(x, c).seen  # frozen at evaluation
+    assert not model(x, c).statistics  # frozen at evaluation
     model.train().requires_grad_(False)
-    assert not model(x, c).seen  # and in a stage that trains something else
+    assert not model(x, c).statistics  # and in a stage that trains something else
 
 
 @pytest.mark.parametrize("case", ONE_EACH, ids=str)

@@ -19,7 +19,7 @@ def step(model: VAE, x: Tensor, c: Tensor | None, optimizers: dict[str, torch.op
     for optimizer in optimizers.values():
         optimizer.step()
         optimizer.zero_grad()
-    model.after_step([elbo.seen], torch.tensor(0))
+    model.after_step([elbo.statistics], torch.tensor(0))
 
 
 @pytest.mark.parametrize("case", ROTATING, ids=str)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import vaezoo
-from vaezoo.data import bundled_images, load_dataset, pad, prepare
+from vaezoo.data import binarize, bundled_images, load_dataset, pad
 from vaezoo.errors import (
     CheckpointError,
     ConfigError,
@@ -21,14 +21,14 @@ from vaezoo.errors import (
 )
 from vaezoo.evaluation import Estimate, evidence
 from vaezoo.evaluation.batches import context_of
-from vaezoo.registry import chosen, completed, variants
+from vaezoo.registry import resolve, variants, with_requirements
 from vaezoo.storage.config import read_config
 from vaezoo.storage.documents import canonical, sha256
 from vaezoo.storage.model_card import licence_of, model_card
 from vaezoo.storage.model_folder import drop_critics, published_state, read_metrics
 from vaezoo.workflows.compare import Failure, check_variant, compare, expand, headings, measured_on, reference_of, table
 from vaezoo.workflows.train import auto_folder
-from vaezoo.zoo.index import ROOM, read_index
+from vaezoo.zoo.index import PACKAGE_FOLDER, read_index
 
 # Runs of a few steps leave latents empty, and say so.
 pytestmark = pytest.mark.filterwarnings("ignore:.*latents are active")
@@ -44,7 +44,7 @@ TINY = {
 
 def build(name):
     torch.manual_seed(1)
-    needy = any(entry.context != "optional" for entry in chosen(name))
+    needy = any(entry.context != "optional" for entry in resolve(name))
     return vaezoo.create(name, shape=SHAPE, context=10 * needy, examples=1000).eval()
 
 
@@ -53,7 +53,7 @@ def folder(tmp_path):
     return vaezoo.save(build("vae"), tmp_path / "model")
 
 
-@pytest.mark.parametrize("name", [*map(completed, vaezoo.list_variants()), "cvae+iwae", "conv-vae+beta-vae"])
+@pytest.mark.parametrize("name", [*map(with_requirements, vaezoo.list_variants()), "cvae+iwae", "conv-vae+beta-vae"])
 def test_save_and_load_give_equal_outputs_and_equal_bytes(name, tmp_path):
     model = build(name)
     model.decoder.likelihood.train(False)
@@ -196,12 +196,12 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
 def test_a_bundled_model_loads_and_is_what_its_index_says(name):
     facts = read_index()[name]
     for file, known in facts["files"].items():
-        data = (ROOM / name / file).read_bytes()
+        data = (PACKAGE_FOLDER / name / file).read_bytes()
         assert (len(data), sha256(data)) == (known["size"], known["sha256"])
     assert facts["files"]["model.safetensors"]["size"] < 8_000_000
-    assert read_metrics(ROOM / name) == facts["metrics"]
-    card = (ROOM / name / "README.md").read_text()
-    assert card == model_card(name, read_config(ROOM / name), facts["metrics"])
+    assert read_metrics(PACKAGE_FOLDER / name) == facts["metrics"]
+    card = (PACKAGE_FOLDER / name / "README.md").read_text()
+    assert card == model_card(name, read_config(PACKAGE_FOLDER / name), facts["metrics"])
     assert f"# {name}" in card and "library_name: vaezoo" in card
     model = vaezoo.load(name)
     assert model.config["variant"] == facts["variant"]
@@ -222,7 +222,7 @@ def test_all_bundled_models_fit_into_a_wheel():
     packed = 0.0
     for name, facts in read_index().items():
         for file, known in facts["files"].items():
-            with (ROOM / name / file).open("rb") as opened:
+            with (PACKAGE_FOLDER / name / file).open("rb") as opened:
                 head = opened.read(2**20)
             packed += known["size"] * len(zlib.compress(head, 1)) / len(head)
     assert packed < 95_000_000
@@ -232,7 +232,7 @@ def test_all_bundled_models_fit_into_a_wheel():
 def test_a_bundled_model_knows_the_bundled_images(name):
     """Its figures on the first 64 test images are near those of the whole set: other weights would be noticed."""
     model, metrics = vaezoo.load(name), read_index()[name]["metrics"]
-    images = prepare(pad(bundled_images(), model.config["data"].get("pad", 0)), model.config["data"]["binarize"])
+    images = binarize(pad(bundled_images(), model.config["data"].get("pad", 0)), model.config["data"]["binarize"])
     x, c = images.batch(torch.arange(64)), context_of(model, images)
     with torch.no_grad():
         elbo = model(x, c)
@@ -250,9 +250,9 @@ def test_a_card_takes_the_licence_from_the_data_set_itself():
 
 def test_a_damaged_bundle_is_noticed(tmp_path, monkeypatch):
     name = sorted(read_index())[0]
-    shutil.copytree(ROOM / name, tmp_path / name)
+    shutil.copytree(PACKAGE_FOLDER / name, tmp_path / name)
     resign(tmp_path / name, vaezoo="0.0.0")
-    monkeypatch.setattr("vaezoo.zoo.index.ROOM", tmp_path)
+    monkeypatch.setattr("vaezoo.zoo.index.PACKAGE_FOLDER", tmp_path)
     with pytest.raises(CorruptWeightsError, match="index"):
         vaezoo.load(name)
 
@@ -371,7 +371,7 @@ def test_all_are_names_that_can_be_built():
 def test_compare_says_how_far_evidences_are_apart_on_the_same_images(tmp_path):
     folders = [vaezoo.train(TINY, out=tmp_path / name, trackers=(), seed=k).folder for k, name in enumerate("ab")]
     rows = list(compare([*map(str, folders), "vq-vae"], data="digits", steps=5, samples=20, limit=60))
-    test = prepare(load_dataset("digits", "test"), "dynamic").subset(range(60))
+    test = binarize(load_dataset("digits", "test"), "dynamic").subset(range(60))
     each = [evidence(vaezoo.load(folder), test, 20) for folder in folders]
     difference = (each[1] - each[0]).double()
     found = rows[1].above(rows[0])

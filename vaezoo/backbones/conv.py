@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from vaezoo.backbones import Backbone
 from vaezoo.networks import ConvDown, ConvUp
-from vaezoo.networks.convolutional import Width, check_image, ladder
+from vaezoo.networks.convolutional import Width, check_image, grid_sizes
 from vaezoo.networks.network import Activation, Network
 
 __all__ = ["conv"]
@@ -43,6 +43,6 @@ def conv(
 
     def grid(shape: Sequence[int], channels: int) -> tuple[int, ...]:
         check_image(shape)
-        return (channels, *ladder(shape[1:], len(widths))[-1])
+        return (channels, *grid_sizes(shape[1:], len(widths))[-1])
 
     return Backbone(down=down, up=up, grid=grid)

@@ -14,10 +14,10 @@ def data_get(name: str) -> None:
     name
         "mnist" or "fashion-mnist".
     """
-    from vaezoo.data import get
+    from vaezoo.data import download_dataset
 
     out = console()
-    for path in get(name, report=out.print):
+    for path in download_dataset(name, report=out.print):
         out.print(f"{path}  (SHA-256 verified)")
 
 

@@ -44,7 +44,7 @@ def push(
     """
     from vaezoo.workflows import publish as publishing
 
-    for name in publishing.chosen(names, everything):
+    for name in publishing.selected_models(names, everything):
         place = publishing.push(
             name,
             f"{owner}/{Path(name).name}",
@@ -95,7 +95,7 @@ def cache(*, remove: str | None = None) -> None:
 
     if remove is not None:
         console().print(f"Freed {hub.remove(remove) / 1e6:.1f} MB.")
-    rows = [(str(copy), f"{copy.size / 1e6:.1f} MB") for copy in hub.cached()]
+    rows = [(str(copy), f"{copy.size / 1e6:.1f} MB") for copy in hub.list_cached()]
     print_table(("model", "size"), rows)
 
 

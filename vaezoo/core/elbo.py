@@ -18,7 +18,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-__all__ = ["ELBO", "Inference", "center", "draw", "has_closed_form_rate"]
+__all__ = ["ELBO", "Inference", "center", "has_closed_form_rate", "sample_with_log_prob"]
 
 
 @runtime_checkable
@@ -34,7 +34,7 @@ def has_density(posterior: Distribution) -> bool:
     return bool(getattr(posterior, "has_density", True))
 
 
-def draw(posterior: Distribution, samples: int) -> tuple[Tensor, Tensor]:
+def sample_with_log_prob(posterior: Distribution, samples: int) -> tuple[Tensor, Tensor]:
     """Returns z (K, B, *latent) and log q(z|x) (K, B), drawn together where the posterior can."""
     if isinstance(posterior, JointlySampled):
         return posterior.rsample_and_log_prob((samples,))
@@ -118,4 +118,4 @@ class ELBO:
     bound: Tensor
     losses: Mapping[str, Tensor]
     terms: Mapping[str, Tensor] = field(default_factory=dict)
-    seen: Mapping[str, Tensor] = field(default_factory=dict)
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core.checks import LARGEST_VALUE, check_latent, check_tensor, label_vectors
-from vaezoo.core.elbo import ELBO, Inference, center, draw, has_density
+from vaezoo.core.elbo import ELBO, Inference, center, has_density, sample_with_log_prob
 from vaezoo.core.part import Objective, Part
 from vaezoo.core.random import seeded
 from vaezoo.errors import ContextError, NoDensityError, ShapeError, SupportError
@@ -93,7 +93,7 @@ class VAE(nn.Module):
     def infer(self, x: Tensor, c: Tensor | None = None, samples: int = 1) -> Inference:
         """Returns one stochastic pass of checked inputs: K = `samples` draws of z for each of B examples."""
         posterior = cast(Distribution, self.encoder(x, c))
-        z, log_q = draw(posterior, samples)
+        z, log_q = sample_with_log_prob(posterior, samples)
         likelihood = cast(Distribution, self.decoder(z, c))
         return Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=self.prior(c), likelihood=likelihood)
 
@@ -115,12 +115,12 @@ class VAE(nn.Module):
             if parts is None or name in parts:
                 part.initialize(self, batches)
 
-    def first_images(self, parts: Sequence[str]) -> int:
+    def initialization_examples(self, parts: Sequence[str]) -> int:
         """Returns how many examples `initialize` of the named parts is best given: as many as one of them asks for."""
-        wanted = (part.first_images for name, part in self._parts().items() if name in parts)
-        return max(wanted, default=Part.first_images)
+        wanted = (part.initialization_examples for name, part in self._parts().items() if name in parts)
+        return max(wanted, default=Part.initialization_examples)
 
-    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+    def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
         """Moves what learns without a gradient; `seen`: `ELBO.seen` of each micro-batch and rank, in order.
 
         A part whose parameters are all frozen (in a stage that trains others) stays as it is.
@@ -132,7 +132,7 @@ class VAE(nn.Module):
                 prefix = f"{name}."
                 own = [
                     {key.removeprefix(prefix): value for key, value in each.items() if key.startswith(prefix)}
-                    for each in seen
+                    for each in statistics
                 ]
                 part.after_step(own, step)
 
@@ -238,7 +238,7 @@ class VAE(nn.Module):
         chunk = max(1, PIXELS // max(1, x.numel()))
         total = x.new_full((len(x),), -torch.inf)
         for done in range(0, samples, chunk):
-            z, log_q = draw(posterior, min(chunk, samples - done))
+            z, log_q = sample_with_log_prob(posterior, min(chunk, samples - done))
             inference = Inference(
                 x=x, z=z, log_q=log_q, posterior=posterior, prior=prior, likelihood=self.decoder(z, c)
             )

@@ -35,10 +35,10 @@ class Part(nn.Module):
     """A part of a model: encoder, decoder, prior or objective. Each hook has a harmless default.
 
     `forward` changes no buffer. What learns without a gradient reports tensors from `observe` and moves in
-    `after_step`. `first_images`: how many examples `initialize` is best given.
+    `after_step`. `initialization_examples`: how many examples `initialize` is best given.
     """
 
-    first_images = 2_000  # enough for biases, codebooks and scales, and a second's work
+    initialization_examples = 2_000  # enough for biases, codebooks and scales, and a second's work
 
     def bind(self, model: Model) -> None:
         """Receives the model when it is built, copied or changed; refer to other parts, never register them."""
@@ -50,7 +50,7 @@ class Part(nn.Module):
         """Returns detached tensors of one micro-batch for `after_step`."""
         return {}
 
-    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+    def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
         """Moves what learns without a gradient; `seen`: a mapping (maybe empty) per micro-batch and rank, in order."""
 
 
@@ -77,12 +77,12 @@ class Objective(Part):
         return bound if has_density(inference.posterior) else torch.full_like(bound, -torch.inf)
 
 
-def given(x: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:
+def network_inputs(x: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:
     """Returns what a network is called with: an unconditional one need not know of contexts."""
     return (x,) if c is None else (x, c)
 
 
-def width_of(latent: Sequence[int], name: str, least: int = 1) -> int:
+def require_vector_latent(latent: Sequence[int], name: str, least: int = 1) -> int:
     """Returns the size of a latent of one axis, which the variant `name` needs; raises ShapeError for another."""
     if len(latent) != 1 or latent[0] < least:
         raise ShapeError(

@@ -4,12 +4,22 @@ from vaezoo.data.bundled import bundled_images
 from vaezoo.data.dataset import Dataset
 from vaezoo.data.factors import Factors
 from vaezoo.data.from_tensors import from_tensors
-from vaezoo.data.load import datasets, get, load_dataset
+from vaezoo.data.load import datasets, download_dataset, load_dataset
 from vaezoo.data.procedural.dataset import DrawnDataset
 from vaezoo.data.streaming.dataset import StreamedDataset
 from vaezoo.data.streaming.limits import MEMORY_LIMIT
-from vaezoo.data.transforms.binarize import BINARIZATIONS, STATIC_SEED, TEST_SEED, binarize_fixed, draw, prepare
+from vaezoo.data.transforms.binarize import (
+    BINARIZATIONS,
+    STATIC_SEED,
+    TEST_SEED,
+    binarize,
+    binarize_fixed,
+    sample_binary,
+)
 from vaezoo.data.transforms.padding import pad
+from vaezoo.errors import warn
+
+_RENAMED = {"draw": "sample_binary", "get": "download_dataset", "prepare": "binarize"}
 
 __all__ = [
     "BINARIZATIONS",
@@ -20,13 +30,20 @@ __all__ = [
     "DrawnDataset",
     "Factors",
     "StreamedDataset",
+    "binarize",
     "binarize_fixed",
     "bundled_images",
     "datasets",
-    "draw",
+    "download_dataset",
     "from_tensors",
-    "get",
     "load_dataset",
     "pad",
-    "prepare",
+    "sample_binary",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warn(f"vaezoo.data.{name} is deprecated and will be removed in 0.3. Use {_RENAMED[name]}.", DeprecationWarning)
+    return globals()[_RENAMED[name]]

@@ -65,7 +65,9 @@ def load_dataset(
     return dataset
 
 
-def get(name: str, *, cache_dir: str | os.PathLike[str] | None = None, report: Report | None = None) -> list[Path]:
+def download_dataset(
+    name: str, *, cache_dir: str | os.PathLike[str] | None = None, report: Report | None = None
+) -> list[Path]:
     """Fetches and verifies all files of a data set, and returns their paths in the cache.
 
     A set without files of its own (`digits`, most plug-ins) is loaded once instead, which has it fetch what it needs;

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core import Inference, Model, Part
-from vaezoo.core.part import given
+from vaezoo.core.part import network_inputs
 from vaezoo.core.precision import full_precision
 from vaezoo.likelihoods import Likelihood
 
@@ -31,7 +31,7 @@ class Decoder(Part):
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns p(x|z,c) with the leading dimensions of z as batch."""
-        likelihood: Distribution = self.likelihood(full_precision(self.network(*given(z, c))))
+        likelihood: Distribution = self.likelihood(full_precision(self.network(*network_inputs(z, c))))
         return likelihood
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
@@ -39,14 +39,14 @@ class Decoder(Part):
         self.likelihood.initialize(model, batches)
         mean = torch.stack([x.mean(0) for x, _ in batches]).mean(0)
         raw = self.likelihood.initial_raw(mean)
-        start_at = getattr(self.network, "start_at", None)
-        if raw is not None and callable(start_at):
-            start_at(raw)
+        set_output_bias = getattr(self.network, "set_output_bias", None)
+        if raw is not None and callable(set_output_bias):
+            set_output_bias(raw)
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
         """Returns what the likelihood needs of a pass."""
         return self.likelihood.observe(inference)
 
-    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+    def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
         """Moves what the likelihood learns without a gradient."""
-        self.likelihood.after_step(seen, step)
+        self.likelihood.after_step(statistics, step)

@@ -13,7 +13,7 @@ from torch.distributions.utils import clamp_probs
 
 from vaezoo.distributions.joint_sampling import JointlyDrawn, sum_event
 
-__all__ = ["OneHots", "corner", "gumbel_like"]
+__all__ = ["OneHotCategoricals", "gumbel_like", "one_hot_like"]
 
 
 def gumbel_like(logits: Tensor, shape: Sequence[int]) -> Tensor:
@@ -22,12 +22,12 @@ def gumbel_like(logits: Tensor, shape: Sequence[int]) -> Tensor:
     return -(-uniform.log()).log()
 
 
-def corner(indices: Tensor, like: Tensor) -> Tensor:
+def one_hot_like(indices: Tensor, like: Tensor) -> Tensor:
     """Returns one-hot vectors (..., V) of `indices` (...), of the type of `like` (..., V); no value is looked at."""
     return (indices.unsqueeze(-1) == torch.arange(like.shape[-1], device=like.device)).to(like.dtype)
 
 
-class OneHots(JointlyDrawn):
+class OneHotCategoricals(JointlyDrawn):
     r"""Independent categories, each a one-hot vector along the last axis, from `logits`.
 
     With a temperature $\tau$ a draw is relaxed, $\mathrm{softmax}((\log \pi + g) / \tau)$ with Gumbel noise g (Jang et
@@ -59,7 +59,7 @@ class OneHots(JointlyDrawn):
     @property
     def mode(self) -> Tensor:
         """The likeliest category as a one-hot vector, (*batch, *event)."""
-        return corner(self.log_probs.argmax(-1), self.log_probs)
+        return one_hot_like(self.log_probs.argmax(-1), self.log_probs)
 
     @property
     def center(self) -> Tensor:
@@ -70,7 +70,7 @@ class OneHots(JointlyDrawn):
         """Returns z (*sample, *batch, *event), exact or relaxed, and its log probability (*sample, *batch), nats."""
         noise = gumbel_like(self.log_probs, (*sample_shape, *self.log_probs.shape))
         if self.temperature is None:
-            z = corner((self.log_probs + noise).argmax(-1), self.log_probs)
+            z = one_hot_like((self.log_probs + noise).argmax(-1), self.log_probs)
         else:
             z = ((self.log_probs + noise) / self.temperature).softmax(-1)
         return z, self.log_prob(z)
@@ -84,7 +84,7 @@ class OneHots(JointlyDrawn):
         return -self.log_prob(self.mean)
 
 
-@register_kl(OneHots, OneHots)  # type: ignore[untyped-decorator]  # torch's own has no types
-def kl_one_hots(p: OneHots, q: OneHots) -> Tensor:
+@register_kl(OneHotCategoricals, OneHotCategoricals)  # type: ignore[untyped-decorator]  # torch's own has no types
+def kl_one_hots(p: OneHotCategoricals, q: OneHotCategoricals) -> Tensor:
     """Returns KL(p || q) of the categories, (*batch), nats, whether draws are relaxed or not."""
     return sum_event(p.mean * (p.log_probs - q.log_probs), p.event_dims)

@@ -13,17 +13,17 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.kl import kl_divergence, register_kl
 
-from vaezoo.distributions.categorical import OneHots, corner, gumbel_like
+from vaezoo.distributions.categorical import OneHotCategoricals, gumbel_like, one_hot_like
 from vaezoo.distributions.joint_sampling import JointlyDrawn
 from vaezoo.distributions.normal import DiagonalNormal
-from vaezoo.distributions.product import SideBySide
+from vaezoo.distributions.product import ProductDistribution
 
 __all__ = ["LabelledPosterior"]
 
 CERTAIN = 1e4  # logit of the class that is told, above all others: finite, and e to its negative is exactly 0
 
 
-def told(log_probs: Tensor, c: Tensor | None) -> Tensor:
+def condition_on_labels(log_probs: Tensor, c: Tensor | None) -> Tensor:
     """Returns log-probabilities of classes (B, V): those given, or certainty where the label `c` (B, V) is known."""
     if c is None:
         return log_probs
@@ -40,7 +40,7 @@ class LabelledPosterior(JointlyDrawn):
     """
 
     def __init__(self, log_probs: Tensor, components: DiagonalNormal, c: Tensor | None = None) -> None:
-        self.log_probs, self.components = told(log_probs, c), components
+        self.log_probs, self.components = condition_on_labels(log_probs, c), components
         self.has_rsample = False  # y is drawn
         super().__init__(log_probs.shape[:1], (components.event_shape[0] + log_probs.shape[1],))
 
@@ -81,7 +81,7 @@ class LabelledPosterior(JointlyDrawn):
 
     def join(self, z: Tensor, y: Tensor) -> Tensor:
         """Returns z (..., B, L) beside the classes y (..., B) as one-hot vectors."""
-        return torch.cat([z, corner(y, self.log_probs).to(z.dtype)], -1)
+        return torch.cat([z, one_hot_like(y, self.log_probs).to(z.dtype)], -1)
 
     @property
     def _classes(self) -> int:
@@ -95,9 +95,9 @@ class LabelledPosterior(JointlyDrawn):
         return self.log_probs[torch.arange(y.shape[-1], device=y.device), y]
 
 
-@register_kl(LabelledPosterior, SideBySide)  # type: ignore[untyped-decorator]  # torch's own has no types
-def kl_labelled(p: LabelledPosterior, q: SideBySide) -> Tensor:
+@register_kl(LabelledPosterior, ProductDistribution)  # type: ignore[untyped-decorator]  # torch's own has no types
+def kl_labelled(p: LabelledPosterior, q: ProductDistribution) -> Tensor:
     """Returns KL(q(y|x) || p(y)) + E_q(y|x) KL(q(z|x,y) || p(z)), (B,), nats; y is summed out exactly."""
     normal, classes = q.parts
     inside = (p.probs * kl_divergence(p.components, normal).T).sum(-1)
-    return inside + (p.probs * (p.log_probs - cast(OneHots, classes).log_probs)).sum(-1)
+    return inside + (p.probs * (p.log_probs - cast(OneHotCategoricals, classes).log_probs)).sum(-1)

@@ -172,7 +172,7 @@ class ContinuousBernoulliPixels(BernoulliPixels):
         return super().log_prob(value) + sum_event(torch.where(small, near, far), self.event_dims)
 
 
-class DiscretizedLogistic(Distribution):
+class DiscretizedLogisticPixels(Distribution):
     r"""A logistic, rounded to `levels` values k/(levels-1) in [0, 1]; the first and last level take the tails.
 
     Salimans et al., 2017, "PixelCNN++" (https://arxiv.org/abs/1701.05517). With $\delta$ half a level,

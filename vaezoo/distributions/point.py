@@ -8,10 +8,10 @@ from torch import Tensor
 
 from vaezoo.distributions.joint_sampling import JointlyDrawn
 
-__all__ = ["PointMass"]
+__all__ = ["ContinuousDelta"]
 
 
-class Point(JointlyDrawn):
+class Delta(JointlyDrawn):
     """All mass at one point for each example: every draw is that point.
 
     Args:
@@ -40,7 +40,7 @@ class Point(JointlyDrawn):
         return value, value.new_zeros(value.shape[: len(sample_shape) + 1])
 
 
-class PointMass(Point):
+class ContinuousDelta(Delta):
     """A point in a continuous space for each example.
 
     It has no density, so that there is no bound: `ELBO.bound` is -inf and `log_evidence` raises `NoDensityError`. The

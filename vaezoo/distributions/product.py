@@ -13,10 +13,10 @@ from torch.distributions.kl import kl_divergence, register_kl
 from vaezoo.core import center
 from vaezoo.distributions.joint_sampling import JointlyDrawn
 
-__all__ = ["SideBySide"]
+__all__ = ["ProductDistribution"]
 
 
-class SideBySide(JointlyDrawn):
+class ProductDistribution(JointlyDrawn):
     """Independent distributions over vectors, concatenated along the last axis.
 
     Args:
@@ -54,12 +54,12 @@ class SideBySide(JointlyDrawn):
         pieces = value.split(self.sizes, -1)
         return torch.stack([part.log_prob(piece) for part, piece in zip(self.parts, pieces, strict=True)]).sum(0)
 
-    def divergences(self, other: SideBySide) -> list[Tensor]:
+    def divergences(self, other: ProductDistribution) -> list[Tensor]:
         """Returns KL(part || the other's part) of each part, (*batch) each, nats."""
         return [kl_divergence(own, its) for own, its in zip(self.parts, other.parts, strict=True)]
 
 
-@register_kl(SideBySide, SideBySide)  # type: ignore[untyped-decorator]  # torch's own has no types
-def kl_side_by_side(p: SideBySide, q: SideBySide) -> Tensor:
+@register_kl(ProductDistribution, ProductDistribution)  # type: ignore[untyped-decorator]  # torch's own has no types
+def kl_products(p: ProductDistribution, q: ProductDistribution) -> Tensor:
     """Returns KL(p || q), the sum over the parts, (*batch), nats."""
     return torch.stack(p.divergences(q)).sum(0)

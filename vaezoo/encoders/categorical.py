@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core import Part
-from vaezoo.core.part import given
+from vaezoo.core.part import network_inputs
 from vaezoo.core.precision import full_precision
-from vaezoo.distributions import OneHots, SideBySide
+from vaezoo.distributions import OneHotCategoricals, ProductDistribution
 from vaezoo.distributions.normal import normal_from
 
 
@@ -27,10 +27,10 @@ class CategoricalEncoder(Part):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example; its draws are relaxed in train mode only."""
-        logits = full_precision(self.network(*given(x, c))).squeeze(1)
-        return OneHots(logits, self.dims, self.temperature.to(logits.dtype) if self.training else None)
+        logits = full_precision(self.network(*network_inputs(x, c))).squeeze(1)
+        return OneHotCategoricals(logits, self.dims, self.temperature.to(logits.dtype) if self.training else None)
 
-    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+    def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
         """Cools down."""
         self.temperature.copy_((self.start * (-self.rate * step).exp()).clamp(min=self.end))
 
@@ -44,6 +44,6 @@ class JointEncoder(Part):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""
-        raw, *logits = full_precision(self.network(*given(x, c))).split(self.sizes, -1)
+        raw, *logits = full_precision(self.network(*network_inputs(x, c))).split(self.sizes, -1)
         temperature, normal = self.temperature if self.training else None, normal_from(raw.unflatten(-1, (2, -1)), 1)
-        return SideBySide([normal, *(OneHots(each, 1, temperature) for each in logits)])
+        return ProductDistribution([normal, *(OneHotCategoricals(each, 1, temperature) for each in logits)])

@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
 from vaezoo.core import Part
-from vaezoo.core.part import given
+from vaezoo.core.part import network_inputs
 from vaezoo.core.precision import full_precision
 from vaezoo.distributions import FlowPosterior
 from vaezoo.distributions.normal import normal_from
@@ -30,7 +30,7 @@ class AutoregressiveEncoder(Part):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""
-        raw = full_precision(self.network(*given(x, c))).flatten(2)  # (B, 3, D)
+        raw = full_precision(self.network(*network_inputs(x, c))).flatten(2)  # (B, 3, D)
         return FlowPosterior(normal_from(raw[:, :2], 1), partial(self.flow, h=raw[:, 2]), self.latent)
 
 
@@ -70,6 +70,6 @@ class PlanarEncoder(Part):
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""
         size = math.prod(self.latent)
-        first, rest = self.network(*given(x, c)).split([2 * size, self.flows * (2 * size + 1)], -1)
+        first, rest = self.network(*network_inputs(x, c)).split([2 * size, self.flows * (2 * size + 1)], -1)
         raw = full_precision(rest).unflatten(-1, (self.flows, 2 * size + 1))
         return FlowPosterior(normal_from(first.unflatten(-1, (2, size)), 1), partial(planars, raw=raw), self.latent)

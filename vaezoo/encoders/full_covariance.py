@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core import Part
-from vaezoo.core.part import given, width_of
+from vaezoo.core.part import network_inputs, require_vector_latent
 from vaezoo.core.precision import full_precision
 from vaezoo.distributions import CholeskyNormal
 from vaezoo.distributions.joint_sampling import LOG_SCALE_LIMIT
@@ -27,11 +27,11 @@ class CholeskyEncoder(Part):
 
     def __init__(self, network: nn.Module, latent: Sequence[int]) -> None:
         super().__init__()
-        self.network, self.size = network, width_of(latent, "full-covariance-vae")
+        self.network, self.size = network, require_vector_latent(latent, "full-covariance-vae")
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""
-        raw = full_precision(self.network(*given(x, c)))
+        raw = full_precision(self.network(*network_inputs(x, c)))
         rows, columns = torch.tril_indices(self.size, self.size, -1, device=raw.device)
         loc, log_diagonal, entries = raw.split([self.size, self.size, len(rows)], -1)
         # Over √D, so that the numbers that a fresh network gives make no larger a rate the more latents there are.

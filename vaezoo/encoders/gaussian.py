@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core import Part
-from vaezoo.core.part import given
+from vaezoo.core.part import network_inputs
 from vaezoo.distributions.normal import normal_from
 
 __all__ = ["GaussianEncoder"]
@@ -29,4 +29,4 @@ class GaussianEncoder(Part):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""
-        return normal_from(self.network(*given(x, c)), len(self.latent))
+        return normal_from(self.network(*network_inputs(x, c)), len(self.latent))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core import Model, Part
-from vaezoo.core.part import given
+from vaezoo.core.part import network_inputs
 from vaezoo.core.precision import full_precision
 from vaezoo.distributions import HamiltonianPosterior
 
@@ -46,4 +46,4 @@ class HamiltonianEncoder(Part):
         first = full_precision(self.raw_beta).sigmoid().rsqrt()
         times = torch.arange(self.leapfrogs + 1, dtype=first.dtype, device=x.device) / self.leapfrogs
         warmth = first + (1.0 - first) * times.square()  # 1/√β_k, from 1/√β₀ down to 1
-        return HamiltonianPosterior(self.base(*given(x, c)), log_joint, step, warmth[:-1] / warmth[1:])
+        return HamiltonianPosterior(self.base(*network_inputs(x, c)), log_joint, step, warmth[:-1] / warmth[1:])

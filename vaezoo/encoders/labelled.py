@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core import Part
-from vaezoo.core.part import given
+from vaezoo.core.part import network_inputs
 from vaezoo.core.precision import full_precision
 from vaezoo.distributions import LabelledPosterior
 from vaezoo.distributions.normal import normal_from
@@ -38,7 +38,7 @@ class LabelledEncoder(Part):
 
     def log_probs(self, x: Tensor) -> Tensor:
         """Returns log q(y|x) of `x` (B, *shape), (B, V), nats."""
-        return full_precision(self.classifier(*given(x, None))).log_softmax(-1)
+        return full_precision(self.classifier(*network_inputs(x, None))).log_softmax(-1)
 
     @torch.no_grad()
     def classify(self, x: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core import Part
-from vaezoo.core.part import given
+from vaezoo.core.part import network_inputs
 from vaezoo.core.precision import full_precision
-from vaezoo.distributions import PointMass
+from vaezoo.distributions import ContinuousDelta
 
 __all__ = ["PointEncoder"]
 
@@ -26,4 +26,4 @@ class PointEncoder(Part):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the point of each example."""
-        return PointMass(full_precision(self.network(*given(x, c))).squeeze(1))
+        return ContinuousDelta(full_precision(self.network(*network_inputs(x, c))).squeeze(1))

@@ -7,7 +7,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import normalize, softplus
 
 from vaezoo.core import Part
-from vaezoo.core.part import given
+from vaezoo.core.part import network_inputs
 from vaezoo.core.precision import full_precision
 from vaezoo.distributions import VonMisesFisher
 
@@ -25,5 +25,5 @@ class SphericalEncoder(Part):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""
-        raw = full_precision(self.network(*given(x, c)))
+        raw = full_precision(self.network(*network_inputs(x, c)))
         return VonMisesFisher(normalize(raw[:, :-1], dim=-1), softplus(raw[:, -1]).clamp(max=LARGEST))

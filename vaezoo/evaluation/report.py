@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vaezoo.core import ELBO, VAE, seeded
-from vaezoo.data import TEST_SEED, Dataset, from_tensors, load_dataset, pad, prepare
+from vaezoo.data import TEST_SEED, Dataset, binarize, from_tensors, load_dataset, pad
 from vaezoo.errors import ConfigError, DataError
 from vaezoo.evaluation.batches import batches
 from vaezoo.evaluation.clustering import accuracy_of_clusters
@@ -84,7 +84,7 @@ def set_of(data: object, split: str) -> Dataset:
 
 def binarized(data: Dataset, how: str) -> Dataset:
     """Returns a set whose images, if they are of 8 bits, are binarized as `how` says."""
-    return prepare(data, how) if data.images.dtype == torch.uint8 else data
+    return binarize(data, how) if data.images.dtype == torch.uint8 else data
 
 
 def first(data: Dataset, limit: int | None) -> Dataset:

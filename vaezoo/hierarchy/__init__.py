@@ -3,31 +3,38 @@
 from vaezoo.hierarchy.distributions import ChainPosterior, Descent, HierarchicalPosterior, HierarchicalPrior
 from vaezoo.hierarchy.ladder import LadderEncoder, proposal
 from vaezoo.hierarchy.objective import LevelObjective
-from vaezoo.hierarchy.parts import BottomDecoder, OnPath, PathDecoder, PathPrior
-from vaezoo.hierarchy.path import MarkovPath, Path, combine, halving, repeat_rows
-from vaezoo.hierarchy.top_down import Ascent, Proposals, ResidualPath, Stand, TopDownEncoder, stands
+from vaezoo.hierarchy.parts import BottomDecoder, PathDecoder, PathMixin, PathPrior
+from vaezoo.hierarchy.path import MarkovPath, Path, combine, halving_sizes, repeat_rows
+from vaezoo.hierarchy.top_down import (
+    BottomUpNetwork,
+    LevelSpec,
+    RelativePosteriors,
+    ResidualPath,
+    TopDownEncoder,
+    level_specs,
+)
 
 __all__ = [
-    "Ascent",
     "BottomDecoder",
+    "BottomUpNetwork",
     "ChainPosterior",
     "Descent",
     "HierarchicalPosterior",
     "HierarchicalPrior",
     "LadderEncoder",
     "LevelObjective",
+    "LevelSpec",
     "MarkovPath",
-    "OnPath",
     "Path",
     "PathDecoder",
+    "PathMixin",
     "PathPrior",
-    "Proposals",
+    "RelativePosteriors",
     "ResidualPath",
-    "Stand",
     "TopDownEncoder",
     "combine",
-    "halving",
+    "halving_sizes",
+    "level_specs",
     "proposal",
     "repeat_rows",
-    "stands",
 ]

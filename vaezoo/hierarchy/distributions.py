@@ -12,7 +12,7 @@ from torch.distributions import Distribution, constraints
 
 from vaezoo.distributions.joint_sampling import JointlyDrawn
 from vaezoo.distributions.normal import DiagonalNormal, kl_normal_normal
-from vaezoo.hierarchy.path import Path, descend, levels_of
+from vaezoo.hierarchy.path import Path, levels_of, run_top_down
 
 __all__ = ["ChainPosterior", "Descent", "HierarchicalPosterior", "HierarchicalPrior"]
 
@@ -43,7 +43,7 @@ class HierarchicalPrior(Distribution):
             return drawn[-1]
 
         leading = (*sample_shape, *self.batch_shape)
-        descend(self.path, leading, self.c, visit)
+        run_top_down(self.path, leading, self.c, visit)
         return torch.cat(drawn, -1).reshape(*leading, -1)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class HierarchicalPrior(Distribution):
             found.append(prior.log_prob(levels[level]))
             return levels[level]
 
-        descend(self.path, value.shape[:-1], self.c, visit)
+        run_top_down(self.path, value.shape[:-1], self.c, visit)
         return torch.stack(found).sum(0).reshape(value.shape[:-1])
 
 
@@ -111,7 +111,7 @@ class HierarchicalPosterior(JointlyDrawn):
             return z
 
         leading = (*sample_shape, *self.batch_shape)
-        state = descend(self.path, leading, self.c, visit)
+        state = run_top_down(self.path, leading, self.c, visit)
         return Descent(
             z=torch.cat(drawn, -1).reshape(*leading, -1),
             log_q=torch.stack(densities).sum(0).reshape(leading),
@@ -132,7 +132,7 @@ class HierarchicalPosterior(JointlyDrawn):
             found.append(self.propose(level, state, prior).log_prob(levels[level]))
             return levels[level]
 
-        descend(self.path, value.shape[:-1], self.c, visit)
+        run_top_down(self.path, value.shape[:-1], self.c, visit)
         return torch.stack(found).sum(0).reshape(value.shape[:-1])
 
     @property
@@ -144,7 +144,7 @@ class HierarchicalPosterior(JointlyDrawn):
             found.append(self.propose(level, state, prior).loc)
             return found[-1]
 
-        descend(self.path, self.batch_shape, self.c, visit)
+        run_top_down(self.path, self.batch_shape, self.c, visit)
         return torch.cat(found, -1)
 
 

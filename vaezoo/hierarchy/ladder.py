@@ -10,13 +10,13 @@ from torch.distributions import Distribution
 from torch.nn.functional import leaky_relu
 
 from vaezoo.core import Model
-from vaezoo.core.part import given
+from vaezoo.core.part import network_inputs
 from vaezoo.distributions.normal import DiagonalNormal, normal_from
 from vaezoo.hierarchy.distributions import HierarchicalPosterior
-from vaezoo.hierarchy.parts import OnPath
+from vaezoo.hierarchy.parts import PathMixin
 from vaezoo.hierarchy.path import combine, repeat_rows
 from vaezoo.networks import MLP
-from vaezoo.networks.initialization import spread
+from vaezoo.networks.initialization import scale_last_layer_to_data
 
 __all__ = ["LadderEncoder", "proposal"]
 
@@ -32,7 +32,7 @@ def proposal(width: int, size: int) -> MLP:
     return layer
 
 
-class LadderEncoder(OnPath):
+class LadderEncoder(PathMixin):
     """Features from the bottom up, and at each level what they say of its latents."""
 
     def __init__(self, rungs: Sequence[nn.Module], heads: Sequence[nn.Module]) -> None:
@@ -43,7 +43,7 @@ class LadderEncoder(OnPath):
         """Returns the features at each level, (B, width), the lowest first."""
         features = list[Tensor]()
         for rung in self.rungs:
-            features.append(leaky_relu(rung(*given(features[-1] if features else x, c))))
+            features.append(leaky_relu(rung(*network_inputs(features[-1] if features else x, c))))
         return features
 
     @torch.no_grad()
@@ -51,11 +51,13 @@ class LadderEncoder(OnPath):
         """Spreads features and means at each level over examples."""
         features = [x for x, _ in batches]
         for rung, head in zip(self.rungs, self.heads, strict=True):
-            raw = [rung(*given(each, c)) for each, (_, c) in zip(features, batches, strict=True)]
-            spread(rung, torch.cat(raw), FEATURES)
-            features = [leaky_relu(rung(*given(each, c))) for each, (_, c) in zip(features, batches, strict=True)]
+            raw = [rung(*network_inputs(each, c)) for each, (_, c) in zip(features, batches, strict=True)]
+            scale_last_layer_to_data(rung, torch.cat(raw), FEATURES)
+            features = [
+                leaky_relu(rung(*network_inputs(each, c))) for each, (_, c) in zip(features, batches, strict=True)
+            ]
             means = torch.cat([head(each)[..., 0, :] for each in features])
-            spread(head, means, MEANS)
+            scale_last_layer_to_data(head, means, MEANS)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""

@@ -45,5 +45,5 @@ class LevelObjective(WeightedObjective):
             bound=self.bound_of(inference, distortion, rate),
             losses={"model": distortion + self.penalty(rates, step).sum(-1)},
             terms={f"rate_{level}": each for level, each in enumerate(rates.detach().unbind(-1), 1)},
-            seen=model.observe(inference),
+            statistics=model.observe(inference),
         )

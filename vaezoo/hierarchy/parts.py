@@ -9,10 +9,10 @@ from vaezoo.core import Model, Part
 from vaezoo.decoders import Decoder
 from vaezoo.errors import CompositionError
 from vaezoo.hierarchy.distributions import HierarchicalPrior
-from vaezoo.hierarchy.path import Path, descend, levels_of
+from vaezoo.hierarchy.path import Path, levels_of, run_top_down
 from vaezoo.likelihoods import Likelihood
 
-__all__ = ["BottomDecoder", "OnPath", "PathDecoder", "PathPrior"]
+__all__ = ["BottomDecoder", "PathDecoder", "PathMixin", "PathPrior"]
 
 
 class PathPrior(Part):
@@ -27,7 +27,7 @@ class PathPrior(Part):
         return HierarchicalPrior(self.path, c)
 
 
-class OnPath(Part):
+class PathMixin(Part):
     """A part that refers to the prior's path, which it does not own."""
 
     _path: tuple[Path, ...] = ()  # in a tuple, so that it is not registered
@@ -48,13 +48,13 @@ class OnPath(Part):
         self._path = (path,)
 
 
-class PathDecoder(OnPath, Decoder):
+class PathDecoder(PathMixin, Decoder):
     """A decoder of the state at the end of the prior's path; its network maps (..., *state) to (..., P, *shape)."""
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns p(x|z,c) with the leading dimensions of z (..., total) as batch."""
         levels = levels_of(self.path, z)
-        return self.read(descend(self.path, z.shape[:-1], c, lambda level, state, prior: levels[level]), c)
+        return self.read(run_top_down(self.path, z.shape[:-1], c, lambda level, state, prior: levels[level]), c)
 
     def read(self, state: Tensor, c: Tensor | None) -> Distribution:
         """Returns p(x|z,c) from the last state (..., *state)."""

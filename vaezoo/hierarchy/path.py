@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from vaezoo.core.part import given, width_of
+from vaezoo.core.part import network_inputs, require_vector_latent
 from vaezoo.core.precision import full_precision
 from vaezoo.distributions.normal import DiagonalNormal, StandardNormal, normal_from
 
-__all__ = ["MarkovPath", "Path", "combine", "halving", "repeat_rows"]
+__all__ = ["MarkovPath", "Path", "combine", "halving_sizes", "repeat_rows"]
 
 
 class Path(nn.Module):
@@ -47,7 +47,7 @@ class Path(nn.Module):
 Visit = Callable[[int, Tensor, DiagonalNormal], Tensor]
 
 
-def descend(path: Path, leading: Sequence[int], c: Tensor | None, visit: Visit) -> Tensor:
+def run_top_down(path: Path, leading: Sequence[int], c: Tensor | None, visit: Visit) -> Tensor:
     """Walks from the top down with the latents that `visit` chooses, and returns the last state (*leading, ...)."""
     rows = math.prod(leading)
     c = None if c is None else c.expand(*leading, c.shape[-1]).reshape(rows, c.shape[-1])
@@ -104,20 +104,20 @@ class MarkovPath(Path):
         """Returns p(z_l|z_{l-1}), and the z above."""
         if not level:
             return StandardNormal(full_precision(state), 1), state
-        return normal_from(self.networks[level - 1](*given(state, c)), 1), state
+        return normal_from(self.networks[level - 1](*network_inputs(state, c)), 1), state
 
     def move(self, level: int, state: Tensor, z: Tensor, c: Tensor | None) -> Tensor:
         """Returns z."""
         return z
 
 
-def halving(latent: Sequence[int], name: str, levels: int) -> tuple[int, ...]:
+def halving_sizes(latent: Sequence[int], name: str, levels: int) -> tuple[int, ...]:
     """Returns the sizes of levels, the top one first, each about twice the one above: 124 is 4 + 8 + 16 + 32 + 64.
 
     Raises:
         ShapeError: `latent` is not one axis with at least one latent for each of the levels of the variant `name`.
     """
-    rest, sizes = width_of(latent, name, levels), list[int]()
+    rest, sizes = require_vector_latent(latent, name, levels), list[int]()
     for above in range(levels - 1, -1, -1):
         share = rest * 2**above // (2 ** (above + 1) - 1)
         sizes.append(min(share, rest - above))

@@ -18,15 +18,15 @@ from torch.distributions import Distribution
 from torch.nn.functional import linear, silu
 
 from vaezoo.core import Model
-from vaezoo.core.part import given
+from vaezoo.core.part import network_inputs
 from vaezoo.distributions.normal import DiagonalNormal, normal_from
 from vaezoo.hierarchy.distributions import HierarchicalPosterior
-from vaezoo.hierarchy.parts import OnPath
+from vaezoo.hierarchy.parts import PathMixin
 from vaezoo.hierarchy.path import Path, repeat_rows
-from vaezoo.networks.convolutional import ladder
-from vaezoo.networks.initialization import check_weights, spread
+from vaezoo.networks.convolutional import grid_sizes
+from vaezoo.networks.initialization import check_weights, scale_last_layer_to_data
 
-__all__ = ["Ascent", "Proposals", "ResidualPath", "Stand", "TopDownEncoder", "stands"]
+__all__ = ["BottomUpNetwork", "LevelSpec", "RelativePosteriors", "ResidualPath", "TopDownEncoder", "level_specs"]
 
 SPREAD = 0.03  # of the proposed means over examples at the start
 LOUD = 4.0  # of the weights that take latents into the path: louder than what is constant there
@@ -36,7 +36,7 @@ Grid = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class LevelSpec:
     """Where a level stands: on a grid of h x w positions, with `wider` times the channels of the finest grid."""
 
     grid: Grid
@@ -48,20 +48,20 @@ class Stand:
         return self.wider * math.prod(self.grid)
 
 
-def stands(finest: Grid, blocks: Sequence[int]) -> list[Stand]:
+def level_specs(finest: Grid, blocks: Sequence[int]) -> list[LevelSpec]:
     """Returns where each level stands, the top one first: `blocks` on each grid, the coarsest first.
 
     Each grid is half as fine as the next, rounded up, and has twice its channels; a single position stays as it is.
     """
-    found, wider = list[Stand](), 1
-    grids = ladder(finest, len(blocks) - 1)
+    found, wider = list[LevelSpec](), 1
+    grids = grid_sizes(finest, len(blocks) - 1)
     for place, (grid, count) in enumerate(zip(grids, reversed(blocks), strict=True)):
         wider *= 2 if place and grid != grids[place - 1] else 1
-        found += [Stand(grid, wider)] * count
+        found += [LevelSpec(grid, wider)] * count
     return found[::-1]
 
 
-class Mix(nn.Conv2d):
+class PointwiseConv(nn.Conv2d):
     """A 1 x 1 convolution, taken as the matrix that it is where there is one position: much faster on a CPU."""
 
     def __init__(self, before: int, after: int) -> None:
@@ -82,15 +82,15 @@ class Bottleneck(nn.Sequential):
     """
 
     def __init__(self, before: int, inside: int, after: int, grid: Grid) -> None:
-        last = Mix(inside, after)
-        first = nn.Conv2d(before, inside, 3, padding=1) if max(grid) > 1 else Mix(before, inside)
+        last = PointwiseConv(inside, after)
+        first = nn.Conv2d(before, inside, 3, padding=1) if max(grid) > 1 else PointwiseConv(before, inside)
         super().__init__(nn.SiLU(), first, nn.SiLU(), last)
         with torch.no_grad():
             last.weight *= FAINT
             cast(Tensor, last.bias).mul_(FAINT)
 
 
-class Ascent(nn.Module):
+class BottomUpNetwork(nn.Module):
     """From features on the finest grid up: a residual block for each level, strided convolutions between grids.
 
     Args:
@@ -98,7 +98,7 @@ class Ascent(nn.Module):
         levels: where they stand, the top one first.
     """
 
-    def __init__(self, width: int, levels: Sequence[Stand]) -> None:
+    def __init__(self, width: int, levels: Sequence[LevelSpec]) -> None:
         super().__init__()
         wide = [width * level.wider for level in levels]
         self.blocks = nn.ModuleList(
@@ -119,7 +119,7 @@ class Ascent(nn.Module):
         return found[::-1]
 
 
-class Rung(nn.Module):
+class TopDownBlock(nn.Module):
     """One level of the way down: the step to its grid, its prior, and how its latents join the features.
 
     Args:
@@ -128,7 +128,7 @@ class Rung(nn.Module):
         channels: latents at each position of the finest grid.
     """
 
-    def __init__(self, stand: Stand, above: Stand | None, width: int, channels: int) -> None:
+    def __init__(self, stand: LevelSpec, above: LevelSpec | None, width: int, channels: int) -> None:
         super().__init__()
         own, grid = width * stand.wider, stand.grid
         self.planes = (channels * stand.wider, *grid)
@@ -142,7 +142,7 @@ class Rung(nn.Module):
             self.step = nn.ConvTranspose2d(width * above.wider, own, 3, 2, 1, padding, bias=False)
             self.offset = nn.Parameter(torch.zeros(own, *grid))
         self.prior = Bottleneck(own, own // 2, 2 * self.planes[0] + own, grid)
-        self.merge = Mix(self.planes[0], own)
+        self.merge = PointwiseConv(self.planes[0], own)
         with torch.no_grad():
             self.merge.weight *= LOUD
         self.block = Bottleneck(own, own // 2, own, grid)
@@ -165,7 +165,7 @@ class ResidualPath(Path):
         ShapeError: more weights than can be meant.
     """
 
-    def __init__(self, width: int, levels: Sequence[Stand], channels: int, context: int) -> None:
+    def __init__(self, width: int, levels: Sequence[LevelSpec], channels: int, context: int) -> None:
         super().__init__()
         wide = [width * level.wider for level in levels]
         weights = (own * (40 * own + 3 * channels * level.wider) for own, level in zip(wide, levels, strict=True))
@@ -173,11 +173,11 @@ class ResidualPath(Path):
         self.sizes = tuple(channels * level.units for level in levels)
         self.told = nn.Linear(context, wide[0]) if context else None
         pairs = zip(levels, [None, *levels[:-1]], strict=True)
-        self.rungs = nn.ModuleList(Rung(own, above, width, channels) for own, above in pairs)
+        self.rungs = nn.ModuleList(TopDownBlock(own, above, width, channels) for own, above in pairs)
 
-    def rung(self, level: int) -> Rung:
+    def rung(self, level: int) -> TopDownBlock:
         """Returns one level."""
-        return cast(Rung, self.rungs[level])
+        return cast(TopDownBlock, self.rungs[level])
 
     def start(self, rows: int, c: Tensor | None) -> Tensor:
         """Returns the learnt features at the top, (rows, channels, *grid), moved by the context."""
@@ -202,7 +202,7 @@ class ResidualPath(Path):
         return cast(Tensor, state + rung.block(state))
 
 
-class Proposals(nn.Module):
+class RelativePosteriors(nn.Module):
     r"""Each level's posterior, relative to its prior: $\mathcal{N}(\mu_p + \Delta\mu, (\sigma_p\,\Delta\sigma)^2)$.
 
     Args:
@@ -211,18 +211,18 @@ class Proposals(nn.Module):
         channels: latents at each position of the finest grid.
     """
 
-    def __init__(self, width: int, levels: Sequence[Stand], channels: int) -> None:
+    def __init__(self, width: int, levels: Sequence[LevelSpec], channels: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
             Bottleneck(2 * width * each.wider, width * each.wider // 2, 2 * channels * each.wider, each.grid)
             for each in levels
         )
-        self.views = nn.ModuleList(Mix(width * each.wider, 2 * channels * each.wider) for each in levels)
+        self.views = nn.ModuleList(PointwiseConv(width * each.wider, 2 * channels * each.wider) for each in levels)
 
     def start(self, seen: Sequence[Sequence[Tensor]]) -> None:
         r"""Spreads each $\Delta\mu$ over examples, from what the levels see of batches."""
         for view, batches in zip(self.views, zip(*seen, strict=True), strict=True):
-            spread(view, torch.cat([view(each).chunk(2, 1)[0] for each in batches]), SPREAD)
+            scale_last_layer_to_data(view, torch.cat([view(each).chunk(2, 1)[0] for each in batches]), SPREAD)
 
     def forward(self, level: int, state: Tensor, seen: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
         """Returns q(z_l|x, z_<l), batch (rows,), from the path's state and what the level sees of x (B, ...)."""
@@ -232,10 +232,10 @@ class Proposals(nn.Module):
         return DiagonalNormal(prior.loc + change.loc, prior.log_scale + change.log_scale)
 
 
-class TopDownEncoder(OnPath):
+class TopDownEncoder(PathMixin):
     """A network from the bottom up, and a posterior for each level of the prior's path."""
 
-    def __init__(self, stem: nn.Module, ascent: Ascent, proposals: Proposals) -> None:
+    def __init__(self, stem: nn.Module, ascent: BottomUpNetwork, proposals: RelativePosteriors) -> None:
         super().__init__()
         self.stem, self.ascent, self.proposals = stem, ascent, proposals
 
@@ -246,7 +246,7 @@ class TopDownEncoder(OnPath):
 
     def see(self, x: Tensor, c: Tensor | None) -> list[Tensor]:
         """Returns what each level sees of x, the top one first."""
-        return cast(list[Tensor], self.ascent(self.stem(*given(x, c)).squeeze(1)))
+        return cast(list[Tensor], self.ascent(self.stem(*network_inputs(x, c)).squeeze(1)))
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core import Part
-from vaezoo.core.part import given
+from vaezoo.core.part import network_inputs
 from vaezoo.distributions.normal import DiagonalNormal, normal_from
 from vaezoo.hierarchy.distributions import ChainPosterior
 
@@ -22,6 +22,6 @@ class ChainEncoder(Part):
         """Returns the posterior of each example."""
 
         def above(low: Tensor) -> DiagonalNormal:
-            return normal_from(self.upper(*given(low, c)), 1)
+            return normal_from(self.upper(*network_inputs(low, c)), 1)
 
-        return ChainPosterior(normal_from(self.lower(*given(x, c)), 1), above)
+        return ChainPosterior(normal_from(self.lower(*network_inputs(x, c)), 1), above)

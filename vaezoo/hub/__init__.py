@@ -1,5 +1,5 @@
 """The Hugging Face Hub: its client, the files of remote models and the local cache."""
 
-from vaezoo.hub.cache import cached, remove, verify
+from vaezoo.hub.cache import list_cached, remove, verify
 
-__all__ = ["cached", "remove", "verify"]
+__all__ = ["list_cached", "remove", "verify"]

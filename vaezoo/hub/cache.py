@@ -16,7 +16,7 @@ from vaezoo.storage.config import CONFIG
 from vaezoo.storage.model_folder import CARD, verified_folder
 from vaezoo.zoo.index import list_models, verified
 
-__all__ = ["Copy", "cached", "remove", "verify"]
+__all__ = ["CachedModel", "list_cached", "remove", "verify"]
 
 T = TypeVar("T")
 BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -24,7 +24,7 @@ HEAD = 2**20  # bytes in which a file must show that it is ours
 
 
 @dataclass(frozen=True, kw_only=True)
-class Copy:
+class CachedModel:
     """A commit of a repository in the Hub's cache: its folder, and the size of its files in bytes."""
 
     repository: str
@@ -37,14 +37,14 @@ class Copy:
         return f"hf:{self.repository}@{self.commit}"
 
 
-def cached(cache_dir: str | Path | None = None) -> list[Copy]:
+def list_cached(cache_dir: str | Path | None = None) -> list[CachedModel]:
     """Returns the copies of vaezoo's models in the Hub's cache; those of other libraries are left out.
 
     Args:
         cache_dir: where copies are kept; the Hub's own cache (`HF_HOME`) where None.
     """
     return [
-        Copy(
+        CachedModel(
             repository="/".join(folder.parent.parent.name.split("--")[1:]),
             commit=folder.name,
             folder=folder,
@@ -105,7 +105,7 @@ def findings(cache_dir: str | Path | None) -> Iterator[tuple[str, str]]:
     for name in list_models():
         if on_the_hub(name) is None:
             yield name, problem_of(check_bundled, name)
-    for copy in cached(cache_dir):
+    for copy in list_cached(cache_dir):
         yield str(copy), problem_of(check_copy, copy.folder)
 
 
@@ -162,7 +162,7 @@ def remove(name: str, cache_dir: str | Path | None = None) -> int:
     if remote is None and name in list_models():
         raise ConfigError(f"{name} comes with the package; only what was fetched from the Hub can be removed.")
     wanted = remote.repository if remote is not None else Repository.of(f"hf:{name}")
-    copies = cached(cache_dir)
+    copies = list_cached(cache_dir)
     chosen = [copy for copy in copies if copy.repository == wanted.name and wanted.revision in (None, copy.commit)]
     if not chosen:
         raise UnknownNameError("model in the Hub's cache", str(wanted), [f"hf:{copy.repository}" for copy in copies])

@@ -177,7 +177,7 @@ def transfer(repository: Repository, watch: Watch, again: bool) -> tuple[Path, s
     for weights in weight_files(config):
         get(weights.file, weights.size)
     remember(folder, repository, commit)
-    sweep(folder.parent.parent)
+    remove_stale_downloads(folder.parent.parent)
     return folder, commit
 
 
@@ -190,7 +190,7 @@ def remember(folder: Path, repository: Repository, commit: str) -> None:
             write_file(note, commit.encode())
 
 
-def sweep(place: Path) -> None:
+def remove_stale_downloads(place: Path) -> None:
     """Removes what downloads of a repository left that were killed: old, and nobody holds its lock."""
     for path in place.glob("blobs/*.incomplete"):
         lock = place.parent / ".locks" / place.name / f"{path.name.removesuffix('.incomplete')[:-9]}.lock"

@@ -9,10 +9,10 @@ from torch.distributions import Distribution
 from vaezoo.distributions.pixels import BernoulliPixels
 from vaezoo.likelihoods import Likelihood, within_unit
 
-__all__ = ["bernoulli"]
+__all__ = ["Bernoulli"]
 
 
-class bernoulli(Likelihood):
+class Bernoulli(Likelihood):
     """Independent Bernoulli pixels from logits, for data in {0, 1}.
 
     Grey values in [0, 1] may be trained on, as many introductions do, but that cross-entropy is a loss, not a

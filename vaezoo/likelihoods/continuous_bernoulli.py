@@ -8,10 +8,10 @@ from torch.distributions import Distribution
 from vaezoo.distributions.pixels import ContinuousBernoulliPixels
 from vaezoo.likelihoods import Likelihood, within_unit
 
-__all__ = ["continuous_bernoulli"]
+__all__ = ["ContinuousBernoulli"]
 
 
-class continuous_bernoulli(Likelihood):
+class ContinuousBernoulli(Likelihood):
     """Independent continuous Bernoullis, a true density on [0, 1].
 
     Loaiza-Ganem and Cunningham, 2019, https://arxiv.org/abs/1907.06845: the normaliser that the cross-entropy on grey

@@ -10,13 +10,13 @@ from msgspec import Meta
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.distributions.pixels import DiscretizedLogistic
+from vaezoo.distributions.pixels import DiscretizedLogisticPixels
 from vaezoo.likelihoods import Likelihood, within_unit
 
-__all__ = ["discretized_logistic"]
+__all__ = ["DiscretizedLogistic"]
 
 
-class discretized_logistic(Likelihood):
+class DiscretizedLogistic(Likelihood):
     """A logistic rounded to the values that a pixel can take: an honest likelihood of 8-bit images.
 
     Args:
@@ -37,7 +37,7 @@ class discretized_logistic(Likelihood):
         loc, log_scale = raw.unbind(-1 - len(self.shape))
         # Below a tenth of a level the mass is all in one level; the limits keep 1/s and the mass inside finite.
         log_scale = (log_scale - 2.3).clamp(-12.0, 12.0)
-        return DiscretizedLogistic(loc, log_scale, self.levels, len(self.shape))
+        return DiscretizedLogisticPixels(loc, log_scale, self.levels, len(self.shape))
 
     def accepts(self, x: Tensor) -> Tensor:
         """Returns for each example (B,) whether all its values lie in [0, 1]."""

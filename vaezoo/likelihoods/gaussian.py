@@ -15,12 +15,12 @@ from vaezoo.core import Inference
 from vaezoo.distributions.normal import DiagonalNormal, normal_from
 from vaezoo.likelihoods import Likelihood
 
-__all__ = ["gaussian"]
+__all__ = ["Gaussian"]
 
 MEMORY = 100  # optimizer steps that the running error of an optimal scale remembers
 
 
-class gaussian(Likelihood):
+class Gaussian(Likelihood):
     r"""$\mathcal{N}(x; \mu(z), \sigma^2)$, for any real data.
 
     Args:
@@ -67,11 +67,11 @@ class gaussian(Likelihood):
             return {}
         return {"squared_error": (inference.likelihood.mean.detach() - inference.x).square().mean()}
 
-    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+    def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
         """Moves an optimal scale towards the root-mean-square error of the step."""
         if not self.optimal:
             return
-        error = torch.stack([each["squared_error"] for each in seen]).mean().to(self.log_scale.dtype)
+        error = torch.stack([each["squared_error"] for each in statistics]).mean().to(self.log_scale.dtype)
         self.updates += 1
         share = (1.0 / self.updates).clamp(min=1.0 / MEMORY)
         variance = torch.lerp((2.0 * self.log_scale).exp(), error.clamp(min=1e-12), share)

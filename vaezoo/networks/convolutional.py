@@ -21,7 +21,7 @@ __all__ = ["ConvDown", "ConvUp"]
 Width = Annotated[int, Meta(ge=1, le=8192)]
 
 
-def ladder(size: Sequence[int], stages: int) -> list[tuple[int, int]]:
+def grid_sizes(size: Sequence[int], stages: int) -> list[tuple[int, int]]:
     """Returns the grids from `size` (H, W) down, each half of the last, rounded up."""
     grids = [(size[0], size[1])]
     for _ in range(stages):
@@ -39,7 +39,7 @@ def check_image(shape: Sequence[int]) -> None:
 
 def check_grid(event: Sequence[int], shape: Sequence[int], stages: int) -> None:
     """Raises ShapeError unless a latent (channels, h, w) lies on the last grid of the ladder."""
-    grids = ladder(shape[1:], 8)
+    grids = grid_sizes(shape[1:], 8)
     if tuple(event[1:]) != grids[stages]:
         sizes = [f"{high}x{wide}" for high, wide in grids]
         reach = ", ".join(f"{size} with {depth}" for depth, size in enumerate(sizes[1:], 1) if size != sizes[depth - 1])
@@ -75,7 +75,7 @@ class Block(nn.Module):
         return out
 
 
-def planes(x: Tensor, c: Tensor | None) -> Tensor:
+def append_context_planes(x: Tensor, c: Tensor | None) -> Tensor:
     """Returns images (rows, C, h, w) with the context (rows, c) as constant planes beside them."""
     if c is None:
         return x
@@ -111,7 +111,7 @@ class ConvDown(Network):
             layers += [nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2), ACTIVATIONS[activation]()]
         layers[-1:-1] = [Block(channels[-1], kernel, activation) for _ in range(blocks)]
         self.stages = nn.Sequential(*layers)
-        grid = (channels[-1], *ladder(shape[1:], len(channels))[-1])
+        grid = (channels[-1], *grid_sizes(shape[1:], len(channels))[-1])
         self.head: nn.Module
         if lies_on(grid[1:], out[1:]):
             check_grid(out[1:], shape, len(channels))
@@ -122,7 +122,7 @@ class ConvDown(Network):
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Returns (rows, *out)."""
-        features = self.stages(planes(x, c))
+        features = self.stages(append_context_planes(x, c))
         out: Tensor = self.head(features) if isinstance(self.head, nn.Conv2d) else self.head(features, c)
         return out
 
@@ -149,7 +149,7 @@ class ConvUp(Network):
         super().__init__(shape, out, context)
         check_image(out[1:])
         act = ACTIVATIONS[activation]
-        grids = ladder(out[2:], len(channels))[::-1]
+        grids = grid_sizes(out[2:], len(channels))[::-1]
         self.stem: nn.Module
         if lies_on(grids[0], shape):
             check_grid(shape, out[1:], len(channels))
@@ -170,12 +170,12 @@ class ConvUp(Network):
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Returns (rows, *out)."""
-        features = self.stem(planes(x, c)) if isinstance(self.stem, nn.Conv2d) else self.stem(x, c)
+        features = self.stem(append_context_planes(x, c)) if isinstance(self.stem, nn.Conv2d) else self.stem(x, c)
         pixels = rearrange(self.stages(features), "n (p c) h w -> n p c h w", p=self.out[0])
         out: Tensor = pixels + self.offset
         return out
 
-    def start_at(self, output: Tensor) -> None:
+    def set_output_bias(self, output: Tensor) -> None:
         """Sets the offset to `output` (*out)."""
         with torch.no_grad():
             self.offset.copy_(output)

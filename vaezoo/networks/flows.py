@@ -18,7 +18,7 @@ from torch.nn.functional import linear, logsigmoid, relu
 
 from vaezoo.core.precision import full_precision
 from vaezoo.networks.initialization import check_weights
-from vaezoo.networks.network import Network, join
+from vaezoo.networks.network import Network, append_context
 from vaezoo.networks.perceptron import MLP
 
 __all__ = ["MADE", "Couplings", "InverseAutoregressive"]
@@ -119,7 +119,7 @@ class MADE(Network):
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Returns (rows, outputs · D)."""
-        features = join(x, c)
+        features = append_context(x, c)
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, nn.Linear)
             features = relu(features) if number else features

@@ -12,7 +12,7 @@ from vaezoo.errors import ShapeError
 LARGEST_NETWORK = 2**28  # weights: 1 GiB of float32
 
 
-def started(*size: int, scale: float = 1.0) -> Tensor:
+def normal_init(*size: int, scale: float = 1.0) -> Tensor:
     """Returns normal noise of this scale, for parameters to start from.
 
     On the meta device nothing is drawn: torch would import seconds of its compiler to find the shape of a draw.
@@ -22,7 +22,7 @@ def started(*size: int, scale: float = 1.0) -> Tensor:
 
 
 @torch.no_grad()
-def spread(network: nn.Module, outputs: Tensor, scale: float) -> None:
+def scale_last_layer_to_data(network: nn.Module, outputs: Tensor, scale: float) -> None:
     """Rescales the last layer of a network so that data spreads its outputs: mean 0, standard deviation `scale`.
 
     What is a thousandth as large as the noise of a latent, as after many layers of small weights, is not learnt before

@@ -46,11 +46,11 @@ class Network(nn.Module):
         """Returns (rows, ...) of as many elements as `out` for x (rows, *shape) and c (rows, context)."""
         raise NotImplementedError
 
-    def start_at(self, output: Tensor) -> None:
+    def set_output_bias(self, output: Tensor) -> None:
         """Sets the last bias so that a zero input to the last layer gives `output` (*out), or its closest."""
         raise NotImplementedError
 
 
-def join(features: Tensor, c: Tensor | None) -> Tensor:
+def append_context(features: Tensor, c: Tensor | None) -> Tensor:
     """Returns features (rows, F) with the context (rows, C) beside them."""
     return features if c is None else torch.cat([features, c.to(features.dtype)], -1)

@@ -12,7 +12,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from vaezoo.networks.initialization import check_weights
-from vaezoo.networks.network import ACTIVATIONS, Activation, Network, join
+from vaezoo.networks.network import ACTIVATIONS, Activation, Network, append_context
 
 __all__ = ["MLP"]
 
@@ -43,11 +43,11 @@ class MLP(Network):
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Returns (rows, prod(out))."""
-        features: Tensor = self.layers(join(x.flatten(1), c))
+        features: Tensor = self.layers(append_context(x.flatten(1), c))
         head: Tensor = self.head(features)
         return head
 
-    def start_at(self, output: Tensor) -> None:
+    def set_output_bias(self, output: Tensor) -> None:
         """Sets the last bias to `output` (*out)."""
         with torch.no_grad():
             self.head.bias.copy_(output.flatten())

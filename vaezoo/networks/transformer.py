@@ -12,7 +12,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 
 from vaezoo.core.precision import full_precision
 from vaezoo.errors import ConfigError
-from vaezoo.networks.initialization import check_weights, started
+from vaezoo.networks.initialization import check_weights, normal_init
 
 __all__ = ["CausalTransformer"]
 
@@ -35,7 +35,7 @@ class Block(nn.Module):
         self.attend, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         for last in (self.join, self.narrow):
-            last.weight = nn.Parameter(started(*last.weight.shape, scale=scale))
+            last.weight = nn.Parameter(normal_init(*last.weight.shape, scale=scale))
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns (rows, N, width) of x (rows, N, width); no position sees a later one."""
@@ -82,8 +82,8 @@ class CausalTransformer(nn.Module):
         self.codes, self.sections, self.length = codes, tuple(sections), sum(sections)
         levels = len(self.sections)
         check_weights("transformer", [12 * depth * width**2, 2 * levels * codes * width, self.length * width])
-        self.embeddings = nn.Parameter(started(levels, codes, width, scale=width**-0.5))
-        self.places = nn.Parameter(started(self.length, width, scale=width**-0.5))
+        self.embeddings = nn.Parameter(normal_init(levels, codes, width, scale=width**-0.5))
+        self.places = nn.Parameter(normal_init(self.length, width, scale=width**-0.5))
         self.given = nn.Linear(context, width, bias=False) if context else None
         self.heads = heads
         self.blocks = nn.ModuleList(Block(width, heads, 0.02 / math.sqrt(2 * depth)) for _ in range(depth))

@@ -2,7 +2,7 @@
 
 from vaezoo.objectives.adversarial import FeatureCritic, Game, PriorGame, accuracy, logit, players_of, separation
 from vaezoo.objectives.constraints import TwoCapacities
-from vaezoo.objectives.importance import Gradient, ImportanceObjective, held, log_mean_exp
+from vaezoo.objectives.importance import Gradient, ImportanceObjective, detach_parameters, log_mean_exp
 from vaezoo.objectives.penalties.aggregate import covariance, factorised, from_identity, log_aggregate
 from vaezoo.objectives.penalties.discrepancy import (
     KERNELS,
@@ -38,10 +38,10 @@ __all__ = [
     "WeightedObjective",
     "accuracy",
     "covariance",
+    "detach_parameters",
     "factorised",
     "from_identity",
     "half_square",
-    "held",
     "log_aggregate",
     "log_mean_exp",
     "logit",

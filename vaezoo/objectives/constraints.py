@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.core import ELBO, Inference, Model, Objective
-from vaezoo.distributions import SideBySide
+from vaezoo.distributions import ProductDistribution
 from vaezoo.objectives.schedules import Warmup
 from vaezoo.objectives.weighted import PenalizedObjective
 
@@ -34,7 +34,7 @@ class TwoCapacities(Objective):
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
         """Returns the ELBO with the terms `rate_continuous` and `rate_discrete`, whose sum is the rate."""
         inference = model.infer(x, c)
-        posterior, prior = cast(SideBySide, inference.posterior), cast(SideBySide, inference.prior)
+        posterior, prior = cast(ProductDistribution, inference.posterior), cast(ProductDistribution, inference.prior)
         continuous, *others = posterior.divergences(prior)
         rates = {"continuous": continuous, "discrete": torch.stack(others).sum(0)}
         distortion, rate = inference.distortion(), continuous + rates["discrete"]
@@ -46,7 +46,7 @@ class TwoCapacities(Objective):
             bound=self.bound_of(inference, distortion, rate),
             losses={"model": distortion + self.gamma * (gaps[0] + gaps[1]) if self.gamma else distortion},
             terms={f"rate_{name}": each.detach() for name, each in rates.items()},
-            seen=model.observe(inference),
+            statistics=model.observe(inference),
         )
 
 
@@ -76,12 +76,12 @@ class ConstraintObjective(PenalizedObjective):
         elbo = super().report(model, inference, step)
         gap = elbo.distortion.detach() - self.target
         learns = self.training and any(self.players(model).values())
-        seen = {**elbo.seen, "objective.gap": gap.mean()} if learns else elbo.seen
-        return replace(elbo, terms={"gap": gap}, seen=seen)
+        seen = {**elbo.statistics, "objective.gap": gap.mean()} if learns else elbo.statistics
+        return replace(elbo, terms={"gap": gap}, statistics=seen)
 
-    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+    def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
         """Moves the multiplier; the running mean starts at the first gap."""
-        gap = torch.stack([each["gap"] for each in seen]).mean().to(self.gap.dtype)
+        gap = torch.stack([each["gap"] for each in statistics]).mean().to(self.gap.dtype)
         self.gap.lerp_(gap, torch.where(self.updates > 0, 1.0 - MEMORY, 1.0).to(gap.dtype))
         self.updates.fill_(1.0)
         self.log_multiplier.add_(self.speed * self.gap).clamp_(-LIMIT, LIMIT)

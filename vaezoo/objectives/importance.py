@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction, FunctionCtx
 from torch.distributions import Distribution
 
-from vaezoo.core import ELBO, Inference, Model, Objective, draw
+from vaezoo.core import ELBO, Inference, Model, Objective, sample_with_log_prob
 from vaezoo.distributions.normal import DiagonalNormal
 from vaezoo.errors import CompositionError
 from vaezoo.objectives.adversarial import players_of
 
-__all__ = ["Gradient", "ImportanceObjective", "held", "log_mean_exp"]
+__all__ = ["Gradient", "ImportanceObjective", "detach_parameters", "log_mean_exp"]
 
 Gradient = Literal["plain", "sticking-the-landing", "doubly-reparametrized"]
 
 
 @singledispatch
-def held(posterior: Distribution) -> Distribution:
+def detach_parameters(posterior: Distribution) -> Distribution:
     """Returns a posterior whose parameters count as constants: the gradient of its density goes through z alone.
 
     Raises:
@@ -38,7 +38,7 @@ def held(posterior: Distribution) -> Distribution:
     )
 
 
-@held.register
+@detach_parameters.register
 def _(posterior: DiagonalNormal) -> Distribution:
     return DiagonalNormal(posterior.loc.detach(), posterior.log_scale.detach(), posterior.event_dims)
 
@@ -86,7 +86,7 @@ class ImportanceObjective(Objective):
             rate=inference.rate(),
             bound=self.if_density(inference, self.estimate(log_weights)),
             losses=self.losses_of(log_weights),
-            seen=model.observe(inference),
+            statistics=model.observe(inference),
         )
 
     def estimate(self, log_weights: Tensor) -> Tensor:
@@ -104,13 +104,13 @@ class ImportanceObjective(Objective):
         $\bar w_k$ once more it is the doubly reparametrised one.
         """
         posterior: Distribution = model.encoder(x, c)
-        z, _ = draw(posterior, self.samples)
+        z, _ = sample_with_log_prob(posterior, self.samples)
         if self.gradient == "doubly-reparametrized":
             z = cast(Tensor, Rescale.apply(z, factors))
         return Inference(
             x=x,
             z=z,
-            log_q=held(posterior).log_prob(z),
+            log_q=detach_parameters(posterior).log_prob(z),
             posterior=posterior,
             prior=model.prior(c),
             likelihood=model.decoder(z, c),

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from vaezoo.core import ELBO, Inference, Model, Objective, draw
-from vaezoo.distributions import LabelledPosterior, OneHots, SideBySide
+from vaezoo.core import ELBO, Inference, Model, Objective, sample_with_log_prob
+from vaezoo.distributions import LabelledPosterior, OneHotCategoricals, ProductDistribution
 
 
 class LabelObjective(Objective):
@@ -25,7 +25,7 @@ class LabelObjective(Objective):
 
         `labelled` is D + R - log p(y), `classification` -log q(y|x), both 0 where y is not known.
         """
-        posterior, prior = cast(LabelledPosterior, model.encoder(x)), cast(SideBySide, model.prior())
+        posterior, prior = cast(LabelledPosterior, model.encoder(x)), cast(ProductDistribution, model.prior())
         z, _ = posterior.components.rsample_and_log_prob()
         every = torch.arange(len(z), device=z.device)[:, None].expand(z.shape[:2])
         likelihood = cast(Distribution, model.decoder(posterior.join(z, every)))
@@ -33,7 +33,7 @@ class LabelObjective(Objective):
         rates = kl_divergence(posterior.components, prior.parts[0])
         distortion, rate = (posterior.probs.T * distortions).sum(0), kl_divergence(posterior, prior)
         c = torch.zeros_like(posterior.probs) if c is None else c
-        known, log_classes = c.sum(-1), cast(OneHots, prior.parts[1]).log_probs
+        known, log_classes = c.sum(-1), cast(OneHotCategoricals, prior.parts[1]).log_probs
         labelled = (c.T * (distortions + rates - log_classes[:, None])).sum(0)
         classification = -(c * posterior.log_probs).sum(-1)
         loss = torch.where(known > 0, labelled + self.alpha * classification, distortion + rate)
@@ -43,14 +43,14 @@ class LabelObjective(Objective):
             bound=-(distortion + rate),
             losses={"model": loss},
             terms={"labelled": labelled.detach(), "classification": classification.detach()},
-            seen=self.seen(model, x, c, posterior),
+            statistics=self.statistics(model, x, c, posterior),
         )
 
     @torch.no_grad()
-    def seen(self, model: Model, x: Tensor, c: Tensor, posterior: LabelledPosterior) -> Mapping[str, Tensor]:
+    def statistics(self, model: Model, x: Tensor, c: Tensor, posterior: LabelledPosterior) -> Mapping[str, Tensor]:
         """Returns what a likelihood that learns without a gradient sees: one draw of y, or the label, per example."""
         posterior = LabelledPosterior(posterior.log_probs, posterior.components, c)
-        z, log_q = draw(posterior, 1)
+        z, log_q = sample_with_log_prob(posterior, 1)
         likelihood = cast(Distribution, model.decoder(z, c))
         seen = Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=model.prior(c), likelihood=likelihood)
         return model.observe(seen)

@@ -53,7 +53,7 @@ class PenalizedObjective(Objective):
             bound=self.bound_of(inference, distortion, rate),
             losses={"model": loss},
             terms=terms,
-            seen=model.observe(inference),
+            statistics=model.observe(inference),
         )
 
     def cost(self, distortion: Tensor, rate: Tensor, step: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaezoo.core import Part
-from vaezoo.distributions import OneHots, SideBySide
+from vaezoo.distributions import OneHotCategoricals, ProductDistribution
 from vaezoo.distributions.normal import StandardNormal
 
 
@@ -24,7 +24,7 @@ class UniformCategoriesPrior(Part):
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Returns the prior, with no batch dimension."""
-        return OneHots(self.zeros, self.zeros.dim())
+        return OneHotCategoricals(self.zeros, self.zeros.dim())
 
 
 class JointPrior(Part):
@@ -40,4 +40,4 @@ class JointPrior(Part):
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Returns the prior, with no batch dimension."""
         zeros, *logits = self.zeros.split(self.sizes)
-        return SideBySide([StandardNormal(zeros, 1), *(OneHots(each, 1) for each in logits)])
+        return ProductDistribution([StandardNormal(zeros, 1), *(OneHotCategoricals(each, 1) for each in logits)])

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaezoo.core import Part
-from vaezoo.distributions import OneHots, SideBySide
-from vaezoo.distributions.labelled import told
+from vaezoo.distributions import OneHotCategoricals, ProductDistribution
+from vaezoo.distributions.labelled import condition_on_labels
 from vaezoo.distributions.normal import StandardNormal
 
 __all__ = ["LabelledPrior"]
@@ -28,5 +28,5 @@ class LabelledPrior(Part):
         """Returns p(z) p(y), with a batch (B,) where there are label vectors `c` (B, V)."""
         z, y = self.zeros.split([self.size, len(self.zeros) - self.size])
         if c is not None:
-            z, y = z.expand(len(c), -1), told(y.expand(len(c), -1), c)
-        return SideBySide([StandardNormal(z, 1), OneHots(y, 1)])
+            z, y = z.expand(len(c), -1), condition_on_labels(y.expand(len(c), -1), c)
+        return ProductDistribution([StandardNormal(z, 1), OneHotCategoricals(y, 1)])

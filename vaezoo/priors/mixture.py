@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vaezoo.core import Model, Part, draw
+from vaezoo.core import Model, Part, sample_with_log_prob
 from vaezoo.core.precision import full_precision
 from vaezoo.distributions import Mixture
 from vaezoo.distributions.joint_sampling import LOG_SCALE_LIMIT
 from vaezoo.distributions.normal import DiagonalNormal
-from vaezoo.networks.initialization import started
+from vaezoo.networks.initialization import normal_init
 
 STARTS = 10  # of the mixture's fit, of which the likeliest is taken
 ENOUGH = 10  # examples of each cluster for each latent, from which on covariances can be told
@@ -26,12 +26,12 @@ class GaussianMixturePrior(Part):
         clusters: how many components.
     """
 
-    first_images = 10_000
+    initialization_examples = 10_000
 
     def __init__(self, latent: Sequence[int], clusters: int) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(clusters))
-        self.loc = nn.Parameter(started(clusters, *latent, scale=0.1))
+        self.loc = nn.Parameter(normal_init(clusters, *latent, scale=0.1))
         self.log_scale = nn.Parameter(torch.zeros(clusters, *latent))
 
     def forward(self, c: Tensor | None = None) -> Mixture:
@@ -55,7 +55,7 @@ class GaussianMixturePrior(Part):
         with torch.no_grad():
             count, examples = len(self.logits), sum(len(x) for x, _ in batches)
             copies = -(-2 * count // examples)  # several draws of each, where examples are fewer than clusters
-            draws = [draw(model.encoder(x, c), copies)[0].flatten(0, 1).flatten(1) for x, c in batches]
+            draws = [sample_with_log_prob(model.encoder(x, c), copies)[0].flatten(0, 1).flatten(1) for x, c in batches]
             rows = torch.cat(draws).double().cpu()
             if not bool(rows.isfinite().all()):
                 return  # the first step will say what is not

@@ -1,16 +1,16 @@
 """Models with discrete codes: encoders, codebooks, priors over codes and their objectives."""
 
-from vaezoo.quantization.codebook import Codebook, CodebookEncoder, Codebooks, Distance, encoded_by
+from vaezoo.quantization.codebook import Codebook, CodebookEncoder, Distance, MultiCodebook, encoded_by
 from vaezoo.quantization.codes import (
     CodePoint,
     CodeSource,
     Gradient,
     Level,
     UniformCodes,
-    identified,
     look_up,
     nearest,
-    through,
+    nearest_indices,
+    straight_through,
 )
 from vaezoo.quantization.gumbel import GumbelCodes, GumbelEncoder
 from vaezoo.quantization.lattice import LatticeEncoder, ScalarEncoder
@@ -26,7 +26,6 @@ __all__ = [
     "CodeSource",
     "Codebook",
     "CodebookEncoder",
-    "Codebooks",
     "CommitmentObjective",
     "Distance",
     "Gradient",
@@ -34,6 +33,7 @@ __all__ = [
     "GumbelEncoder",
     "LatticeEncoder",
     "Level",
+    "MultiCodebook",
     "RelaxedObjective",
     "ScalarEncoder",
     "TwoGridEncoder",
@@ -42,8 +42,8 @@ __all__ = [
     "UniformCodes",
     "commitment_of",
     "encoded_by",
-    "identified",
     "look_up",
     "nearest",
-    "through",
+    "nearest_indices",
+    "straight_through",
 ]

@@ -13,10 +13,10 @@ from torch.nn.functional import normalize
 
 from vaezoo.core import Inference, Model, Part
 from vaezoo.core.precision import full_precision
-from vaezoo.networks.initialization import check_weights, started
-from vaezoo.quantization.codes import CodePoint, Gradient, Level, identified, look_up, nearest, through
+from vaezoo.networks.initialization import check_weights, normal_init
+from vaezoo.quantization.codes import CodePoint, Gradient, Level, look_up, nearest, nearest_indices, straight_through
 
-__all__ = ["Codebook", "CodebookEncoder", "Codebooks", "Distance", "encoded_by"]
+__all__ = ["Codebook", "CodebookEncoder", "Distance", "MultiCodebook", "encoded_by"]
 
 Distance = Literal["euclidean", "cosine"]
 
@@ -50,25 +50,25 @@ class Codebook(Part):
         check_weights("codebook", [codes * width])
         self.codes, self.width = codes, width
         self.decay, self.revival, self.distance = decay, revival, distance
-        codebook = self.onto(started(codes, width, scale=width**-0.5))
+        codebook = self.project(normal_init(codes, width, scale=width**-0.5))
         self.register_buffer("codebook", codebook)
         self.register_buffer("counts", torch.ones(codes))
         self.register_buffer("sums", codebook.clone())
 
-    def onto(self, vectors: Tensor) -> Tensor:
+    def project(self, vectors: Tensor) -> Tensor:
         """Returns vectors (R, D, …) where codes can be: on the unit sphere for cosine distances."""
         return normalize(vectors, dim=1) if self.distance == "cosine" else vectors
 
     def quantize(self, encoded: Tensor) -> Level:
         """Returns the nearest codes of `encoded` (B, D, *grid)."""
-        encoded = self.onto(encoded)
+        encoded = self.project(encoded)
         rows = encoded.detach().movedim(1, -1)
         indices = nearest(self.codebook, rows)
         return Level(encoded, look_up(self.codebook.to(rows.dtype), indices, indices.dim() - 1), indices)
 
-    def start(self, encoded: Tensor) -> None:
+    def kmeans_init(self, encoded: Tensor) -> None:
         """Puts the codes on k-means centres of `encoded` (B, D, *grid)."""
-        rows = self._rows(self.onto(encoded))
+        rows = self._rows(self.project(encoded))
         rows = rows[torch.randperm(len(rows), device=rows.device)[:KMEANS_ROWS]]
         codes = len(self.codebook)
         self.codebook.copy_(rows[torch.arange(codes, device=rows.device) % len(rows)])
@@ -77,18 +77,18 @@ class Codebook(Part):
             counts, sums = self._gather(rows, nearest(self.codebook, rows))
             used = counts[:, None] > 0
             centres = torch.where(used, sums / counts[:, None].clamp(min=1.0), self.codebook)
-            self.codebook.copy_(self.onto(centres))
+            self.codebook.copy_(self.project(centres))
         self.counts.fill_(1.0)
         self.sums.copy_(self.codebook)
 
-    def note(self, level: Level) -> dict[str, Tensor]:
+    def batch_statistics(self, level: Level) -> dict[str, Tensor]:
         """Returns how often each code was chosen (V,), the sums (V, D), and vectors (V, D) for dead codes."""
         rows = self._rows(level.encoded.detach())
         counts, sums = self._gather(rows, level.indices.flatten())
         spare = rows[torch.randint(len(rows), (len(self.codebook),), device=rows.device)]
         return {"counts": counts, "sums": sums, "spare": spare}
 
-    def move(self, seen: Sequence[Mapping[str, Tensor]]) -> None:
+    def update(self, seen: Sequence[Mapping[str, Tensor]]) -> None:
         """Moves the averages and the codes by what each micro-batch noted, and revives dead ones."""
         for average, key in ((self.counts, "counts"), (self.sums, "sums")):
             total = torch.stack([each[key] for each in seen]).sum(0)
@@ -101,7 +101,7 @@ class Codebook(Part):
         self.counts.copy_(torch.where(dead[:, 0], equal, self.counts))
         self.sums.copy_(torch.where(dead, spare * equal, self.sums))
         known = self.counts[:, None] > FORGOTTEN
-        self.codebook.copy_(self.onto(torch.where(known, self.sums / self.counts[:, None], self.codebook)))
+        self.codebook.copy_(self.project(torch.where(known, self.sums / self.counts[:, None], self.codebook)))
 
     def _rows(self, encoded: Tensor) -> Tensor:
         return encoded.movedim(1, -1).reshape(-1, self.width)
@@ -142,29 +142,29 @@ class CodebookEncoder(Codebook):
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the chosen codes; in gradients they count as the encoder's output, or that turned to them."""
         level = self.quantize(encoded_by(self.network, x, c))
-        return CodePoint(through(level.encoded, level.codes, self.gradient), [level])
+        return CodePoint(straight_through(level.encoded, level.codes, self.gradient), [level])
 
     def look_up(self, indices: Tensor) -> Tensor:
         """Returns the codes (..., D, *grid) of `indices` (..., N)."""
         grid = self.latent[1:]
         return look_up(self.codebook, indices.reshape(*indices.shape[:-1], *grid), len(grid))
 
-    def identify(self, z: Tensor) -> Tensor:
+    def indices_of(self, z: Tensor) -> Tensor:
         """Returns the indices (..., N) of the codes nearest to z (..., D, *grid)."""
-        return identified(self.codebook, z, self.latent)
+        return nearest_indices(self.codebook, z, self.latent)
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
         """Puts the codes on k-means centres of the encoder's outputs."""
         with torch.no_grad():
-            self.start(torch.cat([encoded_by(self.network, x, c) for x, c in batches]))
+            self.kmeans_init(torch.cat([encoded_by(self.network, x, c) for x, c in batches]))
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
         """Returns what the codes need of a pass."""
-        return self.note(cast(CodePoint, inference.posterior).levels[0])
+        return self.batch_statistics(cast(CodePoint, inference.posterior).levels[0])
 
-    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+    def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
         """Moves the codes."""
-        self.move(seen)
+        self.update(statistics)
 
 
 def encoded_by(network: nn.Module, x: Tensor, c: Tensor | None) -> Tensor:
@@ -172,7 +172,7 @@ def encoded_by(network: nn.Module, x: Tensor, c: Tensor | None) -> Tensor:
     return full_precision(network(x, c)).squeeze(1)
 
 
-class Codebooks(Part):
+class MultiCodebook(Part):
     """Several codebooks of V codes, each with a grid of its own, coarsest first; a subclass says what each is given.
 
     Args:
@@ -188,26 +188,26 @@ class Codebooks(Part):
         self.sections = tuple(math.prod(grid) for grid in grids)
         self.levels = nn.ModuleList(Codebook(codes, width, decay=decay, revival=revival) for _ in grids)
 
-    def books(self) -> list[Codebook]:
+    def codebooks(self) -> list[Codebook]:
         """Returns the codebooks."""
         return [cast(Codebook, level) for level in self.levels]
 
     def codes_of(self, indices: Tensor) -> list[Tensor]:
         """Returns the codes (..., D, *grid) of each level, from `indices` (..., N) of all levels."""
-        parts = zip(self.books(), self.grids, indices.split(self.sections, -1), strict=True)
+        parts = zip(self.codebooks(), self.grids, indices.split(self.sections, -1), strict=True)
         return [look_up(book.codebook, part.unflatten(-1, grid or (1,)), len(grid)) for book, grid, part in parts]
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
         """Returns what the codes need of a pass, keyed by level."""
-        levels = zip(self.books(), cast(CodePoint, inference.posterior).levels, strict=True)
-        notes = [book.note(level) for book, level in levels]
+        levels = zip(self.codebooks(), cast(CodePoint, inference.posterior).levels, strict=True)
+        notes = [book.batch_statistics(level) for book, level in levels]
         return {f"{place}.{key}": value for place, note in enumerate(notes) for key, value in note.items()}
 
-    def after_step(self, seen: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+    def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
         """Moves the codes of every level."""
-        for place, book in enumerate(self.books()):
+        for place, book in enumerate(self.codebooks()):
             prefix = f"{place}."
-            book.move([
+            book.update([
                 {key.removeprefix(prefix): value for key, value in each.items() if key.startswith(prefix)}
-                for each in seen
+                for each in statistics
             ])  # fmt: skip

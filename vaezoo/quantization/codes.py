@@ -18,7 +18,7 @@ from torch.distributions.kl import register_kl
 from torch.nn.functional import embedding, normalize
 
 from vaezoo.distributions.joint_sampling import sum_event
-from vaezoo.distributions.point import Point
+from vaezoo.distributions.point import Delta
 
 __all__ = [
     "CodePoint",
@@ -26,10 +26,10 @@ __all__ = [
     "Gradient",
     "Level",
     "UniformCodes",
-    "identified",
     "look_up",
     "nearest",
-    "through",
+    "nearest_indices",
+    "straight_through",
 ]
 
 Gradient = Literal["straight-through", "rotation"]
@@ -49,7 +49,7 @@ class CodeSource(Protocol):
     def look_up(self, indices: Tensor) -> Tensor:
         """Returns z (..., *latent) of the codes `indices` (..., N)."""
 
-    def identify(self, z: Tensor) -> Tensor:
+    def indices_of(self, z: Tensor) -> Tensor:
         """Returns the indices (..., N) of the codes that z (..., *latent) is made of."""
 
 
@@ -62,7 +62,7 @@ class Level:
     indices: Tensor
 
 
-class CodePoint(Point):
+class CodePoint(Delta):
     """A point mass on one of V codes at each of N positions: the posterior of a vector-quantised model.
 
     Args:
@@ -134,7 +134,7 @@ def nearest(codebook: Tensor, rows: Tensor) -> Tensor:
     return found.view(rows.shape[:-1])
 
 
-def identified(codebook: Tensor, z: Tensor, latent: Sequence[int]) -> Tensor:
+def nearest_indices(codebook: Tensor, z: Tensor, latent: Sequence[int]) -> Tensor:
     """Returns the indices (..., N) of the codes nearest to z (..., D, *grid), `latent` being (D, *grid)."""
     found = nearest(codebook, z.movedim(-len(latent), -1))
     return found.reshape(*z.shape[: z.dim() - len(latent)], -1)
@@ -146,7 +146,7 @@ def kl_code_uniform(p: CodePoint, q: UniformCodes) -> Tensor:
     return p.value.new_full(p.value.shape[:1], -q.log_mass)
 
 
-def through(encoded: Tensor, codes: Tensor, gradient: Gradient = "straight-through") -> Tensor:
+def straight_through(encoded: Tensor, codes: Tensor, gradient: Gradient = "straight-through") -> Tensor:
     r"""Returns exactly `codes` (B, D, *grid), with a gradient for `encoded` (B, D, *grid).
 
     "straight-through" hands the gradient on as it is (Bengio et al., 2013, https://arxiv.org/abs/1308.3432);

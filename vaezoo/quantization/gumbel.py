@@ -11,10 +11,10 @@ from torch.distributions.kl import register_kl
 
 from vaezoo.core import Part
 from vaezoo.core.precision import full_precision
-from vaezoo.distributions import OneHots
+from vaezoo.distributions import OneHotCategoricals
 from vaezoo.distributions.joint_sampling import JointlyDrawn
-from vaezoo.networks.initialization import check_weights, started
-from vaezoo.quantization.codes import UniformCodes, identified, look_up
+from vaezoo.networks.initialization import check_weights, normal_init
+from vaezoo.quantization.codes import UniformCodes, look_up, nearest_indices
 
 __all__ = ["GumbelCodes", "GumbelEncoder"]
 
@@ -22,7 +22,7 @@ __all__ = ["GumbelCodes", "GumbelEncoder"]
 class GumbelCodes(JointlyDrawn):
     """A code at each position, drawn from `choices` (OneHots over (*grid, V)); relaxed draws are weighted means."""
 
-    def __init__(self, choices: OneHots, codebook: Tensor) -> None:
+    def __init__(self, choices: OneHotCategoricals, codebook: Tensor) -> None:
         self.choices, self.codebook = choices, codebook
         super().__init__(choices.batch_shape, (codebook.shape[1], *choices.event_shape[:-1]))
 
@@ -59,19 +59,19 @@ class GumbelEncoder(Part):
         self.network, self.latent = network, tuple(latent)
         self.codes, self.sections = codes, (math.prod(latent[1:]),)
         self.temperature = temperature
-        self.codebook = nn.Parameter(started(codes, latent[0], scale=latent[0] ** -0.5))
+        self.codebook = nn.Parameter(normal_init(codes, latent[0], scale=latent[0] ** -0.5))
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example; in eval mode, or frozen, its draws are exactly codes."""
         logits = full_precision(self.network(x, c)).squeeze(1).movedim(1, -1)
         temperature = self.temperature if self.training and logits.requires_grad else None
-        return GumbelCodes(OneHots(logits, len(self.latent), temperature), full_precision(self.codebook))
+        return GumbelCodes(OneHotCategoricals(logits, len(self.latent), temperature), full_precision(self.codebook))
 
     def look_up(self, indices: Tensor) -> Tensor:
         """Returns the codes (..., D, *grid) of `indices` (..., N)."""
         grid = self.latent[1:]
         return look_up(full_precision(self.codebook), indices.reshape(*indices.shape[:-1], *grid), len(grid))
 
-    def identify(self, z: Tensor) -> Tensor:
+    def indices_of(self, z: Tensor) -> Tensor:
         """Returns the indices (..., N) of the codes nearest to z (..., D, *grid)."""
-        return identified(full_precision(self.codebook), z, self.latent)
+        return nearest_indices(full_precision(self.codebook), z, self.latent)

@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from vaezoo.core import Part
 from vaezoo.core.precision import full_precision
 from vaezoo.errors import ConfigError, ShapeError
-from vaezoo.quantization.codes import CodePoint, Level, through
+from vaezoo.quantization.codes import CodePoint, Level, straight_through
 
 __all__ = ["LatticeEncoder", "ScalarEncoder"]
 
@@ -68,7 +68,7 @@ class LatticeEncoder(Part):
         origin, scale = (self._along(each) for each in self.lattice())
         digits = self.digits(bounded.detach())
         codes = (digits - origin) / scale
-        return CodePoint(through(bounded, codes), [Level(bounded, codes, self._number(digits))])
+        return CodePoint(straight_through(bounded, codes), [Level(bounded, codes, self._number(digits))])
 
     def look_up(self, indices: Tensor) -> Tensor:
         """Returns the codes (..., D, *grid) of `indices` (..., N)."""
@@ -77,7 +77,7 @@ class LatticeEncoder(Part):
         origin, scale = (self._along(each) for each in self.lattice())
         return (digits - origin) / scale
 
-    def identify(self, z: Tensor) -> Tensor:
+    def indices_of(self, z: Tensor) -> Tensor:
         """Returns the indices (..., N) of the codes nearest to z (..., D, *grid)."""
         number = self._number(self.digits(z.detach()))
         return number.reshape(*number.shape[: number.dim() - len(self.latent) + 1], *self.sections)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from vaezoo.core import ELBO, Inference, Model, draw
+from vaezoo.core import ELBO, Inference, Model, sample_with_log_prob
 from vaezoo.distributions.joint_sampling import sum_event
 from vaezoo.objectives import PenalizedObjective, Schedule, WeightedObjective
 from vaezoo.quantization.codes import CodePoint
@@ -57,7 +57,7 @@ class RelaxedObjective(WeightedObjective):
         posterior = cast(GumbelCodes, model.encoder(x, c))
         if posterior.choices.temperature is not None:
             posterior.choices.temperature = self.temperature(step)
-        z, log_q = draw(posterior, self.samples)
+        z, log_q = sample_with_log_prob(posterior, self.samples)
         likelihood, prior = model.decoder(z, c), model.prior(c)
         inference = Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=prior, likelihood=likelihood)
         return self.report(model, inference, step)

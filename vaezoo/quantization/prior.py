@@ -44,7 +44,7 @@ class CodeSequences(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns log p of the codes that `value` (*sample, *batch, *latent) is made of, nats."""
-        return self.log_mass(self.source.identify(value))
+        return self.log_mass(self.source.indices_of(value))
 
     def log_mass(self, indices: Tensor) -> Tensor:
         """Returns log p (...) of `indices` (..., N), nats; with a context the last leading dimension is its batch."""

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core import Model
-from vaezoo.quantization.codebook import Codebooks, encoded_by
-from vaezoo.quantization.codes import CodePoint, Level, through
+from vaezoo.quantization.codebook import MultiCodebook, encoded_by
+from vaezoo.quantization.codes import CodePoint, Level, straight_through
 
 
-class ResidualEncoder(Codebooks):
+class ResidualEncoder(MultiCodebook):
     """Replaces each vector by a code, what is left of it by a code of a second codebook, and so on."""
 
     def __init__(
@@ -26,12 +26,12 @@ class ResidualEncoder(Codebooks):
         """Returns the sums of the chosen codes; in gradients they count as the encoder's output."""
         encoded = encoded_by(self.network, x, c)
         levels = self.split(encoded)
-        return CodePoint(through(encoded, torch.stack([level.codes for level in levels]).sum(0)), levels)
+        return CodePoint(straight_through(encoded, torch.stack([level.codes for level in levels]).sum(0)), levels)
 
     def split(self, rest: Tensor) -> list[Level]:
         """Returns what each codebook was given of `rest` (B, D, *grid), and made of it."""
         levels = []
-        for book in self.books():
+        for book in self.codebooks():
             levels.append(book.quantize(rest))
             rest = rest - levels[-1].codes
         return levels
@@ -40,7 +40,7 @@ class ResidualEncoder(Codebooks):
         """Returns the sums (..., D, *grid) of the codes `indices` (..., N), one codebook after the other."""
         return torch.stack(self.codes_of(indices)).sum(0)
 
-    def identify(self, z: Tensor) -> Tensor:
+    def indices_of(self, z: Tensor) -> Tensor:
         """Returns the indices (..., N) that the encoder chooses for z; others may have the same sum."""
         rows = z.detach().reshape(-1, *self.latent)
         return CodePoint(rows, self.split(rows)).indices.reshape(*z.shape[: z.dim() - len(self.latent)], -1)
@@ -49,6 +49,6 @@ class ResidualEncoder(Codebooks):
         """Puts each codebook on k-means centres of what is left for it."""
         with torch.no_grad():
             rest = torch.cat([encoded_by(self.network, x, c) for x, c in batches])
-            for book in self.books():
-                book.start(rest)
+            for book in self.codebooks():
+                book.kmeans_init(rest)
                 rest = rest - book.quantize(rest).codes

@@ -10,15 +10,15 @@ from torch.distributions import Distribution
 
 from vaezoo.core import Model
 from vaezoo.networks.network import Network
-from vaezoo.quantization.codebook import Codebooks, encoded_by
-from vaezoo.quantization.codes import CodePoint, Level, nearest, through
+from vaezoo.quantization.codebook import MultiCodebook, encoded_by
+from vaezoo.quantization.codes import CodePoint, Level, nearest, straight_through
 
 __all__ = ["TwoGridEncoder", "TwoGridNetwork"]
 
 Grids = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-class TwoGridEncoder(Codebooks):
+class TwoGridEncoder(MultiCodebook):
     """Codes of what a network makes of x, told the codes of what another makes of that on a coarser grid.
 
     Args:
@@ -49,14 +49,14 @@ class TwoGridEncoder(Codebooks):
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the codes of both grids; in gradients they count as what was encoded (straight-through)."""
         features = encoded_by(self.bottom, x, c)
-        top = self.books()[0].quantize(encoded_by(self.top, features, c))
-        bottom = self.books()[1].quantize(self.told(features, top, c))
+        top = self.codebooks()[0].quantize(encoded_by(self.top, features, c))
+        bottom = self.codebooks()[1].quantize(self.told(features, top, c))
         levels = [top, bottom]
-        return CodePoint(self.joined([through(level.encoded, level.codes) for level in levels]), levels)
+        return CodePoint(self.joined([straight_through(level.encoded, level.codes) for level in levels]), levels)
 
     def told(self, features: Tensor, top: Level, c: Tensor | None) -> Tensor:
         """Returns what the fine codes are for, (B, D, *fine grid): features, and what the coarse codes make of them."""
-        return features + encoded_by(self.back, through(top.encoded, top.codes), c)
+        return features + encoded_by(self.back, straight_through(top.encoded, top.codes), c)
 
     def joined(self, values: Sequence[Tensor]) -> Tensor:
         """Returns values (..., D, *grid) of both grids as (..., D, N)."""
@@ -66,21 +66,21 @@ class TwoGridEncoder(Codebooks):
         """Returns the codes (..., D, N) of `indices` (..., N)."""
         return self.joined(self.codes_of(indices))
 
-    def identify(self, z: Tensor) -> Tensor:
+    def indices_of(self, z: Tensor) -> Tensor:
         """Returns the indices (..., N) of the codes nearest to z (..., D, N)."""
-        parts = zip(self.books(), z.mT.split(self.sections, -2), strict=True)
+        parts = zip(self.codebooks(), z.mT.split(self.sections, -2), strict=True)
         return torch.cat([nearest(book.codebook, part) for book, part in parts], -1)
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
         """Puts the coarse codes on k-means centres, then the fine ones of what they leave to tell."""
-        first, second = self.books()
+        first, second = self.codebooks()
         with torch.no_grad():
             features = [encoded_by(self.bottom, x, c) for x, c in batches]
             contexts = [c for _, c in batches]
             coarse = [encoded_by(self.top, each, c) for each, c in zip(features, contexts, strict=True)]
-            first.start(torch.cat(coarse))
+            first.kmeans_init(torch.cat(coarse))
             taken = zip(features, map(first.quantize, coarse), contexts, strict=True)
-            second.start(torch.cat([self.told(*each) for each in taken]))
+            second.kmeans_init(torch.cat([self.told(*each) for each in taken]))
 
 
 class TwoGridNetwork(nn.Module):
@@ -105,6 +105,6 @@ class TwoGridNetwork(nn.Module):
         both: Tensor = self.up(torch.cat([coarse.to(bottom.dtype), bottom], channels), c)
         return both
 
-    def start_at(self, output: Tensor) -> None:
+    def set_output_bias(self, output: Tensor) -> None:
         """Starts the last bias where a zero input gives `output`."""
-        self.up.start_at(output)
+        self.up.set_output_bias(output)

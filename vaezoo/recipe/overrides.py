@@ -78,7 +78,7 @@ def entries(tables: Tables) -> Sequence[Variant]:
     from vaezoo import registry  # it imports variants, which import torch: only when a recipe is read
 
     try:
-        return registry.chosen(cast(str, tables.get("variant")))
+        return registry.resolve(cast(str, tables.get("variant")))
     except VaezooError:
         return []
 

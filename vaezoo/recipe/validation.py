@@ -179,21 +179,21 @@ def check_names(
         if choice is not None:
             names = registry.backbones if kind == "backbone" else registry.likelihoods
             given = choice if isinstance(choice, dict) else {}
-            mistakes += told(f"architecture.{kind}", given, partial(registry.check_named, names, choice))
+            mistakes += option_errors(f"architecture.{kind}", given, partial(registry.check_named, names, choice))
     if not isinstance(head.get("variant"), str):
         return
     try:
-        entries = registry.chosen(str(head["variant"]))
+        entries = registry.resolve(str(head["variant"]))
     except VaezooError as error:
         mistakes.append(f"variant: {error}")
         return
     own = cast("dict[str, object]", head.get("options") or {})
-    mistakes += told("options", own, partial(registry.split_options, entries, own))
+    mistakes += option_errors("options", own, partial(registry.split_options, entries, own))
     for path, stage in stages.items():
         if stage.options:
             both = {**own, **stage.options}
             known = mistakes.copy()
-            found = told(f"{path}.options", stage.options, partial(registry.split_options, entries, both))
+            found = option_errors(f"{path}.options", stage.options, partial(registry.split_options, entries, both))
             mistakes += [each for each in found if not any(each.endswith(text) for text in known)]
             mistakes += unstaged(entries, stage.options, path)
     if data is not None and all(entry.context != "labels" for entry in entries):
@@ -207,7 +207,7 @@ def check_names(
         mistakes.append(f"data.context: {needy[0]!r} needs a context. Set data.context = true.")
 
 
-def told(path: str, given: Mapping[str, object], check: Callable[[], object]) -> list[str]:
+def option_errors(path: str, given: Mapping[str, object], check: Callable[[], object]) -> list[str]:
     """Returns what a check says is wrong, each line with the path of the key that it is about."""
     try:
         check()

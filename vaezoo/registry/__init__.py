@@ -10,7 +10,15 @@ from vaezoo.registry.architecture import Architecture, Named, backbones, check_n
 from vaezoo.registry.create import architecture_for, create
 from vaezoo.registry.options import Option, options_of, parse_options
 from vaezoo.registry.registry import Registry, owner_of
-from vaezoo.registry.variant import Variant, chosen, completed, list_variants, register, split_options, variants
+from vaezoo.registry.variant import (
+    Variant,
+    list_variants,
+    register,
+    resolve,
+    split_options,
+    variants,
+    with_requirements,
+)
 
 __all__ = [
     "Architecture",
@@ -21,8 +29,6 @@ __all__ = [
     "architecture_for",
     "backbones",
     "check_named",
-    "chosen",
-    "completed",
     "create",
     "likelihoods",
     "list_variants",
@@ -30,7 +36,9 @@ __all__ = [
     "owner_of",
     "parse_options",
     "register",
+    "resolve",
     "samplers",
     "split_options",
     "variants",
+    "with_requirements",
 ]

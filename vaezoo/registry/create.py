@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaezoo.errors import CompositionError, ConfigError, shorten
 from vaezoo.registry.architecture import LARGEST, Architecture, Named, backbones, canonical, likelihoods, sizes
-from vaezoo.registry.variant import Variant, chosen, in_order, split_options, variants
+from vaezoo.registry.variant import Variant, build_order, resolve, split_options, variants
 
 if TYPE_CHECKING:
     from vaezoo.core import VAE
@@ -28,7 +28,7 @@ def architecture_for(
 ) -> Architecture:
     """Returns the architecture with what the variants need filled in; see `create`."""
     defaults: dict[str, object] = {"latent": 16, "backbone": "mlp", "likelihood": "bernoulli"}
-    for entry in in_order(entries):
+    for entry in build_order(entries):
         defaults.update(entry.defaults)
     for what, number, limit in (("context", context, LARGEST), ("examples", examples, 2**63)):
         if type(number) is not int or not 0 <= number <= limit:
@@ -77,7 +77,7 @@ def create(
     Raises:
         UnknownNameError, ConfigError, CompositionError, ShapeError: what was got, what was expected and what to do.
     """
-    entries = chosen(variant)
+    entries = resolve(variant)
     parsed = split_options(entries, options)
     architecture = architecture_for(
         entries,
@@ -89,7 +89,7 @@ def create(
         examples=examples,
     )
     model = variants.get("vae").builder(None, architecture)
-    for entry in in_order(entries):
+    for entry in build_order(entries):
         if entry.name != "vae":
             model = entry.builder(model, architecture, **parsed[entry.name])
     flat = {f"{owner}.{key}": value for owner, own in parsed.items() for key, value in own.items()}

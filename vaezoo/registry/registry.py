@@ -24,7 +24,7 @@ class Registry(Generic[T]):
     Args:
         kind: what the names are, for messages.
         group: the entry-point group through which other packages register.
-        package: where built-ins are found: the name `a-b` is `a_b` in the module `package.a_b`.
+        package: where built-ins are found: the name `a-b` is the function `a_b` or the class `AB` of `package.a_b`.
         accepts: says whether what a plug-in offers can be an entry.
     """
 
@@ -98,7 +98,8 @@ class Registry(Generic[T]):
             if name in self.builtin:
                 module = importlib.import_module(f"{self.package}.{name.replace('-', '_')}")
                 if name not in self._entries:
-                    self._entries[name] = getattr(module, name.replace("-", "_"))
+                    snake, camel = name.replace("-", "_"), name.title().replace("-", "")
+                    self._entries[name] = getattr(module, snake if hasattr(module, snake) else camel)
             else:
                 self._load_plugin(name)
         return self._entries[name]

@@ -17,7 +17,7 @@ from vaezoo.registry.registry import Registry
 if TYPE_CHECKING:
     from vaezoo.core import VAE
 
-__all__ = ["Variant", "chosen", "completed", "list_variants", "register", "split_options", "variants"]
+__all__ = ["Variant", "list_variants", "register", "resolve", "split_options", "variants", "with_requirements"]
 
 MOST = 16  # variants in one name: they change different parts, of which there are fewer
 CHANGES = frozenset({"encoder", "decoder", "prior", "objective", "backbone", "likelihood"})
@@ -38,8 +38,8 @@ class Variant:
     context: Literal["required", "optional", "labels"]
     couples_examples: bool
     rate: Rate
-    replaceable: Mapping[str, str]
-    needs: str
+    yields: Mapping[str, str]
+    requires: str
 
     @cached_property
     def options(self) -> dict[str, Option]:
@@ -68,8 +68,8 @@ def register(
     context: Literal["required", "optional", "labels"] = "optional",
     couples_examples: bool = False,
     rate: Rate = "closed form",
-    replaceable: Mapping[str, str] | None = None,
-    needs: str = "",
+    yields: Mapping[str, str] | None = None,
+    requires: str = "",
     override: bool = False,
 ) -> Callable[[Callable[..., VAE]], Variant]:
     """Registers the decorated builder `(base, architecture, *, options) -> VAE` as the variant `name`.
@@ -86,29 +86,29 @@ def register(
         couples_examples: whether an example's loss depends on the others in the batch.
         rate: how its rate is computed: in "closed form"; "sampled"; or "no density", where the posterior is a point
             mass in a continuous space, which has none: then -log p(z) is reported in its place.
-        replaceable: parts that it changes but leaves to a variant that `needs` the same word: {"prior": "codes"} says
+        yields: parts that it changes but leaves to a variant that `requires` the same word: {"prior": "codes"} says
             that the prior it brings gives way to another prior over codes. {"objective": "any"} leaves it to every
             variant that changes it.
-        needs: such a word: it can only stand beside a variant in whose `replaceable` it is.
+        requires: such a word: it composes only with a variant in whose `yields` it is.
         override: take a name that another owner has.
 
     Raises:
         RegistryCollisionError: the name is taken.
         ConfigError: an option is named like a field that all variants share, or the name, `changes`, `defaults` or
-            `needs` is malformed.
+            `requires` is malformed.
     """
     changed = (changes,) if isinstance(changes, str) else tuple(changes)
     shared = {each.name for each in fields(Architecture)}
-    left = replaceable or {}
+    left = yields or {}
     check_head(
-        name, needs, changes=(changed, CHANGES), defaults=(defaults or {}, shared), replaceable=(left, set(changed))
+        name, requires, changes=(changed, CHANGES), defaults=(defaults or {}, shared), yields=(left, set(changed))
     )
     of = partial(
-        Variant, name=name, changes=changed, year=year, paper=paper, url=url, defaults=defaults or {}, needs=needs
+        Variant, name=name, changes=changed, year=year, paper=paper, url=url, defaults=defaults or {}, requires=requires
     )
 
     def decorate(builder: Callable[..., VAE]) -> Variant:
-        entry = of(builder=builder, context=context, couples_examples=couples_examples, rate=rate, replaceable=left)
+        entry = of(builder=builder, context=context, couples_examples=couples_examples, rate=rate, yields=left)
         clash = shared & set(entry.options)
         if clash:
             raise ConfigError(f"Variant {name!r} names an option like a shared field: {', '.join(sorted(clash))}.")
@@ -117,10 +117,10 @@ def register(
     return decorate
 
 
-def check_head(name: str, needs: str, **facts: tuple[Iterable[str], Set[str]]) -> None:
+def check_head(name: str, requires: str, **facts: tuple[Iterable[str], Set[str]]) -> None:
     """Raises ConfigError for a malformed name, a word that cannot be needed, or facts with words that are not known."""
-    if needs == "any":
-        raise ConfigError(f"Variant {name!r} needs 'any', a word that has a meaning in `replaceable`. Choose another.")
+    if requires == "any":
+        raise ConfigError(f"Variant {name!r} requires 'any', a word that has a meaning in `yields`. Choose another.")
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise ConfigError(f"Got variant name {shorten(name)}; expected lower-case letters, digits and single hyphens.")
     for what, (got, known) in facts.items():
@@ -128,7 +128,7 @@ def check_head(name: str, needs: str, **facts: tuple[Iterable[str], Set[str]]) -
             raise ConfigError(f"Variant {name!r}: got {what} = {shorten(got)}; expected of {', '.join(sorted(known))}.")
 
 
-def chosen(name: str) -> list[Variant]:
+def resolve(name: str) -> list[Variant]:
     """Returns the variants of a composed name such as "conv-vae+iwae", in order.
 
     Raises:
@@ -148,37 +148,38 @@ def chosen(name: str) -> list[Variant]:
     for entry in entries:
         for part in entry.changes:
             other = owners.get(part, entry)
-            if other is not entry and not gives_way(other, entry, part) and not gives_way(entry, other, part):
+            if other is not entry and not yields_part(other, entry, part) and not yields_part(entry, other, part):
                 raise CompositionError(
                     f"{other.name!r} and {entry.name!r} cannot be composed: both change the {part}. Leave one out."
                 )
-            owners[part] = entry if gives_way(other, entry, part) else other
+            owners[part] = entry if yields_part(other, entry, part) else other
     for entry in entries:
-        if entry.needs and not any(entry.needs in other.replaceable.values() for other in entries):
+        if entry.requires and not any(entry.requires in other.yields.values() for other in entries):
             raise CompositionError(
-                f"{entry.name!r} needs a variant that has {entry.needs}: write {completed(entry.name)!r}, for one."
+                f"{entry.name!r} needs a variant that has {entry.requires}: write "
+                f"{with_requirements(entry.name)!r}, for example."
             )
     return entries
 
 
-def gives_way(one: Variant, other: Variant, part: str) -> bool:
+def yields_part(one: Variant, other: Variant, part: str) -> bool:
     """Says whether `one` leaves a part that both change to `other`."""
-    left = one.replaceable.get(part)
-    return left == "any" or (bool(other.needs) and left == other.needs)
+    left = one.yields.get(part)
+    return left == "any" or (bool(other.requires) and left == other.requires)
 
 
-def in_order(entries: Iterable[Variant]) -> list[Variant]:
+def build_order(entries: Iterable[Variant]) -> list[Variant]:
     """Returns variants as they are built: what leaves a part to any other first, what needs something last."""
-    return sorted(entries, key=lambda entry: (bool(entry.needs), "any" not in entry.replaceable.values()))
+    return sorted(entries, key=lambda entry: (bool(entry.requires), "any" not in entry.yields.values()))
 
 
-def completed(name: str) -> str:
+def with_requirements(name: str) -> str:
     """Returns a variant's name behind that of the oldest one that has what it needs; its own name if it needs nothing.
 
     "code-prior", say, becomes "vq-vae+code-prior".
     """
-    needs = variants.get(name).needs
-    able = [each for each in map(variants.get, variants.builtin if needs else ()) if needs in each.replaceable.values()]
+    needs = variants.get(name).requires
+    able = [each for each in map(variants.get, variants.builtin if needs else ()) if needs in each.yields.values()]
     return "+".join([*(each.name for each in sorted(able, key=lambda each: (each.year, each.name))[:1]), name])
 
 

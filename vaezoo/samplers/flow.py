@@ -18,7 +18,7 @@ from vaezoo.networks import Couplings
 from vaezoo.networks.perceptron import Width
 from vaezoo.samplers import LatentDensity, check_latents, cholesky, is_factor, shaped
 
-__all__ = ["flow"]
+__all__ = ["Flow"]
 
 BATCH, RATE, LARGEST_NORM = 256, 1e-3, 10.0
 
@@ -50,7 +50,7 @@ class Whitened(Couplings):
         return white @ self.scale.T + self.loc, log_det - self.scale.diagonal().log().sum()
 
 
-class flow(LatentDensity):
+class Flow(LatentDensity):
     r"""$\log p(z) = \log \mathcal{N}(f(z); 0, 1) + \log |\det \partial f / \partial z|$ with a RealNVP f.
 
     Dinh et al., 2017, https://arxiv.org/abs/1605.08803; the couplings are those of `flow-prior-vae`. It starts as the

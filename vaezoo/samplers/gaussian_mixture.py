@@ -13,12 +13,12 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily, Mu
 
 from vaezoo.samplers import LatentDensity, check_latents, cholesky, is_factor, shaped
 
-__all__ = ["gaussian_mixture"]
+__all__ = ["GaussianMixture"]
 
 STEPS = 500  # of expectation and maximisation, at most; most mixtures settle in fewer than 100
 
 
-class gaussian_mixture(LatentDensity):
+class GaussianMixture(LatentDensity):
     r"""$\sum_k \pi_k\,\mathcal{N}(\mu_k, \Sigma_k)$, fitted by expectation-maximisation from a k-means start.
 
     scikit-learn fits it: its EM is well kept, and quick enough for any latents that a full covariance suits.

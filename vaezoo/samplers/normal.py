@@ -10,10 +10,10 @@ from torch.distributions import Distribution, MultivariateNormal
 
 from vaezoo.samplers import LatentDensity, check_latents, cholesky, is_factor, shaped
 
-__all__ = ["normal"]
+__all__ = ["Normal"]
 
 
-class normal(LatentDensity):
+class Normal(LatentDensity):
     r"""$\mathcal{N}(\mu, \Sigma)$ with the mean and the covariance of the latents.
 
     When to use it: to see how much of a prior's misfit is location, scale and correlation; it costs nothing. It is

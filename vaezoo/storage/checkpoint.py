@@ -166,10 +166,10 @@ def prune(folder: Path, keep: int, last: int | None = None) -> None:
             with suppress(OSError):
                 # A folder that is half removed must have no name that counts.
                 os.rename(path, path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}-old"))
-    sweep(folder)
+    remove_stale_files(folder)
 
 
-def sweep(folder: Path) -> None:
+def remove_stale_files(folder: Path) -> None:
     """Removes what writes that a crash cut short left in a folder."""
     for path in [path for path in folder.glob(".*") if LEFT_BEHIND.fullmatch(path.name)]:
         if path.is_dir():

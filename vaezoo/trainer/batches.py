@@ -10,11 +10,11 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from vaezoo.data import Dataset, StreamedDataset, draw
+from vaezoo.data import Dataset, StreamedDataset, sample_binary
 from vaezoo.errors import DataError
 from vaezoo.recipe import Stage
 
-__all__ = ["Feed", "noise_seed", "reseed", "stage_steps"]
+__all__ = ["BatchStream", "noise_seed", "reseed", "stage_steps"]
 
 # Steps count from 0; what else draws noise has a number of its own below 0.
 BUILD, ORDER, START, START_IMAGES, HELD_OUT, LABELLED_ORDER = -1, -2, -3, -4, -5, -6
@@ -43,7 +43,7 @@ def stage_steps(stage: Stage, examples: int, processes: int = 1) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pool:
+class ExamplePool:
     """Examples that are gone through together: `rows` of `count` in each batch; `places` (count,), None for all."""
 
     rows: int
@@ -60,14 +60,14 @@ class Pool:
         return self.count // self.rows
 
 
-def pools_of(data: Dataset, size: int, labelled_share: float) -> list[Pool]:
+def pools_of(data: Dataset, size: int, labelled_share: float) -> list[ExamplePool]:
     """Returns the one pool of all examples, or those without a label and those with one.
 
     Raises:
         DataError: a share is asked for, and there are no labels, or none is unknown, or a batch cannot hold both.
     """
     if not labelled_share:
-        return [Pool(rows=size, count=len(data))]
+        return [ExamplePool(rows=size, count=len(data))]
     labels = torch.full((len(data),), -1) if data.labels is None else data.labels.cpu()
     known, unknown = (labels >= 0).nonzero().flatten(), (labels < 0).nonzero().flatten()
     rows = min(max(1, round(labelled_share * size)), len(known))
@@ -76,10 +76,13 @@ def pools_of(data: Dataset, size: int, labelled_share: float) -> list[Pool]:
             f"Got labelled_share = {labelled_share:g} of {size} examples a batch, {len(known)} with a label and "
             f"{len(unknown)} without; expected both kinds in each batch. Leave it out, or set data.labels."
         )
-    return [Pool(rows=size - rows, count=len(unknown), places=unknown), Pool(rows=rows, count=len(known), places=known)]
+    return [
+        ExamplePool(rows=size - rows, count=len(unknown), places=unknown),
+        ExamplePool(rows=rows, count=len(known), places=known),
+    ]
 
 
-class Feed:
+class BatchStream:
     """Batches of a data set, as a function of their number: epoch by epoch, each in a new order, remainders dropped.
 
     Args:
@@ -170,7 +173,7 @@ class Feed:
         return None if self._labels is None else self._one_hot[self._labels[indices]]
 
     def _given(self, x: Tensor, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        return draw(x) if self.dynamic else x, self.context_of(indices)
+        return sample_binary(x) if self.dynamic else x, self.context_of(indices)
 
     def _places(self, number: int) -> Tensor:
         return torch.cat([self._part(index, number) for index in range(len(self._pools))])

@@ -27,7 +27,7 @@ from vaezoo.storage import checkpoint
 from vaezoo.storage.documents import canonical
 from vaezoo.storage.files import library_version, write_file
 from vaezoo.trainer.batches import stage_steps
-from vaezoo.trainer.processes import Ranks
+from vaezoo.trainer.processes import Processes
 
 __all__ = ["Best", "Checkpoints"]
 
@@ -66,11 +66,11 @@ class Checkpoints:
         model: VAE,
         data: Dataset,
         held_out: Dataset | None,
-        ranks: Ranks | None = None,
+        ranks: Processes | None = None,
         any_size: bool = False,
     ) -> None:
         self.folder, self.place = folder, folder / "checkpoints"
-        self._size, self._any_size = (ranks or Ranks()).size, any_size
+        self._size, self._any_size = (ranks or Processes()).size, any_size
         #: how often and from where the run was made longer than its recipe said at first
         self.extensions: list[dict[str, object]] = []
         self._recipe, self._examples = recipe, len(data)
@@ -106,8 +106,8 @@ class Checkpoints:
 
     def write_recipe(self) -> None:
         """Writes the recipe beside the checkpoints, all defaults written out, and removes what a crash left there."""
-        checkpoint.sweep(self.folder)
-        checkpoint.sweep(self.place)
+        checkpoint.remove_stale_files(self.folder)
+        checkpoint.remove_stale_files(self.place)
         write_file(self.folder / "recipe.json", canonical(self._recipe.as_dict()).encode())
 
     def refuse_if_any(self) -> None:

@@ -19,11 +19,11 @@ from vaezoo.errors import CheckpointError, InterruptedTrainingError, NonFiniteLo
 from vaezoo.objectives import WeightedObjective
 from vaezoo.recipe import Recipe
 from vaezoo.storage import checkpoint
-from vaezoo.trainer.batches import START, START_IMAGES, Feed, noise_seed, reseed, stage_steps
+from vaezoo.trainer.batches import START, START_IMAGES, BatchStream, noise_seed, reseed, stage_steps
 from vaezoo.trainer.checkpoints import Best, Checkpoints, restored_best
-from vaezoo.trainer.memory_format import laid_out
-from vaezoo.trainer.metrics_log import Journal
-from vaezoo.trainer.processes import Ranks
+from vaezoo.trainer.memory_format import prepared_networks
+from vaezoo.trainer.metrics_log import MetricsLog
+from vaezoo.trainer.processes import Processes
 from vaezoo.trainer.run import Run
 from vaezoo.trainer.signals import StopRequest
 from vaezoo.trainer.stage_run import StageRun
@@ -46,7 +46,7 @@ class Trainer:
     Args:
         recipe: what to do.
         model: what to train, built by `build_model` or started elsewhere; moved to `device`.
-        data: the training set, binarized as the recipe says (`vaezoo.data.prepare`).
+        data: the training set, binarized as the recipe says (`vaezoo.data.binarize`).
         held_out: images that choose the best weights, prepared likewise; None keeps the last weights.
         folder: where checkpoints and metrics go; None writes nothing.
         device: where to train.
@@ -72,7 +72,7 @@ class Trainer:
         fresh: Sequence[str] | None = None,
         any_size: bool = False,
     ) -> None:
-        self.ranks = Ranks.current()
+        self.ranks = Processes.current()
         self.device = device or torch.device("cpu")
         self.recipe, self.model, self.data, self.fresh = recipe, model.to(self.device), data, fresh
         self.folder = None if folder is None else Path(folder)
@@ -82,7 +82,7 @@ class Trainer:
         self._held_out = None if held_out is None else make_feed(recipe, model, held_out, len(held_out), self.device)
         self._feed = self._batches(recipe.stages[0].batch_size)
         # One process writes; the folder is where all of them read.
-        self._journal = Journal(self.folder if self.ranks.first else None, trackers if self.ranks.first else ())
+        self._journal = MetricsLog(self.folder if self.ranks.first else None, trackers if self.ranks.first else ())
         self._checkpoints = None
         if self.folder is not None:
             self._checkpoints = Checkpoints(self.folder, recipe, model, data, held_out, self.ranks, any_size)
@@ -145,7 +145,7 @@ class Trainer:
     def _run_stage(self, number: int, saved: checkpoint.Checkpoint | None) -> None:
         stage = self.recipe.stages[number]
         self._stages.begin(number, self.device)
-        with laid_out(self.model, stage, self.device):
+        with prepared_networks(self.model, stage, self.device):
             run = self._set_up(number, saved)
             self.model.train()
             self._take_steps(run, number)
@@ -169,7 +169,7 @@ class Trainer:
             if self.ranks.stop and not last:
                 self._interrupted(run, number)
 
-    def _batches(self, size: int) -> Feed:
+    def _batches(self, size: int) -> BatchStream:
         share = self.recipe.data.labelled_share
         return make_feed(self.recipe, self.model, self.data, size, self.device, labelled_share=share)
 
@@ -204,7 +204,7 @@ class Trainer:
         reseed(self.device, seed, START, number)
         generator = torch.Generator().manual_seed(noise_seed(seed, START_IMAGES, 0))
         indices = torch.randperm(len(self.data), generator=generator)
-        indices = indices[: self.model.first_images(parts)].to(self.device)
+        indices = indices[: self.model.initialization_examples(parts)].to(self.device)
         self.model.initialize([self._feed.take(part) for part in indices.split(500)], parts)
 
     def _advance(self, run: StageRun, number: int, periods: Sequence[int]) -> None:
@@ -241,7 +241,7 @@ class Trainer:
         done, since = self._clock
         self._clock = (run.done, time.perf_counter())
         images = (run.done - done) * run.feed.size * run.stage.accumulation * self.ranks.size
-        self._journal.tell(run.done, metrics, images / max(self._clock[1] - since, 1e-9))
+        self._journal.notify(run.done, metrics, images / max(self._clock[1] - since, 1e-9))
 
     def _validate(self, run: StageRun, number: int) -> None:
         """Measures the held-out images with the averaged weights, and keeps the best ones so far."""
@@ -258,7 +258,7 @@ class Trainer:
             "validation_rate": rate,
         }
         self._journal.record(metrics)
-        self._journal.tell(run.done, metrics)
+        self._journal.notify(run.done, metrics)
 
     @contextmanager
     def _final_weights(self, run: StageRun) -> Iterator[None]:

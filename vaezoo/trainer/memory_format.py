@@ -14,11 +14,11 @@ from vaezoo.core import VAE
 from vaezoo.errors import RecipeError
 from vaezoo.recipe import Stage
 
-__all__ = ["laid_out"]
+__all__ = ["prepared_networks"]
 
 
 @contextmanager
-def laid_out(model: VAE, stage: Stage, device: torch.device) -> Iterator[None]:
+def prepared_networks(model: VAE, stage: Stage, device: torch.device) -> Iterator[None]:
     """Compiles the networks of a model and stores their convolutions channels last, as a stage says, for the block.
 
     Raises:

@@ -15,12 +15,12 @@ from vaezoo.errors import CheckpointError
 from vaezoo.storage.files import write_file
 from vaezoo.trainer.trackers.hook import Tracker, Trackers
 
-__all__ = ["Journal"]
+__all__ = ["MetricsLog"]
 
 METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
 
 
-class Journal:
+class MetricsLog:
     """The lines of one run.
 
     Args:
@@ -57,7 +57,7 @@ class Journal:
         self.history.append(line)
         self._append(METRICS, line)
 
-    def tell(self, done: int, metrics: Mapping[str, float], images_per_second: float | None = None) -> None:
+    def notify(self, done: int, metrics: Mapping[str, float], images_per_second: float | None = None) -> None:
         """Tells the trackers of finite figures, measured up to step `done` of the stage."""
         finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
         if images_per_second is not None:

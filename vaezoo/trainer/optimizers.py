@@ -12,7 +12,7 @@ from torch.optim.adam import adam
 
 from vaezoo.recipe import Stage
 
-__all__ = ["learning_rate", "make_optimizer", "pack", "sweep", "unpack", "update"]
+__all__ = ["learning_rate", "make_optimizer", "pack", "unpack", "update", "zero_denormals"]
 
 # Below these, Adam's moments are zeroed: what they would still move a weight by is under 1e-17 of the learning rate.
 TINY = {"exp_avg": 1e-25, "exp_avg_sq": 1e-35}
@@ -91,7 +91,7 @@ def learning_rate(stage: Stage, player: str, done: int, steps: int) -> float:
     return share * base
 
 
-def sweep(optimizers: Iterable[torch.optim.Optimizer]) -> None:
+def zero_denormals(optimizers: Iterable[torch.optim.Optimizer]) -> None:
     """Zeroes the denormal tails of Adam's moments.
 
     Weights of pixels that are always black get no gradient; their moments decay into denormal numbers, which a CPU

@@ -99,7 +99,7 @@ class Passes:
                 gradients += self._gradients(losses[name], own, retain_graph=name != list(losses)[-1])
             else:
                 gradients += [None] * len(own)
-        groups = (elbo.losses, elbo.terms, elbo.seen, losses)
+        groups = (elbo.losses, elbo.terms, elbo.statistics, losses)
         self._names = tuple(list(group) for group in groups)
         reported = [elbo.distortion, elbo.rate, elbo.bound, *(value for group in groups for value in group.values())]
         return [*(value.detach() for value in reported), *gradients]
@@ -125,7 +125,7 @@ class Passes:
         # Only a gradient may be None.
         distortion, rate, bound = (cast(Tensor, next(rest)) for _ in range(3))
         losses, terms, seen, means = ({name: cast(Tensor, next(rest)) for name in names} for names in self._names)
-        elbo = ELBO(distortion=distortion, rate=rate, bound=bound, losses=losses, terms=terms, seen=seen)
+        elbo = ELBO(distortion=distortion, rate=rate, bound=bound, losses=losses, terms=terms, statistics=seen)
         return Pass(elbo, means, list(rest))
 
     # The list of operations

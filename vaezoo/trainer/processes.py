@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from vaezoo.core import choose_device
 from vaezoo.errors import ConfigError
 
-__all__ = ["Ranks", "joined"]
+__all__ = ["Processes", "process_group"]
 
 
-class Ranks:
+class Processes:
     """This process among those of the run; alone unless `torch.distributed` is initialized.
 
     Attributes:
@@ -35,7 +35,7 @@ class Ranks:
         self.stop = self.save = False
 
     @classmethod
-    def current(cls) -> Ranks:
+    def current(cls) -> Processes:
         """Returns this process's place in the default group, or alone where there is none."""
         if dist.is_available() and dist.is_initialized():
             return cls(dist.get_rank(), dist.get_world_size())
@@ -109,7 +109,7 @@ class Ranks:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[torch.device]:
+def process_group(device: str) -> Iterator[torch.device]:
     """Joins the processes that `torchrun` started, if it did, for the block; yields the device of this one.
 
     With `device = "auto"` each process takes the GPU of its local rank where there are GPUs. NCCL between GPUs, gloo

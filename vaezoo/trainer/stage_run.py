@@ -14,11 +14,11 @@ from vaezoo.errors import NonFiniteLossError
 from vaezoo.recipe import Stage
 from vaezoo.storage.checkpoint import Checkpoint
 from vaezoo.trainer.averages import EVERY, Averages
-from vaezoo.trainer.batches import Feed, reseed, stage_steps
+from vaezoo.trainer.batches import BatchStream, reseed, stage_steps
 from vaezoo.trainer.flag import Flag
-from vaezoo.trainer.optimizers import learning_rate, make_optimizer, pack, sweep, unpack, update
+from vaezoo.trainer.optimizers import learning_rate, make_optimizer, pack, unpack, update, zero_denormals
 from vaezoo.trainer.passes import Passes
-from vaezoo.trainer.processes import Ranks
+from vaezoo.trainer.processes import Processes
 
 __all__ = ["StageRun"]
 
@@ -38,11 +38,11 @@ class StageRun:
     """
 
     def __init__(
-        self, model: VAE, stage: Stage, feed: Feed, *, offset: int, done: int = 0, ranks: Ranks | None = None
+        self, model: VAE, stage: Stage, feed: BatchStream, *, offset: int, done: int = 0, ranks: Processes | None = None
     ) -> None:
         self.model, self.stage, self.feed = model, stage, feed
         self.offset, self.done = offset, done
-        self.ranks = ranks or Ranks()
+        self.ranks = ranks or Processes()
         self.steps = stage_steps(stage, len(feed.data), self.ranks.size)
         feed.stride = self.ranks.size
         self.players = {name: own for name, own in model.players().items() if own}
@@ -88,7 +88,7 @@ class StageRun:
         for elbo in passes:
             self._count(elbo)
         self.done += 1
-        seen = [elbo.seen for elbo in passes]
+        seen = [elbo.statistics for elbo in passes]
         with nullcontext() if self.flag is None else self.flag.guarding(self.model, self.averages):
             gathered = self.ranks.gather(seen) if any(seen) else seen * self.ranks.size
             self.model.after_step(gathered, self.step)  # also where all are empty: some parts move with the step alone
@@ -96,7 +96,7 @@ class StageRun:
                 self.averages.update(self.done)
         self.step += 1
         if self.done % SWEEP_EVERY == 0:
-            sweep(self.optimizers.values())
+            zero_denormals(self.optimizers.values())
 
     def settle(self) -> None:
         """Reads the flag that bad steps set on a GPU, and goes back to before the first of them.

@@ -12,7 +12,7 @@ from vaezoo.data import Dataset
 from vaezoo.errors import ContextError, RecipeError, ShapeError, SupportError
 from vaezoo.recipe import Recipe
 from vaezoo.registry import create
-from vaezoo.trainer.batches import BUILD, Feed, noise_seed
+from vaezoo.trainer.batches import BUILD, BatchStream, noise_seed
 
 __all__ = ["build_model", "context_width", "every_example_has_a_density"]
 
@@ -67,7 +67,7 @@ def context_width(recipe: Recipe, data: Dataset) -> int:
 
 def make_feed(
     recipe: Recipe, model: VAE, data: Dataset, batch_size: int, device: torch.device, *, labelled_share: float = 0.0
-) -> Feed:
+) -> BatchStream:
     """Returns the batches of a data set with the context that the model takes.
 
     Raises:
@@ -90,11 +90,11 @@ def make_feed(
             f"The {data.split} set {data.name!r} lacks some labels (-1), which {recipe.variant!r} needs. Leave those "
             "examples out, or take a variant that can do without, such as m2-vae."
         )
-    return Feed(data, batch_size, device, seed=recipe.seed, context=width, labelled_share=labelled_share)
+    return BatchStream(data, batch_size, device, seed=recipe.seed, context=width, labelled_share=labelled_share)
 
 
 @torch.no_grad()
-def every_example_has_a_density(model: VAE, feed: Feed) -> bool:
+def every_example_has_a_density(model: VAE, feed: BatchStream) -> bool:
     """Looks at a whole data set, and says whether the likelihood gives every example a density.
 
     Raises:
@@ -102,7 +102,7 @@ def every_example_has_a_density(model: VAE, feed: Feed) -> bool:
     """
     data, density = feed.data, True
     with seeded(0, feed.device):
-        for x, c in looked_at(feed):
+        for x, c in support_batches(feed):
             try:
                 x, _ = model.check(x, c)
             except (ShapeError, SupportError, ContextError) as error:
@@ -111,7 +111,7 @@ def every_example_has_a_density(model: VAE, feed: Feed) -> bool:
     return density
 
 
-def looked_at(feed: Feed) -> Iterator[tuple[Tensor, Tensor | None]]:
+def support_batches(feed: BatchStream) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Yields batches that hold every context and every value of a set, on which a likelihood's support depends."""
     data = feed.data
     parts = torch.arange(len(data), device=feed.device).split(CHUNK)

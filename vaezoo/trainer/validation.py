@@ -10,8 +10,8 @@ import torch
 from vaezoo.core import ELBO, VAE, center, seeded
 from vaezoo.data import Dataset
 from vaezoo.recipe import Recipe
-from vaezoo.trainer.batches import HELD_OUT, Feed, reseed
-from vaezoo.trainer.processes import Ranks
+from vaezoo.trainer.batches import HELD_OUT, BatchStream, reseed
+from vaezoo.trainer.processes import Processes
 from vaezoo.trainer.start import every_example_has_a_density, make_feed
 
 __all__ = ["held_out_figures", "note_on_latents"]
@@ -30,12 +30,14 @@ def held_out_figures(model: VAE, data: Dataset, recipe: Recipe, device: torch.de
 
 
 @torch.no_grad()
-def feed_figures(model: VAE, feed: Feed, density: bool, ranks: Ranks | None = None) -> tuple[float, float, float]:
+def feed_figures(
+    model: VAE, feed: BatchStream, density: bool, ranks: Processes | None = None
+) -> tuple[float, float, float]:
     """Returns mean bound, distortion and rate (nats) over a whole set; without `density` the bound is -inf.
 
     The processes of `ranks` share the set; every part of it has noise of its own, so that their number says nothing.
     """
-    ranks = ranks or Ranks()
+    ranks = ranks or Processes()
     examples = len(feed.data)
     sums = torch.zeros(3, dtype=torch.float64, device=feed.device if feed.device.type != "mps" else "cpu")
     with seeded(0, feed.device):
@@ -50,7 +52,7 @@ def feed_figures(model: VAE, feed: Feed, density: bool, ranks: Ranks | None = No
     return bound if density else -torch.inf, distortion, rate
 
 
-def note_on_latents(model: VAE, feed: Feed) -> str | None:
+def note_on_latents(model: VAE, feed: BatchStream) -> str | None:
     """Returns a warning when most latents carry nothing, else None; for codes there is none."""
     indices = torch.arange(min(1000, len(feed.data)), device=feed.device)
     with torch.no_grad(), seeded(0, feed.device):

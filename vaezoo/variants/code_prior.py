@@ -19,7 +19,7 @@ from vaezoo.registry import Architecture, register
     year=2017,
     paper="van den Oord et al.",
     url="https://arxiv.org/abs/1711.00937",
-    needs="codes",
+    requires="codes",
 )
 def code_prior(
     base: VAE,

@@ -19,7 +19,7 @@ from vaezoo.registry.architecture import code_defaults
     paper="Mentzer et al.",
     url="https://arxiv.org/abs/2309.15505",
     defaults=code_defaults(4),
-    replaceable={"prior": "codes"},
+    yields={"prior": "codes"},
 )
 def fsq_vae(
     base: VAE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vaezoo.core import VAE
-from vaezoo.core.part import width_of
+from vaezoo.core.part import require_vector_latent
 from vaezoo.encoders import CholeskyEncoder
 from vaezoo.registry import Architecture, register
 
@@ -28,7 +28,7 @@ def full_covariance_vae(base: VAE, architecture: Architecture) -> VAE:
     nothing: the decoder can undo it.
     """
     latent = architecture.latent
-    size = width_of(latent, "full-covariance-vae")
+    size = require_vector_latent(latent, "full-covariance-vae")
     outputs = (2 * size + size * (size - 1) // 2,)
     network = architecture.network().down(architecture.shape, outputs, architecture.context)
     return base.replace(encoder=CholeskyEncoder(network, latent))

@@ -20,7 +20,7 @@ from vaezoo.registry.architecture import code_defaults
     paper="Ramesh et al.",
     url="https://arxiv.org/abs/2102.12092",
     defaults=code_defaults(64),
-    replaceable={"prior": "codes"},
+    yields={"prior": "codes"},
 )
 def gumbel_vq_vae(
     base: VAE,

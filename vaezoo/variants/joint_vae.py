@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.core.part import width_of
+from vaezoo.core.part import require_vector_latent
 from vaezoo.encoders.categorical import JointEncoder
 from vaezoo.errors import ShapeError
 from vaezoo.objectives import TwoCapacities
@@ -52,7 +52,7 @@ def joint_vae(
     When to use it: to find classes and styles apart without labels. It is confused with `m2-vae`, which is told some
     of the labels, and with `vade`, whose clusters are in the prior.
     """
-    size = width_of(architecture.latent, "joint-vae") - sum(categories)
+    size = require_vector_latent(architecture.latent, "joint-vae") - sum(categories)
     if size < 1:
         raise ShapeError(
             f"Got latent = {list(architecture.latent)}; joint-vae expected more than the {sum(categories)} of "

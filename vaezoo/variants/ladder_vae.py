@@ -9,7 +9,15 @@ from msgspec import Meta
 from torch import nn
 
 from vaezoo.core import VAE
-from vaezoo.hierarchy import BottomDecoder, LadderEncoder, LevelObjective, MarkovPath, PathPrior, halving, proposal
+from vaezoo.hierarchy import (
+    BottomDecoder,
+    LadderEncoder,
+    LevelObjective,
+    MarkovPath,
+    PathPrior,
+    halving_sizes,
+    proposal,
+)
 from vaezoo.networks import MLP
 from vaezoo.networks.perceptron import Width
 from vaezoo.registry import Architecture, register
@@ -23,7 +31,7 @@ from vaezoo.registry import Architecture, register
     url="https://arxiv.org/abs/1602.02282",
     defaults={"latent": 124},
     rate="sampled",
-    replaceable={"objective": "any"},
+    yields={"objective": "any"},
 )
 def ladder_vae(
     base: VAE,
@@ -47,7 +55,7 @@ def ladder_vae(
     confused with `two-layer-vae`, whose posterior goes from the bottom up only, and with `top-down-vae`, whose levels
     see all above.
     """
-    sizes = halving(architecture.latent, "ladder-vae", len(widths))[::-1]
+    sizes = halving_sizes(architecture.latent, "ladder-vae", len(widths))[::-1]
     shape, context = architecture.shape, architecture.context
     network, head = architecture.network(), architecture.head()
     rungs: list[nn.Module] = [network.down(shape, (widths[0],), context)]

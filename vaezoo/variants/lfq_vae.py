@@ -28,7 +28,7 @@ MOST_BITS = 24
     url="https://arxiv.org/abs/2310.05737",
     defaults=code_defaults(BITS),
     couples_examples=True,
-    replaceable={"prior": "codes"},
+    yields={"prior": "codes"},
 )
 def lfq_vae(
     base: VAE,

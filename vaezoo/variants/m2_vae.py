@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.core.part import width_of
+from vaezoo.core.part import require_vector_latent
 from vaezoo.decoders import LabelledDecoder
 from vaezoo.encoders import LabelledEncoder
 from vaezoo.errors import ShapeError
@@ -41,7 +41,7 @@ def m2_vae(base: VAE, architecture: Architecture, *, alpha: Annotated[float, Met
     for each example, and with M1+M2, which does this to the latents of a VAE.
     """
     classes, shape = architecture.context, architecture.shape
-    size = width_of(architecture.latent, "m2-vae") - classes
+    size = require_vector_latent(architecture.latent, "m2-vae") - classes
     if size < 1:
         raise ShapeError(
             f"Got latent = {list(architecture.latent)}; m2-vae expected more than the {classes} classes, which are "

@@ -20,7 +20,7 @@ from vaezoo.registry.architecture import code_defaults
     paper="Lee et al.",
     url="https://arxiv.org/abs/2203.01941",
     defaults=code_defaults(64),
-    replaceable={"prior": "codes"},
+    yields={"prior": "codes"},
 )
 def residual_vq_vae(
     base: VAE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vaezoo.core import VAE
-from vaezoo.core.part import width_of
+from vaezoo.core.part import require_vector_latent
 from vaezoo.encoders import SphericalEncoder
 from vaezoo.priors import UniformSpherePrior
 from vaezoo.registry import Architecture, register
@@ -25,6 +25,6 @@ def s_vae(base: VAE, architecture: Architecture) -> VAE:
     with few latents: two or more, up to some dozens, since one κ serves all directions. Densities are per surface area.
     It is confused with a VAE whose means are normalised, which still has a Gaussian rate.
     """
-    size = width_of(architecture.latent, "s-vae", least=2)
+    size = require_vector_latent(architecture.latent, "s-vae", least=2)
     network = architecture.network().down(architecture.shape, (size + 1,), architecture.context)
     return base.replace(encoder=SphericalEncoder(network), prior=UniformSpherePrior(architecture.latent))

@@ -8,31 +8,31 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.core.part import width_of
+from vaezoo.core.part import require_vector_latent
 from vaezoo.errors import ShapeError
 from vaezoo.hierarchy import (
-    Ascent,
+    BottomUpNetwork,
     LevelObjective,
+    LevelSpec,
     PathDecoder,
     PathPrior,
-    Proposals,
+    RelativePosteriors,
     ResidualPath,
-    Stand,
     TopDownEncoder,
-    stands,
+    level_specs,
 )
 from vaezoo.registry import Architecture, register
 
 BLOCKS, CHANNELS = (1, 1), 4  # what the default latent is made for
 
 
-def levels(architecture: Architecture, blocks: Sequence[int], flat: bool = False) -> list[Stand]:
+def levels(architecture: Architecture, blocks: Sequence[int], flat: bool = False) -> list[LevelSpec]:
     """Returns where each level stands, the top one first, down to the backbone's grid."""
     finest = architecture.network().grid(architecture.shape, 1)
-    return stands((finest[1], finest[2]) if len(finest) == 3 and not flat else (1, 1), blocks)
+    return level_specs((finest[1], finest[2]) if len(finest) == 3 and not flat else (1, 1), blocks)
 
 
-def units(stood: Sequence[Stand]) -> int:
+def units(stood: Sequence[LevelSpec]) -> int:
     """Returns how many latents all levels have for each one at a position of the finest grid."""
     return sum(level.units for level in stood)
 
@@ -74,7 +74,7 @@ def top_down_vae(
     """
     stood = levels(architecture, blocks, flat)
     count = units(stood)
-    channels, rest = divmod(width_of(architecture.latent, "top-down-vae", count), count)
+    channels, rest = divmod(require_vector_latent(architecture.latent, "top-down-vae", count), count)
     if rest:
         raise ShapeError(
             f"Got latent = {list(architecture.latent)}; top-down-vae expected a multiple of {count}, which blocks = "
@@ -83,7 +83,7 @@ def top_down_vae(
     network, context, finest = architecture.network(), architecture.context, (width, *stood[-1].grid)
     head, path = architecture.head(), ResidualPath(width, stood, channels, context)
     stem = network.down(architecture.shape, (1, *finest), context)
-    encoder = TopDownEncoder(stem, Ascent(width, stood), Proposals(width, stood, channels))
+    encoder = TopDownEncoder(stem, BottomUpNetwork(width, stood), RelativePosteriors(width, stood, channels))
     decoder = PathDecoder(network.up(finest, (head.outputs, *architecture.shape), context), head)
     objective = LevelObjective(free_bits=free_bits)
     return base.replace(encoder=encoder, decoder=decoder, prior=PathPrior(path), objective=objective)

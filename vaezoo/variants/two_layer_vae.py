@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.hierarchy import BottomDecoder, MarkovPath, PathPrior, halving
+from vaezoo.hierarchy import BottomDecoder, MarkovPath, PathPrior, halving_sizes
 from vaezoo.hierarchy.two_layer import ChainEncoder
 from vaezoo.networks import MLP
 from vaezoo.networks.perceptron import Width
@@ -39,7 +39,7 @@ def two_layer_vae(
     ("two-layer-vae+iwae"), for the published two-layer model; a warm-up of the rate keeps $h_2$ in use. It is confused
     with `ladder-vae`, whose posterior also goes from the top down.
     """
-    top, bottom = halving(architecture.latent, "two-layer-vae", 2)
+    top, bottom = halving_sizes(architecture.latent, "two-layer-vae", 2)
     shape, context = architecture.shape, architecture.context
     network, head = architecture.network(), architecture.head()
 

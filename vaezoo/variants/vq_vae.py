@@ -21,7 +21,7 @@ WIDTH = 64  # numbers in a code unless `latent` says otherwise
     paper="van den Oord et al.",
     url="https://arxiv.org/abs/1711.00937",
     defaults=code_defaults(WIDTH),
-    replaceable={"prior": "codes"},
+    yields={"prior": "codes"},
 )
 def vq_vae(
     base: VAE,

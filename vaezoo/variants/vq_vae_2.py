@@ -37,7 +37,7 @@ def default_latent(architecture: Architecture) -> Grid:
     paper="Razavi et al.",
     url="https://arxiv.org/abs/1906.00446",
     defaults=code_defaults(WIDTH) | {"latent": default_latent},
-    replaceable={"prior": "codes"},
+    yields={"prior": "codes"},
 )
 def vq_vae_2(
     base: VAE,

@@ -20,7 +20,7 @@ from vaezoo.storage.files import write_file
 from vaezoo.storage.model_card import model_card
 from vaezoo.storage.model_folder import CARD, METRICS, read_metrics, verified_folder
 from vaezoo.workflows.load import pull
-from vaezoo.zoo.index import ROOM, read_index
+from vaezoo.zoo.index import PACKAGE_FOLDER, read_index
 
 __all__ = ["bundle", "pin", "reindex"]
 
@@ -38,7 +38,7 @@ def bundle(folder: Path, name: str) -> Path:
     metrics = read_metrics(folder)
     if metrics is None:
         raise ConfigError(f"{folder} has no {METRICS}: run `vaezoo evaluate {folder} --write` first.")
-    target = ROOM / name
+    target = PACKAGE_FOLDER / name
     target.mkdir(exist_ok=True)
     for file in (*vouched(config), METRICS, CONFIG):
         shutil.copyfile(folder / file, target / file)
@@ -66,7 +66,7 @@ def pin(place: str, name: str) -> dict[str, object]:
         CorruptWeightsError, DownloadError: see `load`.
     """
     repository = Repository.of(place)
-    if not repository.pinned or not NAME.fullmatch(name) or (ROOM / name / CONFIG).exists():
+    if not repository.pinned or not NAME.fullmatch(name) or (PACKAGE_FOLDER / name / CONFIG).exists():
         raise ConfigError(f"Got {place} as {name!r}; expected hf:owner/name@COMMIT of 40 digits, and a free name.")
     folder = pull(place)
     metrics = read_metrics(folder)
@@ -96,12 +96,12 @@ def facts_of(folder: Path, *more: str) -> dict[str, object]:
 def reindex() -> None:
     """Writes `index.json` from the folders that are in the package; entries that are not bundled stay."""
     rest = {name: facts for name, facts in read_index().items() if "repository" in facts}
-    write_index(rest | {path.parent.name: facts_of(path.parent) for path in sorted(ROOM.glob(f"*/{CONFIG}"))})
+    write_index(rest | {path.parent.name: facts_of(path.parent) for path in sorted(PACKAGE_FOLDER.glob(f"*/{CONFIG}"))})
 
 
 def write_index(index: Mapping[str, object]) -> None:
     """Writes the index."""
-    write_file(ROOM / "index.json", seal({"models": index}))
+    write_file(PACKAGE_FOLDER / "index.json", seal({"models": index}))
     read_index.cache_clear()
 
 

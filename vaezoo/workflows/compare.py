@@ -18,7 +18,7 @@ from vaezoo.errors import ConfigError, InterruptedTrainingError, UnknownNameErro
 from vaezoo.evaluation import Estimate, Report, paired_difference
 from vaezoo.evaluation.report import first, measured, test_set
 from vaezoo.recipe import Recipe, read_recipe
-from vaezoo.registry import chosen, completed, variants
+from vaezoo.registry import resolve, variants, with_requirements
 from vaezoo.storage.files import write_file
 from vaezoo.storage.model_folder import WEIGHTS
 from vaezoo.workflows import listing as tables
@@ -47,7 +47,7 @@ class Row:
     images_per_second: float
     model: VAE
     evidences: Tensor | None
-    seen: str
+    statistics: str
 
     @property
     def mark(self) -> str:
@@ -66,7 +66,7 @@ class Row:
         The mean is None where the two have no evidence, or not that of the same images with the same K.
         """
         pair = (self.evidences, other.evidences)
-        same = self.seen == other.seen and self.report.samples == other.report.samples
+        same = self.statistics == other.statistics and self.report.samples == other.report.samples
         if not same or pair[0] is None or pair[1] is None:
             return Estimate(mean=None)
         return paired_difference(pair[0], pair[1])
@@ -82,12 +82,12 @@ class Failure:
 
 def expand(names: Sequence[str]) -> list[str]:
     """Returns the names, "all" replaced by every registered variant, behind what it needs."""
-    return [each for name in names for each in (map(completed, variants.names()) if name == "all" else [name])]
+    return [each for name in names for each in (map(with_requirements, variants.names()) if name == "all" else [name])]
 
 
 def recipe_for(variant: str, data: str, steps: int, seed: int) -> Recipe:
     """Returns a short recipe for a variant that has no weights: the same for all, so that they can be compared."""
-    entries = chosen(variant)
+    entries = resolve(variant)
     conditional = any(entry.context != "optional" for entry in entries)
     grey = any(entry.defaults.get("likelihood") for entry in entries)
     return read_recipe(
@@ -173,7 +173,7 @@ def row_of(name: str, models: Sequence[VAE], data: str, samples: int, limit: int
         images_per_second=speed(models[0]),
         model=models[0],
         evidences=torch.stack(evidences).double().mean(0) if len(evidences) == len(models) else None,
-        seen=chosen[0].digest,
+        statistics=chosen[0].digest,
     )
 
 
@@ -209,7 +209,7 @@ def is_trained(name: str) -> bool:
 def check_variant(name: str) -> None:
     """Raises UnknownNameError or CompositionError unless `name` is that of a variant, or of several that compose."""
     try:
-        chosen(name)
+        resolve(name)
     except UnknownNameError:
         raise UnknownNameError("model or variant", name, [*read_index(), *variants.names()]) from None
 

@@ -11,7 +11,7 @@ import torch
 
 from vaezoo import pictures
 from vaezoo.core import VAE
-from vaezoo.data import Dataset, bundled_images, load_dataset, prepare
+from vaezoo.data import Dataset, binarize, bundled_images, load_dataset
 from vaezoo.errors import ConfigError, DownloadError
 from vaezoo.evaluation import Report, evaluate
 from vaezoo.recipe import Recipe, read_recipe
@@ -72,7 +72,7 @@ def mnist(say: Callable[[str], None]) -> tuple[Dataset, Dataset]:
     except DownloadError as error:
         say(f"No MNIST here; going on with the 64 bundled test images, for training too. {error}")
         training = test = bundled_images()
-    return prepare(training, "dynamic"), prepare(test, "dynamic")
+    return binarize(training, "dynamic"), binarize(test, "dynamic")
 
 
 def train_for(seconds: float, data: Dataset) -> VAE:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaezoo import pictures
 from vaezoo.core import VAE
-from vaezoo.data import Dataset, bundled_images, pad, prepare
+from vaezoo.data import Dataset, binarize, bundled_images, pad
 from vaezoo.errors import ConfigError, DataError
 from vaezoo.evaluation.batches import context_of
 from vaezoo.evaluation.report import test_set
@@ -39,7 +39,7 @@ def some_images(model: VAE, data: str | None, n: int) -> tuple[Tensor, Tensor | 
     if name == "mnist" and n <= 64:
         table = (model.config or {}).get("data")
         known = table if isinstance(table, dict) else {}
-        chosen = prepare(pad(bundled_images(), int(known.get("pad", 0))), str(known.get("binarize", "none")))
+        chosen = binarize(pad(bundled_images(), int(known.get("pad", 0))), str(known.get("binarize", "none")))
     else:
         chosen = test_set(model, name)
     if n > len(chosen):

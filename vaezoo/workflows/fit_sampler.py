@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import VAE, draw, seeded
+from vaezoo.core import VAE, sample_with_log_prob, seeded
 from vaezoo.data import Dataset, binarize_fixed
 from vaezoo.data.dataset import add_to_digest
 from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, VaezooError, shorten
@@ -29,7 +29,7 @@ from vaezoo.workflows.measure import data_of
 
 __all__ = ["fit_and_save", "fit_sampler", "load_sampler", "save_sampler", "saved_samplers"]
 
-FORMAT, ROOM, GROUP = 1, "samplers", "density"
+FORMAT, SAMPLERS_FOLDER, GROUP = 1, "samplers", "density"
 FIELDS = {"format", "vaezoo", "sampler", "options", "latent", "fitted_on", "model"}
 
 
@@ -80,7 +80,7 @@ def latents_of(model: VAE, data: Dataset, seed: int) -> Tensor:
         for x, c in batches(model, data):
             posterior = cast(Distribution, model.encoder(x, c))
             refuse_codes(posterior)
-            found.append(draw(posterior, 1)[0][0].double().cpu())
+            found.append(sample_with_log_prob(posterior, 1)[0][0].double().cpu())
     return torch.cat(found)
 
 
@@ -120,7 +120,7 @@ def save_sampler(sampler: Sampler, folder: str | Path) -> Path:
         "fitted_on": sampler.fitted_on,
         "model": digest_of(sampler.model),
     }
-    target = place / ROOM / sampler.name
+    target = place / SAMPLERS_FOLDER / sampler.name
     write_folder(target, Checkpoint(tensors={GROUP: sampler.density.state_dict()}, state=state))
     return target
 
@@ -161,7 +161,7 @@ def fit_and_save(
 
 def saved_samplers(folder: Path) -> list[str]:
     """Returns the names of the samplers beside a model that are registered here."""
-    return [name for name in samplers.names() if (folder / ROOM / name).is_dir()]
+    return [name for name in samplers.names() if (folder / SAMPLERS_FOLDER / name).is_dir()]
 
 
 def load_sampler(model: str | Path, name: str, *, device: str = "cpu") -> Sampler:
@@ -178,12 +178,12 @@ def load_sampler(model: str | Path, name: str, *, device: str = "cpu") -> Sample
     """
     samplers.get(name)  # a name of ours, before it becomes part of a path
     folder = locate(model)
-    if not (folder / ROOM / name).is_dir():
+    if not (folder / SAMPLERS_FOLDER / name).is_dir():
         hint = f"vaezoo.fit_sampler(model, data, {name!r}) fits one, vaezoo.save_sampler keeps it."
         raise UnknownNameError(f"sampler beside {folder.name}", name, saved_samplers(folder), hint)
-    saved = read_folder(folder / ROOM / name)
+    saved = read_folder(folder / SAMPLERS_FOLDER / name)
     owner = load(model, device=device)
-    density, options = rebuilt(saved, name, f"{folder.name}/{ROOM}/{name}")
+    density, options = rebuilt(saved, name, f"{folder.name}/{SAMPLERS_FOLDER}/{name}")
     if saved.state["model"] != digest_of(owner) or (owner.latent is not None and density.latent != owner.latent):
         raise CorruptWeightsError(f"The {name!r} beside {folder.name} was fitted on another model. Fit it again.")
     facts = cast("dict[str, object]", saved.state["fitted_on"])

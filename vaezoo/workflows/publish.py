@@ -20,7 +20,7 @@ from vaezoo.storage.model_folder import CARD, METRICS, read_metrics, save, verif
 from vaezoo.workflows.load import load, locate
 from vaezoo.zoo.index import info, list_models
 
-__all__ = ["chosen", "push", "staged"]
+__all__ = ["push", "selected_models", "staged"]
 
 SAMPLES = "samples.png"
 MEASURED = ("data", "split", "examples", "samples", "distortion", "rate")
@@ -79,7 +79,7 @@ def push(
     return f"hf:{target.name}@{commit.oid}"
 
 
-def chosen(names: Sequence[str], everything: bool) -> list[str]:
+def selected_models(names: Sequence[str], everything: bool) -> list[str]:
     """Returns the models to publish: those named, or all that come with the package.
 
     Raises:

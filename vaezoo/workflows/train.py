@@ -12,12 +12,12 @@ from typing import TypeVar
 import torch
 
 from vaezoo.core import VAE
-from vaezoo.data import Dataset, StreamedDataset, from_tensors, load_dataset, pad, prepare
+from vaezoo.data import Dataset, StreamedDataset, binarize, from_tensors, load_dataset, pad
 from vaezoo.errors import CheckpointError, ConfigError
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.storage.model_folder import save
 from vaezoo.trainer import Run, Trainer, build_model
-from vaezoo.trainer.processes import Ranks, joined
+from vaezoo.trainer.processes import Processes, process_group
 from vaezoo.trainer.trackers.hook import Tracker
 from vaezoo.trainer.trackers.named import chosen_trackers
 from vaezoo.trainer.trackers.services import Service
@@ -66,8 +66,8 @@ def train(
         NonFiniteLossError, InterruptedTrainingError, CheckpointError: see `Trainer.fit`.
     """
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, **changes)
-    with joined(device) as place:
-        ranks = Ranks.current()
+    with process_group(device) as place:
+        ranks = Processes.current()
         folder = None if out is None else shared_folder(chosen, out, resume or extend, ranks, place)
         heard_by = listeners(trackers, chosen, folder) if ranks.first else []
         training, held_out = one_by_one(ranks, lambda: training_data(chosen, data, workers))
@@ -115,7 +115,7 @@ def signature(run: Run) -> dict[str, object]:
     return {"name": run.recipe.name, "digest": run.recipe.digest, **extended}
 
 
-def one_by_one(ranks: Ranks, work: Callable[[], Result]) -> Result:
+def one_by_one(ranks: Processes, work: Callable[[], Result]) -> Result:
     """Returns what `work` returns; the first process does it before the others, which find its downloads in place."""
     if not ranks.first:
         ranks.wait()
@@ -126,7 +126,7 @@ def one_by_one(ranks: Ranks, work: Callable[[], Result]) -> Result:
             ranks.wait()
 
 
-def shared_folder(recipe: Recipe, out: str | Path, resume: bool, ranks: Ranks, device: torch.device) -> Path:
+def shared_folder(recipe: Recipe, out: str | Path, resume: bool, ranks: Processes, device: torch.device) -> Path:
     """Returns the folder of a run, the same in all processes."""
     chosen = str(auto_folder(recipe, resume) if out == "auto" else out)
     return Path(ranks.broadcast_text(chosen, device))
@@ -143,10 +143,10 @@ def training_data(
     held_out = None
     if recipe.data.validation:
         whole, held_out = whole.split_off(recipe.data.validation, recipe.seed)
-        held_out = prepare(held_out, recipe.data.binarize)
+        held_out = binarize(held_out, recipe.data.binarize)
     if recipe.data.labels:
         whole = whole.hide_labels(recipe.data.labels, recipe.seed)
-    return prepare(whole, recipe.data.binarize), held_out
+    return binarize(whole, recipe.data.binarize), held_out
 
 
 def start_from(model: VAE, init: str | None) -> list[str] | None:

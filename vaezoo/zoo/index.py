@@ -13,7 +13,7 @@ from vaezoo.storage.documents import read_bytes, sha256, unseal
 
 __all__ = ["bundled_folder", "info", "list_models", "read_index"]
 
-ROOM = Path(__file__).parent
+PACKAGE_FOLDER = Path(__file__).parent
 
 
 @lru_cache(maxsize=1)
@@ -25,7 +25,7 @@ def read_index() -> dict[str, dict[str, object]]:
     Raises:
         CorruptWeightsError: the index is not the one that was written.
     """
-    path = ROOM / "index.json"
+    path = PACKAGE_FOLDER / "index.json"
     return parse_index(read_bytes(path)) if path.exists() else {}
 
 
@@ -60,7 +60,7 @@ def info(name: str) -> dict[str, object]:
 def bundled_folder(name: str) -> Path:
     """Returns the folder of a bundled model; see `info` for what is raised."""
     info(name)
-    return ROOM / name
+    return PACKAGE_FOLDER / name
 
 
 def verified(name: str) -> Path:

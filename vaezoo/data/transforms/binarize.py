@@ -30,7 +30,7 @@ _LEVELS = 1 << 16
 _CHUNK_BYTES = 1 << 24
 
 
-def draw(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def sample_binary(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Returns a Bernoulli draw of the same shape, type and device as `x`, whose values in [0, 1] are probabilities.
 
     Args:
@@ -48,7 +48,7 @@ def draw(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     return noise.lt_((x * _LEVELS).sub_(0.5 * _LEVELS + 0.5))
 
 
-def prepare(dataset: Dataset, how: str) -> Dataset:
+def binarize(dataset: Dataset, how: str) -> Dataset:
     """Returns the set as training or evaluation should see it under a recipe's `binarize = how`.
 
     | `how` | training set | test and validation set |

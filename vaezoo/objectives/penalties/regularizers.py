@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vaezoo.core import Inference, Model, draw
+from vaezoo.core import Inference, Model, sample_with_log_prob
 from vaezoo.core.precision import full_precision
 from vaezoo.objectives.weighted import PenalizedObjective
 
@@ -23,7 +23,7 @@ class SmoothObjective(PenalizedObjective):
     def infer(self, model: Model, x: Tensor, c: Tensor | None) -> Inference:
         """Returns the pass, with z as a variable of its own where no gradient is taken."""
         posterior = model.encoder(x, c)
-        z, log_q = draw(posterior, 1)
+        z, log_q = sample_with_log_prob(posterior, 1)
         with torch.enable_grad():
             z = z if z.requires_grad else z.detach().requires_grad_()
             likelihood = model.decoder(z, c)
