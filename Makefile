@@ -1,16 +1,16 @@
-# `make demo` and `make test` need only python3 (3.11 or newer): they make .venv themselves.
+# `make demo` and `make test` need only python3 (3.11 or newer): they create .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# The models are small: more threads than this only wait for each other.
+# The models are small: more threads than this are slower.
 export OMP_NUM_THREADS ?= 2
 # Compiled modules are kept: the tests start many processes.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-deep lint format wheel clean
+.PHONY: help demo test test-all test-deep lint format wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -24,8 +24,11 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)  ## load pretrained models and make pictures with them
 	$(BIN)/vaezoo demo
 
-test: $(STAMP)  ## run the tests (under 6 minutes on two cores)
+test: $(STAMP)  ## run the tests (under 5 minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+test-all: $(STAMP)  ## run the tests over the full product of combinations
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not deep" --numprocesses auto --dist worksteal
 
 test-deep: $(STAMP)  ## run the slow checks too
 	$(BIN)/python -m pytest -m "deep or not deep" --timeout 3600
@@ -35,7 +38,7 @@ lint: $(STAMP)  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(STAMP)  ## put the code into shape
+format: $(STAMP)  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
