@@ -1,19 +1,26 @@
-"""What `vaezoo list` and `show` print, and the tables of the README (`python -m vaezoo.zoo.tables README.md`)."""
+"""Tables of models, variants and recipes, for `vaezoo list`, `vaezoo show` and the pages in docs/.
+
+`python -m vaezoo.workflows.listing docs/models.md docs/variants.md docs/recipes-list.md` writes the pages again.
+"""
 
 from __future__ import annotations
 
 import fnmatch
 import inspect
+import re
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from vaezoo.errors import UnknownNameError
 from vaezoo.recipe import list_recipes
 from vaezoo.storage.model_card import estimate_text, figures_table
 from vaezoo.zoo.index import list_models, read_index
+
+if TYPE_CHECKING:  # the registry imports torch
+    from vaezoo.registry import Variant
 
 __all__ = ["describe", "markdown", "models", "recipes", "refresh", "variants"]
 
@@ -34,6 +41,12 @@ PUBLISHED = {
     "vamp-vae-mnist": "-82.43 (gated; Norouzi et al., 2020)",
 }
 
+#: LaTeX commands in the first sentences of docstrings; all others are dropped
+SYMBOLS = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "sigma": "σ", "mu": "μ", "theta": "θ", "nabla": "∇",
+    "sum": "∑", "prod": "∏", "log": "log", "max": "max", "le": "≤", "ge": "≥", "ne": "≠", "dots": "…", "tfrac12": "½",
+    "|": "‖", ",": " ",
+}  # fmt: skip
 
 MODEL_HEADINGS = (
     "model", "variant", "data", "bound", "log-evidence (K)", "published", "PSNR", "active", "parameters", "size"
@@ -66,33 +79,62 @@ def models(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
     return MODEL_HEADINGS, rows
 
 
-def variants(pattern: str = "*", *, links: bool = False) -> tuple[tuple[str, ...], Rows]:
-    """Returns headings and rows of the registered variants; `links` makes Markdown links of the papers."""
-    from vaezoo.registry import variants as registry
-
-    trained: dict[str, list[str]] = {}
-    for model, facts in sorted(read_index().items()):
-        for part in str(facts["variant"]).split("+"):
-            trained.setdefault(part, []).append(model)
+def variants(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
+    """Returns headings and rows of the registered variants."""
     rows: Rows = []
-    for name in registry.names():
-        if not fnmatch.fnmatchcase(name, pattern):
-            continue
-        entry = registry.get(name)
+    for entry in variant_entries(pattern):
         options = ", ".join(f"{option.name} = {option.default}" for option in entry.options.values()) or "–"
-        source = f"{entry.paper} ({entry.year})"
         rows.append(
             (
-                name,
+                entry.name,
                 ", ".join(entry.changes) or "–",
                 entry.rate,
-                summary(entry.builder),
+                summary(entry),
                 options,
-                f"[{source}]({entry.url})" if links and entry.url else source,
-                ", ".join(trained.get(name, ())) or "–",
+                f"{entry.paper} ({entry.year})",
+                ", ".join(weights_of(entry.name)) or "–",
             )
         )
     return ("variant", "changes", "rate", "what it does", "options", "paper", "weights"), rows
+
+
+def variants_table() -> str:
+    """Returns the table of variants in docs/variants.md."""
+    rows: Rows = []
+    for row, entry in zip(variants()[1], variant_entries(), strict=True):
+        name, changes, rate, text, _, paper, weights = row
+        link = f"[{paper}]({entry.url})" if entry.url else paper
+        rows.append((f"[{name}](#{name})" if entry.options else name, changes, rate, text, link, weights))
+    return markdown(("variant", "changes", "rate", "what it does", "paper", "weights"), rows)
+
+
+def options_list() -> str:
+    """Returns the options of each variant as Markdown lists, each with its default and its description."""
+    parts = []
+    for entry in variant_entries():
+        texts = option_texts(entry)
+        lines = [f"- `{each.name} = {each.default!r}`: {texts.get(each.name, '')}" for each in entry.options.values()]
+        parts += [f"### {entry.name}\n\n" + "\n".join(lines)] if lines else []
+    return "\n\n".join(parts)
+
+
+def variant_entries(pattern: str = "*") -> list[Variant]:
+    """Returns the registered variants whose names match a shell pattern."""
+    from vaezoo.registry import variants as registry
+
+    return [registry.get(name) for name in registry.names() if fnmatch.fnmatchcase(name, pattern)]
+
+
+def weights_of(variant: str) -> list[str]:
+    """Returns the pretrained models of a variant, alone or composed."""
+    return sorted(name for name, facts in read_index().items() if variant in str(facts["variant"]).split("+"))
+
+
+def option_texts(entry: Variant) -> dict[str, str]:
+    """Returns the description of each option, from the section `Hyperparameters:` of the builder's docstring."""
+    section = (inspect.getdoc(entry.builder) or "").partition("Hyperparameters:\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^    (\w[\w, ]*): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for names, text in found for name in names.split(", ")}
 
 
 def recipes(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
@@ -107,9 +149,11 @@ def recipes(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
     return ("recipe", "variant", "data", "what it is"), rows
 
 
-def summary(function: object) -> str:
-    """Returns the first sentence of a docstring, dollar signs kept."""
-    return (inspect.getdoc(function) or "").splitlines()[0]
+def summary(entry: Variant) -> str:
+    """Returns the first sentence of a variant's docstring, its formulas in Unicode instead of LaTeX."""
+    text = (inspect.getdoc(entry.builder) or "").partition("\n")[0]
+    text = re.sub(r"\\(tfrac12|[A-Za-z]+|.)", lambda match: SYMBOLS.get(match[1], ""), text)
+    return " ".join(re.sub(r"[{}$]", "", text).split())
 
 
 def describe(name: str) -> str:
@@ -144,12 +188,17 @@ def markdown(headings: Sequence[str], rows: Rows) -> str:
 
 
 def refresh(text: str) -> str:
-    """Returns a page with what stands between `<!-- NAME -->` and `<!-- end -->` replaced by the table of that name."""
-    for name, (headings, rows) in (("models", models()), ("variants", variants(links=True)), ("recipes", recipes())):
-        block = f"<!-- {name} -->\n{markdown(headings, rows)}\n<!-- end -->"
+    """Returns a page with the text between `<!-- NAME -->` and `<!-- end -->` replaced by the table of that name."""
+    tables: dict[str, Callable[[], str]] = {
+        "models": lambda: markdown(*models()),
+        "variants": variants_table,
+        "options": options_list,
+        "recipes": lambda: markdown(*recipes()),
+    }
+    for name, table in tables.items():
         start, marker, rest = text.partition(f"<!-- {name} -->\n")
         if marker:
-            text = start + block + rest.partition("<!-- end -->")[2]
+            text = f"{start}{marker}{table()}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
     return text
 
 
