@@ -12,6 +12,7 @@ from sklearn.mixture import GaussianMixture as SklearnMixture
 from torch.distributions import Distribution
 
 import vaezoo
+from vaezoo.core import code_indices
 from vaezoo.data import binarize, load_dataset
 from vaezoo.errors import ConfigError, CorruptWeightsError, DataError, ShapeError, UnknownNameError
 from vaezoo.registry import samplers, variants, with_requirements
@@ -179,7 +180,7 @@ class TestFitting:
         given = vaezoo.create(with_requirements(variant), shape=SHAPE, context=10 if conditional else 0, examples=30)
         x = torch.rand(30, *SHAPE).round()
         posterior = given.eval().encode(x[:2], torch.arange(2) if conditional else None)
-        codes = hasattr(posterior, "indices") or is_discrete(posterior)
+        codes = code_indices(posterior) is not None or is_discrete(posterior)
         if conditional or codes:
             with pytest.raises(ConfigError, match="conditional" if conditional else "discrete codes"):
                 vaezoo.fit_sampler(given, x, "normal")

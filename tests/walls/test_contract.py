@@ -8,8 +8,7 @@ from support.cases import EVERYWHERE, LIKELIHOODS, NAMES, ONE_EACH, ROTATING, SM
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import ELBO, VAE, has_closed_form_rate
-from vaezoo.core.elbo import has_density
+from vaezoo.core import ELBO, VAE, has_closed_form_rate, has_density
 from vaezoo.errors import NoDensityError
 from vaezoo.registry import backbones, resolve, variants, with_requirements
 

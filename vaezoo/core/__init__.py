@@ -1,21 +1,43 @@
 """The `VAE` module, what it reports (`Inference`, `ELBO`) and the base classes of its parts."""
 
+from vaezoo.core.checks import LARGEST_VALUE
 from vaezoo.core.device import choose_device
-from vaezoo.core.elbo import ELBO, Inference, center, has_closed_form_rate, sample_with_log_prob
+from vaezoo.core.elbo import ELBO, Inference, has_closed_form_rate
+from vaezoo.core.evaluating import evaluating
 from vaezoo.core.model import VAE
-from vaezoo.core.part import Model, Objective, Part
+from vaezoo.core.part import PARTS, Model, Objective, Part, as_part
+from vaezoo.core.posterior import (
+    ACTIVE_VARIANCE,
+    Posterior,
+    center,
+    code_indices,
+    has_density,
+    is_deterministic,
+    responsibilities,
+    sample_with_log_prob,
+)
 from vaezoo.core.random import seeded
 
 __all__ = [
+    "ACTIVE_VARIANCE",
     "ELBO",
+    "LARGEST_VALUE",
+    "PARTS",
     "VAE",
     "Inference",
     "Model",
     "Objective",
     "Part",
+    "Posterior",
+    "as_part",
     "center",
     "choose_device",
+    "code_indices",
+    "evaluating",
     "has_closed_form_rate",
+    "has_density",
+    "is_deterministic",
+    "responsibilities",
     "sample_with_log_prob",
     "seeded",
 ]

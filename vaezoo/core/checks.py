@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from vaezoo.errors import ContextError, ShapeError, SupportError
 
-LARGEST_VALUE = 1e9  # of latents and contexts from outside: beyond it float32 overflows inside the networks
+LARGEST_VALUE = 1e9  # of inputs: beyond it squares and their sums, or networks, overflow float32
 
 
 def label_vectors(c: Tensor | None, rows: int, classes: int) -> Tensor:

@@ -10,51 +10,15 @@ bound that no weight has touched.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import singledispatch
-from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-__all__ = ["ELBO", "Inference", "center", "has_closed_form_rate", "sample_with_log_prob"]
+from vaezoo.core.posterior import is_deterministic
 
-
-@runtime_checkable
-class JointlySampled(Protocol):
-    """A posterior that draws z together with the log density of these very z."""
-
-    def rsample_and_log_prob(self, sample_shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Returns z (*sample_shape, B, *latent) and log q(z|x) (*sample_shape, B)."""
-
-
-def has_density(posterior: Distribution) -> bool:
-    """Says whether a posterior has a density, or probabilities; a point mass in a continuous space has neither."""
-    return bool(getattr(posterior, "has_density", True))
-
-
-def sample_with_log_prob(posterior: Distribution, samples: int) -> tuple[Tensor, Tensor]:
-    """Returns z (K, B, *latent) and log q(z|x) (K, B), drawn together where the posterior can."""
-    if isinstance(posterior, JointlySampled):
-        return posterior.rsample_and_log_prob((samples,))
-    z = posterior.rsample((samples,)) if posterior.has_rsample else posterior.sample((samples,))
-    return z, posterior.log_prob(z)
-
-
-@singledispatch
-def center(posterior: Distribution) -> Tensor:
-    """Returns the centre of a posterior, (B, *latent): what `reconstruct` decodes.
-
-    The distribution's own `center` where it has one, else its mean, else its mode.
-    """
-    own = getattr(posterior, "center", None)
-    if isinstance(own, Tensor):
-        return own
-    try:
-        return posterior.mean
-    except NotImplementedError:
-        return posterior.mode
+__all__ = ["ELBO", "Inference", "has_closed_form_rate"]
 
 
 def has_closed_form_rate(posterior: Distribution, prior: Distribution) -> bool:
@@ -98,7 +62,7 @@ class Inference:
     def log_weights(self, log_likelihood: Tensor | None = None) -> Tensor:
         r"""Returns $\log p(x|z) + \log p(z) - \log q(z|x)$, (K, B), nats; `log_likelihood` as in `distortion`."""
         known = self.log_likelihood() if log_likelihood is None else log_likelihood
-        if getattr(self.posterior, "deterministic", False):
+        if is_deterministic(self.posterior):
             return known - self.rate()  # of the only outcome, log p(z) - log q(z|x) is minus the divergence
         return known + self.prior.log_prob(self.z) - self.log_q
 

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core.checks import LARGEST_VALUE, check_latent, check_tensor, label_vectors
-from vaezoo.core.elbo import ELBO, Inference, center, has_density, sample_with_log_prob
-from vaezoo.core.part import Objective, Part
+from vaezoo.core.elbo import ELBO, Inference
+from vaezoo.core.part import PARTS, Objective, Part, as_part
+from vaezoo.core.posterior import center, has_density, is_deterministic, sample_with_log_prob
 from vaezoo.core.random import seeded
 from vaezoo.errors import ContextError, NoDensityError, ShapeError, SupportError
 
 __all__ = ["VAE"]
 
-PARTS = ("encoder", "decoder", "prior", "objective")
 PIXELS = 784_000  # elements of x that log_evidence decodes at a time: they and their activations stay in cache
 
 
@@ -153,7 +153,7 @@ class VAE(nn.Module):
         """
         x, c = self.check(x, c)
         elbo = cast(ELBO, self.objective(self, x, c, step))
-        likelihood = getattr(self.decoder, "likelihood", None)
+        likelihood = as_part(self.decoder).likelihood
         if likelihood is None:
             return elbo
         return replace(elbo, bound=elbo.bound.where(likelihood.contains(x), -torch.inf))
@@ -212,7 +212,7 @@ class VAE(nn.Module):
             c = torch.zeros_like(c)  # log p(x): a label would make it log p(x|c)
         if samples < 1:
             raise ShapeError(f"Got samples = {samples}; expected at least 1.")
-        likelihood = getattr(self.decoder, "likelihood", None)
+        likelihood = as_part(self.decoder).likelihood
         if likelihood is not None and not bool(likelihood.contains(x).all()):
             raise SupportError(
                 f"Got x to which the {type(likelihood).__name__} likelihood gives no density; expected "
@@ -234,7 +234,7 @@ class VAE(nn.Module):
                 "Compare distortions, or train another variant."
             )
         # One draw says all where every draw is the same.
-        samples = 1 if getattr(posterior, "deterministic", False) else samples
+        samples = 1 if is_deterministic(posterior) else samples
         chunk = max(1, PIXELS // max(1, x.numel()))
         total = x.new_full((len(x),), -torch.inf)
         for done in range(0, samples, chunk):
@@ -247,7 +247,7 @@ class VAE(nn.Module):
 
     def has_density(self, x: Tensor) -> bool:
         """Says whether all of checked `x` (B, *shape) lies where the likelihood is one (and not a mere loss)."""
-        likelihood = getattr(self.decoder, "likelihood", None)
+        likelihood = as_part(self.decoder).likelihood
         return likelihood is None or bool(likelihood.contains(x).all())
 
     def check(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -265,7 +265,7 @@ class VAE(nn.Module):
             raise SupportError(
                 f"Got NaN or infinite values ({dtype}) in examples {bad[:8]} of x; expected finite ones. Clean them."
             )
-        likelihood = getattr(self.decoder, "likelihood", None)
+        likelihood = as_part(self.decoder).likelihood
         if likelihood is not None and not bool(likelihood.accepts(x).all()):
             raise SupportError(
                 f"Got x from {x.min().item():.6g} to {x.max().item():.6g}; the {type(likelihood).__name__} likelihood "
@@ -310,7 +310,7 @@ class VAE(nn.Module):
     @property
     def takes_unlabelled(self) -> bool:
         """Whether the context holds labels that may lack: -1, or zeros in place of a one-hot vector."""
-        return bool(getattr(self.encoder, "takes_unlabelled", False))
+        return as_part(self.encoder).takes_unlabelled
 
     def _home(self) -> tuple[torch.device, torch.dtype]:
         tensor = next(chain(self.parameters(), self.buffers()), torch.zeros(()))

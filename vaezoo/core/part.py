@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from vaezoo.core.elbo import ELBO, Inference, has_density
+from vaezoo.core.elbo import ELBO, Inference
+from vaezoo.core.posterior import has_density
 from vaezoo.errors import ShapeError
 
-__all__ = ["Model", "Objective", "Part"]
+__all__ = ["PARTS", "LikelihoodHead", "Model", "Objective", "Part", "as_part"]
+
+PARTS = ("encoder", "decoder", "prior", "objective")
 
 
 class Model(Protocol):
@@ -31,14 +34,46 @@ class Model(Protocol):
         """Returns the parameters of the parts and of the objective."""
 
 
-class Part(nn.Module):
-    """A part of a model: encoder, decoder, prior or objective. Each hook has a harmless default.
+class LikelihoodHead(Protocol):
+    """The head of a decoder, as `VAE` reads it; see `vaezoo.likelihoods.Likelihood`."""
 
-    `forward` changes no buffer. What learns without a gradient reports tensors from `observe` and moves in
-    `after_step`. `initialization_examples`: how many examples `initialize` is best given.
+    domain: str
+    support: str
+
+    def accepts(self, x: Tensor) -> Tensor:
+        """Returns for each example (B,) whether all its values may be trained on."""
+
+    def contains(self, x: Tensor) -> Tensor:
+        """Returns for each example (B,) whether it has a density."""
+
+
+class Part(nn.Module):
+    """Base of encoders, decoders, priors and objectives: hooks and facts that a subclass may override.
+
+    `forward` changes no buffer. Statistics that are learned without gradients are reported by `observe` and applied by
+    `after_step`. A part may also be any `nn.Module`; read the facts below through `as_part`, which then gives the
+    defaults.
     """
 
-    initialization_examples = 2_000  # enough for biases, codebooks and scales, and a second's work
+    #: how many examples `initialize` needs for good estimates
+    initialization_examples = 2_000
+    #: of an encoder: whether the context holds labels that may be missing (-1, or zeros in place of a one-hot vector)
+    takes_unlabelled = False
+    #: of an encoder: whether its posteriors have `log_prob` of any z; see `Posterior.knows_density`
+    knows_density = True
+    #: of a prior: whether it is a mixture whose components are clusters of the data
+    has_clusters = False
+    #: of an encoder to codes: the number of positions of each level; empty for other encoders
+    sections: tuple[int, ...] = ()
+
+    @property
+    def likelihood(self) -> LikelihoodHead | None:
+        """Of a decoder: the submodule of that name, which checks the values of x; None leaves them unchecked."""
+        return cast("LikelihoodHead | None", self._modules.get("likelihood"))
+
+    def classify(self, x: Tensor) -> Tensor | None:
+        """Returns an encoder's class for each of `x` (B, *shape), (B,) int64; None for one without classes."""
+        return None
 
     def bind(self, model: Model) -> None:
         """Receives the model when it is built, copied or changed; refer to other parts, never register them."""
@@ -57,8 +92,10 @@ class Part(nn.Module):
 class Objective(Part):
     """What is minimised. `forward(model, x, c, step)` returns an `ELBO`; `players` says who minimises which loss."""
 
-    #: whether the objective has a rate weight that a recipe may schedule (`WeightedObjective.schedule`)
+    #: whether the objective has a rate weight, which `schedule` sets and a recipe's stages may schedule
     has_rate_weight = False
+    #: attributes that hold critics: they are not saved, and None in a loaded model
+    critics: tuple[str, ...] = ()
 
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
         """Returns the ELBO of the examples `x` (B, *shape); `step` is a 0-dim tensor, None a schedule's end."""
@@ -68,6 +105,20 @@ class Objective(Part):
         """Returns player -> its trainable parameters; together they are all of them, each once."""
         return {"model": [parameter for parameter in model.parameters() if parameter.requires_grad]}
 
+    def rate_weight(self, step: Tensor | None) -> float:
+        """Returns the weight of the rate at `step`, a 0-dim tensor; None: after the schedule's end."""
+        raise NotImplementedError
+
+    def schedule(self, *, warmup: int = 0, cycles: int = 0, free_bits: float = 0.0) -> None:
+        """Sets the schedule of the rate weight for a stage; without arguments it is as it was built.
+
+        Args:
+            warmup: steps until the weight has its full value, or the steps that `cycles` share.
+            cycles: repeated warm-ups, 0 for a single one.
+            free_bits: nats of the rate that cost nothing.
+        """
+        raise NotImplementedError
+
     def bound_of(self, inference: Inference, distortion: Tensor, rate: Tensor) -> Tensor:
         """Returns the bound -(D + R), (B,); -inf where the posterior has no density."""
         return self.if_density(inference, -(distortion + rate))
@@ -75,6 +126,14 @@ class Objective(Part):
     def if_density(self, inference: Inference, bound: Tensor) -> Tensor:
         """Returns `bound` (B,), or -inf where the posterior is a point mass in a continuous space."""
         return bound if has_density(inference.posterior) else torch.full_like(bound, -torch.inf)
+
+
+_DEFAULTS = Part()
+
+
+def as_part(module: nn.Module) -> Part:
+    """Returns `module` if it is a `Part`, else a part that has every default: any `nn.Module` may serve as a part."""
+    return module if isinstance(module, Part) else _DEFAULTS
 
 
 def network_inputs(x: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:

@@ -24,6 +24,8 @@ class Decoder(Part):
         likelihood: turns that into a distribution over x.
     """
 
+    likelihood: Likelihood
+
     def __init__(self, network: nn.Module, likelihood: Likelihood) -> None:
         super().__init__()
         self.network = network

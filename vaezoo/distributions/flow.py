@@ -64,6 +64,8 @@ class FlowPosterior(JointlyDrawn):
         latent: the event shape of z', of D elements.
     """
 
+    knows_density = False
+
     def __init__(
         self, base: DiagonalNormal, flow: Callable[[Tensor], tuple[Tensor, Tensor]], latent: Sequence[int]
     ) -> None:

@@ -30,6 +30,8 @@ class HamiltonianPosterior(JointlyDrawn):
         cooling: $1/\alpha_k \ge 1$ for each of the K steps, (K,); momenta start as many times warmer.
     """
 
+    knows_density = False
+
     def __init__(
         self, base: DiagonalNormal, log_joint: Callable[[Tensor], Tensor], step: Tensor, cooling: Tensor
     ) -> None:

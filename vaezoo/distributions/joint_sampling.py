@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
+
+from vaezoo.core import Posterior
 
 LOG_TWO_PI = math.log(2.0 * math.pi)
 LOG_SCALE_LIMIT = 15.0  # |log σ| of a network's output: beyond it exp() would soon be 0 or infinite, and 0 · ∞ is NaN
@@ -18,7 +20,7 @@ def sum_event(values: Tensor, dims: int) -> Tensor:
     return values.flatten(-dims).sum(-1) if dims else values
 
 
-class JointlyDrawn(Distribution):
+class JointlyDrawn(Posterior):
     """Base of distributions that draw z together with its log density: what a subclass defines is how."""
 
     has_rsample = True

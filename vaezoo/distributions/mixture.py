@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vaezoo.core import Posterior
 from vaezoo.core.precision import widest
 from vaezoo.distributions.joint_sampling import LOG_TWO_PI
 from vaezoo.distributions.normal import DiagonalNormal
@@ -46,7 +47,7 @@ def log_prob_of_each_normal(components: DiagonalNormal, value: Tensor) -> Tensor
     return (-0.5 * squares - constants).to(value.dtype)
 
 
-class Mixture(Distribution):
+class Mixture(Posterior):
     r"""A mixture $\sum_m \pi_m\, p_m(z)$ of M components.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vaezoo.core import VAE, center
+from vaezoo.core import VAE, as_part, center, responsibilities
 from vaezoo.data import Dataset
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.evaluation.batches import batches
@@ -26,13 +26,13 @@ def cluster(model: VAE, data: Dataset) -> Tensor:
     """
     found = []
     for x, c in batches(model, data):
-        responsibilities = getattr(model.prior(c), "responsibilities", None)
-        if responsibilities is None:
+        shares = responsibilities(model.prior(c), center(model.encoder(x, c)))
+        if shares is None:
             raise ConfigError(
                 "Got a model whose prior is no mixture, so that it has no clusters; expected one such as 'vade'. For "
                 "others, cluster representation(model, data) yourself."
             )
-        found.append(responsibilities(center(model.encoder(x, c))).argmax(-1).cpu())
+        found.append(shares.argmax(-1).cpu())
     return torch.cat(found)
 
 
@@ -45,7 +45,7 @@ def accuracy_of_clusters(model: VAE, data: Dataset) -> float | None:
     Raises:
         ShapeError: the set's examples do not have the model's shape.
     """
-    if not hasattr(model.prior, "responsibilities") or model.context or data.labels is None:
+    if not as_part(model.prior).has_clusters or model.context or data.labels is None:
         return None
     labels = data.labels.cpu()
     known = labels >= 0

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import VAE, center
+from vaezoo.core import ACTIVE_VARIANCE, VAE, center, code_indices
 from vaezoo.data import Dataset, Factors
 from vaezoo.errors import ConfigError, DataError, ShapeError, shorten
 from vaezoo.evaluation.batches import batches
-from vaezoo.evaluation.latents import ACTIVE_VARIANCE
 
 __all__ = [
     "Disentanglement",
@@ -133,7 +132,7 @@ def encoded(model: VAE | Encode, data: Dataset, size: int) -> Iterator[tuple[Ten
 
 def rows_of(given: object, count: int) -> Tensor:
     """Returns (B, D) of what an encoder returned for `count` examples."""
-    if isinstance(given, Distribution) and hasattr(given, "indices"):
+    if isinstance(given, Distribution) and code_indices(given) is not None:
         raise ShapeError("Got a model of discrete codes; expected continuous latents, whose values have an order.")
     found = center(given) if isinstance(given, Distribution) else given
     if not isinstance(found, Tensor) or found.dim() < 2 or len(found) != count:

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, leaky_relu
 
-from vaezoo.core import VAE, seeded
+from vaezoo.core import VAE, evaluating, seeded
 from vaezoo.core.checks import check_tensor
 from vaezoo.data import Dataset
 from vaezoo.errors import ConfigError, ShapeError, SupportError
@@ -106,7 +105,7 @@ def frechet_distance(
     else:
         chosen = first(binarized(set_of(data, split), binarize), n)
     own = features or RandomFeatures()
-    with evaluating(source, own):
+    with evaluating(*(each for each in (source, own) if isinstance(each, nn.Module))):
         device = next(source.parameters()).device if isinstance(source, VAE) else chosen.images.device
         parts = torch.arange(len(chosen)).split(ROWS)
         theirs = moments(own, (x.to(device) for x in chosen.batches(parts)))
@@ -128,19 +127,6 @@ def samples(model: VAE, data: Dataset) -> Iterator[Tensor]:
     context, device = context_of(model, data), next(model.parameters()).device
     for indices in torch.arange(len(data)).split(ROWS):
         yield model.sample(len(indices), None if context is None else context[indices].to(device))
-
-
-@contextmanager
-def evaluating(*used: object) -> Iterator[None]:
-    """Runs the block with all of these that are modules in eval mode, and puts them back."""
-    states = [(module, module.training) for each in used if isinstance(each, nn.Module) for module in each.modules()]
-    for module, _ in states:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, training in states:
-            module.training = training
 
 
 def moments(features: Features, images: Iterable[Tensor]) -> tuple[Tensor, Tensor]:

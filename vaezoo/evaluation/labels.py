@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
-
 import torch
-from torch import Tensor
 
-from vaezoo.core import VAE
+from vaezoo.core import VAE, as_part
 from vaezoo.data import Dataset
 from vaezoo.evaluation.batches import batches
 
@@ -24,10 +20,12 @@ def label_error(model: VAE, data: Dataset) -> float | None:
     Raises:
         ShapeError: the set's examples do not have the model's shape.
     """
-    classify = getattr(model.encoder, "classify", None)
-    if classify is None or data.labels is None or not bool((data.labels >= 0).any()):
+    if data.labels is None or not bool((data.labels >= 0).any()):
         return None
-    tell = cast(Callable[[Tensor], Tensor], classify)
-    found = torch.cat([tell(x).cpu() for x, _ in batches(model, data)])
+    found = []
+    for x, _ in batches(model, data):
+        if (classes := as_part(model.encoder).classify(x)) is None:
+            return None
+        found.append(classes.cpu())
     labels = data.labels.cpu()
-    return (found != labels)[labels >= 0].double().mean().item()
+    return (torch.cat(found) != labels)[labels >= 0].double().mean().item()

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
-from vaezoo.core import VAE, center
+from vaezoo.core import ACTIVE_VARIANCE, VAE, as_part, center, code_indices
 from vaezoo.data import Dataset
 from vaezoo.evaluation.batches import batches
 
 __all__ = ["active_units", "codes", "mean_perplexity", "perplexity"]
-
-ACTIVE_VARIANCE = 0.01
-
 
 @torch.no_grad()
 def active_units(model: VAE, data: Dataset) -> int:
@@ -31,10 +26,10 @@ def codes(model: VAE, data: Dataset) -> Tensor | None:
     """Returns the code indices of every example, (N, *grid) int64, or None for a model without codes."""
     found = []
     for x, c in batches(model, data):
-        indices = getattr(model.encoder(x, c), "indices", None)
+        indices = code_indices(model.encoder(x, c))
         if indices is None:
             return None
-        found.append(cast(Tensor, indices))
+        found.append(indices)
     return torch.cat(found)
 
 
@@ -51,5 +46,5 @@ def perplexity(indices: Tensor) -> float:
 def mean_perplexity(model: VAE, indices: Tensor) -> float:
     """Returns the perplexity of codes (N, …), the mean over levels for an encoder that has several (`sections`)."""
     rows = indices.flatten(1) if indices.dim() > 1 else indices.unsqueeze(1)
-    levels = rows.split(getattr(model.encoder, "sections", (rows.shape[1],)), 1)
+    levels = rows.split(as_part(model.encoder).sections or (rows.shape[1],), 1)
     return sum(map(perplexity, levels)) / len(levels)

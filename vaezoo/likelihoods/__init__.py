@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import Part
-
-LARGEST_VALUE = 1e9  # of data: squares and their sums stay finite in float32
+from vaezoo.core import LARGEST_VALUE, Part
 
 
 class Likelihood(Part):

@@ -106,6 +106,10 @@ class WeightedObjective(PenalizedObjective):
             rate = rate.clamp(min=self.free_bits)
         return rate if isinstance(weight, float) and weight == 1.0 else weight * rate
 
+    def rate_weight(self, step: Tensor | None) -> float:
+        """Returns the weight of the rate at `step`, a 0-dim tensor; None: after the schedule's end."""
+        return float(self.rate(step))
+
     def schedule(self, *, warmup: int = 0, cycles: int = 0, free_bits: float = 0.0) -> None:
         """Puts a stage's schedule on the rate's weight: warm-up or cycles over `warmup` steps, and free nats.
 

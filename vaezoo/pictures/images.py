@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from vaezoo.core import VAE
+from vaezoo.core import VAE, evaluating
 from vaezoo.errors import DataError, ShapeError, shorten
 from vaezoo.pictures.sheet import SLIDE, Sheet, columns_of_slide, enlarged, rows_of, tiles_of
 
@@ -117,19 +115,6 @@ def comparison(columns: Mapping[str, Tensor], path: str | os.PathLike[str]) -> P
         headers=[(k * width, (k + 1) * width - 1, name) for k, name in enumerate(columns)],
         breaks=frozenset(k * width - 1 for k in range(1, len(sets))),
     ).save(path)
-
-
-@contextmanager
-def evaluating(model: VAE) -> Iterator[None]:
-    """Runs the block in eval mode and without gradients, and puts every module's own mode back."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def check_images(model: VAE) -> None:

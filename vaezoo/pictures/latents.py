@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import VAE, center, seeded
+from vaezoo.core import VAE, center, code_indices, evaluating, seeded
 from vaezoo.errors import ShapeError, shorten
-from vaezoo.pictures.images import check_images, evaluating
+from vaezoo.pictures.images import check_images
 from vaezoo.pictures.sheet import Sheet, enlarged, rows_of, tiles_of
 
 __all__ = ["interpolation", "traversal"]
@@ -125,7 +125,7 @@ def interpolation(
 def continuous_centre(model: VAE, x: Tensor, c: Tensor | None) -> Tensor:
     """Returns the posterior's centre of checked inputs, (B, *latent); raises ShapeError for discrete codes."""
     posterior = cast(Distribution, model.encoder(x, c))
-    if hasattr(posterior, "indices"):
+    if code_indices(posterior) is not None:
         raise ShapeError(
             "This model's latents are discrete codes; expected continuous ones: there is nothing between two codes. "
             "Use reconstructions(…) or samples(…)."

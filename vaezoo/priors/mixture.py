@@ -27,6 +27,7 @@ class GaussianMixturePrior(Part):
     """
 
     initialization_examples = 10_000
+    has_clusters = True
 
     def __init__(self, latent: Sequence[int], clusters: int) -> None:
         super().__init__()

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.core import Model, Part
-from vaezoo.core.elbo import has_density
+from vaezoo.core import Model, Part, as_part, has_density
 from vaezoo.distributions import Mixture
 from vaezoo.errors import CompositionError
 from vaezoo.networks.initialization import check_weights
@@ -35,7 +34,7 @@ class VampPrior(Part):
 
     def bind(self, model: Model) -> None:
         """Remembers the encoder, without registering it; raises CompositionError if its density is not to be had."""
-        if not getattr(model.encoder, "knows_density", True):
+        if not as_part(model.encoder).knows_density:
             raise no_component(model.encoder)
         self._owner = (model.encoder,)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vaezoo.core import VAE, seeded
 from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError
-from vaezoo.registry import create
+from vaezoo.registry import recreate
 from vaezoo.storage.config import CONFIG, ONE_FILE, ORIGIN, WeightFile, check_config, read_config, weight_files
 from vaezoo.storage.documents import LARGEST_JSON, canonical, opened, parse_json, read_bytes, seal, sha256
 from vaezoo.storage.files import library_version, write_file
@@ -44,14 +44,14 @@ SPARE = 2**24  # unpublished numbers, such as critics', that even the smallest m
 
 def published_state(model: VAE) -> dict[str, Tensor]:
     """Returns what of a model is published: everything but the critics of adversarial objectives."""
-    critics = tuple(f"objective.{name}." for name in getattr(model.objective, "critics", ()))
+    critics = tuple(f"objective.{name}." for name in model.objective.critics)
     state = model.state_dict()
     return {key: tensor.detach().cpu().contiguous() for key, tensor in state.items() if not key.startswith(critics)}
 
 
 def drop_critics(model: VAE) -> None:
     """Removes the critics of an adversarial objective: what is loaded has only what was published."""
-    for name in getattr(model.objective, "critics", ()):
+    for name in model.objective.critics:
         setattr(model.objective, name, None)
 
 
@@ -210,7 +210,7 @@ def build(config: Mapping[str, object], device: str) -> VAE:
         raise CorruptWeightsError(f"The config's options name what is none: {', '.join(sorted(shadowed))}.")
     # Building draws initial weights: not from the caller's random state.
     with seeded(0, torch.device("cpu")), torch.device(device):
-        return create(str(config["variant"]), **architecture, **options)
+        return recreate(str(config["variant"]), options, **architecture)
 
 
 def meta_twin(config: Mapping[str, object]) -> VAE:

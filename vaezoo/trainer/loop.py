@@ -16,7 +16,6 @@ import torch
 from vaezoo.core import VAE
 from vaezoo.data import Dataset
 from vaezoo.errors import CheckpointError, InterruptedTrainingError, NonFiniteLossError, warn
-from vaezoo.objectives import WeightedObjective
 from vaezoo.recipe import Recipe
 from vaezoo.storage import checkpoint
 from vaezoo.trainer.batches import START, START_IMAGES, BatchStream, noise_seed, reseed, stage_steps
@@ -234,8 +233,8 @@ class Trainer:
         metrics: dict[str, float] = {"step": run.number, "stage": number, **run.take_means()}
         if not self._density:
             metrics["bound"] = -math.inf
-        if isinstance(self.model.objective, WeightedObjective):
-            metrics["rate_weight"] = float(self.model.objective.rate(run.step))
+        if self.model.objective.has_rate_weight:
+            metrics["rate_weight"] = self.model.objective.rate_weight(run.step)
         metrics["learning_rate"] = next(iter(run.optimizers.values())).param_groups[0]["lr"]
         self._journal.record(metrics)
         done, since = self._clock

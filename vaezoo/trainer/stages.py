@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from vaezoo.core import VAE
-from vaezoo.core.model import PARTS
+from vaezoo.core import PARTS, VAE
 from vaezoo.data import Dataset
 from vaezoo.errors import RecipeError, did_you_mean, shorten
-from vaezoo.objectives import WeightedObjective
 from vaezoo.recipe import Recipe, Stage
 from vaezoo.trainer.start import build_model
 
@@ -60,7 +58,7 @@ class Stages:
         if any(each.options for each in self.recipe.stages):
             self._rebuild_objective(stage, device)
         objective = self.model.objective
-        if isinstance(objective, WeightedObjective):
+        if objective.has_rate_weight:
             objective.schedule(warmup=stage.rate_warmup, cycles=stage.rate_cycles, free_bits=stage.free_bits)
         for name, parameter in self.model.named_parameters():
             learns = not stage.train or name.split(".")[0] in stage.train
@@ -92,7 +90,7 @@ class Stages:
     def _mistakes(self, stage: Stage, path: str) -> list[str]:
         asked = [name for name in SCHEDULES if getattr(stage, name)]
         found = []
-        if asked and not isinstance(self.model.objective, WeightedObjective):
+        if asked and not self.model.objective.has_rate_weight:
             found.append(
                 f"{' and '.join(f'{path}.{name}' for name in asked)}: the objective of {self.recipe.variant!r} has no "
                 "rate weight to schedule. Leave it out."

@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 
-from vaezoo.core import ELBO, VAE, center, seeded
+from vaezoo.core import ACTIVE_VARIANCE, ELBO, VAE, center, code_indices, seeded
 from vaezoo.data import Dataset
 from vaezoo.recipe import Recipe
 from vaezoo.trainer.batches import HELD_OUT, BatchStream, reseed
@@ -17,7 +17,6 @@ from vaezoo.trainer.start import every_example_has_a_density, make_feed
 __all__ = ["held_out_figures", "note_on_latents"]
 
 ROWS = 500  # examples that are measured together
-ACTIVE_VARIANCE = 0.01  # of the posterior mean over images, above which a latent is active (Burda et al., 2016)
 
 
 def held_out_figures(model: VAE, data: Dataset, recipe: Recipe, device: torch.device) -> tuple[float, float, float]:
@@ -58,7 +57,7 @@ def note_on_latents(model: VAE, feed: BatchStream) -> str | None:
     with torch.no_grad(), seeded(0, feed.device):
         posterior = model.encoder(*feed.take(indices))
         centres = center(posterior).flatten(1)
-    if hasattr(posterior, "indices") or len(indices) < 2:
+    if code_indices(posterior) is not None or len(indices) < 2:
         return None
     active = int((centres.var(0) > ACTIVE_VARIANCE).sum())
     if active >= centres.shape[1] / 2:

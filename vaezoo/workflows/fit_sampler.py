@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import VAE, sample_with_log_prob, seeded
+from vaezoo.core import VAE, code_indices, sample_with_log_prob, seeded
 from vaezoo.data import Dataset, binarize_fixed
 from vaezoo.data.dataset import add_to_digest
 from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, VaezooError, shorten
@@ -90,7 +90,7 @@ def refuse_codes(posterior: Distribution) -> None:
         support = posterior.support
     except NotImplementedError:
         support = None
-    if hasattr(posterior, "indices") or getattr(support, "is_discrete", False):
+    if code_indices(posterior) is not None or getattr(support, "is_discrete", False):
         raise ConfigError(
             "Got a model of discrete codes; expected continuous latents. Codes need a prior over their indices, which "
             "is a variant's own: model.sample(n)."

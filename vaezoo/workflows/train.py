@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from vaezoo.core import VAE
+from vaezoo.core import PARTS, VAE
 from vaezoo.data import Dataset, StreamedDataset, binarize, from_tensors, load_dataset, pad
 from vaezoo.errors import CheckpointError, ConfigError
 from vaezoo.recipe import Recipe, read_recipe
@@ -26,7 +26,6 @@ from vaezoo.workflows.load import load
 __all__ = ["auto_folder", "start_from", "train", "training_data"]
 
 Result = TypeVar("Result")
-PARTS = ("encoder", "decoder", "prior", "objective")
 
 
 def train(
