@@ -87,7 +87,7 @@ def third_party(paths: list[Path], *, nested: bool = True) -> set[str]:
 
 def python(code: str, *arguments: str, **options: object) -> str:
     """Runs code in a new interpreter and returns its output."""
-    command = [sys.executable, *arguments[:1], "-c", code, *arguments[1:]]
+    command = [sys.executable, "-P", "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload]  # by name
     assert done.returncode == 0, done.stderr
     return str(done.stdout)
@@ -209,6 +209,14 @@ class TestMetadata:
     def test_the_documents_exist(self) -> None:
         assert all(len((ROOT / name).read_text(encoding="utf-8")) > 400 for name in DOCUMENTS)
 
+    def test_the_readme_is_short_and_its_counts_are_right(self) -> None:
+        from vaezoo import list_models, list_recipes, list_variants
+
+        text = (ROOT / "README.md").read_text(encoding="utf-8")
+        assert text.count("\n") <= 160 and len(re.findall(r"^\|", text, re.MULTILINE)) <= 15
+        counts = {"variants": list_variants(), "pretrained models": list_models(), "recipes": list_recipes()}
+        assert all(f"{len(names)} {what}" in text for what, names in counts.items())
+
     def test_the_project_names_its_pages(self) -> None:
         urls = PROJECT["project"]["urls"]
         assert {"Homepage", "Documentation", "Changelog", "Issues"} <= set(urls)
@@ -257,7 +265,7 @@ class TestImports:
     def test_load_needs_no_extra(self) -> None:
         listing = "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'vaezoo'), sep='\\n')"
         code = BLOCK + LOAD + listing
-        files = python(code, "-I", ",".join(required("train") - required())).split("\n")
+        files = python(code, ",".join(required("train") - required())).split("\n")
         loaded = [Path(file) for file in files if file.endswith(".py")]
         assert len(loaded) > 30
         assert third_party(loaded, nested=False) <= required()
@@ -367,4 +375,4 @@ class TestDistributions:
         with zipfile.ZipFile(next(built.glob("*.whl"))) as archive:
             archive.extractall(tmp_path / "site")
         code = BLOCK + "sys.path.insert(0, sys.argv[2])\n" + LOAD + "assert vaezoo.__file__.startswith(sys.argv[2])"
-        python(code, "-I", ",".join(required("train") - required()), str(tmp_path / "site"), cwd=tmp_path)
+        python(code, ",".join(required("train") - required()), str(tmp_path / "site"), cwd=tmp_path)
