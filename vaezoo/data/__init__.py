@@ -1,4 +1,4 @@
-"""Data sets by name, one record type, verified sources."""
+"""Data sets by name, the `Dataset` record, verified downloads and binarization."""
 
 from vaezoo.data.bundled import bundled_images
 from vaezoo.data.dataset import Dataset

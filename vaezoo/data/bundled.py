@@ -1,4 +1,4 @@
-"""The 64 MNIST test images that the package carries, for tests and first looks without a download."""
+"""The 64 MNIST test images that are part of the package, for use without a download."""
 
 import hashlib
 from importlib.resources import files
@@ -17,10 +17,10 @@ _SHA256: Final = "5a17e03e50d365a1b67c7d3931746d02946ef8b7f1bd450a46fa008708e29b
 def bundled_images() -> Dataset:
     """Returns the first 64 MNIST test images: `uint8` (64, 1, 28, 28), with labels.
 
-    Licence: CC BY-SA 3.0 (not the package's own; see `mnist64.LICENCE.txt`). Source: LeCun, Cortes and Burges, 1998.
+    License: CC BY-SA 3.0 (not the package's own; see `mnist64.LICENCE.txt`). Source: LeCun, Cortes and Burges, 1998.
 
     Raises:
-        DataError: The installed file is not the recorded one.
+        DataError: The installed file has another SHA-256 than the recorded one.
     """
     data = (files("vaezoo.data") / _FILE).read_bytes()
     digest = hashlib.sha256(data).hexdigest()

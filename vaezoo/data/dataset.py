@@ -1,4 +1,4 @@
-"""The one record that every data set is loaded into: tensors in memory, validated once."""
+"""`Dataset`: a split of a data set, held in memory and validated once."""
 
 import hashlib
 from collections.abc import Generator, Iterable, Sequence
@@ -13,29 +13,29 @@ from torch import Tensor
 from vaezoo.data.factors import Factors
 from vaezoo.errors import DataError, ShapeError
 
-_ROWS = 1_000  # examples whose pixels are counted together
+_ROWS = 1_000  # examples whose pixels are counted at once
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """A split of a data set, held in memory as whole tensors.
+    """A split of a data set as tensors in memory.
 
-    Pixels stay `uint8` (MNIST is 47 MB, not 188 MB) and become floats one batch at a time in `batch`.
+    Pixels stay `uint8` (MNIST takes 47 MB, not 188 MB); `batch` converts one batch at a time to floats.
 
     Args:
         name: Name of the data set, as in `load_dataset(name)`.
-        split: `"train"`, `"test"`, or `"validation"` for what `split_off` holds out.
+        split: `"train"`, `"test"`, or `"validation"` for examples held out by `split_off`.
         images: Examples of shape (N, *shape): `uint8`, or any floating type. Tabular data is (N, D).
-        labels: Class numbers of shape (N,), `int64`, each in [0, classes), -1 where the class is not known, or None.
-        context: Vectors of shape (N, C), floating, that a conditional model is given, or None.
-        classes: Number of classes; needed with labels (a split may lack some classes).
-        licence: Under which licence the images are, in one line.
-        binarization: `"none"`, `"dynamic"` (to be drawn anew for each batch) or `"static"` (drawn once).
-        scale: The `uint8` value that stands for 1.0: 255, or 1 for binary images. Floating images are not scaled.
-        factors: What the images were made from, for measures of disentanglement, or None; no model is given them.
+        labels: Class numbers of shape (N,), `int64`, each in [0, classes), or -1 where unknown; or None.
+        context: Floating vectors of shape (N, C) for conditional models, or None.
+        classes: Number of classes; required with labels, since a split may lack some classes.
+        licence: License of the images, in one line.
+        binarization: `"none"`, `"dynamic"` (to be sampled for each batch) or `"static"` (sampled once).
+        scale: The `uint8` value that represents 1.0: 255, or 1 for binary images. Floating images are not scaled.
+        factors: Ground-truth factors of the images, for disentanglement metrics, or None; never an input of a model.
 
     Raises:
-        DataError: The set is empty, not finite, or has labels or pixels out of range.
+        DataError: The set is empty or not finite, or labels or pixels are out of range.
         ShapeError: A tensor has the wrong type, number of dimensions or length.
     """
 
@@ -51,7 +51,7 @@ class Dataset:
     factors: Factors | None = None
 
     def __post_init__(self) -> None:
-        """Validates what the user or a loader passed in."""
+        """Validates the fields."""
         self._check_images()
         if self.labels is not None:
             self._check_labels(self.labels)
@@ -59,7 +59,7 @@ class Dataset:
             self._check_context(self.context)
         if self.factors is not None and len(self.factors) != len(self):
             raise ShapeError(
-                f"{self.name}: got factors of {len(self.factors)} examples; expected those of all {len(self)}."
+                f"{self.name}: got factors of {len(self.factors)} examples; expected one row for each of {len(self)}."
             )
 
     def __len__(self) -> int:
@@ -93,7 +93,7 @@ class Dataset:
         return images if self.images.is_floating_point() else images.div_(self.scale)
 
     def batches(self, indices: Iterable[Tensor]) -> Generator[Tensor, None, None]:
-        """Yields `batch(each)` for each of `indices`, one when it is asked for; `indices` may have no end."""
+        """Yields `batch(each)` for each of `indices`, on demand; `indices` may be infinite."""
         yield from (self.batch(each) for each in indices)
 
     def subset(self, indices: Tensor | Sequence[int]) -> Self:
@@ -103,7 +103,7 @@ class Dataset:
             indices: Integers of shape (M,), M ≥ 1.
 
         Raises:
-            DataError: No index is given, or one is out of range.
+            DataError: `indices` is empty or out of range.
         """
         index = self._checked(indices, self.images.device)
         return replace(
@@ -115,7 +115,7 @@ class Dataset:
         )
 
     def split_off(self, count: int, seed: int) -> tuple[Self, Self]:
-        """Holds out `count` examples, chosen by `seed` alone; both parts keep the order of the set.
+        """Holds out `count` examples, chosen by `seed`; both parts keep the order of the set.
 
         Args:
             count: Number of examples to hold out, 1 ≤ count < N.
@@ -137,27 +137,27 @@ class Dataset:
         return self.subset(torch.from_numpy(rest)), replace(self.subset(torch.from_numpy(held_out)), split="validation")
 
     def hide_labels(self, count: int, seed: int) -> Self:
-        """Returns the set with `count` labels left, as many of each class as of any other to within one; -1 elsewhere.
+        """Returns the set with `count` labels, balanced over classes to within one, and -1 for the other examples.
 
         Args:
-            count: How many labels stay, at least one of each class.
-            seed: Chooses them; the same on every platform and library version.
+            count: Number of labels to keep, at least one of each class.
+            seed: Chooses the examples; the same on every platform and library version.
 
         Raises:
-            DataError: There are no labels, too few of a class, or fewer are to stay than there are classes; or context
-                vectors would be given in their place.
+            DataError: There are no labels, too few of one class, or `count` is below the number of classes; or the set
+                has context vectors.
         """
         if self.labels is None or self.classes is None or self.context is not None:
-            got = "no labels to hide" if self.context is None else "context vectors, in which no label can be hidden"
-            raise DataError(f"{self.name}: got {got}; expected class numbers. Take a set that has labels (N,) alone.")
+            got = "no labels" if self.context is None else "context vectors, in which labels cannot be hidden"
+            raise DataError(f"{self.name}: got {got}; expected class numbers. Use a set with labels (N,) alone.")
         order = torch.from_numpy(stable_permutation(len(self), seed)).to(self.labels.device)
         shuffled, labels = self.labels[order], torch.full_like(self.labels, -1)
         for label in range(self.classes):
-            wanted = count // self.classes + (label < count % self.classes)
-            chosen = order[shuffled == label][:wanted]
-            if not 0 < wanted == len(chosen):
+            kept = count // self.classes + (label < count % self.classes)
+            chosen = order[shuffled == label][:kept]
+            if not 0 < kept == len(chosen):
                 raise DataError(
-                    f"{self.name}: got {count} labels to keep, {wanted} of class {label}; expected at least one of "
+                    f"{self.name}: got {count} labels to keep, {kept} of class {label}; expected at least one of "
                     f"each of the {self.classes} classes, and there are {int((shuffled == label).sum())} of this one."
                 )
             labels[chosen] = label
@@ -177,7 +177,7 @@ class Dataset:
         if index.ndim != 1 or index.numel() == 0 or int(index.min()) < -len(self) or int(index.max()) >= len(self):
             raise DataError(
                 f"{self.name}: got indices of shape {tuple(index.shape)}; expected at least one index, each below "
-                f"{len(self)}, the size of the set. Check how the indices were made."
+                f"{len(self)}, the size of the set. Correct the indices."
             )
         return index
 
@@ -191,13 +191,13 @@ class Dataset:
         if images.ndim < 2 or images.numel() == 0:
             raise DataError(
                 f"{self.name}: got images of shape {tuple(images.shape)}; expected (N, *shape) with at least one "
-                "example and one pixel. Check that the source holds data, and add a first dimension if it is missing."
+                "example and one pixel. Check that the source has data, and add a first dimension if it is missing."
             )
         _check_finite(images, "images", self.name)
         if images.dtype == torch.uint8 and int(images.max()) > self.scale:
             raise DataError(
                 f"{self.name}: got a pixel of {int(images.max())}; expected at most scale = {self.scale}. "
-                "Pass scale=255 for grey or colour images."
+                "Pass scale=255 for gray or color images."
             )
 
     def _check_labels(self, labels: Tensor) -> None:
@@ -210,7 +210,7 @@ class Dataset:
         if self.classes is None or low < -1 or high >= self.classes:
             raise DataError(
                 f"{self.name}: got labels from {low} to {high} with classes={self.classes}; expected 0 ≤ label < "
-                "classes, or -1 where it is not known. Number the classes from 0, and pass how many there are."
+                "classes, or -1 where it is unknown. Number the classes from 0, and pass their number as classes=."
             )
 
     def _check_context(self, context: Tensor) -> None:
@@ -223,7 +223,7 @@ class Dataset:
 
 
 def add_to_digest(total: "hashlib._Hash", **tensors: Tensor | None) -> None:
-    """Feeds name, type, shape and bytes of each tensor that is not None to a hash."""
+    """Updates a hash with name, type, shape and bytes of each tensor that is not None."""
     for key, tensor in tensors.items():
         if tensor is not None:
             total.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
@@ -233,7 +233,7 @@ def add_to_digest(total: "hashlib._Hash", **tensors: Tensor | None) -> None:
 def stable_permutation(count: int, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
     """Returns a permutation of 0 … count - 1 that depends on `seed` alone.
 
-    It sorts raw PCG64 output, whose stream NumPy guarantees for good; `Generator.permutation` has no such promise.
+    Sorts raw PCG64 output, whose stream NumPy guarantees across versions, unlike that of `Generator.permutation`.
     """
     return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable")
 

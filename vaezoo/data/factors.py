@@ -1,4 +1,4 @@
-"""Ground-truth factors: what an image was made from, as one number per factor."""
+"""Ground-truth factors of images, one number per factor."""
 
 import math
 from collections.abc import Sequence
@@ -11,23 +11,24 @@ from torch import Tensor
 
 from vaezoo.errors import DataError, ShapeError, shorten
 
-_LARGEST = 2**62  # combinations that an int64 can number
+_LARGEST = 2**62  # combinations; their numbers fit into an int64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Factors:
     """The factors of N examples: each has one of `sizes[k]` values, numbered from 0.
 
-    An example's values are kept as one number, its place in the grid of all combinations, the last factor the fastest.
+    The values of an example are stored as one number, its place in the grid of all combinations; the last factor varies
+    fastest.
 
     Args:
-        names: What the factors are called, K ≥ 1 different names.
-        sizes: How many values each has, (K,).
+        names: Names of the factors, K ≥ 1, all different.
+        sizes: Number of values of each factor, (K,).
         places: Places in the grid, (N,), `int64`, on the CPU.
 
     Raises:
-        DataError: Names, sizes or places that cannot be.
-        ShapeError: `places` is no `int64` tensor of one dimension on the CPU.
+        DataError: Names, sizes or places are invalid.
+        ShapeError: `places` is not an `int64` tensor of one dimension on the CPU.
     """
 
     names: tuple[str, ...]
@@ -35,14 +36,16 @@ class Factors:
     places: Tensor
 
     def __post_init__(self) -> None:
-        """Validates what the user or a loader passed in."""
+        """Validates the fields."""
         if not self.names or len(set(self.names)) != len(self.names) or len(self.sizes) != len(self.names):
             raise DataError(
                 f"Got factors {shorten(self.names)} of sizes {shorten(self.sizes)}; expected different names, at least "
                 "one, and one size for each."
             )
         if min(self.sizes) < 1 or math.prod(self.sizes) > _LARGEST:
-            raise DataError(f"Got sizes {shorten(self.sizes)} of factors; expected at least 1 each. Leave others out.")
+            raise DataError(
+                f"Got sizes {shorten(self.sizes)} of factors; expected at least 1 each. Leave out the others."
+            )
         places = self.places
         if places.dtype != torch.int64 or places.dim() != 1 or places.device.type != "cpu":
             raise ShapeError(
@@ -57,15 +60,16 @@ class Factors:
 
     @classmethod
     def of(cls, values: Tensor, names: Sequence[str], sizes: Sequence[int] | None = None) -> Self:
-        """Returns the factors of a table.
+        """Returns the factors of a table of values.
 
         Args:
-            values: Whole numbers (N, K), the value of each example's factors, from 0.
-            names: Of the factors, (K,).
-            sizes: How many values each factor has; None takes one more than the largest.
+            values: Integers (N, K) from 0, the values of each example's factors.
+            names: Names of the factors, (K,).
+            sizes: Number of values of each factor; None means one more than the largest value.
 
         Raises:
-            DataError, ShapeError: What was got and what was expected.
+            DataError: A value is out of range.
+            ShapeError: `values` is not an integer table with a column for each name.
         """
         if values.dim() != 2 or values.is_floating_point() or values.shape[1] != len(names) or not len(values):
             raise ShapeError(
@@ -87,11 +91,11 @@ class Factors:
 
     @cached_property
     def strides(self) -> tuple[int, ...]:
-        """How far apart neighbouring values of each factor are in the grid, (K,)."""
+        """Distance between neighboring values of each factor in the grid, (K,)."""
         return tuple(math.prod(self.sizes[k + 1 :]) for k in range(len(self.sizes)))
 
     def values(self, indices: Tensor | None = None) -> Tensor:
-        """Returns the values of the examples at `indices` (B,), of all where None, as `int64` (B, K)."""
+        """Returns the values of the examples at `indices` (B,), or of all, as `int64` (B, K)."""
         places = self.places if indices is None else self.places[indices]
         return torch.stack(
             [places // stride % size for stride, size in zip(self.strides, self.sizes, strict=True)], dim=1

@@ -1,4 +1,4 @@
-"""A user's own data, in whatever form it comes, as a `Dataset`."""
+"""Conversion of a user's own data to a `Dataset`."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from vaezoo.data.dataset import Dataset
 from vaezoo.data.factors import Factors
-from vaezoo.data.readers.pixels import GREY_MODES, image_tensor
-from vaezoo.errors import DataError, ShapeError
+from vaezoo.data.readers.pixels import GRAY_MODES, image_tensor
+from vaezoo.errors import DataError, ShapeError, warn
 
 
 def from_tensors(
@@ -20,31 +20,32 @@ def from_tensors(
     split: str = "train",
     classes: int | None = None,
     factors: Factors | None = None,
+    scale: int | None = None,
 ) -> Dataset:
     """Returns a user's own data as a `Dataset`.
-
-    `uint8` images with no value above 1 are taken for binary images (0 and 1); all others run from 0 to 255. Boolean
-    images are binary.
 
     Args:
         data: Images (N, *shape) as a tensor or array, `uint8`, boolean or floating; a tuple `(x, c)` of such images
             and class numbers (N,) or floating vectors (N, C); a `torch.utils.data.Dataset` whose items are x or
-            (x, c), read once; or a `vaezoo.data.Dataset`, returned as it is.
-        name: What the set is called in reports and errors.
-        split: What the set is for: `"train"`, `"validation"` or `"test"`.
-        classes: How many classes there are; None means one more than the largest class number.
-        factors: What the images were made from, such as `Factors.of(values, names)`.
+            (x, c), read once; or a `vaezoo.data.Dataset`, returned unchanged.
+        name: Name of the set in reports and errors.
+        split: `"train"`, `"validation"` or `"test"`.
+        classes: Number of classes; None means one more than the largest class number.
+        factors: Ground-truth factors of the images, such as `Factors.of(values, names)`.
+        scale: The `uint8` value that represents 1.0: 255 for pixels, 1 for binary images. None means 1 for boolean
+            images and 255 for others, but 1 with a warning for `uint8` images whose largest value is 1.
 
     Raises:
         DataError: The data is empty, not finite or out of range.
-        ShapeError: It has a form, type or shape that is none of the above.
+        ShapeError: The data has an unsupported form, type or shape.
     """
     if isinstance(data, Dataset):
         return data
     images, condition = _parts(data, name)
+    if scale is None:
+        scale = 1 if images.dtype == torch.bool else _scale_of(images, name)
     if images.dtype == torch.bool:
         images = images.to(torch.uint8)
-    binary = images.dtype == torch.uint8 and images.numel() > 0 and int(images.max()) <= 1
     labels, context = _condition(condition, name)
     if labels is not None and classes is None and labels.numel():
         classes = int(labels.max()) + 1
@@ -55,9 +56,20 @@ def from_tensors(
         labels=labels,
         context=context,
         classes=classes,
-        scale=1 if binary else 255,
+        scale=scale,
         factors=factors,
     )
+
+
+def _scale_of(images: Tensor, name: str) -> int:
+    """Returns 1 for `uint8` images that look binary, with a warning, since dark images look the same; else 255."""
+    if images.dtype != torch.uint8 or images.numel() == 0 or int(images.max()) != 1:
+        return 255
+    warn(
+        f"{name}: got uint8 images whose largest value is 1; they are treated as binary (scale=1). If they are dark "
+        "images of 0 to 255, or to confirm, pass from_tensors(x, scale=255) or scale=1."
+    )
+    return 1
 
 
 def _parts(data: object, name: str) -> tuple[Tensor, Tensor | None]:
@@ -74,7 +86,7 @@ def _parts(data: object, name: str) -> tuple[Tensor, Tensor | None]:
 
 
 def _items(data: object) -> Iterator[object]:
-    """Iterates by index where there is a length: a map-style data set need not raise IndexError at its end."""
+    """Iterates by index up to the length: a map-style data set need not raise IndexError at its end."""
     if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
         return (data[i] for i in range(len(data)))
     if isinstance(data, Iterable):
@@ -116,7 +128,7 @@ def check_conditions(images: int, conditions: int, name: str) -> None:
     if not images or conditions not in (0, images):
         raise DataError(
             f"{name}: got {images} items, {conditions} of them with a condition; expected at least one item, "
-            "and a condition with all or none. Check the data set."
+            "and a condition with all or none. Correct the data set."
         )
 
 
@@ -124,20 +136,20 @@ def as_tensor(value: object, name: str) -> Tensor:
     """Returns a tensor, array, number or Pillow image as a tensor without a gradient."""
     if isinstance(value, Tensor):
         return value.detach()
-    pillow = sys.modules.get("PIL.Image")  # who passes Pillow images has imported it
+    pillow = sys.modules.get("PIL.Image")  # imported if the user passes Pillow images
     if pillow is not None and isinstance(value, pillow.Image):
-        return image_tensor(value, name, grey=value.mode in GREY_MODES)
+        return image_tensor(value, name, gray=value.mode in GRAY_MODES)
     try:
         return torch.as_tensor(np.array(value))
     except (TypeError, ValueError) as error:
         raise ShapeError(
-            f"{name}: got a {type(value).__name__} that is no tensor ({error}); expected a tensor, array, number or "
+            f"{name}: got a {type(value).__name__} that is not a tensor ({error}); expected a tensor, array, number or "
             "Pillow image. Convert it first."
         ) from error
 
 
 def _condition(condition: Tensor | None, name: str) -> tuple[Tensor | None, Tensor | None]:
-    """Returns labels and context, one of them None: integers are class numbers, floating vectors a context."""
+    """Returns labels (integers) and context (floating vectors), one of them None."""
     if condition is None:
         return None, None
     if condition.is_floating_point() and condition.ndim == 2:

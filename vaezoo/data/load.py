@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable
+from functools import cache as memoize
 from pathlib import Path
 from typing import Final
 
@@ -10,13 +11,15 @@ from vaezoo.data.dataset import Dataset
 from vaezoo.data.download.cache import Collection, Report, cache_root, ensure
 from vaezoo.data.readers.image_folder import load_folder
 from vaezoo.data.readers.torchvision import load_torchvision
-from vaezoo.errors import DataError
+from vaezoo.errors import DataError, warn
 from vaezoo.registry import Registry
 
 datasets: Final[Registry[Callable[..., Dataset]]] = Registry(
     "data set", group="vaezoo.datasets", package="vaezoo.data.sets"
 )
-"""Every data set by name: a function `(split, *, cache, download) -> Dataset`."""
+"""Every data set by name: a function of `split` that also takes `cache`, `download`, both or neither by keyword."""
+
+_RENAMED = {"colour-dsprites": "color-dsprites"}
 
 
 def load_dataset(
@@ -28,26 +31,26 @@ def load_dataset(
     memory_limit: int | None = None,
     workers: int | None = None,
 ) -> Dataset:
-    """Returns a split of a data set: in memory or, where it is a larger folder or torchvision set, streamed.
+    """Returns a split of a data set: in memory, or streamed for folders and torchvision sets above the memory limit.
 
-    A streamed set (`StreamedDataset`) answers like one in memory, bit for bit, but decodes its images on demand.
+    A streamed set (`StreamedDataset`) gives the same values, bit for bit, but decodes its images on demand.
 
     Args:
         name: A registered name such as `"mnist"` (`datasets.names()` lists them), `"folder:PATH"` for images on disk,
             or `"torchvision:NAME"` for a class of `torchvision.datasets`.
         split: `"train"` or `"test"`; hold a validation set out with `Dataset.split_off`.
-        cache_dir: Where files are kept; None means `$VAEZOO_HOME`, else `vaezoo` in the user's cache folder.
-        download: Whether missing files may be fetched.
+        cache_dir: Folder of the cache; None means `$VAEZOO_HOME`, else `vaezoo` in the user's cache folder.
+        download: Whether missing files may be downloaded.
         memory_limit: Bytes of decoded images above which `folder:` and `torchvision:` sets are streamed; None means
             `$VAEZOO_MEMORY_LIMIT`, else 2 GiB.
-        workers: How many processes read a streamed set ahead of time; None means `$VAEZOO_WORKERS`, else one less
-            than there are cores, at most 8. No result depends on it.
+        workers: Number of processes that read a streamed set ahead of time; None means `$VAEZOO_WORKERS`, else one
+            less than the number of cores, at most 8. No result depends on it.
 
     Raises:
-        ConfigError: A limit or a number of workers is no whole number.
+        ConfigError: `memory_limit` or `workers` is not a non-negative integer.
         UnknownNameError: Nothing is registered under `name`.
-        DataError: The split is unknown, or the data is not what it should be.
-        DownloadError: The files could not be had; the message lists each source with its reason.
+        DataError: The split is unknown, or the data is invalid.
+        DownloadError: No source has the files; the message lists each source with its reason.
         MissingExtraError: The data set needs a package that is not installed.
     """
     cache = cache_root(cache_dir)
@@ -56,7 +59,9 @@ def load_dataset(
         return load_folder(Path(rest).expanduser(), split, limit=memory_limit, workers=workers)
     if colon and scheme == "torchvision":
         return load_torchvision(rest, split, cache=cache, download=download, limit=memory_limit, workers=workers)
-    dataset: object = datasets.get(name)(split, cache=cache, download=download)
+    function = datasets.get(_current(name))
+    options = {"cache": cache, "download": download}
+    dataset: object = function(split, **{key: options[key] for key in _declared(function)})
     if not isinstance(dataset, Dataset):
         raise DataError(
             f"The data set {name!r} returned a {type(dataset).__name__}; expected a vaezoo.data.Dataset. "
@@ -68,32 +73,37 @@ def load_dataset(
 def download_dataset(
     name: str, *, cache_dir: str | os.PathLike[str] | None = None, report: Report | None = None
 ) -> list[Path]:
-    """Fetches and verifies all files of a data set, and returns their paths in the cache.
+    """Downloads and verifies all files of a data set, and returns their paths in the cache.
 
-    A set without files of its own (`digits`, most plug-ins) is loaded once instead, which has it fetch what it needs;
-    the list is then empty.
+    A set without files of its own (`digits`, most plug-ins) is loaded once, which downloads what it needs; the list is
+    then empty.
 
     Args:
         name: A registered name.
         cache_dir: As in `load_dataset`.
-        report: Called with one line for each source tried and its result, such as `print`; None logs them.
+        report: Called with one line for each source that was tried, such as `print`; None logs them at debug level.
 
     Raises:
         UnknownNameError: Nothing is registered under `name`.
-        DownloadError: No source brought a verified copy.
+        DownloadError: No source has a verified copy.
     """
-    collection = _collection(name)
-    if collection is not None:
+    module = None if ":" in name else inspect.getmodule(datasets.get(_current(name)))
+    collection = getattr(module, "COLLECTION", None)
+    if isinstance(collection, Collection):
         return ensure(collection, cache=cache_root(cache_dir), report=report)
-    dataset = load_dataset(name, cache_dir=cache_dir)
-    if report is not None:
-        report(f"{name}: {len(dataset):,} training examples; there are no files of its own in the cache")
+    load_dataset(name, cache_dir=cache_dir)
     return []
 
 
-def _collection(name: str) -> Collection | None:
-    """Returns the `COLLECTION` of the module that defines the data set, if it has one."""
-    if ":" in name:
-        return None
-    collection = getattr(inspect.getmodule(datasets.get(name)), "COLLECTION", None)
-    return collection if isinstance(collection, Collection) else None
+def _current(name: str) -> str:
+    """Returns the name under which a data set is registered now; warns about a former name."""
+    if name not in _RENAMED:
+        return name
+    warn(f"The data set {name} is now called {_RENAMED[name]}; the old name works until 0.3.", DeprecationWarning)
+    return _RENAMED[name]
+
+
+@memoize
+def _declared(function: Callable[..., Dataset]) -> frozenset[str]:
+    """Returns which of the optional parameters `cache` and `download` a data set takes."""
+    return frozenset({"cache", "download"} & inspect.signature(function).parameters.keys())

@@ -1,4 +1,4 @@
-"""Packages that only some data sets need, imported when they are."""
+"""Import of packages that only some data sets need."""
 
 import importlib
 from types import ModuleType
@@ -10,11 +10,14 @@ def require(module: str, package: str, purpose: str) -> ModuleType:
     """Returns the imported `module`.
 
     Raises:
-        MissingExtraError: `package` is not installed, or does not import here.
+        MissingExtraError: `package` is not installed or cannot be imported.
     """
     try:
         return importlib.import_module(module)
-    except (ImportError, RuntimeError) as error:  # torchvision raises RuntimeError beside a torch it was not built for
+    except (
+        ImportError,
+        RuntimeError,
+    ) as error:  # torchvision raises RuntimeError with a torch that it was not built for
         raise MissingExtraError(
             f"{purpose} needs {package}, which could not be imported ({error}). Install it: pip install {package}"
         ) from error

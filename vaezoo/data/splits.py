@@ -1,4 +1,4 @@
-"""Train and test: which names a split may have, and a fixed split for sets that come without one."""
+"""Names of splits, and a fixed split for sets that have none."""
 
 import numpy as np
 import torch
@@ -8,14 +8,14 @@ from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import DataError, did_you_mean, shorten
 
 SPLITS = ("train", "test")
-"""The splits that every data set by name has."""
+"""The splits of every named data set."""
 
 
 def check_split(name: str, split: str) -> None:
     """Raises `DataError` unless `split` is `"train"` or `"test"`."""
     if split not in SPLITS:
         hint = (
-            " A validation set is no file: hold it out of the training set with dataset.split_off(count, seed)."
+            " Hold a validation set out of the training set: dataset.split_off(count, seed)."
             if split == "validation"
             else did_you_mean(split, SPLITS)
         )
@@ -23,15 +23,15 @@ def check_split(name: str, split: str) -> None:
 
 
 def fixed_split(labels: Tensor | None, count: int, *, every: int, seed: int) -> dict[str, Tensor]:
-    """Splits `count` examples once and for all: one of `every` goes to the test set, stratified by label.
+    """Splits `count` examples deterministically: one of `every` goes to the test set, stratified by label.
 
-    The examples are shuffled by `seed`, sorted by label, and every `every`-th is taken, so each class has its share
-    in the test set to within one example.
+    The examples are shuffled by `seed` and sorted by label; every `every`-th goes to the test set, so that the share of
+    each class is right to within one example.
 
     Args:
         labels: Class numbers of shape (count,), or None for a plain random split.
         count: Number of examples.
-        every: The test set holds ⌈count / every⌉ examples.
+        every: The test set has ⌈count / every⌉ examples.
         seed: Chooses the examples; the same on every platform and library version.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The cache of verified files: what is in it has the recorded SHA-256, whatever brought it."""
+"""The cache of verified files: each has its recorded SHA-256, whichever source returned it."""
 
 import hashlib
 import logging
@@ -22,7 +22,7 @@ _LOCK_SECONDS = 600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Collection:
-    """The files of one data set and the sources to ask for them, in order, when the cache lacks them."""
+    """The files of one data set and the sources to try, in order, for those that the cache lacks."""
 
     name: str
     files: tuple[DataFile, ...]
@@ -47,31 +47,28 @@ def ensure(
     download: bool = True,
     report: Report | None = None,
 ) -> list[Path]:
-    """Returns the paths of verified files in `cache/data/NAME`, fetching those that are missing or wrong.
+    """Returns the paths of verified files in `cache/data/NAME`; fetches those that are missing or damaged.
 
-    Safe for several processes at once: one fetches, the others wait for it; a file appears whole or not at all.
+    Safe for concurrent processes: one fetches, the others wait for it. Files are written atomically.
 
     Args:
-        collection: The data set's files and sources.
-        cache: The cache's root.
-        files: Those of the collection's files that are wanted; None means all.
-        download: Whether sources other than the cache may be asked.
-        report: Called with a line for each source tried; None logs them.
+        collection: Files and sources of the data set.
+        cache: Root of the cache.
+        files: The files of the collection to return; None means all.
+        download: Whether to try the sources; False reads only the cache.
+        report: Called with a line for each source that was tried; None logs these lines at debug level.
 
     Raises:
-        DownloadError: A file is missing and no source brought it; lists each source with its reason.
+        DownloadError: A file is missing and no source has it; lists each source with its reason.
     """
     wanted = collection.files if files is None else files
     folder = cache / "data" / collection.name
-    say = report or logging.getLogger(__name__).info
-    missing = [file for file in wanted if not is_genuine(folder / file.name, file)]
+    missing = _missing(folder, wanted)
     if missing and not download:
-        raise _failure(collection.name, folder, missing, ["no source was asked, as download=False"])
+        raise _failure(collection.name, folder, missing, ["no source was tried, as download=False"])
     if missing:
         with _locked(folder):
-            _fetch(collection, folder, missing, say)
-    else:
-        say(f"{collection.name}: cache {folder}: {len(wanted)} verified file(s)")
+            _fetch(collection, folder, missing, report or logging.getLogger(__name__).debug)
     return [folder / file.name for file in wanted]
 
 
@@ -86,77 +83,57 @@ def is_genuine(path: Path, file: DataFile) -> bool:
         return False
 
 
-def _fetch(collection: Collection, folder: Path, missing: Sequence[DataFile], say: Report) -> None:
-    """Asks one source after the other until nothing is missing; the caller holds the folder's lock."""
-    name, reasons = collection.name, list[str]()
-    for stale in folder.glob(".fetch-*"):  # of a process that was killed: no other one holds the lock now
+def _missing(folder: Path, files: Sequence[DataFile]) -> list[DataFile]:
+    return [file for file in files if not is_genuine(folder / file.name, file)]
+
+
+def _fetch(collection: Collection, folder: Path, files: Sequence[DataFile], report: Report) -> None:
+    """Tries one source after the other until nothing is missing; the caller holds the folder's lock."""
+    for stale in folder.glob(".fetch-*"):  # left by a process that was killed: nobody else holds the lock
         shutil.rmtree(stale, ignore_errors=True)
-    missing = _discard_wrong(name, folder, missing, say, reasons)
+    reasons, missing = list[str](), _missing(folder, files)
+    for file in missing:
+        if (folder / file.name).is_file():
+            (folder / file.name).unlink()
+            reasons.append(f"cache: {file.name} had the wrong SHA-256 and was deleted")
     for source in (Folder(folder), *collection.sources):
         if not missing:
             return
-        before = len(missing)
-        say(f"{name}: {source.title}: asked for {before} file(s)")
+        before, failures = len(missing), list[str]()
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder, ignore_cleanup_errors=True) as work:
-            outcome = _ask(source, missing, Path(work))
+            try:
+                source.fetch(missing, Path(work))
+            except (SourceError, ImportError, OSError) as error:
+                failures.append(str(error))
             missing, wrong = _adopt(missing, Path(work), folder)
-        reason = "; ".join([*wrong, *([outcome] if outcome else [])])
-        got = f"{before - len(missing)} of {before} file(s)"
-        say(f"{name}: {source.title}: {got}{': ' + reason if reason else ''}")
-        reasons.append(f"{source.title}: {reason or got}")
+        reason = "; ".join(wrong + failures) or "all files"
+        reasons.append(f"{source.title}: {before - len(missing)} of {before} file(s): {reason}")
+        report(f"{collection.name}: {reasons[-1]}")
     if missing:
-        raise _failure(name, folder, missing, reasons)
-
-
-def _discard_wrong(
-    name: str, folder: Path, files: Sequence[DataFile], say: Report, reasons: list[str]
-) -> list[DataFile]:
-    """Returns which files are missing now that the lock is held, and deletes wrong ones."""
-    missing = [file for file in files if not is_genuine(folder / file.name, file)]
-    for file in missing:
-        path = folder / file.name
-        if path.is_file():
-            path.unlink(missing_ok=True)
-            reasons.append(f"cache: {file.name} had the wrong SHA-256 and was deleted")
-            say(f"{name}: {reasons[-1]}")
-    return missing
-
-
-def _ask(source: Source, missing: Sequence[DataFile], work: Path) -> str:
-    """Returns why the source did not bring every file, or nothing."""
-    try:
-        source.fetch(missing, work)
-    except (SourceError, ImportError, OSError) as error:
-        return str(error)
-    return ""
+        raise _failure(collection.name, folder, missing, reasons)
 
 
 def _adopt(files: Sequence[DataFile], work: Path, folder: Path) -> tuple[list[DataFile], list[str]]:
-    """Moves verified files from `work` into the cache; returns those still missing and what was wrong with any."""
-    missing, wrong = [], []
+    """Moves verified files from `work` into the cache; returns the missing files and a reason for each wrong one."""
+    missing = _missing(work, files)
     for file in files:
-        path = work / file.name
-        if is_genuine(path, file):
-            with path.open("rb+") as written:
+        if file not in missing:
+            with (work / file.name).open("rb+") as written:
                 os.fsync(written.fileno())
-            os.replace(path, folder / file.name)
-            continue
-        missing.append(file)
-        if path.is_file():
-            wrong.append(f"{file.name} has the wrong SHA-256")
-    return missing, wrong
+            os.replace(work / file.name, folder / file.name)
+    return missing, [f"{file.name} has the wrong SHA-256" for file in missing if (work / file.name).is_file()]
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lets one process at a time change a folder; the operating system frees the lock of a process that dies."""
+    """Lets one process at a time change a folder; the operating system releases the lock of a process that ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):
             yield
     except Timeout as error:
         raise DownloadError(
-            f"{folder} stayed locked by another process for {_LOCK_SECONDS:.0f} s. Wait for it or end it, then retry."
+            f"{folder} was locked by another process for {_LOCK_SECONDS:.0f} s. Wait for it or end it, then retry."
         ) from error
     except DownloadError:
         raise
@@ -170,6 +147,6 @@ def _locked(folder: Path) -> Iterator[None]:
 def _failure(name: str, folder: Path, missing: Sequence[DataFile], reasons: Sequence[str]) -> DownloadError:
     lines = [f"{name}: got no verified copy of {len(missing)} file(s). Sources tried:"]
     lines += [f"  - {reason}" for reason in reasons]
-    lines += [f"To go on, put these files (or NAME.gz) into {folder} by hand, then retry with download allowed:"]
+    lines += [f"Put these files (or NAME.gz) into {folder} by hand, then retry with download=True:"]
     lines += [f"  - {file.name}  (uncompressed: {file.size:,} bytes, sha256 {file.sha256})" for file in missing]
     return DownloadError("\n".join(lines))

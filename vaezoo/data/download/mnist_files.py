@@ -1,4 +1,4 @@
-"""What MNIST and Fashion-MNIST share: four idx files of the same names and sizes."""
+"""Loading of MNIST and Fashion-MNIST: four idx files of the same names and sizes."""
 
 from pathlib import Path
 
@@ -30,8 +30,8 @@ def load_idx_split(collection: Collection, split: str, licence: str, *, cache: P
     """Returns one split as `uint8` images (N, 1, 28, 28) with labels of ten classes.
 
     Raises:
-        DataError: Unknown split, or a file changed while it was read.
-        DownloadError: The files could not be had.
+        DataError: The split is unknown, or a file changed while it was read.
+        DownloadError: No source has the files.
     """
     check_split(collection.name, split)
     files = collection.files[:2] if split == "train" else collection.files[2:]
@@ -39,7 +39,7 @@ def load_idx_split(collection: Collection, split: str, licence: str, *, cache: P
     images, labels = (read_idx(path.read_bytes(), str(path)) for path in paths)
     if images.shape[0] != labels.shape[0]:
         raise DataError(
-            f"{collection.name}: got {images.shape[0]} images and {labels.shape[0]} labels; fetch it again."
+            f"{collection.name}: got {images.shape[0]} images and {labels.shape[0]} labels; download it again."
         )
     return Dataset(
         name=collection.name,

@@ -1,4 +1,4 @@
-"""Sets that are drawn: each image is a function of its number, and none is kept anywhere."""
+"""Procedural sets: each image is a function of its number and is computed on demand."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from vaezoo.data.streaming.dataset import BatchSource, StreamedDataset, stream
 __all__ = ["Drawing", "DrawnDataset", "drawn_split"]
 
 SPLIT_SEED: Final = 20_170_602
-"""Chooses the test images of every drawn set."""
+"""Seed that chooses the test images of every procedural set."""
 
 LICENCE: Final = "drawn by vaezoo, Apache-2.0; after dSprites (Matthey et al., 2017), Apache-2.0"
 
@@ -24,7 +24,7 @@ LICENCE: Final = "drawn by vaezoo, Apache-2.0; after dSprites (Matthey et al., 2
 class Drawing(BatchSource, Protocol):
     """Images as a function of their number."""
 
-    #: of the code: whoever changes a pixel changes it, and with it every digest
+    #: name and version of the drawing, part of every digest: changes with any pixel
     name: str
     #: the distinct values of all pixels, ascending
     levels: tuple[int, ...]
@@ -34,24 +34,24 @@ class Drawing(BatchSource, Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DrawnDataset(StreamedDataset):
-    """A split of a data set whose images are drawn whenever a batch needs them, in the process that asks for them.
+    """A split of a data set whose images are drawn when a batch needs them, in the calling process by default.
 
-    It answers like any `Dataset`; only `images` holds no values. Arguments as in `StreamedDataset`, whose source is a
-    `Drawing`; workers draw ahead only where they are asked for (`workers=`).
+    Behaves like any `Dataset`, except that `images` has no values. Arguments as in `StreamedDataset`, whose source is a
+    `Drawing`; with `workers` ≥ 1, processes draw ahead.
     """
 
     workers: int | None = 0
 
     @property
     def drawing(self) -> Drawing:
-        """What draws the images."""
+        """The source of the images."""
         return cast(Drawing, self.reader.source)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the drawing's name and version, which images of it these are, their noise, and the labels.
+        """SHA-256 over the drawing's name and version, the positions of the images, their noise, and the labels.
 
-        Unlike that of other sets it says nothing of the pixels, which would all have to be drawn for it.
+        Unlike that of other sets it does not cover the pixels, which would all have to be drawn.
         """
         drawn = self.reader.drawn
         noise = None if drawn is None else (drawn.seed, drawn.scale)
@@ -66,7 +66,7 @@ class DrawnDataset(StreamedDataset):
         return torch.tensor(known, device=self.device, dtype=torch.float32) / self.scale
 
     def drawn_once(self, seed: int) -> Self:
-        """Returns the set binarized once; zeros and ones are certain, and stay what they are."""
+        """Returns the set binarized once; binary images are unchanged."""
         return replace(self, binarization="static") if self.scale == 1 else super().drawn_once(seed)
 
 
@@ -74,11 +74,11 @@ def drawn_split(drawing: Drawing, name: str, split: str, *, scale: int) -> Drawn
     """Returns a split of a set whose images are numbered by their place in the grid of factors.
 
     Args:
-        drawing: What draws them; one of its factors is the `"shape"`, which is the class.
-        name: Of the data set.
-        split: `"all"`, in the order of the grid; `"test"`, a tenth of them in an order of chance, so that its first
-            examples are like the rest; or `"train"`, the others.
-        scale: The value that stands for 1.0.
+        drawing: Source of the images; one of its factors is the `"shape"`, which is the class.
+        name: Name of the data set.
+        split: `"all"`, in the order of the grid; `"test"`, a tenth of the images in random order, so that its first
+            examples are representative; or `"train"`, the others.
+        scale: The value that represents 1.0.
 
     Raises:
         DataError: The split is unknown.

@@ -1,8 +1,8 @@
-"""The sprites of dSprites, drawn from their factors.
+"""The sprites of dSprites, computed from their factors.
 
-The geometry was fitted to frames of the authors' published animation (Matthey, Higgins, Hassabis and Lerchner, 2017,
-https://github.com/google-deepmind/dsprites-dataset), of which it gives 296 of 320 exactly, and 38 pixels of the others
-wrongly in all: a pixel is white when its centre is inside the sprite.
+The geometry was fitted to the 320 frames of the authors' published animation (Matthey, Higgins, Hassabis and Lerchner,
+2017, https://github.com/google-deepmind/dsprites-dataset): 296 are reproduced exactly, and 38 pixels of the others
+differ in all. A pixel is white when its center is inside the sprite.
 """
 
 import math
@@ -20,18 +20,18 @@ POSITIONS: Final = 32
 # In pixels, at scale 1.
 _HALF_SIDE: Final = 9.5997
 _HALF_AXES: Final = (12.772, 7.212)
-_HEART: Final = (0.5995, 0.6625, 1.44)  # of x, of y, and how far up
+_HEART: Final = (0.5995, 0.6625, 1.44)  # scale of x, scale of y, shift of y
 
 _PER_SHAPE: Final = SCALES * ORIENTATIONS * POSITIONS**2
-_WINDOW: Final = 28  # no sprite reaches further than 13.6 pixels from its centre
-_TABLE: Final = 8192  # angles at which the heart's radius is kept
-_TOGETHER: Final = 128  # images whose temporaries stay in cache
+_WINDOW: Final = 28  # no sprite extends further than 13.6 pixels from its center
+_TABLE: Final = 8192  # angles at which the heart's radius is tabulated
+_TOGETHER: Final = 128  # images drawn in one pass, so that temporaries stay in cache
 
 
 def heart_outline(count: int) -> tuple[Tensor, Tensor]:
     """Returns `count` points of the heart's outline at scale 1, x to the right and y up, in pixels, float64 (count,).
 
-    The first and the last are the cleft.
+    The first and the last point are the cleft.
     """
     t = torch.linspace(0, 2 * math.pi, count, dtype=torch.float64)
     wide, high, up = _HEART
@@ -40,9 +40,9 @@ def heart_outline(count: int) -> tuple[Tensor, Tensor]:
 
 
 def _heart_radii() -> Tensor:
-    """Returns the heart's radius at `_TABLE` angles and the first one again, from straight up clockwise."""
+    """Returns the heart's radius at `_TABLE` + 1 angles from 0 to 2π, clockwise from straight up."""
     x, y = heart_outline(200_001)
-    # As the outline runs; the tip is halfway.
+    # Along the outline; the tip is halfway.
     angle = torch.atan2(x, y)
     angle[len(angle) // 2 + 1 :] += 2 * math.pi
     angle[-1] = 2 * math.pi
@@ -70,7 +70,7 @@ class Sprites:
 
     def __init__(self) -> None:
         self._radii = _heart_radii()
-        # The last orientation is the first one again, and to the last bit.
+        # The last orientation equals the first one, to the last bit.
         turn = torch.linspace(0, 2 * math.pi, ORIENTATIONS, dtype=torch.float64)
         turn[-1] = 0.0
         self._cos, self._sin = turn.cos().float(), turn.sin().float()
@@ -78,7 +78,7 @@ class Sprites:
         self._place = torch.linspace(16.0, 48.0, POSITIONS)
 
     def __len__(self) -> int:
-        """Returns how many images there are."""
+        """Returns the number of images."""
         return math.prod(size for _, size in self.grid)
 
     def read(self, position: int) -> Tensor:
@@ -90,9 +90,9 @@ class Sprites:
         return self._masks(positions)
 
     def _masks(self, positions: Tensor) -> Tensor:
-        """Returns which pixels are the sprite's, `uint8` (B, 1, 64, 64) of 0 and 1."""
+        """Returns the sprites as `uint8` (B, 1, 64, 64) of 0 and 1."""
         canvas = torch.zeros(len(positions), SIDE * SIDE, dtype=torch.uint8)
-        # Images of one shape together: what is inside is another question for each.
+        # Images of one shape together: each shape has its own test for points inside.
         for number, rows in enumerate(_rows_of_shapes(positions // _PER_SHAPE)):
             for part in rows.split(_TOGETHER):
                 if len(part):
@@ -104,13 +104,13 @@ class Sprites:
         y, rest = positions % POSITIONS, positions // POSITIONS
         x, rest = rest % POSITIONS, rest // POSITIONS
         turn, scale = rest % ORIENTATIONS, self._scale[rest // ORIENTATIONS % SCALES]
-        centre_x, centre_y = self._place[x], self._place[y]
-        left, top = (torch.floor(centre + 0.5) - _WINDOW // 2 for centre in (centre_x, centre_y))
+        center_x, center_y = self._place[x], self._place[y]
+        left, top = (torch.floor(center + 0.5) - _WINDOW // 2 for center in (center_x, center_y))
         steps = torch.arange(_WINDOW) + 0.5
-        right = (left - centre_x)[:, None] + steps
-        up = (centre_y - top)[:, None] - steps
+        right = (left - center_x)[:, None] + steps
+        up = (center_y - top)[:, None] - steps
         cos, sin = ((part[turn] / scale)[:, None] for part in (self._cos, self._sin))
-        # Where a pixel's centre is in the sprite's own frame, turned back and at scale 1; (rows, y, x).
+        # Pixel centers in the sprite's own frame, rotated back and at scale 1; (rows, y, x).
         along = (cos * right)[:, None, :] + (sin * up)[:, :, None]
         across = (cos * up)[:, :, None] - (sin * right)[:, None, :]
         inside = self._inside(number, along, across)
@@ -119,7 +119,7 @@ class Sprites:
         canvas.view(-1)[(corner + window).view(-1)] = inside.view(-1).to(torch.uint8)
 
     def _inside(self, number: int, x: Tensor, y: Tensor) -> Tensor:
-        """Says which points (…) of the sprite's own frame are inside the shape."""
+        """Returns which points (…) of the sprite's own frame are inside the shape."""
         if SHAPES[number] == "square":
             return torch.maximum(x.abs(), y.abs()) < _HALF_SIDE
         if SHAPES[number] == "ellipse":
@@ -131,28 +131,28 @@ class Sprites:
         return torch.hypot(x, y) < radius
 
 
-class ColourSprites(Sprites):
-    """Draws sprites in `HUES` fully saturated colours on black; the hue is the first factor, the slowest."""
+class ColorSprites(Sprites):
+    """Draws sprites in `HUES` fully saturated colors on black; the hue is the first factor, the slowest."""
 
     HUES = 8
     grid = (("hue", HUES), *Sprites.grid)
-    name = "colour-dsprites-1"
+    name = "colour-dsprites-1"  # part of every digest: never renamed
     shape: tuple[int, ...] = (3, SIDE, SIDE)
 
     def __init__(self) -> None:
         super().__init__()
-        # Red, green and blue are triangles over the colour wheel, a third of it apart.
+        # Red, green and blue are triangles over the color wheel, a third of it apart.
         wheel = torch.arange(self.HUES, dtype=torch.float64)[:, None] / self.HUES
         distance = (wheel - torch.tensor([0.0, 1 / 3, 2 / 3], dtype=torch.float64) + 0.5) % 1 - 0.5
-        self._colours = ((2 - 6 * distance.abs()).clamp(0, 1) * 255).round().to(torch.uint8)
-        self.levels = tuple(sorted({0, *self._colours.flatten().tolist()}))
+        self._colors = ((2 - 6 * distance.abs()).clamp(0, 1) * 255).round().to(torch.uint8)
+        self.levels = tuple(sorted({0, *self._colors.flatten().tolist()}))
 
     def read_all(self, positions: Tensor) -> Tensor:
         """Returns the images at `positions` (B,) as `uint8` (B, 3, 64, 64)."""
         plain = len(self) // self.HUES
-        return self._masks(positions % plain) * self._colours[positions // plain][:, :, None, None]
+        return self._masks(positions % plain) * self._colors[positions // plain][:, :, None, None]
 
 
 def _rows_of_shapes(shapes: Tensor) -> list[Tensor]:
-    """Returns for each shape which rows of `shapes` (B,) have it."""
+    """Returns the rows of `shapes` (B,) that have each shape."""
     return [(shapes == number).nonzero().flatten() for number in range(len(SHAPES))]

@@ -1,4 +1,4 @@
-"""Images in a folder: a class per subfolder where there are subfolders, otherwise images without labels."""
+"""Reader of image folders: one class per subfolder, or images without labels if there are no subfolders."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from vaezoo.data.dataset import Dataset
-from vaezoo.data.readers.pixels import GREY_MODES, check_depth, image_tensor, open_image
+from vaezoo.data.readers.pixels import GRAY_MODES, check_depth, image_tensor, open_image
 from vaezoo.data.splits import SPLITS, check_split, fixed_split
 from vaezoo.data.streaming.dataset import StreamedDataset, stream
 from vaezoo.data.streaming.limits import memory_limit
 from vaezoo.errors import DataError
 
 SPLIT_SEED: Final = 1
-"""Chooses the test tenth of a folder without `train` and `test` subfolders."""
+"""Seed that chooses the test tenth of a folder without `train` and `test` subfolders."""
 
 _SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 
@@ -24,19 +24,19 @@ _SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", 
 def load_folder(path: Path, split: str, *, limit: int | None = None, workers: int | None = None) -> Dataset:
     """Returns the images under `path`, in sorted order, as `uint8` of shape (N, C, H, W).
 
-    C is 1 when every image is grey, otherwise 3; transparent pixels become black. All images must have one size. With
-    both a `train` and a `test` subfolder these are the splits; otherwise every tenth image, chosen once and for all
-    and stratified by class, is the test set. Hidden files and files that are no images are left out.
+    C is 1 if every image is gray, otherwise 3; transparent pixels become black. All images must have one size. If both
+    a `train` and a `test` subfolder exist, these are the splits; otherwise a fixed tenth, stratified by class, is the
+    test set. Hidden files and files other than images are ignored.
 
     Args:
         path: A folder of images, or of one subfolder per class.
         split: `"train"` or `"test"`.
-        limit: Bytes of decoded images above which the split is streamed; see `memory_limit`. Of a streamed split only
-            the headers are read here, which tell sizes and channels.
-        workers: How many processes read a streamed split; see `worker_count`.
+        limit: Bytes of decoded images above which the split is streamed; see `memory_limit`. Only the headers of a
+            streamed split are read here.
+        workers: Number of processes that read a streamed split; see `worker_count`.
 
     Raises:
-        DataError: There is no such folder or split, no image, a corrupt image, or images of different sizes.
+        DataError: The folder or split does not exist, there is no image, an image is corrupt, or sizes differ.
         MissingExtraError: Pillow is not installed.
     """
     name = f"folder:{path}"
@@ -50,45 +50,46 @@ def load_folder(path: Path, split: str, *, limit: int | None = None, workers: in
     files, labels = _listing(path / split if paired else path, classes)
     if not paired:
         files, labels = _tenth(files, labels, split)
-    # Both splits are looked at for the channels, or a grey test set beside a colour training set would not fit it.
-    grey = all(_is_grey(file) for root in roots for file in _listing(root, classes)[0])
+    # Both splits determine the channels, so that a gray test set fits a color training set.
+    gray = all(_is_gray(file) for root in roots for file in _listing(root, classes)[0])
     count = len(classes) or None
-    if len(files) * math.prod(_header(files[0], grey)) > memory_limit(limit):
-        reader = stream(FolderImages(files, grey))
+    if len(files) * math.prod(_header(files[0], gray)) > memory_limit(limit):
+        reader = stream(FolderImages(files, gray))
         return StreamedDataset(name=name, split=split, reader=reader, labels=labels, classes=count, workers=workers)
-    return Dataset(name=name, split=split, images=_read(files, grey), labels=labels, classes=count)
+    return Dataset(name=name, split=split, images=_read(files, gray), labels=labels, classes=count)
 
 
 class FolderImages:
     """Image files, decoded one at a time (an `ImageSource`).
 
     Args:
-        files: At least one; their headers are read.
-        grey: Whether the images have one channel or three.
+        files: At least one file; their headers are read.
+        gray: Whether the images have one channel or three.
 
     Raises:
-        DataError: A header cannot be read, or tells another size than the first one, or more than 8 bits per channel.
+        DataError: A header cannot be read, or its size differs from the first one, or it has more than 8 bits per
+            channel.
     """
 
-    def __init__(self, files: Sequence[Path], grey: bool) -> None:
-        self.files, self.grey = [str(file) for file in files], grey
-        self.shape = _header(files[0], grey)
+    def __init__(self, files: Sequence[Path], gray: bool) -> None:
+        self.files, self.gray = [str(file) for file in files], gray
+        self.shape = _header(files[0], gray)
         for file in files:
-            _check_size(file, _header(file, grey), self.shape, files[0])
+            _check_size(file, _header(file, gray), self.shape, files[0])
 
     def __len__(self) -> int:
-        """Returns how many files there are."""
+        """Returns the number of files."""
         return len(self.files)
 
     def read(self, position: int) -> Tensor:
         """Returns the image at `position` as `uint8` of shape (C, H, W).
 
         Raises:
-            DataError: It cannot be read, or has another size than when the set was loaded.
+            DataError: The file cannot be read, or its size has changed.
         """
         file = Path(self.files[position])
         with open_image(file) as image:
-            pixels = image_tensor(image, str(file), grey=self.grey)
+            pixels = image_tensor(image, str(file), gray=self.gray)
         _check_size(file, tuple(pixels.shape), self.shape, Path(self.files[0]))
         return pixels
 
@@ -98,21 +99,17 @@ def _subfolders(root: Path) -> list[Path]:
 
 
 def _images_in(root: Path, pattern: str) -> list[Path]:
-    files = sorted(
-        file
-        for file in root.glob(pattern)
-        if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and file.is_file()
-    )
-    return files
+    found = (file for file in root.glob(pattern) if file.suffix.lower() in _SUFFIXES and file.is_file())
+    return sorted(file for file in found if not file.name.startswith("."))
 
 
 def _listing(root: Path, classes: Sequence[str]) -> tuple[list[Path], Tensor | None]:
-    """Returns the image files of a folder in sorted order, and their class numbers where there are classes."""
+    """Returns the image files of a folder in sorted order, and their class numbers if there are classes."""
     loose = _images_in(root, "*")
     if classes and loose:
         raise DataError(
             f"{root}: got both class subfolders and an image beside them ({loose[0].name}); expected one or the "
-            "other. Move loose images into a subfolder."
+            "other. Move the image into a subfolder."
         )
     files, labels = list(loose), list[int]()
     for folder in _subfolders(root):
@@ -135,16 +132,16 @@ def _tenth(files: list[Path], labels: Tensor | None, split: str) -> tuple[list[P
     return [files[i] for i in index.tolist()], None if labels is None else labels[index]
 
 
-def _is_grey(file: Path) -> bool:
-    with open_image(file) as image:  # reads the header only
-        return image.mode in GREY_MODES
+def _is_gray(file: Path) -> bool:
+    with open_image(file) as image:  # reads only the header
+        return image.mode in GRAY_MODES
 
 
-def _header(file: Path, grey: bool) -> tuple[int, ...]:
-    """Returns the shape that an image will be decoded to."""
-    with open_image(file) as image:  # reads the header only
+def _header(file: Path, gray: bool) -> tuple[int, ...]:
+    """Returns the shape of the decoded image."""
+    with open_image(file) as image:  # reads only the header
         check_depth(image, str(file))
-        return (1 if grey else 3, image.height, image.width)
+        return (1 if gray else 3, image.height, image.width)
 
 
 def _check_size(file: Path, shape: tuple[int, ...], expected: tuple[int, ...], first: Path) -> None:
@@ -155,15 +152,13 @@ def _check_size(file: Path, shape: tuple[int, ...], expected: tuple[int, ...], f
         )
 
 
-def _read(files: Sequence[Path], grey: bool) -> Tensor:
+def _read(files: Sequence[Path], gray: bool) -> Tensor:
     """Decodes all files into one tensor, allocated once."""
-    result: Tensor | None = None
+    shape = _header(files[0], gray)
+    result = torch.empty(len(files), *shape, dtype=torch.uint8)
     for i, file in enumerate(files):
         with open_image(file) as image:
-            pixels = image_tensor(image, str(file), grey=grey)
-        if result is None:
-            result = torch.empty(len(files), *pixels.shape, dtype=torch.uint8)
-        _check_size(file, tuple(pixels.shape), tuple(result.shape[1:]), files[0])
+            pixels = image_tensor(image, str(file), gray=gray)
+        _check_size(file, tuple(pixels.shape), shape, files[0])
         result[i] = pixels
-    assert result is not None  # _listing refuses an empty folder
     return result

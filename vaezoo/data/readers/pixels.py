@@ -1,4 +1,4 @@
-"""Pillow images to tensors."""
+"""Conversion of Pillow images to tensors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +15,15 @@ from vaezoo.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-GREY_MODES: Final = frozenset({"1", "L", "LA"})
-"""The modes of Pillow that hold one channel of at most 8 bits (and perhaps transparency)."""
+GRAY_MODES: Final = frozenset({"1", "L", "LA"})
+"""Pillow modes with one channel of at most 8 bits (and optional transparency)."""
 
 _DEEP_MODES: Final = ("I", "F")  # 16 bits and more: Pillow would clip them, not scale them
 
 
 @contextmanager
 def open_image(file: Path) -> Iterator["Image"]:
-    """Opens an image file; what Pillow cannot read, then or in the block, becomes a `DataError` with its name."""
+    """Opens an image file; errors of Pillow, here or in the block, become a `DataError` that names the file."""
     pillow = require("PIL.Image", "Pillow", "Reading images")
     try:
         with pillow.open(file) as image:
@@ -38,7 +38,7 @@ def open_image(file: Path) -> Iterator["Image"]:
 
 
 def check_depth(image: "Image", name: str) -> None:
-    """Raises `DataError` where an image has more than 8 bits per channel; its header says so."""
+    """Raises `DataError` if an image has more than 8 bits per channel; reads its header only."""
     if image.mode.startswith(_DEEP_MODES):
         raise DataError(
             f"{name}: got more than 8 bits per channel (mode {image.mode}); expected 8. Convert the image, or pass "
@@ -46,8 +46,8 @@ def check_depth(image: "Image", name: str) -> None:
         )
 
 
-def image_tensor(image: "Image", name: str, *, grey: bool) -> Tensor:
-    """Returns an image as `uint8` of shape (1, H, W) if `grey`, else (3, H, W), over black where it is transparent.
+def image_tensor(image: "Image", name: str, *, gray: bool) -> Tensor:
+    """Returns an image as `uint8` of shape (1, H, W) if `gray`, else (3, H, W), with black in place of transparency.
 
     Raises:
         DataError: The image has more than 8 bits per channel.
@@ -57,5 +57,5 @@ def image_tensor(image: "Image", name: str, *, grey: bool) -> Tensor:
         pillow = require("PIL.Image", "Pillow", "Reading images")
         clear = image.convert("RGBA")
         image = pillow.alpha_composite(pillow.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
-    array = np.array(image.convert("L" if grey else "RGB"), dtype=np.uint8)
-    return torch.from_numpy(array[None] if grey else np.ascontiguousarray(array.transpose(2, 0, 1)))
+    array = np.array(image.convert("L" if gray else "RGB"), dtype=np.uint8)
+    return torch.from_numpy(array[None] if gray else np.ascontiguousarray(array.transpose(2, 0, 1)))

@@ -1,4 +1,4 @@
-"""The data sets of torchvision, by the name of their class."""
+"""Reader of the data sets of torchvision, by class name."""
 
 import difflib
 import inspect
@@ -19,7 +19,7 @@ from vaezoo.data.streaming.limits import memory_limit, worker_count
 from vaezoo.data.streaming.prefetch import read_ahead
 from vaezoo.errors import DataError, DownloadError, UnknownNameError
 
-_PART = 256  # items that are described together
+_PART = 256  # items described at a time
 
 
 def load_torchvision(
@@ -27,22 +27,22 @@ def load_torchvision(
 ) -> Dataset:
     """Returns a split of the data set class `torchvision.datasets.NAME` as `uint8` images (N, C, H, W).
 
-    Targets that are class numbers become labels; others are left out. The licence is the data set's own, which
-    torchvision does not record; torchvision checks the files (some of which it unpickles) by its own MD5 sums.
+    Targets that are class numbers become labels; others are dropped. torchvision does not record licenses, and verifies
+    the files (some of which it unpickles) by its own MD5 sums.
 
     Args:
-        name: The exact name of a class with a `train=` or `split=` argument, such as `"CIFAR10"`.
+        name: Exact name of a class with a `train=` or `split=` argument, such as `"CIFAR10"`.
         split: `"train"` or `"test"`.
-        cache: The cache's root; torchvision's files go to `torchvision/NAME` in it.
-        download: Whether torchvision may fetch what is missing.
-        limit: Bytes of decoded images above which the split is streamed; see `memory_limit`. One pass over it then
-            collects the targets and checks the images.
-        workers: How many processes read a streamed split; see `worker_count`.
+        cache: Root of the cache; torchvision's files go to `torchvision/NAME` in it.
+        download: Whether torchvision may download missing files.
+        limit: Bytes of decoded images above which the split is streamed; see `memory_limit`. One pass over the split
+            then collects the targets and validates the images.
+        workers: Number of processes that read a streamed split; see `worker_count`.
 
     Raises:
         UnknownNameError: torchvision exports no such data set class.
-        DataError: The class has no such split, or needs arguments of its own.
-        DownloadError: The files are missing and could not be fetched.
+        DataError: The class has no such split, or needs further arguments.
+        DownloadError: The files are missing and could not be downloaded.
         MissingExtraError: torchvision is not installed.
     """
     check_split(f"torchvision:{name}", split)
@@ -57,7 +57,7 @@ def load_torchvision(
     whole = f"torchvision:{name}"
     if len(source) and _first_bytes(source, whole) * len(source) > memory_limit(limit):
         return _streamed(TorchvisionImages(source, whole), split, classes, workers)
-    return from_tensors(_Labelled(source), whole, split=split, classes=classes)
+    return from_tensors(_Labeled(source), whole, split=split, classes=classes, scale=255)
 
 
 def _opened(entry: type, name: str, split: str, root: Path, download: bool) -> "_Items":
@@ -67,20 +67,20 @@ def _opened(entry: type, name: str, split: str, root: Path, download: bool) -> "
         source: _Items = entry(root, **options)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"torchvision:{name}: got {options}; torchvision expected other arguments ({error}). Make the data set "
-            "yourself and pass it to from_tensors."
+            f"torchvision:{name}: got {options}; torchvision expected other arguments ({error}). Create the data "
+            "set yourself and pass it to from_tensors."
         ) from error
     except (OSError, RuntimeError, ImportError) as error:
         raise DownloadError(
-            f"torchvision:{name}: torchvision could not make the {split} set ({error}); expected its files in {root}, "
-            f"or a way to fetch them (download={download}). Put them there by hand, or load the data yourself and pass "
-            "it to from_tensors."
+            f"torchvision:{name}: torchvision could not create the {split} set ({error}); expected its files in {root} "
+            f"or permission to download them (download={download}). Put them there by hand, or load the data yourself "
+            "and pass it to from_tensors."
         ) from error
     return source
 
 
 def _known(module: ModuleType) -> dict[str, type]:
-    """Returns the exported subclasses of `VisionDataset`: nothing else of the module can be reached by name."""
+    """Returns the exported subclasses of `VisionDataset`; no other object of the module is accessible by name."""
     return {
         name: entry
         for name in module.__all__
@@ -91,7 +91,7 @@ def _known(module: ModuleType) -> dict[str, type]:
 
 
 def _options(entry: type, name: str, split: str, download: bool) -> dict[str, object]:
-    """Returns the arguments that choose the split and say whether to download."""
+    """Returns the arguments for the split and for downloading."""
     parameters = dict(inspect.signature(entry).parameters)
     parameters.pop("root", None)
     options: dict[str, object] = {}
@@ -106,8 +106,8 @@ def _options(entry: type, name: str, split: str, download: bool) -> dict[str, ob
     ]
     if not options or set(needed) - set(options):
         raise DataError(
-            f"torchvision:{name}: got a class that needs {', '.join(needed) or 'no split'}; expected one that is "
-            "chosen by train= or split= alone. Make the data set yourself and pass it to from_tensors."
+            f"torchvision:{name}: got a class that needs {', '.join(needed) or 'no split'}; expected only "
+            "train= or split=. Create the data set yourself and pass it to from_tensors."
         )
     forwards = "train" in parameters and any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # QMNIST to MNIST
     if "download" in parameters or forwards:
@@ -131,7 +131,7 @@ class TorchvisionImages:
 
     Args:
         source: The data set, with at least one item.
-        name: What to call it in an error.
+        name: Name of the set in errors.
     """
 
     def __init__(self, source: _Items, name: str) -> None:
@@ -139,15 +139,15 @@ class TorchvisionImages:
         self.shape = tuple(as_tensor(source[0][0], f"{name}, item 0").shape)
 
     def __len__(self) -> int:
-        """Returns how many items there are."""
+        """Returns the number of items."""
         return len(self.source)
 
     def item(self, position: int) -> tuple[Tensor, int | None]:
-        """Returns an image as `uint8` of shape (C, H, W), and its class number, if it has one.
+        """Returns an image as `uint8` of shape (C, H, W), and its class number or None.
 
         Raises:
             DataError: The image cannot be read.
-            ShapeError: It has another shape or type than the first one.
+            ShapeError: Its shape or type differs from that of the first one.
         """
         place = f"{self.name}, item {position}"
         try:
@@ -155,7 +155,7 @@ class TorchvisionImages:
             pixels = as_tensor(image, place)
         except (OSError, SyntaxError, EOFError) as error:
             raise DataError(
-                f"{place}: got an image that cannot be read ({error}); expected a whole one. Fetch the data set again."
+                f"{place}: got an image that cannot be read ({error}); expected a whole one. Download it again."
             ) from error
         check_alike(pixels, self.shape, torch.uint8, f"{self.name}: got x", position)
         return pixels, target if isinstance(target, int) else None
@@ -164,24 +164,21 @@ class TorchvisionImages:
         """Returns the image at `position` as `uint8` of shape (C, H, W); see `item`."""
         return self.item(position)[0]
 
-    def describe(self, positions: Sequence[int]) -> tuple[list[int], int]:
-        """Returns the class numbers of images that have one, and the highest value of any pixel."""
-        items = [self.item(position) for position in positions]
-        return [label for _, label in items if label is not None], max(int(pixels.max()) for pixels, _ in items)
+    def labels(self, positions: Sequence[int]) -> list[int]:
+        """Returns the class numbers of the images that have one; decodes all of them, which validates them."""
+        return [label for _, label in map(self.item, positions) if label is not None]
 
 
 def _first_bytes(source: _Items, name: str) -> int:
-    """Returns how many bytes the first image has; 0 for what is not streamed, as it is no `uint8`."""
+    """Returns the size of the first image in bytes; 0 if it is not `uint8`, which is not streamed."""
     first = as_tensor(source[0][0], f"{name}, item 0")
     return first.numel() if first.dtype == torch.uint8 else 0
 
 
 def _streamed(images: TorchvisionImages, split: str, classes: int | None, workers: int | None) -> StreamedDataset:
-    labels, highest = list[int](), 0
     parts = torch.arange(len(images)).split(_PART)
-    for found, value in read_ahead(images.describe, parts, workers=worker_count(workers) if len(parts) > 1 else 0):
-        labels += found
-        highest = max(highest, value)
+    found = read_ahead(images.labels, parts, workers=worker_count(workers) if len(parts) > 1 else 0)
+    labels = [label for part in found for label in part]
     check_conditions(len(images), len(labels), images.name)
     if labels and classes is None:
         classes = max(labels) + 1
@@ -191,13 +188,12 @@ def _streamed(images: TorchvisionImages, split: str, classes: int | None, worker
         reader=stream(images),
         labels=torch.tensor(labels) if labels else None,
         classes=classes,
-        scale=1 if highest <= 1 else 255,
         workers=workers,
     )
 
 
-class _Labelled(torch.utils.data.IterableDataset[object]):
-    """A data set whose targets are class numbers or absent."""
+class _Labeled(torch.utils.data.IterableDataset[object]):
+    """A data set with its class numbers as targets; other targets are dropped."""
 
     def __init__(self, source: _Items) -> None:
         self.source = source

@@ -1,6 +1,5 @@
-"""Digits: 1,797 handwritten digits, 8x8 grey, that scikit-learn carries (Alpaydin and Kaynak, 1998)."""
+"""Digits: 1,797 handwritten digits, 8x8 gray, distributed with scikit-learn (Alpaydin and Kaynak, 1998)."""
 
-from pathlib import Path
 from typing import Final
 
 import torch
@@ -15,19 +14,18 @@ SPLIT_SEED: Final = 19_980_701
 """Chooses the 360 test images, 35 to 37 of each class."""
 
 
-def digits(split: str, *, cache: Path, download: bool) -> Dataset:
+def digits(split: str) -> Dataset:
     """Returns the digits: `uint8` images (N, 1, 8, 8), ten classes; N = 1,437 (train) or 360 (test).
 
-    Values 0 to 16 become round(255·v/16). Nothing is downloaded: scikit-learn carries the images.
+    Values 0 to 16 become round(255·v/16). The images are part of scikit-learn; nothing is downloaded.
 
-    Licence: CC BY 4.0. Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning
+    License: CC BY 4.0. Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning
     Repository, 1998.
 
     Raises:
         DataError: `split` is neither `"train"` nor `"test"`.
         MissingExtraError: scikit-learn is not installed.
     """
-    del cache, download  # part of every data set's signature
     check_split("digits", split)
     bunch = require("sklearn.datasets", "scikit-learn", "The data set digits").load_digits()
     values = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)

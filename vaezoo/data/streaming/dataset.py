@@ -1,4 +1,4 @@
-"""Sets that are larger than memory: the record that holds labels and places on disk, and decodes when it is asked."""
+"""`StreamedDataset`: a data set larger than memory, whose images are decoded on demand."""
 
 import hashlib
 from collections.abc import Generator, Iterable, Sequence
@@ -18,24 +18,24 @@ _SURVEY_BYTES = 1 << 22
 
 
 class ImageSource(Protocol):
-    """Where the images of a streamed set are: all of one shape, checked before it was made."""
+    """Source of the images of a streamed set, all of one shape, validated when it is created."""
 
     shape: tuple[int, ...]
 
     def __len__(self) -> int:
-        """Returns how many images there are."""
+        """Returns the number of images."""
 
     def read(self, position: int) -> Tensor:
         """Returns the image at `position` as `uint8` of shape `shape`.
 
         Raises:
-            DataError: It cannot be read, or has changed; the message names it.
+            DataError: The image cannot be read or has changed; the message names it.
         """
 
 
 @runtime_checkable
 class BatchSource(ImageSource, Protocol):
-    """A source that is quicker with many images at a time."""
+    """A source that is faster with many images at a time."""
 
     def read_all(self, positions: Tensor) -> Tensor:
         """Returns the images at `positions` (B,) as `uint8` of shape (B, *shape)."""
@@ -43,7 +43,7 @@ class BatchSource(ImageSource, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FixedDraw:
-    """A binarization that was drawn once: where in the stream of `seed` each image's noise is."""
+    """A static binarization: the places of the images' noise in the stream of `seed`."""
 
     seed: int
     scale: int
@@ -52,12 +52,12 @@ class FixedDraw:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reader:
-    """Decodes images of a source; what worker processes are given.
+    """Decodes images of a source; sent to worker processes.
 
     Args:
-        source: Where the images are.
-        positions: Which of them belong to the set, in its order: (N,), `int64`, on the CPU.
-        drawn: How they were binarized once, or None.
+        source: Source of the images.
+        positions: Positions in the source of the set's images, in order: (N,), `int64`, on the CPU.
+        drawn: Their static binarization, or None.
     """
 
     source: ImageSource
@@ -78,16 +78,16 @@ class Reader:
         return ones(flat, self.drawn.scale, raw).reshape(images.shape)
 
     def select(self, index: Tensor) -> "Reader":
-        """Returns the reader of the images at `index` (M,), in that order, which keep their noise."""
+        """Returns the reader of the images at `index` (M,), in that order; each keeps its noise."""
         drawn = None if self.drawn is None else replace(self.drawn, places=self.drawn.places[index])
         return replace(self, positions=self.positions[index], drawn=drawn)
 
 
 class Survey:
-    """What only a pass over all images can tell; taken once, at the first question.
+    """Hash and histogram of all images, computed in one pass on first use.
 
     Args:
-        reader: Of the images.
+        reader: Reader of the images.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -95,7 +95,7 @@ class Survey:
         self._taken: tuple[hashlib._Hash, Tensor] | None = None
 
     def take(self, workers: int) -> "tuple[hashlib._Hash, Tensor]":
-        """Returns SHA-256 over type, shape and bytes of the images, and how many pixels have each value (256,)."""
+        """Returns SHA-256 over type, shape and bytes of the images, and the histogram of pixel values (256,)."""
         if self._taken is None:
             count, shape = len(self.reader.positions), self.reader.source.shape
             total, counts = hashlib.sha256(), torch.zeros(256, dtype=torch.int64)
@@ -111,19 +111,19 @@ class Survey:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StreamedDataset(Dataset):
-    """A split of a data set whose images stay where they are, and are decoded whenever a batch needs them.
+    """A split of a data set whose images are decoded when a batch needs them.
 
-    It answers like a `Dataset` of the same images, bit for bit; only `images` is a tensor without values (of device
-    "meta"), which knows shape and type alone. Labels and context are in memory.
+    Gives the same values as a `Dataset` of the same images, bit for bit, except that `images` is a tensor on device
+    "meta", with shape and type but no values. Labels and context are in memory.
 
     Args:
         reader: Decodes the images, `uint8` of shape (C, H, W).
-        device: Where batches go.
-        workers: How many processes read ahead; None means `$VAEZOO_WORKERS`, else one less than there are cores, at
-            most 8. No result depends on it.
+        device: Device of the batches.
+        workers: Number of processes that read ahead; None means `$VAEZOO_WORKERS`, else one less than the number of
+            cores, at most 8. No result depends on it.
 
     Raises:
-        DataError, ShapeError: see `Dataset`.
+        DataError, ShapeError: See `Dataset`.
     """
 
     images: Tensor = field(init=False)
@@ -142,7 +142,7 @@ class StreamedDataset(Dataset):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 as of the same set in memory; takes one pass over the images, which finds files that are broken.
+        """SHA-256, the same as in memory; takes one pass over the images, which detects damaged files.
 
         Raises:
             DataError: An image cannot be read; the message names it.
@@ -152,7 +152,7 @@ class StreamedDataset(Dataset):
         return total.hexdigest()
 
     def levels(self) -> Tensor:
-        """Returns the distinct values of all pixels, as in memory; shares its pass with `digest`."""
+        """Returns the distinct values of all pixels, (V,); shares the pass of `digest`."""
         return self._surveyed()[1].nonzero().flatten().to(self.device, torch.float32) / self.scale
 
     def batch(self, indices: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ class StreamedDataset(Dataset):
         return self._floats(self.reader(indices.tolist()))
 
     def batches(self, indices: Iterable[Tensor]) -> Generator[Tensor, None, None]:
-        """Yields `batch(each)` for each of `indices`; workers read ahead."""
+        """Yields `batch(each)` for each of `indices`; worker processes read ahead."""
         pinned = self.device.type == "cuda"
         for images in read_ahead(self.reader, indices, workers=worker_count(self.workers), pinned=pinned):
             yield self._floats(images)
@@ -181,7 +181,7 @@ class StreamedDataset(Dataset):
         )
 
     def to(self, device: torch.device | str) -> Self:
-        """Returns the set with labels and context on `device`, to which batches go too."""
+        """Returns the set with labels, context and batches on `device`."""
         return replace(
             self,
             device=torch.device(device),
@@ -190,21 +190,21 @@ class StreamedDataset(Dataset):
         )
 
     def drawn_once(self, seed: int) -> Self:
-        """Returns the set binarized once, with the very bits that it would have in memory; see `binarize_fixed`."""
-        if self.reader.drawn is not None:  # zeros and ones are certain: another draw would change nothing
+        """Returns the set binarized once, with the same bits as in memory; see `binarize_fixed`."""
+        if self.reader.drawn is not None:  # already binary
             return self
         drawn = FixedDraw(seed=seed, scale=self.scale, places=torch.arange(len(self)))
         return replace(self, reader=replace(self.reader, drawn=drawn), scale=1, binarization="static")
 
     def _surveyed(self) -> "tuple[hashlib._Hash, Tensor]":
-        assert self.survey is not None  # set when the record was made
+        assert self.survey is not None  # set in __post_init__
         return self.survey.take(worker_count(self.workers))
 
     def _floats(self, images: Tensor) -> Tensor:
         return images.to(self.device, non_blocking=True).to(torch.float32).div_(self.scale)
 
     def _check_images(self) -> None:
-        """Leaves the images to their source, which has checked them."""
+        """Does nothing: the source has validated the images."""
 
 
 def stream(source: ImageSource) -> Reader:

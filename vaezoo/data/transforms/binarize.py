@@ -1,8 +1,8 @@
-"""Binarization: what turns grey pixels into data that a Bernoulli likelihood has a density for.
+"""Binarization of gray images for Bernoulli likelihoods.
 
-A pixel of value p becomes 1 with probability p/255 (Salakhutdinov and Murray, 2008). *Dynamic* draws anew for every
-batch (as in Burda et al., 2016), *static* draws once for the whole set (as in Larochelle and Murray, 2011). Test sets
-are always drawn once, with `TEST_SEED`, so that figures of two models are figures on the same images.
+A pixel of value p becomes 1 with probability p/255 (Salakhutdinov and Murray, 2008). *Dynamic* binarization samples for
+every batch (as in Burda et al., 2016), *static* once for the whole set (as in Larochelle and Murray, 2011). Test sets
+are always sampled once, with `TEST_SEED`, so that all models are measured on the same images.
 """
 
 from dataclasses import replace
@@ -18,50 +18,50 @@ from vaezoo.data.transforms.fixed_noise import ones, words_for
 from vaezoo.errors import ConfigError, DataError, did_you_mean, shorten
 
 BINARIZATIONS: Final = ("none", "dynamic", "static")
-"""Every accepted binarization."""
+"""The accepted binarizations."""
 
 TEST_SEED: Final = 20_080_705
-"""The seed with which every test and validation set is binarized, whatever the training set does."""
+"""Seed of the binarization of every test and validation set."""
 
 STATIC_SEED: Final = 20_110_411
-"""The seed with which a training set is binarized under `"static"`."""
+"""Seed of the static binarization of a training set."""
 
 _LEVELS = 1 << 16
 _CHUNK_BYTES = 1 << 24
 
 
 def sample_binary(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Returns a Bernoulli draw of the same shape, type and device as `x`, whose values in [0, 1] are probabilities.
+    """Returns Bernoulli samples of the shape, type and device of `x`, whose values in [0, 1] are probabilities.
 
     Args:
         x: Probabilities of any shape, floating.
-        generator: Where the noise comes from, on the device of `x`; None draws from torch's global state.
+        generator: Generator on the device of `x`; None means torch's global one.
 
     On a CPU the probability of a 1 is exact to 8·10⁻⁶, and 0 and 1 are exact.
     """
-    # In place: a comparison that makes booleans, to be converted, costs several times more on a CPU.
+    # In place: making booleans and converting them takes several times longer on a CPU.
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device).lt_(x)
-    # 16 bits for each pixel out of one word for four, from -32,768 to 32,767, to be below the rounded probability.
+    # One 64-bit word gives four pixels their 16 bits each, compared with the rounded probability.
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
     noise = words.view(torch.int16)[: x.numel()].view(x.shape).to(x.dtype)
     return noise.lt_((x * _LEVELS).sub_(0.5 * _LEVELS + 0.5))
 
 
 def binarize(dataset: Dataset, how: str) -> Dataset:
-    """Returns the set as training or evaluation should see it under a recipe's `binarize = how`.
+    """Returns the set as used for training or evaluation under a recipe's `binarize = how`.
 
     | `how` | training set | test and validation set |
     | --- | --- | --- |
     | `none` | unchanged | unchanged |
-    | `dynamic` | unchanged, marked: the trainer calls `draw` on each batch | drawn once with `TEST_SEED` |
-    | `static` | drawn once with `STATIC_SEED` | drawn once with `TEST_SEED` |
+    | `dynamic` | marked; the trainer calls `sample_binary` on each batch | sampled once with `TEST_SEED` |
+    | `static` | sampled once with `STATIC_SEED` | sampled once with `TEST_SEED` |
 
-    A set that was drawn before is returned as it is.
+    A set that is already binarized statically is returned unchanged.
 
     Raises:
-        ConfigError: `how` is none of `BINARIZATIONS`.
-        DataError: The values are no probabilities (a floating set with values outside [0, 1]).
+        ConfigError: `how` is not one of `BINARIZATIONS`.
+        DataError: Floating values lie outside [0, 1].
     """
     if how not in BINARIZATIONS:
         raise ConfigError(
@@ -79,12 +79,11 @@ def binarize(dataset: Dataset, how: str) -> Dataset:
 
 
 def binarize_fixed(dataset: Dataset, seed: int) -> Dataset:
-    """Draws the whole set once: `uint8` images of 0 and 1, `scale=1`, binarization `"static"`.
+    """Samples the whole set once: `uint8` images of 0 and 1, `scale=1`, binarization `"static"`.
 
-    The noise is raw PCG64 output, whose stream NumPy guarantees for good, so a seed means the same images on every
-    platform and library version. Image i uses the i-th stretch of the stream: the first images of a set are drawn
-    alike however many follow. (A subset counts anew: binarize first, then take the subset.) The probability of a 1
-    is exact to 8·10⁻⁶.
+    The noise is raw PCG64 output, whose stream NumPy guarantees across versions: a seed gives the same images on every
+    platform. Image i uses the i-th section of the stream, whatever the number of images. (A subset counts from 0 again:
+    binarize first, then take the subset.) The probability of a 1 is exact to 8·10⁻⁶.
 
     Args:
         dataset: Images of shape (N, *shape), `uint8` or floating in [0, 1], on any device.

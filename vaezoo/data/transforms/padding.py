@@ -1,4 +1,4 @@
-"""Zeros around images: 28 x 28 becomes 32 x 32, which can be halved five times."""
+"""Zero padding of images: 28 x 28 becomes 32 x 32, which can be halved five times."""
 
 from dataclasses import dataclass, replace
 
@@ -14,14 +14,14 @@ __all__ = ["pad"]
 
 @dataclass(kw_only=True, eq=False)
 class Padded:
-    """Images of another source with `width` zeros on each side, then of `shape`."""
+    """Images of another source with `width` zeros on each side."""
 
     source: ImageSource
     width: int
     shape: tuple[int, ...]
 
     def __len__(self) -> int:
-        """Returns how many images there are."""
+        """Returns the number of images."""
         return len(self.source)
 
     def read(self, position: int) -> Tensor:
@@ -32,10 +32,10 @@ class Padded:
 def pad(dataset: Dataset, width: int) -> Dataset:
     """Returns a set of images (N, C, H, W) with `width` zeros on each side, (N, C, H + 2 width, W + 2 width).
 
-    The zeros are black pixels, which stay 0 however they are binarized.
+    Binarization keeps the zeros.
 
     Raises:
-        DataError: the examples are no images, or the width is negative or larger than an image.
+        DataError: The examples are not images, or `width` is negative or larger than an image.
     """
     if width == 0:
         return dataset
@@ -48,7 +48,7 @@ def pad(dataset: Dataset, width: int) -> Dataset:
     if isinstance(dataset, StreamedDataset):
         reader = dataset.reader
         if reader.drawn is not None:
-            raise DataError(f"{dataset.name}: got images that are binarized. Pad them first.")
+            raise DataError(f"{dataset.name}: got images that are already binarized. Pad them before binarization.")
         sides = (side + 2 * width for side in shape[1:])
         source = Padded(source=reader.source, width=width, shape=(shape[0], *sides))
         return replace(dataset, reader=replace(reader, source=source))
