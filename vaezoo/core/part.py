@@ -81,6 +81,9 @@ class Part(nn.Module):
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
         """Starts what should start from data (biases, codebooks), once, before the first step; (x, c) batches."""
 
+    def begin_stage(self, trained: bool) -> None:
+        """Called before each stage of training and after the last one; `trained`: whether the stage trains the part."""
+
     def observe(self, inference: Inference) -> dict[str, Tensor]:
         """Returns detached tensors of one micro-batch for `after_step`."""
         return {}

@@ -1,24 +1,104 @@
-"""Seeding that leaves the caller's random state unchanged."""
+"""Seeding that leaves all process-wide random states unchanged."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional, init
+from torch.overrides import TorchFunctionMode
 
 __all__ = ["seeded"]
 
+Function = Callable[..., Any]  # Any: torch's functions
 
-@contextmanager
-def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
-    """Runs the block with torch's generators seeded and puts the caller's random state back; None changes nothing."""
-    if seed is None:
-        yield
-        return
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(seed)
-        if devices:
-            torch.cuda.manual_seed(seed)
-        yield
+IN_PLACE = ("bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_", "uniform_")
+WITH_GENERATOR: set[Function] = {
+    *(torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli, torch.binomial),
+    *(torch.multinomial, torch.poisson, torch._standard_gamma, torch._sample_dirichlet),
+    *(getattr(Tensor, name) for name in (*IN_PLACE, "bernoulli", "multinomial")),
+    *(init.normal_, init.uniform_, init.kaiming_uniform_),  # the others are composed of tensor methods
+}
+LIKE: dict[Function, str] = {torch.rand_like: "uniform_", torch.randn_like: "normal_", torch.randint_like: "random_"}
+WITHOUT_GENERATOR: set[Function] = {
+    *(functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d, functional.alpha_dropout),
+    *(functional.feature_alpha_dropout, functional.gumbel_softmax, functional.rrelu),
+    functional.multi_head_attention_forward,
+}
+INTERCEPTED = WITH_GENERATOR | LIKE.keys() | WITHOUT_GENERATOR
+FORK = threading.RLock()
+
+
+def seeded(seed: int | None, device: torch.device | None = None) -> AbstractContextManager[object]:
+    """Returns a context in which this thread's torch functions draw from generators seeded with `seed`.
+
+    Each device has a generator of its own, made when it is first needed; the draws are those after
+    `torch.manual_seed(seed)`. Process-wide random states are neither read nor changed, so threads may run it at the
+    same time. Two exceptions: functions without a generator argument (dropout while training, `gumbel_softmax`)
+    borrow the process-wide state under a lock, and code outside torch's Python functions (compiled graphs, custom
+    operators) draws from the caller's state.
+
+    Args:
+        seed: None leaves everything to the caller's random state.
+        device: ignored.
+    """
+    return nullcontext() if seed is None else Seeded(seed)
+
+
+class Seeded(TorchFunctionMode):
+    """The context of `seeded`: passes a generator to every function that draws. Modes are thread-local."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed, self.generators = seed, dict[torch.device, torch.Generator]()
+
+    def __torch_function__(
+        self, func: Function, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> object:
+        """Returns what `func` returns, with this context's generator in place of the process-wide one."""
+        kwargs = kwargs or {}
+        if func not in INTERCEPTED or kwargs.get("generator") is not None:
+            return func(*args, **kwargs)
+        if func in WITHOUT_GENERATOR:
+            return self._forked(func, args, kwargs) if kwargs.get("training", True) else func(*args, **kwargs)
+        device = kwargs.get("device")
+        if device is None:
+            tensors = (each.device for each in (*args, *kwargs.values()) if isinstance(each, Tensor))
+            device = next(tensors, None) or torch.get_default_device()
+        generator = self._generator(torch.device(device))
+        if func not in LIKE:
+            return func(*args, **{**kwargs, "generator": generator})
+        bounds = [*args[1:], *(kwargs[name] for name in ("low", "high") if name in kwargs)]
+        options = {key: each for key, each in kwargs.items() if key not in ("low", "high")}
+        with torch.no_grad():  # older torch has no generator argument here
+            return getattr(torch.empty_like(*args[:1], **options), LIKE[func])(*bounds, generator=generator)
+
+    def _generator(self, device: torch.device) -> torch.Generator | None:
+        """Returns the generator of `device`; None for the meta device, on which nothing is drawn."""
+        if device.type == "meta":
+            return None
+        if device.index is None and device.type != "cpu":
+            device = torch.empty(0, device=device).device  # "cuda" is one of the numbered devices
+        if device not in self.generators:
+            self.generators[device] = torch.Generator(device).manual_seed(self.seed)
+        return self.generators[device]
+
+    def _forked(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
+        """Returns what `func` returns while the process-wide state is set to this context's, then restores it."""
+        device = next(each.device for each in (*args, *kwargs.values()) if isinstance(each, Tensor))
+        if (own := self._generator(device)) is None:
+            return func(*args, **kwargs)
+        module = torch if device.type == "cpu" else torch.get_device_module(device)
+        which = (device,) if device.type == "cuda" else ()
+        with FORK:
+            state = module.get_rng_state(*which)
+            module.set_rng_state(own.get_state(), *which)
+            try:
+                return func(*args, **kwargs)
+            finally:
+                own.set_state(module.get_rng_state(*which))
+                module.set_rng_state(state, *which)

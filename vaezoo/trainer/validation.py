@@ -39,7 +39,7 @@ def feed_figures(
     ranks = ranks or Processes()
     examples = len(feed.data)
     sums = torch.zeros(3, dtype=torch.float64, device=feed.device if feed.device.type != "mps" else "cpu")
-    with seeded(0, feed.device):
+    with torch.random.fork_rng(devices=[feed.device] if feed.device.type == "cuda" else []):
         for number, (x, c) in zip(
             count(ranks.rank, ranks.size), feed.whole(ROWS, ranks.rank, ranks.size), strict=False
         ):
