@@ -1,6 +1,6 @@
-"""What goes wrong between us and the Hub: one clear error in time or a whole model, and nothing left behind.
+"""Faults between the client and the Hub: one clear error or a complete model, and no partial files.
 
-All waits, ours and the client's, are a twentieth of what they are (30 seconds become 1.5); by hand they are real.
+All waits of vaezoo and of the client are divided by 20; in the full run they are real.
 """
 
 import ctypes
@@ -8,57 +8,48 @@ import os
 import resource
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 from huggingface_hub import constants, file_download
 from huggingface_hub.utils import _http
 from support.hub_server import Fault, Front, Handler, Hub, Storage, flip, git_digest, reach, same
 
 import vaezoo
 from vaezoo.errors import CorruptWeightsError, DownloadError
-from vaezoo.hub import client, transfer
+from vaezoo.hub import client
 from vaezoo.storage.config import CONFIG
 from vaezoo.storage.model_folder import CARD, WEIGHTS
 from vaezoo.zoo.index import bundled_folder
 
 Tiny = tuple[vaezoo.VAE, str]
-LONGEST = 30.0  # seconds until an error, where the waits are real
+LONGEST = 30.0  # seconds until an error
 
 
 @pytest.fixture(params=[20, pytest.param(1, marks=pytest.mark.deep)], ids=["quick", "real"])
 def scale(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """By how much all waits are divided."""
+    """Divides all waits."""
     factor: int = request.param
     clock = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: time.sleep(seconds / factor)})
-    for module, name in (
-        (client, "TIMEOUT"), (transfer, "PATIENCE"), (transfer, "GRACE"), (constants, "HF_HUB_DOWNLOAD_TIMEOUT"),
-        (file_download, "_ETAG_RETRY_TIMEOUT"),
-    ):  # fmt: skip
-        monkeypatch.setattr(
-            module, name, getattr(module, name, 60.0) / factor, raising=False
-        )  # older ones lack the last
-    monkeypatch.setattr(transfer, "TICK", 0.02)
+    monkeypatch.setattr(client, "TIMEOUT", client.TIMEOUT / factor)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", constants.HF_HUB_DOWNLOAD_TIMEOUT / factor)
+    monkeypatch.setattr(file_download, "_ETAG_RETRY_TIMEOUT", 60.0 / factor, raising=False)  # older clients lack it
     for module in (file_download, _http):
         monkeypatch.setattr(module, "time", clock)
     return factor
 
 
-# Faults
-
-
-def status(code: int, **headers: str) -> Fault:
-    return lambda handler: handler.reply(code, b"{}", **headers)
+def status(code: int) -> Fault:
+    return lambda handler: handler.reply(code, b"{}")
 
 
 def page(handler: Handler) -> bool:
     return handler.reply(200, b"<html>Sign in to this network</html>", "text/html")
 
 
-def circle(handler: Handler) -> bool:
+def redirect_loop(handler: Handler) -> bool:
     return handler.reply(302, Location=handler.path)
 
 
@@ -68,248 +59,162 @@ def silence(handler: Handler) -> bool:
     return True
 
 
-def begin(handler: Handler, length: int | None, **headers: str) -> None:
-    """Sends the head of an answer, whatever is to follow."""
-    handler.send_response(200)
-    for key, value in headers.items():
-        handler.send_header(key.replace("_", "-"), value)
-    if length is not None:
-        handler.send_header("Content-Length", str(length))
-    handler.end_headers()
-    handler.close_connection = True
-
-
 def content(handler: Handler) -> bytes:
-    """Returns what the storage should send."""
+    """Returns the body that the storage should send."""
     return handler.hub.large[handler.path.split("/")[2]]
 
 
-def trickle(handler: Handler) -> bool:
-    """Sends a byte a second, or what that is here."""
-    begin(handler, 4000)
-    with suppress(OSError):
-        while not handler.hub.closing.wait(transfer.PATIENCE / 20):
-            handler.write(b" ")
-    return True
-
-
-def cut(part: float, after: int = 0) -> Fault:
-    """Ends the connection after a part of the body, `after` times or for ever."""
+def cut(part: float, times: int = 10**6) -> Fault:
+    """Closes the connection after a part of the body, for the first `times` requests."""
     seen: list[int] = []
 
     def fault(handler: Handler) -> bool:
         seen.append(1)
-        if after and len(seen) > after:
+        if len(seen) > times:
             return False
         data = content(handler)
-        begin(handler, len(data))
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.close_connection = True
         handler.write(data[: int(part * len(data))])
         return True
 
     return fault
 
 
-def longer(handler: Handler) -> bool:
-    return handler.reply(200, content(handler) + bytes(100))
-
-
-def shorter(handler: Handler) -> bool:
-    return handler.reply(200, content(handler)[:-100])
-
-
-def endless(handler: Handler) -> bool:
-    """Sends zeros without end, and does not say how many."""
-    begin(handler, None)
-    with suppress(OSError):
-        while not handler.hub.closing.is_set():
-            handler.write(bytes(2**18))
-    return True
-
-
-def corrupt(handler: Handler) -> bool:
-    data = content(handler)
-    return handler.reply(200, data[:-4] + bytes(4))
+def body(change: slice, extra: bytes = b"") -> Fault:
+    """Sends a part of the body followed by other bytes, with a matching Content-Length."""
+    return lambda handler: handler.reply(200, content(handler)[change] + extra)
 
 
 def headers(**changed: str) -> Fault:
-    """Answers for a small file as the Hub does, but for some headers; an empty one is left out."""
+    """Answers for a small file as the Hub does, with changed headers; an empty one is left out."""
 
     def fault(handler: Handler) -> bool:
         _, owner, name, _, commit, file = handler.path.split("/")
         data = handler.hub.repositories[f"{owner}/{name}"].commits[commit][file]
-        told = {"ETag": f'"{git_digest(data)}"', "X_Repo_Commit": commit} | changed
-        return handler.reply(200, data, **{key: value for key, value in told.items() if value})
+        sent = {"ETag": f'"{git_digest(data)}"', "X_Repo_Commit": commit} | changed
+        return handler.reply(200, data, **{key: value for key, value in sent.items() if value})
 
     return fault
 
 
 def at(stage: str, fault: Fault) -> Fault:
-    """Lets a fault happen where the commit is looked up, a small file asked for, or the weights are sent."""
+    """Limits a fault to the look-up of the commit, the request for the config, or the download of the weights."""
 
     def chosen(handler: Handler) -> bool:
         here = {
-            "looking up": handler.path.startswith("/api/"),
-            "asking": isinstance(handler, Front) and handler.path.endswith(CONFIG),
-            "sending": isinstance(handler, Storage),
+            "commit": handler.path.startswith("/api/"),
+            "config": isinstance(handler, Front) and handler.path.endswith(CONFIG),
+            "weights": isinstance(handler, Storage),
         }
         return here[stage] and fault(handler)
 
     return chosen
 
 
-STATUSES = (401, 403, 404, 408, 429, 500, 502, 503, 504)
 FAULTS: dict[str, Fault] = {
-    **{f"looking up: {code}": at("looking up", status(code)) for code in STATUSES},
-    **{f"asking: {code}": at("asking", status(code)) for code in (401, 403, 404, 408, 429, 503)},
-    **{f"sending: {code}": at("sending", status(code)) for code in (401, 403, 404, 408, 429, 500, 503)},
-    "come back in an hour": at("sending", status(429, Retry_After="3600")),
-    "no more for an hour": at("asking", status(429, RateLimit='"api";r=0;t=3600')),
-    **{f"{stage}: a page": at(stage, page) for stage in ("looking up", "asking", "sending")},
-    **{f"{stage}: a circle": at(stage, circle) for stage in ("looking up", "asking", "sending")},
-    **{f"{stage}: silence": at(stage, silence) for stage in ("looking up", "asking", "sending")},
-    **{f"{stage}: a byte a second": at(stage, trickle) for stage in ("looking up", "sending")},
-    "no ETag": at("asking", headers(ETag="")),
-    "an ETag that leads elsewhere": at("asking", headers(ETag='"../../../../outside"')),
-    "an ETag that is a path": at("asking", headers(ETag='"/outside"')),
-    "no commit": at("asking", headers(X_Repo_Commit="")),
-    "another commit": at("asking", headers(X_Repo_Commit="0" * 40)),
-    "a commit that leads elsewhere": at("asking", headers(X_Repo_Commit="../../outside")),
-    "too large to be a config": at("asking", headers(X_Linked_Size="99999999")),
-    "a length that is none": at("asking", headers(X_Linked_Size="-1")),
-    "sending: longer": at("sending", longer),
-    "sending: shorter": at("sending", shorter),
-    "sending: endless": at("sending", endless),
-    "sending: other bytes": at("sending", corrupt),
-    "sending: cut": at("sending", cut(0.5)),
+    **{f"commit: {code}": at("commit", status(code)) for code in (401, 404, 429, 503)},
+    **{f"config: {code}": at("config", status(code)) for code in (403, 503)},
+    **{f"weights: {code}": at("weights", status(code)) for code in (404, 503)},
+    **{f"{stage}: HTML page": at(stage, page) for stage in ("commit", "config", "weights")},
+    **{f"{stage}: redirect loop": at(stage, redirect_loop) for stage in ("commit", "config")},
+    **{f"{stage}: silence": at(stage, silence) for stage in ("commit", "config", "weights")},
+    "no ETag": at("config", headers(ETag="")),
+    "ETag outside the cache": at("config", headers(ETag='"../../../../outside"')),
+    "absolute ETag": at("config", headers(ETag='"/outside"')),
+    "no commit": at("config", headers(X_Repo_Commit="")),
+    "another commit": at("config", headers(X_Repo_Commit="0" * 40)),
+    "commit outside the cache": at("config", headers(X_Repo_Commit="../../outside")),
+    "config too large": at("config", headers(X_Linked_Size="99999999")),
+    "negative size": at("config", headers(X_Linked_Size="-1")),
+    "weights: longer": at("weights", body(slice(None), bytes(100))),
+    "weights: shorter": at("weights", body(slice(0, -100))),
+    "weights: other bytes": at("weights", body(slice(0, -4), bytes(4))),
+    "weights: connection cut": at("weights", cut(0.5)),
 }
 
 
-def left_behind(root: Path) -> list[Path]:
-    """Returns what downloads left, given a moment to clean up after themselves."""
-    for _ in range(200):
-        left = [path for path in root.rglob("*") if path.name.endswith((".incomplete", ".tmp")) or path.name[0] == "."]
-        left = [path for path in left if ".locks" not in path.parts]
-        if not left:
-            break
-        time.sleep(0.1)
-    return left
+def partial_files(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.name.endswith((".incomplete", ".tmp"))]
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_nothing_in_the_cache_and_the_hub_at_fault_is_one_clear_error(
+def test_fault_with_an_empty_cache_is_one_clear_error(
     hub: Hub, tiny: Tiny, scale: int, name: str, tmp_path: Path
 ) -> None:
     hub.fault = FAULTS[name]
     start = time.perf_counter()
-    error = DownloadError if name != "sending: other bytes" else CorruptWeightsError
-    with pytest.raises(error, match="^hf:them/tiny could not be fetched: " if error is DownloadError else "SHA-256"):
+    error = CorruptWeightsError if name == "weights: other bytes" else DownloadError
+    with pytest.raises(
+        error, match="SHA-256" if error is CorruptWeightsError else "^hf:them/tiny could not be fetched: "
+    ):
         vaezoo.load("hf:them/tiny")
-    assert time.perf_counter() - start < LONGEST
-    assert not left_behind(tmp_path / "cache")
+    assert time.perf_counter() - start < LONGEST * (1 if scale > 1 else 4)
     assert not list(tmp_path.rglob("*outside*"))
     with pytest.raises((DownloadError, CorruptWeightsError)):
         vaezoo.load("hf:them/tiny", local_files_only=True)
     hub.fault = None
     assert same(vaezoo.load("hf:them/tiny"), tiny[0])
+    assert not partial_files(tmp_path / "cache")
 
 
-@pytest.mark.parametrize("name", [name for name in FAULTS if name.startswith("looking up")])
-def test_what_is_in_the_cache_is_loaded_though_the_hub_is_at_fault(
-    hub: Hub, tiny: Tiny, scale: int, name: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", [name for name in FAULTS if name.startswith("commit:")])
+def test_cached_model_loads_while_the_hub_fails(hub: Hub, tiny: Tiny, scale: int, name: str) -> None:
     model, commit = tiny
     vaezoo.load("hf:them/tiny")
     hub.fault = FAULTS[name]
     hub.requests.clear()
     assert same(vaezoo.load(f"hf:them/tiny@{commit}"), model) and not hub.requests
     start = time.perf_counter()
-    if name.endswith(("401", "403", "404")):
-        with pytest.raises(DownloadError):  # an answer: it was withdrawn, or is no longer for us
+    if name.endswith(("401", "404")):
+        with pytest.raises(DownloadError):  # an answer: the repository was withdrawn or is private
             vaezoo.load("hf:them/tiny")
     else:
         assert same(vaezoo.load("hf:them/tiny"), model)
     assert time.perf_counter() - start < LONGEST
-    assert not left_behind(tmp_path / "cache")
 
 
-def test_a_newer_commit_that_cannot_be_had_leaves_the_old_one(hub: Hub, tiny: Tiny, scale: int, tmp_path: Path) -> None:
+def test_failed_download_of_a_new_commit_keeps_the_old_one(hub: Hub, tiny: Tiny, scale: int, tmp_path: Path) -> None:
     vaezoo.load("hf:them/tiny")
     newer = vaezoo.create("vae", shape=(1, 8, 8), latent=3)
     folder = vaezoo.save(newer, tmp_path / "newer")
     hub.publish("them/tiny", {path.name: path.read_bytes() for path in folder.iterdir()})
-    hub.fault = at("sending", status(503))
+    hub.fault = at("weights", status(503))
     assert same(vaezoo.load("hf:them/tiny"), tiny[0])
     assert same(vaezoo.load("hf:them/tiny", local_files_only=True), tiny[0])
     hub.fault = None
     assert same(vaezoo.load("hf:them/tiny"), newer)
 
 
-@pytest.mark.parametrize("part", [0.0, 0.25, 0.5, 0.99])
-def test_a_connection_that_is_cut_once_does_not_matter(hub: Hub, tiny: Tiny, scale: int, part: float) -> None:
-    hub.fault = at("sending", cut(part, after=1))
+@pytest.mark.parametrize("fault", [cut(0.0, times=1), cut(0.5, times=1), cut(0.99, times=1)])
+def test_download_survives_one_cut_connection(hub: Hub, tiny: Tiny, scale: int, fault: Fault) -> None:
+    hub.fault = at("weights", fault)
     assert same(vaezoo.load("hf:them/tiny"), tiny[0])
 
 
-@pytest.mark.parametrize("stage", ["asking", "sending"])
-def test_a_fault_that_passes_does_not_matter(hub: Hub, tiny: Tiny, scale: int, stage: str) -> None:
-    times = iter([429, 408 if stage == "sending" else 503])
-    hub.fault = at(stage, lambda handler: (code := next(times, 0)) != 0 and handler.reply(code))
-    assert same(vaezoo.load("hf:them/tiny"), tiny[0])
-
-
-def test_slow_but_steady_is_not_given_up(hub: Hub, tiny: Tiny, scale: int) -> None:
-    """It takes longer than the patience, and comes a little faster than the pace."""
-
-    def steady(handler: Handler) -> bool:
-        data = content(handler)
-        begin(handler, len(data))
-        piece = len(data) // 30
-        for start in range(0, len(data), piece):
-            handler.write(data[start : start + piece])
-            time.sleep(transfer.PATIENCE / 20)
-        return True
-
-    hub.fault = at("sending", steady)
-    assert len(next(iter(hub.large.values()))) / (1.5 * transfer.PATIENCE) > transfer.PACE
-    assert same(vaezoo.load("hf:them/tiny"), tiny[0])
-
-
-def test_nobody_there_is_one_clear_error(
-    hub: Hub, tiny: Tiny, scale: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    reach(monkeypatch, "http://127.0.0.1:9")
-    with pytest.raises(DownloadError, match=r"^hf:them/tiny could not be fetched: ConnectError: .*refused"):
-        vaezoo.load("hf:them/tiny")
-    reach(monkeypatch, "http://no-such-host.invalid")
-    with pytest.raises(DownloadError, match=r"^hf:them/tiny could not be fetched: "):
-        vaezoo.load("hf:them/tiny")
+def test_unreachable_hub_is_one_clear_error(hub: Hub, tiny: Tiny, scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for endpoint in ("http://127.0.0.1:9", "http://no-such-host.invalid"):
+        reach(monkeypatch, endpoint)
+        start = time.perf_counter()
+        with pytest.raises(DownloadError, match=r"^hf:them/tiny could not be fetched: ConnectError: "):
+            vaezoo.load("hf:them/tiny")
+        assert time.perf_counter() - start < LONGEST
     reach(monkeypatch, hub.endpoint)
     assert same(vaezoo.load("hf:them/tiny"), tiny[0])
 
 
-def test_other_threads_sessions_are_left_alone(hub: Hub, tiny: Tiny, scale: int) -> None:
-    session = client.the_client().get_session()
-    hooks = {key: list(value) for key, value in session.event_hooks.items()}
-    hub.fault = at("sending", silence)
-    seen: list[int] = []
-
-    def other(handler: Handler) -> bool:
-        """While our transfer hangs, somebody else's request goes through, redirects, large answers and all."""
-        if isinstance(handler, Storage) and not seen:
-            seen.append(client.the_client().get_session().get(f"{hub.endpoint}/nothing").status_code)
-        return False
-
-    plain = hub.fault
-    hub.fault = lambda handler: other(handler) or plain(handler)
-    with pytest.raises(DownloadError):
-        vaezoo.load("hf:them/tiny")
-    assert seen == [404]
-    for _ in range(100):
-        now = client.the_client().get_session().event_hooks
-        if {key: list(value) for key, value in now.items()} == hooks:
-            break
-        time.sleep(0.1)
-    assert {key: list(value) for key, value in now.items()} == hooks
+def test_repository_without_a_card_loads(hub: Hub, tiny: Tiny, scale: int) -> None:
+    model, commit = tiny
+    files = dict(hub.repositories["them/tiny"].commits[commit])
+    del files[CARD]
+    hub.publish("them/bare", files)
+    assert same(vaezoo.load("hf:them/bare"), model)
+    flip(next(Path(constants.HF_HUB_CACHE).glob(f"models--them--bare/snapshots/*/{WEIGHTS}")))
+    hub.fault = at("commit", silence)
+    with pytest.raises(CorruptWeightsError, match="could not be fetched again"):
+        vaezoo.load("hf:them/bare")
 
 
 # Disks
@@ -317,7 +222,7 @@ def test_other_threads_sessions_are_left_alone(hub: Hub, tiny: Tiny, scale: int)
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Lets no file grow above a size, as on a disk that is full."""
+    """Limits the size of files, as a full disk does."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -326,22 +231,22 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_one_clear_error(hub: Hub, tmp_path: Path) -> None:
+def test_full_disk_is_one_clear_error(hub: Hub, tmp_path: Path) -> None:
     files = {path.name: path.read_bytes() for path in bundled_folder("vae-mnist").iterdir()}
     hub.publish("them/vae", files)
-    assert len(files[WEIGHTS]) > 1_200_000
-    with largest_file(1_000_000), pytest.raises(DownloadError, match=r"^hf:them/vae could not be fetched: .*too large"):
+    assert len(files[WEIGHTS]) > 600_000
+    with largest_file(500_000), pytest.raises(DownloadError, match=r"^hf:them/vae could not be fetched: .*too large"):
         vaezoo.load("hf:them/vae")
-    assert not left_behind(tmp_path / "cache")
+    assert not partial_files(tmp_path / "cache")
     assert same(vaezoo.load("hf:them/vae"), vaezoo.load("vae-mnist"))
 
 
-OVERRIDE = 1 << 1  # CAP_DAC_OVERRIDE, with which root writes where nobody may
+OVERRIDE = 1 << 1  # CAP_DAC_OVERRIDE, with which root ignores file modes
 
 
 @contextmanager
 def bound_by_modes() -> Iterator[None]:
-    """Has file modes bind root too, in this thread and those that it starts."""
+    """Removes root's exemption from file modes in this thread."""
     if os.geteuid() != 0:
         yield
         return
@@ -359,18 +264,18 @@ def bound_by_modes() -> Iterator[None]:
         assert libc.capset(head, data) == 0
 
 
-def modes(root: Path, folders: int) -> None:
+def set_folder_modes(root: Path, mode: int) -> None:
     for path in [root, *root.rglob("*")]:
         if path.is_dir() and not path.is_symlink():
-            path.chmod(folders)
+            path.chmod(mode)
 
 
-def test_a_cache_that_is_read_only_serves_and_refuses_clearly(hub: Hub, tiny: Tiny, tmp_path: Path) -> None:
+def test_read_only_cache_serves_its_models_and_refuses_others(hub: Hub, tiny: Tiny, tmp_path: Path) -> None:
     model, commit = tiny
     cache = tmp_path / "cache"
     vaezoo.load("hf:them/tiny")
     hub.publish("them/other", {path.name: path.read_bytes() for path in (tmp_path / "tiny").iterdir()})
-    modes(cache, 0o555)
+    set_folder_modes(cache, 0o555)
     try:
         with bound_by_modes():
             with pytest.raises(PermissionError):
@@ -380,35 +285,5 @@ def test_a_cache_that_is_read_only_serves_and_refuses_clearly(hub: Hub, tiny: Ti
             with pytest.raises(DownloadError, match=r"^hf:them/other could not be fetched: .*Permission denied"):
                 vaezoo.load("hf:them/other")
     finally:
-        modes(cache, 0o755)
+        set_folder_modes(cache, 0o755)
     assert same(vaezoo.load("hf:them/other"), model)
-
-
-def test_what_a_killed_download_left_is_swept_when_it_is_old_and_nobodys(hub: Hub, tiny: Tiny, tmp_path: Path) -> None:
-    from filelock import FileLock
-
-    vaezoo.load("hf:them/tiny")
-    place = tmp_path / "cache" / "models--them--tiny"
-    locks = sorted((tmp_path / "cache" / ".locks" / place.name).glob("*.lock"))
-    parts = [place / "blobs" / f"{lock.stem}.{number:08x}.incomplete" for number, lock in enumerate(locks[:3])]
-    for part in parts:
-        part.write_bytes(b"half")
-    old = time.time() - client.ORPHANED - 1
-    for part in parts[:2]:
-        os.utime(part, (old, old))
-    with FileLock(locks[1]):
-        vaezoo.load("hf:them/tiny")
-    assert [part.exists() for part in parts] == [False, True, True]
-
-
-def test_the_cards_of_others_are_not_needed(hub: Hub, tiny: Tiny, scale: int) -> None:
-    model, commit = tiny
-    files = dict(hub.repositories["them/tiny"].commits[commit])
-    del files[CARD]
-    hub.publish("them/bare", files)
-    assert same(vaezoo.load("hf:them/bare"), model)
-    flip(next(Path(constants.HF_HUB_CACHE).glob(f"models--them--bare/snapshots/*/{WEIGHTS}")))
-    hub.fault = at("looking up", silence)
-    with pytest.raises(CorruptWeightsError, match="could not be fetched again"):
-        vaezoo.load("hf:them/bare")
-    assert torch.is_tensor(model.sample(1, seed=0))

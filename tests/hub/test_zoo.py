@@ -1,4 +1,4 @@
-"""Pretrained models that do not come with the package, and the commands pull, verify and cache."""
+"""Pretrained models on the Hub, and the commands pull, verify and cache."""
 
 import json
 import shutil
@@ -26,27 +26,32 @@ BUNDLED, NAME = "vq-vae-mnist", "tiny-digits"
 
 
 @pytest.fixture
-def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package room with one bundled model, whose index the test may change."""
-    place = tmp_path / "room"
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package folder with one bundled model, whose index the test may change."""
+    place = tmp_path / "package"
     shutil.copytree(PACKAGE_FOLDER / BUNDLED, place / BUNDLED)
     for module in (index, bundle):
-        monkeypatch.setattr(module, "ROOM", place)
+        monkeypatch.setattr(module, "PACKAGE_FOLDER", place)
+    # Pictures have tests of their own.
+    monkeypatch.setattr(publishing, "draw_samples", lambda model, path: path.write_bytes(b"a picture") > 0)
     read_index.cache_clear()
     bundle.reindex()
     yield place
     read_index.cache_clear()
 
 
-@pytest.fixture
-def pinned(hub: Hub, room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[vaezoo.VAE, str]:
-    """A published model that the index pins, with an empty cache; the model, and where it is."""
-    # Real pictures take longest, and are tested elsewhere.
-    monkeypatch.setattr(publishing, "draw_samples", lambda model, path: path.write_bytes(b"a picture") > 0)
-    model = vaezoo.create("vae", shape=(1, 8, 8), latent=2)
+def evaluated_model(latent: int = 2) -> tuple[vaezoo.VAE, dict[str, object]]:
+    """Returns a small model and its metrics."""
+    model = vaezoo.create("vae", shape=(1, 8, 8), latent=latent)
     model.config = {**(model.config or {}), "data": {"name": "digits", "binarize": "dynamic", "digest": None}}
-    figures = vaezoo.evaluate(model, "digits", samples=5).as_dict()
-    place = vaezoo.push(model, "them/tiny", metrics=figures, commit_message="First")
+    return model, vaezoo.evaluate(model, "digits", samples=5, limit=100).as_dict()
+
+
+@pytest.fixture
+def pinned(hub: Hub, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[vaezoo.VAE, str]:
+    """A published model in the index, with an empty cache: the model and its commit."""
+    model, metrics = evaluated_model()
+    place = vaezoo.push(model, "them/tiny", metrics=metrics, commit_message="First")
     bundle.pin(place, NAME)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
     for log in (hub.requests, hub.elsewhere):
@@ -59,7 +64,7 @@ def in_cache(file: str) -> Path:
     return found
 
 
-def test_a_pinned_model_is_fetched_once_and_then_asked_for_no_more(
+def test_pinned_model_is_downloaded_once(
     hub: Hub, pinned: tuple[vaezoo.VAE, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, place = pinned
@@ -75,15 +80,48 @@ def test_a_pinned_model_is_fetched_once_and_then_asked_for_no_more(
     assert not hub.requests and not hub.elsewhere
 
 
-def test_a_pinned_model_stays_what_it_was_when_the_branch_moves_on(
-    hub: Hub, pinned: tuple[vaezoo.VAE, str], tmp_path: Path
+def test_bundled_models_become_downloaded_ones(
+    hub: Hub, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newer = vaezoo.save(vaezoo.create("vae", shape=(1, 8, 8), latent=3), tmp_path / "newer")
-    hub.publish("them/tiny", {path.name: path.read_bytes() for path in newer.iterdir()})
-    assert same(vaezoo.load(NAME), pinned[0])
+    """`vaezoo push --all` and `bundle --pin OWNER`, then loading from the Hub, and from the cache without it."""
+    models = {}
+    for name, latent in (("one", 2), ("two", 3)):
+        models[name], metrics = evaluated_model(latent)
+        half = "float16" if name == "two" else None
+        bundle.bundle(vaezoo.save(models[name], tmp_path / name, metrics=metrics, dtype=half), name)
+        models[name] = vaezoo.load(name)
+    shutil.rmtree(package / BUNDLED)
+    bundle.reindex()
+    assert main(["push", "--all", "--owner", "us"]) == 0
+    bundle.main(["--pin", "us"])
+    assert [path.name for path in package.iterdir()] == ["index.json"] and vaezoo.list_models() == ["one", "two"]
+    # A newer commit does not matter, an emptied cache neither.
+    hub.publish("us/one", {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()})
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    for name, model in models.items():
+        with pytest.raises(DownloadError, match="not in the cache"):
+            vaezoo.load(name, local_files_only=True)
+        loaded = vaezoo.load(name)
+        assert same(loaded, model)
+        assert loaded.config is not None and vaezoo.info(name)["commit"] == loaded.config["source"]["commit"]
+    hub.requests.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert all(same(vaezoo.load(name), model) for name, model in models.items()) and not hub.requests
 
 
-def test_lists_and_info_show_it(pinned: tuple[vaezoo.VAE, str], room: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pin_refuses_another_model_and_keeps_the_bundled_one(hub: Hub, package: Path) -> None:
+    model, metrics = evaluated_model()
+    vaezoo.push(model, f"us/{BUNDLED}", metrics=metrics)
+    with pytest.raises(CorruptWeightsError, match="another model"):
+        bundle.main(["--pin", "us", BUNDLED])
+    with pytest.raises(ConfigError, match="not a bundled model"):
+        bundle.pin_published("us", ["nothing"])
+    assert "repository" not in vaezoo.info(BUNDLED) and (package / BUNDLED / WEIGHTS).exists()
+
+
+def test_list_and_show_include_a_pinned_model(
+    pinned: tuple[vaezoo.VAE, str], package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     place = pinned[1]
     assert vaezoo.list_models() == sorted([NAME, BUNDLED]) and vaezoo.list_models("*digits", variant="vae") == [NAME]
     facts = vaezoo.info(NAME)
@@ -91,16 +129,16 @@ def test_lists_and_info_show_it(pinned: tuple[vaezoo.VAE, str], room: Path, caps
     files = facts["files"]
     assert isinstance(files, dict) and set(files) == {CONFIG, WEIGHTS, METRICS, CARD}
     assert main(["list"]) == 0 and main(["show", NAME]) == 0
-    said = capsys.readouterr().out
-    assert said.count(NAME) == 2 and place in said and "log-evidence (K = 5)" in said
-    before = json.loads((room / "index.json").read_text())
+    output = capsys.readouterr().out
+    assert output.count(NAME) == 2 and place in output and "log-evidence (K = 5)" in output
+    before = json.loads((package / "index.json").read_text())
     bundle.reindex()
-    assert json.loads((room / "index.json").read_text()) == before
+    assert json.loads((package / "index.json").read_text()) == before
     assert before["models"][BUNDLED] == json.loads((PACKAGE_FOLDER / "index.json").read_text())["models"][BUNDLED]
 
 
 @pytest.mark.parametrize("file", [CONFIG, WEIGHTS, METRICS, CARD])
-def test_a_damaged_copy_is_fetched_once_more(hub: Hub, pinned: tuple[vaezoo.VAE, str], file: str) -> None:
+def test_damaged_copy_is_fetched_once_more(hub: Hub, pinned: tuple[vaezoo.VAE, str], file: str) -> None:
     vaezoo.load(NAME)
     flip(in_cache(file))
     with pytest.raises(CorruptWeightsError):
@@ -112,10 +150,10 @@ def test_a_damaged_copy_is_fetched_once_more(hub: Hub, pinned: tuple[vaezoo.VAE,
     assert same(vaezoo.load(NAME), pinned[0]) and not hub.requests
 
 
-def test_a_repository_that_gives_other_files_is_refused(
+def test_other_files_than_the_indexed_ones_are_refused(
     hub: Hub, pinned: tuple[vaezoo.VAE, str], tmp_path: Path
 ) -> None:
-    """The commit's name is the Hub's word alone: another whole, valid model under it is not what was pinned."""
+    """Another valid model under the pinned commit is refused, since the index has the hashes."""
     commit = pinned[1].partition("@")[2]
     files = hub.repositories["them/tiny"].commits[commit]
     other = vaezoo.save(
@@ -131,7 +169,7 @@ def test_a_repository_that_gives_other_files_is_refused(
     assert same(vaezoo.load(NAME), pinned[0])
 
 
-def test_what_the_hub_no_longer_has_is_one_clear_error(hub: Hub, pinned: tuple[vaezoo.VAE, str]) -> None:
+def test_deleted_repository_is_one_clear_error(hub: Hub, pinned: tuple[vaezoo.VAE, str]) -> None:
     with pytest.raises(DownloadError, match="not in the cache"):
         vaezoo.load(NAME, local_files_only=True)
     hub.repositories.clear()
@@ -141,7 +179,7 @@ def test_what_the_hub_no_longer_has_is_one_clear_error(hub: Hub, pinned: tuple[v
         vaezoo.load(NAME, revision="main")
 
 
-def test_only_a_commit_with_figures_and_a_free_name_is_pinned(
+def test_pin_needs_a_commit_with_metrics_and_a_free_name(
     hub: Hub, pinned: tuple[vaezoo.VAE, str], tiny: tuple[vaezoo.VAE, str]
 ) -> None:
     place = pinned[1]
@@ -153,9 +191,7 @@ def test_only_a_commit_with_figures_and_a_free_name_is_pinned(
     assert vaezoo.list_models() == sorted([NAME, BUNDLED])
 
 
-def test_the_command_publishes_all_that_is_bundled(
-    hub: Hub, pinned: tuple[vaezoo.VAE, str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_push_needs_names_or_all(hub: Hub, pinned: tuple[vaezoo.VAE, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["push", "--all", "--owner", "us", "--dry-run"]) == 0
     assert capsys.readouterr().out == f"{BUNDLED}: would be hf:us/{BUNDLED}\n"
     for wrong in ([], [BUNDLED, "--all"]):
@@ -167,7 +203,7 @@ def test_the_command_publishes_all_that_is_bundled(
 # Pull, verify, cache
 
 
-def test_pull_fetches_checks_and_copies(
+def test_pull_downloads_verifies_and_copies(
     hub: Hub, pinned: tuple[vaezoo.VAE, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["pull", NAME, "--to", str(tmp_path / "copy")]) == 0
@@ -182,17 +218,17 @@ def test_pull_fetches_checks_and_copies(
     assert "Unknown pretrained model" in capsys.readouterr().err
 
 
-def test_verify_lists_what_is_damaged(
-    hub: Hub, pinned: tuple[vaezoo.VAE, str], room: Path, capsys: pytest.CaptureFixture[str]
+def test_verify_lists_damaged_models(
+    hub: Hub, pinned: tuple[vaezoo.VAE, str], package: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     vaezoo.load(NAME)
     others = Path(constants.HF_HUB_CACHE) / "models--they--bert" / "snapshots" / ("0" * 40)
     others.mkdir(parents=True)
     (others / CONFIG).write_text('{"architectures": []}')
     assert main(["verify"]) == 0
-    said = capsys.readouterr().out
-    assert f"whole   {BUNDLED}" in said and f"whole   {pinned[1]}" in said and "2 models are whole" in said
-    assert "bert" not in said
+    output = capsys.readouterr().out
+    assert f"whole   {BUNDLED}" in output and f"whole   {pinned[1]}" in output and "2 models are whole" in output
+    assert "bert" not in output
     for file in (CONFIG, WEIGHTS, METRICS, CARD):
         flip(in_cache(file))
         assert main(["verify"]) == 1
@@ -205,12 +241,12 @@ def test_verify_lists_what_is_damaged(
         verify()
     pull(NAME)
     assert verify() == 2
-    flip(room / BUNDLED / WEIGHTS)
+    flip(package / BUNDLED / WEIGHTS)
     with pytest.raises(CorruptWeightsError, match=f"{BUNDLED}: .*SHA-256"):
         verify()
 
 
-def test_the_cache_is_listed_and_emptied(
+def test_cache_is_listed_and_emptied(
     hub: Hub, pinned: tuple[vaezoo.VAE, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert list_cached() == [] and main(["cache"]) == 0

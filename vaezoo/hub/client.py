@@ -1,42 +1,42 @@
-"""What vaezoo asks of `huggingface_hub`, and its errors as ours."""
+"""Wrapper around `huggingface_hub`: repositories, checked downloads, and its errors as vaezoo's."""
 
 from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, MissingExtraError, VaezooError, shorten
-from vaezoo.hub.transfer import Watch, in_time
 from vaezoo.storage.config import CONFIG, ONE_FILE, read_config, weight_files
 from vaezoo.storage.documents import LARGEST_JSON
 from vaezoo.storage.files import library_version, write_file
 from vaezoo.storage.model_folder import CARD, METRICS, check_total
 
-__all__ = ["Repository", "fetch", "hub_errors", "the_client"]
+__all__ = ["Repository", "fetch", "hub_api", "hub_errors", "the_client"]
 
 LOG = logging.getLogger("vaezoo")
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)  # the client takes one that starts with a slash for a path
+REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)  # the client uses it as a path: no leading slash
 COMMIT = re.compile(r"[0-9a-f]{40}")
+ETAG = re.compile(r"(?!.*\.\.)[\w.+=-]{1,200}", re.ASCII)  # the client names a file in the cache after it
 FILES = [CONFIG, ONE_FILE, "model-*-of-*.safetensors", CARD, METRICS]  # as patterns
-ORPHANED = 600.0  # seconds after which a file that nobody writes is left over
-TIMEOUT = 10.0  # seconds without an answer
+TIMEOUT = 10.0  # seconds, of each request for metadata; downloads have HF_HUB_DOWNLOAD_TIMEOUT
 
 
 @dataclass(frozen=True, kw_only=True)
 class Repository:
-    """A repository on the Hub, and how to reach it.
+    """A repository on the Hub and the options of its download.
 
-    `name`: owner/name. `revision`: a branch, a tag or a commit; None for the newest commit. `cache_dir`: where copies
-    are kept; None for the Hub's own cache (`HF_HOME`). `token`: None for the one that is logged in (`HF_TOKEN`).
+    Attributes:
+        name: owner/name.
+        revision: a branch, a tag or a commit; None for the newest commit.
+        cache_dir: the folder of cached files; None for the Hub's own cache (`HF_HOME`).
+        token: None for the stored one (`HF_TOKEN`).
+        local_files_only: whether requests are forbidden.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Repository:
         """Returns the repository of "hf:owner/name" or "hf:owner/name@revision".
 
         Raises:
-            ConfigError: it is written otherwise, or `revision` is another one.
+            ConfigError: the name is malformed, or contains another revision than `revision`.
         """
         repository, _, own = name.removeprefix("hf:").partition("@")
         good = REPOSITORY.fullmatch(repository) and ".." not in name and not (own and revision and own != revision)
@@ -68,7 +68,7 @@ class Repository:
         return self.revision is not None and COMMIT.fullmatch(self.revision) is not None
 
     def __str__(self) -> str:
-        """Returns what `of` takes."""
+        """Returns the name that `of` parses."""
         return f"hf:{self.name}" + (f"@{self.revision}" if self.revision else "")
 
 
@@ -87,121 +87,125 @@ def the_client() -> Any:  # a module whose types differ between its versions
     return huggingface_hub
 
 
+def hub_api(token: str | None) -> Any:  # likewise
+    """Returns an `HfApi` that identifies its requests as vaezoo's."""
+    return the_client().HfApi(library_name="vaezoo", library_version=library_version(), token=token)
+
+
 @contextmanager
-def hub_errors(what: str) -> Iterator[None]:
-    """Turns whatever the client raises in the block into a DownloadError that says `what` could not be done."""
+def hub_errors(failure: str) -> Iterator[None]:
+    """Converts the client's exceptions in the block into a DownloadError that begins with `failure`."""
     errors = the_client().errors
     try:
         yield
-    except DownloadError as error:
-        raise DownloadError(f"{what}: {error}") from None
     except VaezooError:
         raise
     except errors.LocalEntryNotFoundError as error:
         cause = "" if error.__cause__ is None else f" ({reason(error.__cause__)})"
         raise DownloadError(
-            f"{what}: it is not in the cache, and the Hub could not be reached{cause}. Go online once, or "
-            "pass a folder."
+            f"{failure}: it is not in the cache, and the Hub could not be reached{cause}. Connect once, or pass a "
+            "folder."
         ) from None
     except errors.RepositoryNotFoundError:
         raise DownloadError(
-            f"{what}: there is no such repository, or it is private and needs a token (HF_TOKEN, or token=...)."
+            f"{failure}: there is no such repository, or it is private and needs a token (HF_TOKEN, or token=...)."
         ) from None
     except (errors.HTTPError, errors.HFValidationError, OSError, ValueError) as error:
-        raise DownloadError(f"{what}: {reason(error)}") from None
+        raise DownloadError(f"{failure}: {reason(error)}") from None
 
 
 def reason(error: BaseException) -> str:
-    """Returns an error, and what it came from, in one line."""
+    """Returns an error and its causes in one line."""
     text = f"{type(error).__name__}: {(str(error).strip() or 'no answer').splitlines()[0]}"
     return text if error.__cause__ is None else f"{text} ({reason(error.__cause__)})"
 
 
 def fetch(repository: Repository, *, again: bool = False) -> tuple[Path, str]:
-    """Returns the local copy of a repository's model files, and its commit.
+    """Returns the local folder of a repository's model files, and its commit.
 
-    A commit that is in the cache is taken without a request; a branch or tag is looked up, and where the Hub does
-    not answer the copy in the cache is taken. `again` fetches every file anew.
+    A cached commit needs no request. For a branch or tag one request finds its commit; the cached copy is used when
+    the Hub cannot be reached. `again` downloads every file anew.
 
     Raises:
-        DownloadError: what was asked for and why it could not be had.
-        CorruptWeightsError: its config makes no sense.
+        DownloadError: the Hub could not be reached, refused, or sent unexpected metadata.
+        CorruptWeightsError: the config is invalid.
     """
     client = the_client()
-    only = repository.local_files_only or client.constants.HF_HUB_OFFLINE
+    offline = repository.local_files_only or client.constants.HF_HUB_OFFLINE
     cached = in_cache(repository)
-    if cached is not None and not again and (repository.pinned or only):
+    if cached is not None and not again and (repository.pinned or offline):
         return cached
     with hub_errors(f"{repository} could not be fetched"):
-        if only:
+        if offline:
             raise client.errors.LocalEntryNotFoundError("requests are switched off")
         try:
-            return in_time(lambda watch: transfer(repository, watch, again), client.get_session)
-        except (CorruptWeightsError, ConfigError):
+            return download(repository, again)
+        except VaezooError:
             raise
         except (client.errors.HTTPError, OSError, ValueError) as error:
             refused = getattr(getattr(error, "response", None), "status_code", 0) in (401, 403, 404)
             if cached is None or again or refused:
                 raise
-            LOG.info("%s is taken from the cache: %s", repository, reason(error))
+            LOG.info("%s is loaded from the cache: %s", repository, reason(error))
             return cached
 
 
-def transfer(repository: Repository, watch: Watch, again: bool) -> tuple[Path, str]:
-    """Fetches what is missing of a repository, the config first, since it says how large the rest may be."""
-    client = the_client()
-    known = {"library_name": "vaezoo", "library_version": library_version(), "token": repository.token}
-    # One request with a time limit: the client's own look-ups try again for minutes.
-    found = client.HfApi(**known).model_info(repository.name, revision=repository.revision, timeout=TIMEOUT)
-    commit, there = str(found.sha), {each.rfilename for each in found.siblings or ()}
+def download(repository: Repository, again: bool) -> tuple[Path, str]:
+    """Downloads the missing files of a repository, the config first, since it limits the size of the others."""
+    api = hub_api(repository.token)
+    # One request with a time limit: without one, the client's own requests are repeated for minutes.
+    found = api.model_info(repository.name, revision=repository.revision, timeout=TIMEOUT)
+    commit, available = str(found.sha), {each.rfilename for each in found.siblings or ()}
     if not COMMIT.fullmatch(commit):
         raise ValueError(f"its newest commit is {shorten(commit)}")
-
-    def get(file: str, largest: int) -> Path:
-        watch.largest = max(largest, LARGEST_JSON)
-        place = {"revision": commit, "cache_dir": repository.cache_dir, "etag_timeout": TIMEOUT, **known}
-        path = Path(client.hf_hub_download(repository.name, file, force_download=again, **place))
-        if again and path.resolve().name != watch.tag:
-            # The client leaves what stands under the file's own name, though it has fetched something else.
-            path.unlink()
-            path = Path(client.hf_hub_download(repository.name, file, **place))
-        return path
-
-    folder = get(CONFIG, LARGEST_JSON).parent
-    if folder.name != commit:
-        raise ValueError(f"asked for commit {commit}, the Hub gave {shorten(folder.name)}")
+    folder = download_file(api, repository, commit, CONFIG, LARGEST_JSON, again).parent
     config = read_config(folder)
     check_total(config, folder.name)
-    for file in sorted({METRICS, CARD} & there):
-        get(file, LARGEST_JSON)
-    for weights in weight_files(config):
-        get(weights.file, weights.size)
-    remember(folder, repository, commit)
-    remove_stale_downloads(folder.parent.parent)
+    sizes = {file: LARGEST_JSON for file in sorted({METRICS, CARD} & available)}
+    sizes |= {weights.file: weights.size for weights in weight_files(config)}
+    for file, largest in sizes.items():
+        download_file(api, repository, commit, file, largest, again)
+    record_commit(folder, repository, commit)
     return folder, commit
 
 
-def remember(folder: Path, repository: Repository, commit: str) -> None:
-    """Notes in the cache which commit a branch is at, once all of it is there; not where the cache is read-only."""
+def download_file(api: Any, repository: Repository, commit: str, file: str, largest: int, again: bool) -> Path:
+    """Returns the cached path of a file, downloaded if it is missing; its metadata is checked before the content.
+
+    Raises:
+        ValueError: the Hub announces another commit, more than `largest` bytes, or an ETag that is no file name.
+    """
+    client = the_client()
+    known = client.try_to_load_from_cache(repository.name, file, cache_dir=repository.cache_dir, revision=commit)
+    if isinstance(known, str) and not again:
+        return Path(known)
+    head = api.get_hf_file_metadata(url=client.hf_hub_url(repository.name, file, revision=commit), timeout=TIMEOUT)
+    size = -1 if head.size is None else head.size
+    if head.commit_hash != commit or not ETAG.fullmatch(head.etag or "") or not 0 <= size <= largest:
+        raise ValueError(
+            f"the Hub announced {file} with commit {shorten(head.commit_hash)}, ETag {shorten(head.etag)} and "
+            f"{head.size} bytes; expected commit {commit}, an ETag that is a file name and at most {largest} bytes"
+        )
+    place = {"revision": commit, "cache_dir": repository.cache_dir, "etag_timeout": TIMEOUT}
+    path = Path(api.hf_hub_download(repository.name, file, force_download=again, **place))
+    if again and path.resolve().name != head.etag:
+        # The client keeps an existing link to another blob even after a forced download.
+        path.unlink()
+        path = Path(api.hf_hub_download(repository.name, file, **place))
+    return path
+
+
+def record_commit(folder: Path, repository: Repository, commit: str) -> None:
+    """Writes the commit of a branch into the cache, after all its files; does nothing in a read-only cache."""
     if not repository.pinned:
-        note = folder.parent.parent / "refs" / (repository.revision or "main")
+        reference = folder.parent.parent / "refs" / (repository.revision or "main")
         with suppress(OSError):
-            note.parent.mkdir(parents=True, exist_ok=True)
-            write_file(note, commit.encode())
-
-
-def remove_stale_downloads(place: Path) -> None:
-    """Removes what downloads of a repository left that were killed: old, and nobody holds its lock."""
-    for path in place.glob("blobs/*.incomplete"):
-        lock = place.parent / ".locks" / place.name / f"{path.name.removesuffix('.incomplete')[:-9]}.lock"
-        with suppress(OSError, Timeout):
-            if time.time() - path.stat().st_mtime > ORPHANED and lock.exists():
-                with FileLock(lock, timeout=0):
-                    path.unlink()
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            write_file(reference, commit.encode())
 
 
 def in_cache(repository: Repository) -> tuple[Path, str] | None:
-    """Returns the copy of a repository that is in the cache, and its commit; None where a file is missing."""
+    """Returns the cached folder of a repository and its commit; None when a file is missing."""
     try:
         config = the_client().try_to_load_from_cache(
             repository.name, CONFIG, cache_dir=repository.cache_dir, revision=repository.revision
@@ -214,5 +218,5 @@ def in_cache(repository: Repository) -> tuple[Path, str] | None:
     try:
         files = weight_files(read_config(folder))
     except CorruptWeightsError:
-        files = []  # whoever reads it will see, and have it fetched again
+        files = []  # the caller reads it, reports the damage and fetches it again
     return (folder, folder.name) if all((folder / file.file).exists() for file in files) else None

@@ -1,4 +1,4 @@
-"""Model folders on the Hub: which files they have, and their download with every check."""
+"""Models on the Hub: the repository of a name, and its download with every check."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from vaezoo.hub.client import Repository, fetch
 from vaezoo.storage.documents import read_bytes, sha256
 from vaezoo.zoo.index import read_index
 
+__all__ = ["Remote", "fetched", "on_the_hub"]
+
 T = TypeVar("T")
 Files = Mapping[str, Mapping[str, object]]  # name -> size and SHA-256
 LOG = logging.getLogger("vaezoo")
 
 
 class Remote(NamedTuple):
-    """A repository on the Hub, and what its files must be, as far as that is known beforehand."""
+    """A repository on the Hub, with size and SHA-256 of the files that the index records."""
 
     repository: Repository
     files: Files
 
 
 def on_the_hub(name: str | Path, revision: str | None = None, **rest: Any) -> Remote | None:  # Any: Repository's fields
-    """Returns where a name is on the Hub; None for what is bundled or in a folder.
+    """Returns the Hub repository of a name; None for bundled models and folders.
 
     Raises:
-        ConfigError: a malformed repository, or a revision of what has none.
+        ConfigError: a malformed repository, or a revision of a model without revisions.
     """
     if isinstance(name, str) and name.startswith("hf:"):
         return Remote(Repository.of(name, revision, **rest), {})
@@ -42,12 +44,10 @@ def on_the_hub(name: str | Path, revision: str | None = None, **rest: Any) -> Re
 
 
 def fetched(remote: Remote, use: Callable[[Path], T]) -> tuple[Path, str, T]:
-    """Returns folder and commit of a repository, and what `use` makes of the folder.
-
-    What is damaged is fetched once more.
+    """Returns folder and commit of a repository, and `use(folder)`; damaged files are fetched once more.
 
     Raises:
-        CorruptWeightsError: it is damaged there too, or cannot be fetched again.
+        CorruptWeightsError: the files on the Hub are damaged too, or cannot be fetched again.
     """
     repository, files = remote
     try:
@@ -65,7 +65,7 @@ def fetched(remote: Remote, use: Callable[[Path], T]) -> tuple[Path, str, T]:
 
 
 def checked(folder: Path, files: Files, use: Callable[[Path], T]) -> T:
-    """Returns `use(folder)`, after the folder's files were compared with what the index says of them."""
+    """Returns `use(folder)` after the folder's files were compared with the index."""
     for file, facts in files.items():
         data = read_bytes(folder / file)
         found = {"size": len(data), "sha256": sha256(data)}

@@ -1,7 +1,7 @@
-"""Crash-safe folders of safetensors and JSON. No pickle, ever.
+"""Crash-safe folders of safetensors and JSON, without pickle.
 
-A folder is written under a temporary name, every file flushed to disk, a manifest with size and SHA-256 of each file
-last, and then renamed: whoever sees a name sees all of it. Reading verifies every byte, the manifest's own included.
+A folder is written under a temporary name, each file flushed to disk, the manifest with size and SHA-256 of each file
+last, and then renamed: a folder with its final name is complete. Reading verifies every file.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ LEFT_BEHIND = re.compile(r"\.tmp-step-[0-9]+-[0-9a-f]{8}(-old)?|\..+\.[0-9a-f]{3
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """What a checkpoint folder holds: named groups of tensors, and a plain state."""
+    """The content of a checkpoint folder: named groups of tensors, and a state of JSON values."""
 
     tensors: Mapping[str, Mapping[str, Tensor]]
     state: Mapping[str, object]
 
 
 def write_folder(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes a checkpoint as the folder `path`, which appears only when it is whole.
+    """Writes a checkpoint as the folder `path`, which appears only when it is complete.
 
     Raises:
-        CheckpointError: disk full, no permission; what was there before is untouched.
+        CheckpointError: disk full, no permission; a previous folder is unchanged.
     """
     files = {
-        # Whatever the layout in memory (channels last), a file holds rows.
+        # Files are row-major, also for channels-last tensors.
         f"{name}.safetensors": pack_tensors({key: tensor.contiguous() for key, tensor in group.items()})
         for name, group in checkpoint.tensors.items()
     }
@@ -67,7 +67,7 @@ def write_folder(path: Path, checkpoint: Checkpoint) -> None:
     except OSError as error:
         size = sum(len(data) for data in files.values())
         raise CheckpointError(
-            f"Could not write {path} ({size:,} bytes): {error}. What was there before is intact. Free space, or choose "
+            f"Could not write {path} ({size:,} bytes): {error}. The previous folder is intact. Free space, or choose "
             "another folder."
         ) from None
     finally:
@@ -78,10 +78,10 @@ def write_folder(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_folder(path: Path) -> Checkpoint:
-    """Returns a checkpoint folder's content, every byte of it verified.
+    """Returns a checkpoint folder's verified content.
 
     Raises:
-        CorruptWeightsError: a file is missing, or not the one that was written.
+        CorruptWeightsError: a file is missing or damaged.
     """
     tensors: dict[str, Mapping[str, Tensor]] = {}
     state: object = None
@@ -106,13 +106,12 @@ def read_manifest(path: Path) -> dict[str, object]:
     """Returns size and SHA-256 of each file of a checkpoint folder, by name.
 
     Raises:
-        CorruptWeightsError: it is missing, or not byte for byte what this version writes.
+        CorruptWeightsError: it is missing or malformed.
     """
-    data = read_bytes(path / MANIFEST, LARGEST_JSON)
-    manifest = parse_json(data, f"{path.name}/{MANIFEST}")
+    manifest = parse_json(read_bytes(path / MANIFEST, LARGEST_JSON), f"{path.name}/{MANIFEST}")
     listing = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(listing, dict) or canonical({"format": FORMAT, "files": listing}).encode() != data:
-        raise CorruptWeightsError(f"{path.name}/{MANIFEST} is not one that was written as format {FORMAT}.")
+    if not isinstance(listing, dict) or manifest != {"format": FORMAT, "files": listing}:
+        raise CorruptWeightsError(f"{path.name}/{MANIFEST} is not a manifest of format {FORMAT}.")
     for name in listing:
         if not FILE_NAME.fullmatch(name):
             raise CorruptWeightsError(f"{path.name}/{MANIFEST} names a file outside its folder: {shorten(name)}.")
@@ -151,26 +150,25 @@ def newest(folder: Path) -> tuple[Path, Checkpoint, list[str]] | None:
 
 
 def prune(folder: Path, keep: int, last: int | None = None) -> None:
-    """Removes all but the newest `keep` checkpoints, and what crashed writes left behind.
+    """Removes all but the newest `keep` checkpoints, and the temporary files of crashed writes.
 
     Args:
         folder: of the checkpoints.
-        keep: how many stay.
-        last: the step that was just saved. Whatever claims to be of a later one was passed over as broken, and must not
-            push out what is valid.
+        keep: the number of checkpoints to keep.
+        last: the step that was just saved. Folders of later steps are broken and do not count.
     """
     steps = listed(folder)
     kept = [path for path in steps if last is None or step_of(path) <= last][:keep]
     for path in steps:
         if path not in kept:
             with suppress(OSError):
-                # A folder that is half removed must have no name that counts.
+                # Renamed first, so that a partly removed folder is not taken for a checkpoint.
                 os.rename(path, path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}-old"))
     remove_stale_files(folder)
 
 
 def remove_stale_files(folder: Path) -> None:
-    """Removes what writes that a crash cut short left in a folder."""
+    """Removes the temporary files of crashed writes from a folder."""
     for path in [path for path in folder.glob(".*") if LEFT_BEHIND.fullmatch(path.name)]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""`config.json` of a model folder: what it may say, and how it is read."""
+"""`config.json` of a model folder: its schema, and its strict reading."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from vaezoo.storage.documents import read_bytes, unseal
 __all__ = [
     "CONFIG",
     "FORMATS",
+    "LOADED_AS",
     "ONE_FILE",
     "ORIGIN",
     "WeightFile",
@@ -24,16 +25,17 @@ __all__ = [
     "weight_files",
 ]
 
-FORMATS = (1, 2)  # the second has its weights in several files
+FORMATS = (1, 2)  # weights in one file, in several files
 CONFIG, ONE_FILE = "config.json", "model.safetensors"
-ORIGIN = "origin"  # a field that only converted models have
+ORIGIN = "origin"  # a field of converted models
+LOADED_AS = "dtype"  # a field of models whose weights are stored in a narrower type
 LARGEST_CONFIG = 2**16  # bytes; the bundled ones have less than a thousand
 LONGEST_TEXT = 1000  # characters of a key or a value
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Word = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}\Z")]
-Table = Annotated[dict[str, object], Meta(max_length=256)]  # options, which their owners check
+Table = Annotated[dict[str, object], Meta(max_length=256)]  # options, which `create` checks
 
 
 class Strict(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -41,7 +43,7 @@ class Strict(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tr
 
 
 class ArchitectureFacts(Strict, frozen=True):
-    """What all variants share; `vaezoo.registry.Architecture` checks the values."""
+    """The architecture; `vaezoo.registry.Architecture` checks the values."""
 
     shape: Annotated[list[Count], Meta(max_length=64)]
     latent: Annotated[list[Count], Meta(max_length=64)]
@@ -52,7 +54,7 @@ class ArchitectureFacts(Strict, frozen=True):
 
 
 class DataFacts(Strict, frozen=True):
-    """What the model was trained on: said, never opened."""
+    """Training data (metadata only)."""
 
     name: str
     binarize: Literal["none", "dynamic", "static"]
@@ -61,7 +63,7 @@ class DataFacts(Strict, frozen=True):
 
 
 class Extension(Strict, frozen=True, rename={"before": "from"}):
-    """A run made longer: at which step, from how many steps to how many, and the recipe until then."""
+    """An extension of a run: the step, the number of steps before and after, and the recipe until then."""
 
     step: Count
     before: Count
@@ -70,7 +72,7 @@ class Extension(Strict, frozen=True, rename={"before": "from"}):
 
 
 class RecipeFacts(Strict, frozen=True):
-    """Which recipe made the model."""
+    """The recipe of the training run."""
 
     name: str
     digest: str
@@ -78,7 +80,7 @@ class RecipeFacts(Strict, frozen=True):
 
 
 class WeightFile(Strict, frozen=True):
-    """Size and SHA-256 of a file of weights; `file_names` says what its name must be."""
+    """Size and SHA-256 of a file of weights; `file_names` gives its name."""
 
     file: str
     size: Count
@@ -92,7 +94,7 @@ class Several(Strict, frozen=True):
 
 
 class Config(Strict, frozen=True):
-    """The whole of `config.json` but for its digest."""
+    """The fields of `config.json` without its digest."""
 
     format: Literal[1, 2]
     vaezoo: str
@@ -101,21 +103,23 @@ class Config(Strict, frozen=True):
     options: Table
     data: DataFacts | None
     recipe: RecipeFacts | None
-    weights: Annotated[dict[str, object], Meta(max_length=3)]  # of the kind that the format says
-    # What a converted model was made of: only such ones say it, and their card shows it.
+    weights: Annotated[dict[str, object], Meta(max_length=3)]  # a WeightFile or Several, by format
+    # The source of a converted model, shown on its card.
     origin: Annotated[dict[Word, Word], Meta(max_length=8)] | None = None
+    # The type of the loaded weights, where the files may hold float16 or bfloat16; without it the stored type is kept.
+    dtype: Literal["float32"] | None = None
 
 
 def file_names(count: int) -> list[str]:
-    """Returns the names of weights in `count` files."""
+    """Returns the names of `count` files of weights."""
     return [ONE_FILE] if count == 1 else [f"model-{n:05d}-of-{count:05d}.safetensors" for n in range(1, count + 1)]
 
 
 def weight_files(config: Mapping[str, object]) -> list[WeightFile]:
-    """Returns what a config records of the files of weights; their names are ours, whatever it says.
+    """Returns the files of weights that a config records; only the names of `file_names` are accepted.
 
     Raises:
-        ConfigError: it records them in another way.
+        ConfigError: the record is malformed.
     """
     facts = config["weights"]
     try:
@@ -132,7 +136,7 @@ def weight_files(config: Mapping[str, object]) -> list[WeightFile]:
 
 
 def texts(value: object) -> Iterator[str]:
-    """Yields every key and every text of nested tables and lists."""
+    """Yields all keys and texts of nested tables and lists."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -145,10 +149,10 @@ def texts(value: object) -> Iterator[str]:
 
 
 def check_config(config: Mapping[str, object]) -> None:
-    """Checks that a config, without its digest, has the fields of one, each of its kind.
+    """Validates the fields of a config without its digest, and their types.
 
     Raises:
-        ConfigError: what was found and what was expected.
+        ConfigError: the first field that is wrong, and what was expected.
     """
     odd = [text for text in texts(config) if len(text) > LONGEST_TEXT or not text.isprintable()]
     if odd:
@@ -164,7 +168,7 @@ def read_config(folder: Path) -> dict[str, object]:
     """Returns a folder's verified config.
 
     Raises:
-        CorruptWeightsError: missing, malformed, or not the bytes that were written.
+        CorruptWeightsError: missing, malformed, or with a value that was changed after it was written.
     """
     name = f"{folder.name}/{CONFIG}"
     config = unseal(read_bytes(folder / CONFIG, LARGEST_CONFIG), name)

@@ -1,4 +1,4 @@
-"""JSON that is written one way and read strictly, whoever wrote it. Imports no torch."""
+"""JSON documents: canonical writing, strict reading, digests of their values. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vaezoo.errors import CorruptWeightsError, VaezooError
 
 __all__ = ["canonical", "opened", "parse_json", "read_bytes", "seal", "sha256", "unseal"]
 
-LARGEST_JSON = 2**20  # bytes: anything longer is no document of ours
-DEEPEST_JSON = 32  # tables and lists inside each other
+LARGEST_JSON = 2**20  # bytes
+DEEPEST_JSON = 32  # nested tables and lists
 
 
 def canonical(value: object) -> str:
@@ -31,78 +31,69 @@ def parse_json(data: bytes, name: str, largest: int = LARGEST_JSON) -> object:
     """Returns the value of JSON bytes.
 
     Raises:
-        CorruptWeightsError: malformed, too large or too deep, a key that stands twice, a number or a text that JSON
-            could not say again.
+        CorruptWeightsError: malformed, too large or nested too deeply, a duplicate key, NaN or infinity, or text that
+            is not Unicode.
     """
     if len(data) > largest:
         raise CorruptWeightsError(f"{name} has {len(data):,} bytes; expected at most {largest:,}.")
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         if len({key for key, _ in pairs}) != len(pairs):
-            raise ValueError("a key stands twice")
+            raise ValueError("it has a duplicate key")
         return dict(pairs)
 
-    def refuse(text: str) -> object:
-        raise ValueError(f"{text} is no JSON number")
-
     try:
-        value: object = json.loads(data, object_pairs_hook=unique, parse_constant=refuse)
-        check_depth(value)
-        # Refuses what JSON cannot say again: 1e999, half a surrogate pair.
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        value: object = json.loads(data, object_pairs_hook=unique)
+        if depth(value) > DEEPEST_JSON:
+            raise ValueError(f"it is nested more than {DEEPEST_JSON} deep")
+        canonical(value).encode()  # refuses NaN, 1e999 and half a surrogate pair
         return value
     except (ValueError, RecursionError) as error:
         raise CorruptWeightsError(f"{name} is not valid JSON: {error}. Fetch or save the folder again.") from None
 
 
-def check_depth(value: object) -> None:
-    """Raises ValueError if tables and lists lie too deep in each other: what walks through them would take long."""
-    layer = [value]
-    for _ in range(DEEPEST_JSON + 1):
-        inside = [each.values() if isinstance(each, dict) else each for each in layer if isinstance(each, dict | list)]
-        layer = [value for values in inside for value in values]
-        if not layer:
-            return
-    raise ValueError(f"it is nested more than {DEEPEST_JSON} deep")
+def depth(value: object) -> int:
+    """Returns how deeply tables and lists are nested in a value."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(depth, inner), default=0)
 
 
 def seal(body: Mapping[str, object]) -> bytes:
-    """Returns a document: canonical JSON of `body` and of `digest`, the SHA-256 of all the rest."""
+    """Returns the JSON of `body` and `digest`, the SHA-256 of the canonical JSON of `body`."""
     return canonical({**body, "digest": sha256(canonical(body).encode())}).encode()
 
 
 def unseal(data: bytes, name: str, largest: int = LARGEST_JSON) -> dict[str, object]:
-    """Returns the body of a document, every byte of it as `seal` wrote it.
+    """Returns the body of a document that `seal` wrote; its values must have the recorded digest, in any layout.
 
     Raises:
-        CorruptWeightsError: it is not what was written.
+        CorruptWeightsError: a value differs from the one that was written.
     """
     body = parse_json(data, name, largest)
     if not isinstance(body, dict):
         raise CorruptWeightsError(f"{name} holds no table. Fetch or save it again.")
-    body.pop("digest", None)
-    if seal(body) != data:
+    if body.pop("digest", None) != sha256(canonical(body).encode()):
         raise CorruptWeightsError(
-            f"{name} was changed after it was written (its digest differs). Fetch or save it again."
+            f"A value of {name} was changed after it was written (its digest differs). Fetch or save it again."
         )
     return body
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file to read it in the block.
+    """Opens a regular file for reading.
 
     Raises:
-        CorruptWeightsError: it is missing, unreadable or no file.
+        CorruptWeightsError: it is missing, unreadable or not a regular file.
     """
     try:
-        if not path.is_file():  # a pipe would be waited for, a device may have no end
+        if not path.is_file():  # a pipe would block, a device may have no end
             raise FileNotFoundError(2, "No such file")
         with open(path, "rb") as file:
             yield file
     except VaezooError:
         raise
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: NUL in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise CorruptWeightsError(f"{path} cannot be read: {reason}. The folder is incomplete.") from None
 
@@ -111,7 +102,7 @@ def read_bytes(path: Path, largest: int | None = None) -> bytes:
     """Returns a file's bytes.
 
     Raises:
-        CorruptWeightsError: it is missing, unreadable, no file, or longer than `largest` bytes: then it is not read.
+        CorruptWeightsError: it is missing, unreadable, not a regular file, or longer than `largest` bytes.
     """
     with opened(path) as file:
         data = file.read() if largest is None else file.read(largest + 1)

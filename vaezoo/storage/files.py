@@ -22,7 +22,7 @@ def library_version() -> str:
 
 
 def flush(path: Path) -> None:
-    """Makes a file or folder durable; Windows cannot do that for folders, and need not."""
+    """Flushes a file or folder to disk; Windows does not support that for folders."""
     if os.name == "nt" and path.is_dir():
         return
     handle = os.open(path, os.O_RDONLY)
@@ -33,7 +33,7 @@ def flush(path: Path) -> None:
 
 
 def put(path: Path, data: bytes) -> None:
-    """Writes a new file and makes it durable; its mode follows the umask."""
+    """Writes a new file and flushes it to disk; its mode follows the umask."""
     with open(path, "xb") as file:
         file.write(data)
         file.flush()
@@ -41,10 +41,10 @@ def put(path: Path, data: bytes) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replaces a file durably and at once; never through a symlink's target.
+    """Replaces a file atomically and flushes it to disk; replaces a symlink, not its target.
 
     Raises:
-        CheckpointError: disk full, no permission; what was there before is untouched.
+        CheckpointError: disk full, no permission; a previous file is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:

@@ -1,4 +1,4 @@
-"""The header of a safetensors file, compared with the model that it is for before memory is taken."""
+"""Checks of a safetensors header against the model of a config, before memory is allocated."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-LENGTH = 8  # bytes that hold the length of the header
-ROOM_FOR_ONE = 320  # bytes of an entry beside its name: type, eight sizes and two offsets of twenty digits
+LENGTH = 8  # bytes of the header's length
+LARGEST_ENTRY = 320  # bytes beside the name: type, eight sizes and two offsets of twenty digits
+STORED = (torch.float32, torch.float16, torch.bfloat16)  # types of a file whose weights are loaded as float32
 
 Entry = tuple[tuple[int, ...], torch.dtype]
 
 
 def longest_header(wanted: Mapping[str, Tensor]) -> int:
-    """Returns how many bytes a header of these tensors can have."""
-    return 64 + sum(ROOM_FOR_ONE + 6 * len(name) for name in wanted)  # a character: at most six bytes, as \\uXXXX
+    """Returns the largest size of a header of these tensors, in bytes."""
+    return 64 + sum(LARGEST_ENTRY + 6 * len(name) for name in wanted)  # a character: at most six bytes, as \\uXXXX
 
 
 def check_sizes(size: int, start: bytes, wanted: Mapping[str, Tensor], name: str) -> None:
-    """Compares the size of a file, and the length that its first bytes claim for its header, with a model.
+    """Compares the size of a file, and the header length in its first bytes, with a model.
 
     Raises:
-        CorruptWeightsError: before the rest is read.
+        CorruptWeightsError: one of them is too large.
     """
     longest, claimed = longest_header(wanted), int.from_bytes(start, "little")
     most = LENGTH + longest + sum(8 * tensor.numel() for tensor in wanted.values())
@@ -55,21 +56,28 @@ def check_sizes(size: int, start: bytes, wanted: Mapping[str, Tensor], name: str
 
 
 def check_header(
-    data: bytes, wanted: Mapping[str, Tensor], name: str, *, last: bool = True, kind: torch.dtype | None = None
+    data: bytes,
+    wanted: Mapping[str, Tensor],
+    name: str,
+    *,
+    last: bool = True,
+    kind: torch.dtype | None = None,
+    widened: bool = False,
 ) -> None:
     """Compares the header of a file with a model's tensors: names, shapes and types.
 
-    A model may have been saved in another floating type than it is built in, the same for all its tensors.
+    All floating tensors have one type, which may differ from the model's; with `widened`, each is float32 or narrower.
 
     Args:
         data: the file.
-        wanted: the tensors that the files before it did not have.
+        wanted: the tensors that the previous files did not hold.
         name: of the file.
-        last: whether no file follows, so that nothing may be missing.
-        kind: the floating type of the files before it.
+        last: whether no file follows, so that no tensor may be missing.
+        kind: the floating type of the previous files.
+        widened: whether the config states that the weights are loaded as float32.
 
     Raises:
-        CorruptWeightsError: what is missing, what is too much, what differs.
+        CorruptWeightsError: tensors are missing, unexpected or different.
     """
     end = LENGTH + int.from_bytes(data[:LENGTH], "little")
     header = parse_json(data[LENGTH:end], f"{name}'s header", longest_header(wanted))
@@ -78,9 +86,9 @@ def check_header(
     found = {key: entry(facts) for key, facts in header.items()}
     floating = {each[1] for each in found.values() if each is not None and each[1].is_floating_point}
     if kind is None:
-        kind = floating.pop() if len(floating) == 1 else torch.get_default_dtype()
+        kind = floating.pop() if len(floating) == 1 and not widened else torch.get_default_dtype()
     expected = {
-        key: (tuple(tensor.shape), kind if tensor.is_floating_point() else tensor.dtype)
+        key: (tuple(tensor.shape), expected_type(tensor, found.get(key), kind, widened))
         for key, tensor in wanted.items()
         if last or key in found
     }
@@ -97,8 +105,15 @@ def check_header(
         )
 
 
+def expected_type(tensor: Tensor, found: Entry | None, kind: torch.dtype, widened: bool) -> torch.dtype:
+    """Returns the type that a file must have for a tensor of the model; see `check_header`."""
+    if not tensor.is_floating_point():
+        return tensor.dtype
+    return found[1] if widened and found is not None and found[1] in STORED else kind
+
+
 def entry(facts: object) -> Entry | None:
-    """Returns shape and type of a tensor's entry in a header; None for what is none."""
+    """Returns shape and type of a tensor's entry in a header; None if the entry is malformed."""
     if not isinstance(facts, dict) or set(facts) != {"dtype", "shape", "data_offsets"}:
         return None
     shape, dtype = facts["shape"], facts["dtype"]

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import cast
 
+from vaezoo.evaluation.metric import all_metrics
+
 __all__ = ["figures_table", "hub_card", "model_card"]
 
 USAGE = """```python
@@ -17,31 +19,13 @@ images = model.sample(16{context})
 ```"""
 
 
-def estimate_text(value: object, digits: int = 2) -> str:
-    """Returns "mean ± standard error" of an estimate's dict, or a dash."""
-    if not isinstance(value, Mapping) or value.get("mean") is None:
-        return "–"
-    error = value.get("error")
-    text = f"{float(value['mean']):.{digits}f}"
-    return text if error is None else f"{text} ± {float(error):.{digits}f}"
-
-
 def figures_table(metrics: Mapping[str, object]) -> str:
-    """Returns the figures of an evaluation as a Markdown table, with what they were measured on."""
+    """Returns the metrics of a model as a Markdown table, with the data that they were measured on."""
     rows = {
-        "bound, nats": estimate_text(metrics.get("bound")),
-        "distortion, nats": estimate_text(metrics.get("distortion")),
-        "rate, nats": estimate_text(metrics.get("rate")),
-        f"log-evidence (K = {metrics.get('samples')}), nats": estimate_text(metrics.get("log_evidence")),
-        "PSNR, dB": f"{cast(float, metrics.get('psnr', 0.0)):.2f}",
-        "active units": str(metrics.get("active_units") if metrics.get("active_units") is not None else "–"),
-        "perplexity of the codes": f"{cast(float, metrics['perplexity']):.0f}" if metrics.get("perplexity") else "–",
-        "parameters": f"{cast(int, metrics.get('parameters', 0)):,}",
+        metric.title(metrics): metric.text(metrics.get(key))
+        for key, metric in all_metrics().items()
+        if metric.always or metrics.get(key) is not None
     }
-    if metrics.get("label_error") is not None:
-        rows["wrong labels"] = f"{100 * cast(float, metrics['label_error']):.2f} %"
-    if metrics.get("clustering_accuracy") is not None:
-        rows["clustering accuracy"] = f"{100 * cast(float, metrics['clustering_accuracy']):.2f} %"
     seed = metrics.get("binarization_seed")
     measured = f"Measured on {metrics.get('examples'):,} {metrics.get('split')} images of {metrics.get('data')}" + (
         f", binarized once with seed {seed}" if seed else ", not binarized"
@@ -94,7 +78,6 @@ CITATION = """```bibtex
   url = {https://pypi.org/project/vaezoo/}
 }
 ```"""
-NAMES = {"bound": "bound (nats)", "distortion": "distortion (nats)", "rate": "rate (nats)"}
 
 
 def hub_card(repository: str, config: Mapping[str, object], metrics: Mapping[str, object], picture: str | None) -> str:
@@ -135,9 +118,11 @@ def front_matter(repository: str, config: Mapping[str, object], metrics: Mapping
 
     data = str(metrics.get("data"))
     hub_name, title = ON_THE_HUB.get(data), licence_of(data).partition(":")[0] or data
-    values = {text: figure_of(metrics.get(key)) for key, text in NAMES.items()}
-    values[f"log-evidence (nats, K = {metrics.get('samples')})"] = figure_of(metrics.get("log_evidence"))
-    values["PSNR (dB)"] = figure_of(metrics.get("psnr"))
+    values = {
+        metric.title(metrics, on_the_hub=True): figure_of(metrics.get(key))
+        for key, metric in all_metrics().items()
+        if metric.unit
+    }
     results = [
         EvalResult(
             task_type="unconditional-image-generation",

@@ -1,4 +1,4 @@
-"""Model folders: `config.json`, `model.safetensors`, `README.md`, `metrics.json`; checked at every load."""
+"""Model folders: `config.json`, `model.safetensors`, `README.md`, `metrics.json`; verified at every load."""
 
 from __future__ import annotations
 
@@ -17,9 +17,19 @@ from torch import Tensor
 from vaezoo.core import VAE, seeded
 from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError
 from vaezoo.registry import recreate
-from vaezoo.storage.config import CONFIG, ONE_FILE, ORIGIN, WeightFile, check_config, read_config, weight_files
+from vaezoo.storage.config import (
+    CONFIG,
+    LOADED_AS,
+    ONE_FILE,
+    ORIGIN,
+    WeightFile,
+    check_config,
+    read_config,
+    weight_files,
+)
 from vaezoo.storage.documents import LARGEST_JSON, canonical, opened, parse_json, read_bytes, seal, sha256
 from vaezoo.storage.files import library_version, write_file
+from vaezoo.storage.half_precision import narrow, widen
 from vaezoo.storage.header import LENGTH, check_header, check_sizes, longest_header
 from vaezoo.storage.model_card import model_card
 from vaezoo.storage.shards import SHARD, file_of, is_weights, packed, recorded
@@ -39,44 +49,55 @@ __all__ = [
 ]
 
 CARD, METRICS, WEIGHTS = "README.md", "metrics.json", ONE_FILE
-SPARE = 2**24  # unpublished numbers, such as critics', that even the smallest model may have
+SPARE = 2**24  # unpublished numbers, such as critics', that are always allowed
 
 
 def published_state(model: VAE) -> dict[str, Tensor]:
-    """Returns what of a model is published: everything but the critics of adversarial objectives."""
+    """Returns the saved tensors of a model: all but the critics of adversarial objectives."""
     critics = tuple(f"objective.{name}." for name in model.objective.critics)
     state = model.state_dict()
     return {key: tensor.detach().cpu().contiguous() for key, tensor in state.items() if not key.startswith(critics)}
 
 
 def drop_critics(model: VAE) -> None:
-    """Removes the critics of an adversarial objective: what is loaded has only what was published."""
+    """Removes the critics of an adversarial objective, which are not saved."""
     for name in model.objective.critics:
         setattr(model.objective, name, None)
 
 
 def save(
-    model: VAE, folder: str | Path, *, metrics: Mapping[str, object] | None = None, shard_size: int = SHARD
+    model: VAE,
+    folder: str | Path,
+    *,
+    metrics: Mapping[str, object] | None = None,
+    shard_size: int = SHARD,
+    dtype: str | torch.dtype | None = None,
 ) -> Path:
-    """Writes a model folder that `load` reads, here or from the Hub, and returns its path.
+    """Writes a model folder, which `load` reads, and returns its path.
 
     Args:
-        model: made by name (`create`, `load`, `train`): its config says how to build it again.
-        folder: created when missing; a model that is there is replaced.
+        model: made by name (`create`, `load`, `train`), so that its config describes it.
+        folder: created when missing; an existing model is replaced.
         metrics: figures for `metrics.json` and the model card, such as `evaluate(...).as_dict()`.
         shard_size: bytes of tensors above which the weights are in several files, `model-00001-of-00003.safetensors`
-            and so on; a single tensor is never cut.
+            and so on; a single tensor is never divided.
+        dtype: "float16" or "bfloat16" to store a float32 model in half the size; `load` returns it as float32, with
+            the rounded weights. None stores the model's own type.
 
     Raises:
-        ConfigError: the model was put together by hand, so that no name builds it again; or `shard_size` is below 1.
+        ConfigError: the model was changed by hand, so that no name builds it again; `shard_size` is below 1; or `dtype`
+            is another type or too narrow for a weight.
         CheckpointError: disk full, no permission.
     """
     if model.config is None:
         raise ConfigError(
-            "This model was changed by hand, so that its folder could not say how to build it again. Register what you "
-            "changed as a variant (docs/adding-a-variant.md) and create the model by that name."
+            "This model was changed by hand, and no config can describe it. Register the change as a variant "
+            "(docs/adding-a-variant.md) and create the model by that name."
         )
-    return write_model(Path(folder), model.config, published_state(model), metrics, shard_size)
+    config, state = model.config, published_state(model)
+    if dtype is not None:
+        config, state = {**config, LOADED_AS: "float32"}, narrow(state, dtype)
+    return write_model(Path(folder), config, state, metrics, shard_size)
 
 
 def write_model(
@@ -86,10 +107,10 @@ def write_model(
     metrics: Mapping[str, object] | None,
     shard_size: int = SHARD,
 ) -> Path:
-    """Writes config, weights, card and metrics; the config last, since it vouches for the weights.
+    """Writes weights, metrics and card, and the config last, since it records the hashes of the weights.
 
     Raises:
-        ConfigError: the config says what none may say.
+        ConfigError: the config is invalid.
         CheckpointError: disk full, no permission.
     """
     try:
@@ -107,8 +128,7 @@ def write_model(
         "recipe": config.get("recipe"),
         "weights": weights,
     }
-    if config.get(ORIGIN) is not None:
-        body[ORIGIN] = config[ORIGIN]
+    body |= {key: config[key] for key in (ORIGIN, LOADED_AS) if config.get(key) is not None}
     try:
         check_config(body)
     except ConfigError as error:
@@ -127,7 +147,7 @@ def write_model(
 
 
 def remove_weights(folder: Path, kept: set[str]) -> None:
-    """Removes the weights of a model that was there before, but for what the new one has replaced."""
+    """Removes the files of weights of a previous model that were not replaced."""
     for path in folder.iterdir():
         if is_weights(path.name) and path.name not in kept:
             with suppress(OSError):
@@ -135,7 +155,7 @@ def remove_weights(folder: Path, kept: set[str]) -> None:
 
 
 def read_weights(folder: Path, config: Mapping[str, object], twin: VAE | None = None) -> dict[str, Tensor]:
-    """Returns the verified tensors of a folder's weights: those of the model that the config names.
+    """Returns the verified tensors of a folder's weights, in the type in which they are loaded.
 
     Args:
         folder: of the model.
@@ -145,22 +165,23 @@ def read_weights(folder: Path, config: Mapping[str, object], twin: VAE | None = 
     Raises:
         CorruptWeightsError: size, SHA-256 or header are not the recorded ones, or a value is not finite.
     """
-    files = weight_files(config)
+    files, widened = weight_files(config), config.get(LOADED_AS) is not None
     rest = check_total(config, folder.name, twin)
     state: dict[str, Tensor] = {}
     for file in files:
         name = f"{folder.name}/{file.file}"
         data = read_weight_file(folder, file, rest)
         kind = next((tensor.dtype for tensor in state.values() if tensor.is_floating_point()), None)
-        check_header(data, rest, name, last=file is files[-1], kind=kind)
+        check_header(data, rest, name, last=file is files[-1], kind=kind, widened=widened)
         tensors = parse_state(data, name)
+        tensors = widen(tensors) if widened else tensors
         rest = {key: tensor for key, tensor in rest.items() if key not in tensors}
         state |= tensors
     return state
 
 
 def read_weight_file(folder: Path, file: WeightFile, wanted: Mapping[str, Tensor]) -> bytes:
-    """Returns the bytes of a file of weights, which are the recorded ones, and no more than `wanted` may have."""
+    """Returns the bytes of a file of weights after their size and SHA-256 were compared with the record."""
     name = f"{folder.name}/{file.file}"
     with opened(folder / file.file) as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -178,10 +199,10 @@ def read_weight_file(folder: Path, file: WeightFile, wanted: Mapping[str, Tensor
 
 
 def check_total(config: Mapping[str, object], name: str, twin: VAE | None = None) -> dict[str, Tensor]:
-    """Returns the tensors that a config's model must have, without memory, after their files' sizes were compared.
+    """Returns the tensors of a config's model on the meta device, after its recorded file sizes were checked.
 
     Raises:
-        CorruptWeightsError: the files that the config of the model `name` records are too large for it, or too many.
+        CorruptWeightsError: the config of `name` records too many or too large files.
     """
     files, wanted = weight_files(config), (meta_twin(config) if twin is None else twin).state_dict()
     total = sum(file.size for file in files)
@@ -195,30 +216,29 @@ def check_total(config: Mapping[str, object], name: str, twin: VAE | None = None
 
 
 def verified_folder(folder: Path) -> dict[str, object]:
-    """Returns the config of a folder, after every byte of the weights was compared; see `read_weights`."""
+    """Returns the config of a folder after its weights were verified; see `read_weights`."""
     config = read_config(folder)
     read_weights(folder, config)
     return config
 
 
 def build(config: Mapping[str, object], device: str) -> VAE:
-    """Returns the model that a config names, on `device`, critics included, with whatever weights."""
+    """Returns the model of a config on `device`, with critics and initial weights."""
     architecture = cast(Mapping[str, Any], config["architecture"])  # Any: `create` checks each
     options = cast(Mapping[str, Any], config["options"])  # likewise
     shadowed = options.keys() & {*architecture, "variant"}
     if shadowed:
-        raise CorruptWeightsError(f"The config's options name what is none: {', '.join(sorted(shadowed))}.")
-    # Building draws initial weights: not from the caller's random state.
+        raise CorruptWeightsError(f"The config has options that are not options: {', '.join(sorted(shadowed))}.")
+    # Initial weights must not change the caller's random state.
     with seeded(0, torch.device("cpu")), torch.device(device):
         return recreate(str(config["variant"]), options, **architecture)
 
 
 def meta_twin(config: Mapping[str, object]) -> VAE:
-    """Returns the published part of the model that a config names, on the meta device, where it takes no memory.
+    """Returns the model of a config without critics, on the meta device, where it takes no memory.
 
     Raises:
-        CorruptWeightsError: what is not published is out of proportion to what is, so that a small file would take
-            much memory.
+        CorruptWeightsError: the critics are so large that a small file would take much memory.
     """
     model = build(config, "meta")
     total = sum(tensor.numel() for tensor in chain(model.parameters(), model.buffers()))
@@ -233,11 +253,11 @@ def meta_twin(config: Mapping[str, object]) -> VAE:
 
 
 def read_model(folder: Path) -> VAE:
-    """Returns the model of a folder, on the CPU and in eval mode; every byte verified before it is used.
+    """Returns the model of a folder on the CPU, in eval mode; every byte is verified before it is used.
 
     Raises:
-        CorruptWeightsError: what was found and what was expected.
-        ConfigError, UnknownNameError, ShapeError: the config names a model that cannot be built.
+        CorruptWeightsError: a file is damaged; with the found and the expected value.
+        ConfigError, UnknownNameError, ShapeError: the config's model cannot be built.
     """
     config = read_config(folder)
     state = read_weights(folder, config)
@@ -245,7 +265,7 @@ def read_model(folder: Path) -> VAE:
     drop_critics(model)
     model.load_state_dict(state, strict=True, assign=True)
     kinds = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
-    model.to(dtype=kinds.pop() if len(kinds) == 1 else None)  # what is not saved follows what is
+    model.to(dtype=kinds.pop() if len(kinds) == 1 else None)  # unsaved buffers too
     model.requires_grad_(True)
     known = ("variant", "architecture", "options", "data", "recipe", ORIGIN)
     model.config = {key: config[key] for key in known if key in config}
@@ -253,7 +273,7 @@ def read_model(folder: Path) -> VAE:
 
 
 def parse_state(data: bytes, name: str) -> dict[str, Tensor]:
-    """Returns the tensors of a verified weights file; raises CorruptWeightsError for a value that is not finite."""
+    """Returns the tensors of a verified weights file; raises CorruptWeightsError if a value is not finite."""
     try:
         state = parse_tensors(data)
     except SafetensorError as error:
@@ -270,7 +290,7 @@ def read_metrics(folder: Path) -> dict[str, object] | None:
     """Returns a folder's metrics, or None when it has none.
 
     Raises:
-        CorruptWeightsError: they are no table of figures.
+        CorruptWeightsError: they are not a table.
     """
     path = folder / METRICS
     if not path.exists():

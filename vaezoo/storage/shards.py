@@ -1,4 +1,4 @@
-"""Weights in one file or, where they are large, in several: how they are cut up, and how a config records them."""
+"""Weights in one file or several: their division, and their record in a config."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ SHARD = 2 * 10**9  # bytes of tensors in a file
 
 
 def is_weights(name: str) -> bool:
-    """Says whether a file of this name holds weights."""
+    """Returns whether a file of this name holds weights."""
     return name == ONE_FILE or SHARD_NAME.fullmatch(name) is not None
 
 
 def packed(state: Mapping[str, Tensor], shard: int) -> Iterator[tuple[str, bytes]]:
     """Yields name and bytes of each file: tensors in the order of their names, at most `shard` bytes of them in a file.
 
-    A tensor is never cut: one that is larger has a file of its own.
+    A tensor is never divided: a larger one has a file of its own.
 
     Raises:
-        ConfigError: `shard` is no positive number of bytes.
+        ConfigError: `shard` is below 1 byte.
     """
     if shard < 1:
         raise ConfigError(f"Got {shard} bytes a file; expected at least 1.")
@@ -47,11 +47,11 @@ def packed(state: Mapping[str, Tensor], shard: int) -> Iterator[tuple[str, bytes
 
 
 def recorded(files: list[WeightFile]) -> tuple[int, dict[str, object]]:
-    """Returns the format's number and what a config says of these files: 1 for one file, 2 for several."""
+    """Returns the format number and a config's record of these files: 1 for one file, 2 for several."""
     tables: list[dict[str, object]] = [msgspec.structs.asdict(file) for file in files]
     return (1, tables[0]) if len(files) == 1 else (2, {"files": tables})
 
 
 def file_of(name: str, data: bytes) -> WeightFile:
-    """Returns what is recorded of a file."""
+    """Returns the record of a file."""
     return WeightFile(file=name, size=len(data), sha256=sha256(data))

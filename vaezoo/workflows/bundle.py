@@ -1,7 +1,10 @@
-"""Takes evaluated models into the package's index.
+"""Maintains the index of pretrained models and the bundled weights; for maintainers.
 
-`python -m vaezoo.zoo.bundle FOLDER NAME` copies a folder into the package; `python -m vaezoo.zoo.bundle
-hf:owner/name@COMMIT NAME` pins what was published, which is fetched when it is first loaded.
+- `python -m vaezoo.workflows.bundle FOLDER NAME` copies an evaluated model folder into the package;
+- `python -m vaezoo.workflows.bundle hf:owner/name@COMMIT NAME` adds a published model, which `load` downloads;
+- `python -m vaezoo.workflows.bundle --pin OWNER [NAME...]` replaces bundled models by what `vaezoo push` published;
+- `python -m vaezoo.workflows.bundle --half NAME...|all` stores bundled weights in half precision;
+- `python -m vaezoo.workflows.bundle` writes the index anew from the bundled folders.
 """
 
 from __future__ import annotations
@@ -9,30 +12,48 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vaezoo.errors import ConfigError
+import torch
+from torch import Tensor
+
+from vaezoo.core import VAE, code_indices, seeded
+from vaezoo.data import Dataset, binarize_fixed, bundled_images
+from vaezoo.errors import ConfigError, CorruptWeightsError
+from vaezoo.evaluation.batches import batches
+from vaezoo.evaluation.report import test_set
 from vaezoo.hub.client import Repository
-from vaezoo.storage.config import CONFIG, read_config, weight_files
+from vaezoo.storage.config import CONFIG, LOADED_AS, read_config, weight_files
 from vaezoo.storage.documents import seal, sha256
 from vaezoo.storage.files import write_file
+from vaezoo.storage.half_precision import narrow, widen
 from vaezoo.storage.model_card import model_card
-from vaezoo.storage.model_folder import CARD, METRICS, read_metrics, verified_folder
+from vaezoo.storage.model_folder import (
+    CARD,
+    METRICS,
+    read_metrics,
+    read_model,
+    read_weights,
+    verified_folder,
+    write_model,
+)
 from vaezoo.workflows.load import pull
-from vaezoo.zoo.index import PACKAGE_FOLDER, read_index
+from vaezoo.zoo.index import PACKAGE_FOLDER, list_models, read_index
 
-__all__ = ["bundle", "pin", "reindex"]
+__all__ = ["bundle", "halve", "pin", "pin_published", "reindex"]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
+LARGE = 1024  # elements; smaller tensors (biases, scales, statistics) are rounded for no gain
+TOLERANCE = 0.02  # nats of the mean bound, dB of the reconstruction's PSNR
 
 
 def bundle(folder: Path, name: str) -> Path:
-    """Copies a verified, evaluated model folder into the package under `name`, and writes the index again.
+    """Copies a verified, evaluated model folder into the package under `name`, and updates the index.
 
     Raises:
         CorruptWeightsError: the folder is damaged.
-        ConfigError: it has no figures yet.
+        ConfigError: it has no figures.
     """
     config = verified_folder(folder)
     metrics = read_metrics(folder)
@@ -40,46 +61,79 @@ def bundle(folder: Path, name: str) -> Path:
         raise ConfigError(f"{folder} has no {METRICS}: run `vaezoo evaluate {folder} --write` first.")
     target = PACKAGE_FOLDER / name
     target.mkdir(exist_ok=True)
-    for file in (*vouched(config), METRICS, CONFIG):
+    for file in (*weight_names(config), METRICS, CONFIG):
         shutil.copyfile(folder / file, target / file)
     write_file(target / CARD, model_card(name, config, metrics).encode())
     reindex()
     return target
 
 
-def vouched(config: Mapping[str, object]) -> list[str]:
-    """Returns the names of the files that a config vouches for."""
+def weight_names(config: Mapping[str, object]) -> list[str]:
+    """Returns the names of a config's files of weights."""
     return [file.file for file in weight_files(config)]
 
 
 def pin(place: str, name: str) -> dict[str, object]:
-    """Adds an entry to the index that is not bundled: a commit on the Hub, as `push` returns it.
+    """Adds a published model to the index, which is downloaded when it is first loaded.
 
-    What is there is fetched and checked; the index then says what each of its files must be.
+    The files are fetched and verified; the index records size and SHA-256 of each.
 
     Args:
-        place: "hf:owner/name@COMMIT", the commit of 40 digits.
-        name: what `load` will know it by.
+        place: "hf:owner/name@COMMIT", the commit of 40 digits, as `push` returns it.
+        name: the name for `load`.
 
     Raises:
-        ConfigError: no commit, a name that is bundled or no name, or a model without figures.
+        ConfigError: no commit, a bundled or malformed name, or a model without figures.
         CorruptWeightsError, DownloadError: see `load`.
     """
     repository = Repository.of(place)
     if not repository.pinned or not NAME.fullmatch(name) or (PACKAGE_FOLDER / name / CONFIG).exists():
         raise ConfigError(f"Got {place} as {name!r}; expected hf:owner/name@COMMIT of 40 digits, and a free name.")
-    folder = pull(place)
-    metrics = read_metrics(folder)
-    if metrics is None:
-        raise ConfigError(f"{place} has no {METRICS}: publish it with its figures.")
-    facts = facts_of(folder, METRICS, *([CARD] if (folder / CARD).exists() else []))
-    facts |= {"repository": repository.name, "commit": str(repository.revision)}
+    facts = remote_facts(repository)
     write_index({**read_index(), name: facts})
     return facts
 
 
-def facts_of(folder: Path, *more: str) -> dict[str, object]:
-    """Returns what the index says of a model: its config, its figures, size and SHA-256 of files."""
+def pin_published(owner: str, names: Sequence[str] = ()) -> list[str]:
+    """Replaces bundled models by their newest commits on the Hub, and returns the names; all models if none are named.
+
+    Every model is fetched and compared with the bundled one before the first one is removed.
+
+    Args:
+        owner: the owner of the repositories OWNER/NAME, which `vaezoo push --all --owner OWNER` published.
+        names: bundled models.
+
+    Raises:
+        CorruptWeightsError: a published model has another config or other weights than the bundled one.
+        ConfigError: a model that is not bundled.
+        DownloadError: see `load`.
+    """
+    chosen = list(names) or [name for name in list_models() if "repository" not in read_index()[name]]
+    index: dict[str, object] = {**read_index()}
+    for name in chosen:
+        if not (PACKAGE_FOLDER / name / CONFIG).exists():
+            raise ConfigError(f"{name} is not a bundled model.")
+        commit = pull(f"hf:{owner}/{name}").name
+        index[name] = remote_facts(Repository.of(f"hf:{owner}/{name}@{commit}"))
+        if read_config(pull(f"hf:{owner}/{name}@{commit}")) != read_config(PACKAGE_FOLDER / name):
+            raise CorruptWeightsError(f"hf:{owner}/{name} is another model than the bundled {name}. Push it again.")
+    write_index(index)
+    for name in chosen:
+        shutil.rmtree(PACKAGE_FOLDER / name)
+    return chosen
+
+
+def remote_facts(repository: Repository) -> dict[str, object]:
+    """Returns the index entry of a published commit, after its files were fetched and verified."""
+    folder = pull(str(repository))
+    if read_metrics(folder) is None:
+        raise ConfigError(f"{repository} has no {METRICS}: publish it with its figures.")
+    facts = index_entry(folder, METRICS, *([CARD] if (folder / CARD).exists() else []))
+    return facts | {"repository": repository.name, "commit": str(repository.revision)}
+
+
+def index_entry(folder: Path, *more: str) -> dict[str, object]:
+    """Returns the index entry of a model: facts of its config, its figures, size and SHA-256 of files."""
     config = read_config(folder)
     return {
         "variant": config["variant"],
@@ -87,16 +141,17 @@ def facts_of(folder: Path, *more: str) -> dict[str, object]:
         "architecture": config["architecture"],
         "files": {
             file: {"size": (folder / file).stat().st_size, "sha256": sha256((folder / file).read_bytes())}
-            for file in (CONFIG, *vouched(config), *more)
+            for file in (CONFIG, *weight_names(config), *more)
         },
         "metrics": read_metrics(folder),
     }
 
 
 def reindex() -> None:
-    """Writes `index.json` from the folders that are in the package; entries that are not bundled stay."""
+    """Writes `index.json` from the bundled folders; entries of models on the Hub are kept."""
     rest = {name: facts for name, facts in read_index().items() if "repository" in facts}
-    write_index(rest | {path.parent.name: facts_of(path.parent) for path in sorted(PACKAGE_FOLDER.glob(f"*/{CONFIG}"))})
+    bundled = sorted(PACKAGE_FOLDER.glob(f"*/{CONFIG}"))
+    write_index(rest | {path.parent.name: index_entry(path.parent) for path in bundled})
 
 
 def write_index(index: Mapping[str, object]) -> None:
@@ -105,10 +160,94 @@ def write_index(index: Mapping[str, object]) -> None:
     read_index.cache_clear()
 
 
-if __name__ == "__main__":
-    if len(sys.argv) == 3 and sys.argv[1].startswith("hf:"):
-        print(pin(sys.argv[1], sys.argv[2]))
-    elif len(sys.argv) == 3:
-        print(bundle(Path(sys.argv[1]), sys.argv[2]))
+def halve(name: str) -> str:
+    """Stores a bundled model's weights in half precision, and returns a line with the changes that this causes.
+
+    Matrices and kernels are float16, or bfloat16 if a value is beyond float16's range. The encoder stays float32 if a
+    code of the examples would change, and the whole model if its figures would change by more than `TOLERANCE`.
+    """
+    folder = PACKAGE_FOLDER / name
+    config, model = read_config(folder), read_model(folder)
+    state = read_weights(folder, config)
+    encoder = {key: tensor for key, tensor in state.items() if key.startswith("encoder.")}
+    for stored in (halves(state), {**halves(state), **encoder}):
+        changes, good = compare(model, widen(stored), examples(model))
+        if good:
+            write_model(folder, {**config, LOADED_AS: "float32"}, stored, read_metrics(folder))
+            reindex()
+            break
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return f"{name}: {changes}; {'half precision' if good else 'stays float32'}, {size:,} bytes"
+
+
+def halves(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns a state with its large tensors in float16, or in bfloat16 if float16 cannot hold all their values."""
+    large = {key: tensor for key, tensor in state.items() if tensor.numel() >= LARGE}
+    try:
+        return {**state, **narrow(large, torch.float16)}
+    except ConfigError:
+        return {**state, **narrow(large, torch.bfloat16)}
+
+
+def examples(model: VAE) -> Dataset:
+    """Returns the bundled images for a model of MNIST, and random binary images for others."""
+    data = (model.config or {}).get("data")
+    if isinstance(data, dict) and data["name"] == "mnist":
+        found = test_set(model, bundled_images())
+        return binarize_fixed(found, 0) if found.binarization == "dynamic" else found
+    images = torch.rand(64, *(model.shape or ()), generator=torch.Generator().manual_seed(0)).round()
+    return Dataset(name="random", split="test", images=images, labels=torch.arange(64) % 10, classes=10)
+
+
+@torch.no_grad()
+def compare(model: VAE, state: Mapping[str, Tensor], data: Dataset) -> tuple[str, bool]:
+    """Returns the changes of a model's outputs under another state as text, and whether they are within `TOLERANCE`."""
+    original = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    before = outputs(model, data)
+    model.load_state_dict(dict(state))
+    after = outputs(model, data)
+    model.load_state_dict(original)
+    means, bound, psnr = ((b - a).abs().max().item() for a, b in zip(before[:3], after[:3], strict=True))
+    same = torch.equal(before[3], after[3])
+    text = f"outputs {means:.1e}, bound {bound:.4f} nats, PSNR {psnr:.4f} dB, codes {'equal' if same else 'differ'}"
+    return text, same and max(bound, psnr) < TOLERANCE
+
+
+def outputs(model: VAE, data: Dataset) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Returns reconstructions, their PSNR and the bound averaged over examples, and the codes.
+
+    Without a density the distortion takes the place of the bound.
+    """
+    means, bounds, errors, codes = [], [], [], []
+    with seeded(0, torch.device("cpu")):
+        for x, c in batches(model, data):
+            elbo, mean = model(x, c), model.reconstruct(x, c)
+            bounds.append(torch.where(elbo.bound.isfinite(), elbo.bound, -elbo.distortion))
+            errors.append((mean - x).square().flatten(1).mean(1))
+            means.append(mean)
+            found = code_indices(model.encode(x, c))
+            codes.append(torch.zeros(0) if found is None else found)
+    psnr = -10 * torch.log10(torch.cat(errors).mean())
+    return torch.cat(means), torch.cat(bounds).mean(), psnr, torch.cat(codes)
+
+
+def main(words: Sequence[str]) -> None:
+    """Runs the command line; see the module's docstring."""
+    if words[:1] == ["--pin"] and len(words) > 1:
+        print("\n".join(pin_published(words[1], words[2:])))
+    elif words[:1] == ["--half"] and len(words) > 1:
+        bundled = [name for name in list_models() if "repository" not in read_index()[name]]
+        for name in bundled if words[1:] == ["all"] else words[1:]:
+            print(halve(name), flush=True)
+    elif len(words) == 2 and words[0].startswith("hf:"):
+        print(pin(words[0], words[1]))
+    elif len(words) == 2:
+        print(bundle(Path(words[0]), words[1]))
+    elif words:
+        raise SystemExit(__doc__)
     else:
         reindex()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import torch
 
-from vaezoo.core import VAE
+from vaezoo.core import VAE, choose_device
 from vaezoo.errors import CheckpointError, ConfigError, UnknownNameError, shorten
 from vaezoo.hub.remote import LOG, Remote, fetched, on_the_hub
 from vaezoo.storage.config import CONFIG, weight_files
 from vaezoo.storage.documents import read_bytes
 from vaezoo.storage.files import write_file
 from vaezoo.storage.model_folder import CARD, METRICS, WEIGHTS, read_model, verified_folder
-from vaezoo.trainer import choose_device
 from vaezoo.zoo.index import read_index, verified
 
 __all__ = ["load", "locate", "pull"]

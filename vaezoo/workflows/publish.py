@@ -11,10 +11,10 @@ import torch
 
 from vaezoo.core import VAE
 from vaezoo.errors import ConfigError, VaezooError, shorten
-from vaezoo.hub.client import FILES, Repository, hub_errors, the_client
+from vaezoo.hub.client import FILES, Repository, hub_api, hub_errors
 from vaezoo.storage.config import CONFIG, read_config, weight_files
 from vaezoo.storage.documents import canonical
-from vaezoo.storage.files import library_version, write_file
+from vaezoo.storage.files import write_file
 from vaezoo.storage.model_card import hub_card
 from vaezoo.storage.model_folder import CARD, METRICS, read_metrics, save, verified_folder
 from vaezoo.workflows.load import load, locate
@@ -63,7 +63,7 @@ def push(
         folder = staged(model, Path(scratch) / "model", target, metrics)
         if dry_run:
             return f"hf:{target.name}"
-        api = the_client().HfApi(library_name="vaezoo", library_version=library_version(), token=token)
+        api = hub_api(token)
         with hub_errors(f"{target} could not be published"):
             api.create_repo(target.name, private=private, exist_ok=True)
             if revision is not None and revision != "main":

@@ -1,1 +1,1 @@
-"""The bundled weights, their index, and what is done with them."""
+"""The index of the published models, and the bundled weights."""

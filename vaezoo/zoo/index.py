@@ -9,9 +9,9 @@ from typing import cast
 
 from vaezoo.errors import CorruptWeightsError, UnknownNameError
 from vaezoo.storage.config import CONFIG
-from vaezoo.storage.documents import read_bytes, sha256, unseal
+from vaezoo.storage.documents import read_bytes, seal, sha256, unseal
 
-__all__ = ["bundled_folder", "info", "list_models", "read_index"]
+__all__ = ["bundled_folder", "info", "list_models", "parse_index", "read_index", "verified"]
 
 PACKAGE_FOLDER = Path(__file__).parent
 
@@ -20,17 +20,17 @@ PACKAGE_FOLDER = Path(__file__).parent
 def read_index() -> dict[str, dict[str, object]]:
     """Returns name -> facts of every pretrained model: variant, data, size and SHA-256 of its files, figures.
 
-    One that does not come with the package also has its `repository` on the Hub and the `commit` of 40 digits there.
+    A model that is not bundled also has its `repository` on the Hub and the `commit` of 40 digits.
 
     Raises:
-        CorruptWeightsError: the index is not the one that was written.
+        CorruptWeightsError: the index is damaged.
     """
     path = PACKAGE_FOLDER / "index.json"
     return parse_index(read_bytes(path)) if path.exists() else {}
 
 
 def parse_index(data: bytes) -> dict[str, dict[str, object]]:
-    """Returns the models of an index; raises CorruptWeightsError where it is not the one that was written."""
+    """Returns the models of an index; raises CorruptWeightsError if it is damaged."""
     models = unseal(data, "The index of pretrained models").get("models")
     if not isinstance(models, dict):
         raise CorruptWeightsError("The index of pretrained models has no table `models`. Reinstall vaezoo.")
@@ -38,16 +38,22 @@ def parse_index(data: bytes) -> dict[str, dict[str, object]]:
 
 
 def list_models(pattern: str = "*", variant: str | None = None) -> list[str]:
-    """Returns the names of pretrained models that match a shell pattern, and a variant where one is given."""
+    """Returns the names of the pretrained models that match the given conditions.
+
+    Args:
+        pattern: a shell pattern of the name.
+        variant: a variant, or a composition such as "vq-vae+code-prior"; models that combine it with others count.
+    """
+    wanted = set() if variant is None else set(variant.split("+"))
     return [
         name
         for name, facts in sorted(read_index().items())
-        if fnmatch.fnmatchcase(name, pattern) and variant in (None, facts["variant"])
+        if fnmatch.fnmatchcase(name, pattern) and wanted <= set(str(facts["variant"]).split("+"))
     ]
 
 
 def info(name: str) -> dict[str, object]:
-    """Returns what the index knows of a pretrained model.
+    """Returns the index entry of a pretrained model.
 
     Raises:
         UnknownNameError: with the closest names.
@@ -58,20 +64,21 @@ def info(name: str) -> dict[str, object]:
 
 
 def bundled_folder(name: str) -> Path:
-    """Returns the folder of a bundled model; see `info` for what is raised."""
+    """Returns the folder of a bundled model; raises as `info` does."""
     info(name)
     return PACKAGE_FOLDER / name
 
 
 def verified(name: str) -> Path:
-    """Returns the folder of a bundled model whose config, which vouches for its weights, is the indexed one.
+    """Returns the folder of a bundled model, after the values of its config were compared with the index.
 
     Raises:
-        CorruptWeightsError: it is not.
+        CorruptWeightsError: they differ.
     """
     folder = bundled_folder(name)
     files = cast(dict[str, dict[str, object]], info(name)["files"])
-    found, wanted = sha256(read_bytes(folder / CONFIG)), str(files[CONFIG]["sha256"])
+    config = unseal(read_bytes(folder / CONFIG), f"{name}/{CONFIG}")
+    found, wanted = sha256(seal(config)), str(files[CONFIG]["sha256"])
     if found != wanted:
         raise CorruptWeightsError(
             f"{name}/{CONFIG} has SHA-256 {found[:12]}…; the index says {wanted[:12]}…. Reinstall vaezoo."
