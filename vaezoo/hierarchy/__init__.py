@@ -1,7 +1,7 @@
-"""Models with several levels of latents: paths, distributions, parts and objectives of hierarchies."""
+"""Hierarchies of latents: paths, distributions, parts and the objective."""
 
-from vaezoo.hierarchy.distributions import ChainPosterior, Descent, HierarchicalPosterior, HierarchicalPrior
-from vaezoo.hierarchy.ladder import LadderEncoder, proposal
+from vaezoo.hierarchy.distributions import ChainPosterior, HierarchicalPosterior, HierarchicalPrior, LevelSamples
+from vaezoo.hierarchy.ladder import LadderEncoder, proposal_layer
 from vaezoo.hierarchy.objective import LevelObjective
 from vaezoo.hierarchy.parts import BottomDecoder, PathDecoder, PathMixin, PathPrior
 from vaezoo.hierarchy.path import MarkovPath, Path, combine, halving_sizes, repeat_rows
@@ -11,18 +11,22 @@ from vaezoo.hierarchy.top_down import (
     RelativePosteriors,
     ResidualPath,
     TopDownEncoder,
+    finest_channels,
     level_specs,
+    total_units,
 )
+from vaezoo.hierarchy.two_layer import ChainEncoder
 
 __all__ = [
     "BottomDecoder",
     "BottomUpNetwork",
+    "ChainEncoder",
     "ChainPosterior",
-    "Descent",
     "HierarchicalPosterior",
     "HierarchicalPrior",
     "LadderEncoder",
     "LevelObjective",
+    "LevelSamples",
     "LevelSpec",
     "MarkovPath",
     "Path",
@@ -33,8 +37,10 @@ __all__ = [
     "ResidualPath",
     "TopDownEncoder",
     "combine",
+    "finest_channels",
     "halving_sizes",
     "level_specs",
-    "proposal",
+    "proposal_layer",
     "repeat_rows",
+    "total_units",
 ]

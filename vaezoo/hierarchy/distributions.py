@@ -1,4 +1,4 @@
-"""Distributions over all levels of a hierarchy, known one level at a time."""
+"""Distributions over all levels of a hierarchy."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from vaezoo.distributions.joint_sampling import JointlyDrawn
 from vaezoo.distributions.normal import DiagonalNormal, kl_normal_normal
 from vaezoo.hierarchy.path import Path, levels_of, run_top_down
 
-__all__ = ["ChainPosterior", "Descent", "HierarchicalPosterior", "HierarchicalPrior"]
+__all__ = ["ChainPosterior", "HierarchicalPosterior", "HierarchicalPrior", "LevelSamples"]
 
 
 class HierarchicalPrior(Distribution):
-    """p(z) of a path.
+    """The prior p(z|c) of a path.
 
     Args:
-        path: the levels.
-        c: the context (B, context), None without one; then there is no batch dimension.
+        path: the path.
+        c: (B, context), which gives the batch shape (B,), or None.
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
@@ -35,35 +35,35 @@ class HierarchicalPrior(Distribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
-        """Returns z (*sample, *batch, total), drawn from the top down."""
+        """Returns z (*sample, *batch, total)."""
         drawn: list[Tensor] = []
 
-        def visit(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
+        def choose(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
             drawn.append(prior.rsample())
             return drawn[-1]
 
         leading = (*sample_shape, *self.batch_shape)
-        run_top_down(self.path, leading, self.c, visit)
+        run_top_down(self.path, leading, self.c, choose)
         return torch.cat(drawn, -1).reshape(*leading, -1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns the log density of `value` (*sample, *batch, total), (*sample, *batch), nats."""
         levels, found = levels_of(self.path, value), list[Tensor]()
 
-        def visit(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
+        def choose(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
             found.append(prior.log_prob(levels[level]))
             return levels[level]
 
-        run_top_down(self.path, value.shape[:-1], self.c, visit)
+        run_top_down(self.path, value.shape[:-1], self.c, choose)
         return torch.stack(found).sum(0).reshape(value.shape[:-1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Descent:
-    """One walk down with draws of the posterior.
+class LevelSamples:
+    """Draws of a hierarchical posterior.
 
-    `z` (*sample, B, total); `log_q` (*sample, B), nats; `rates` (*sample, B, L): KL(q(z_l|x, z_<l) || p(z_l|z_<l)) at
-    the z above, in closed form, whose mean over draws is each level's share of the rate; `state` (*sample, B, ...).
+    `z` (*sample, B, total); `log_q` (*sample, B), nats; `rates` (*sample, B, L), the divergences
+    KL(q(z_l|x, z_<l) || p(z_l|z_<l)) in closed form; `state` (*sample, B, ...), the last state of the path.
     """
 
     z: Tensor
@@ -73,14 +73,14 @@ class Descent:
 
 
 class HierarchicalPosterior(JointlyDrawn):
-    """q(z|x) from the top down: each level's is told the state and the prior that the levels above lead to.
+    """A posterior q(z|x) with the order of the prior: each level depends on the levels above.
 
     Args:
-        path: the levels.
-        propose: returns q(z_l|x, z_<l), batch (rows,), from the level's number, the state and its prior; the rows are
-            the B examples, repeated as often as need be (`repeat_rows`).
+        path: the path of the prior.
+        propose: returns q(z_l|x, z_<l), batch (rows,), for the number, the state and the prior of a level; the rows
+            are the B examples, repeated by `repeat_rows`.
         batch: B.
-        c: the context (B, context), None without one.
+        c: (B, context), or None.
     """
 
     def __init__(
@@ -95,14 +95,14 @@ class HierarchicalPosterior(JointlyDrawn):
 
     @property
     def support(self) -> constraints.Constraint:
-        """The whole space."""
+        """Real vectors."""
         return cast(constraints.Constraint, constraints.real_vector)
 
-    def descend(self, sample_shape: Sequence[int] = ()) -> Descent:
-        """Returns a walk down with draws: their density, the rate of each level and where they lead, in one pass."""
+    def sample_levels(self, sample_shape: Sequence[int] = ()) -> LevelSamples:
+        """Returns draws with their log density, the rate of each level and the last state, in one top-down pass."""
         drawn, densities, rates = list[Tensor](), list[Tensor](), list[Tensor]()
 
-        def visit(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
+        def choose(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
             posterior = self.propose(level, state, prior)
             z, log_q = posterior.rsample_and_log_prob()
             drawn.append(z)
@@ -111,8 +111,8 @@ class HierarchicalPosterior(JointlyDrawn):
             return z
 
         leading = (*sample_shape, *self.batch_shape)
-        state = run_top_down(self.path, leading, self.c, visit)
-        return Descent(
+        state = run_top_down(self.path, leading, self.c, choose)
+        return LevelSamples(
             z=torch.cat(drawn, -1).reshape(*leading, -1),
             log_q=torch.stack(densities).sum(0).reshape(leading),
             rates=torch.stack(rates, -1).reshape(*leading, -1),
@@ -121,39 +121,39 @@ class HierarchicalPosterior(JointlyDrawn):
 
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Returns z (*sample, B, total) and its log density (*sample, B), nats."""
-        walk = self.descend(sample_shape)
-        return walk.z, walk.log_q
+        drawn = self.sample_levels(sample_shape)
+        return drawn.z, drawn.log_q
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns the log density of `value` (*sample, B, total), (*sample, B), nats."""
         levels, found = levels_of(self.path, value), list[Tensor]()
 
-        def visit(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
+        def choose(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
             found.append(self.propose(level, state, prior).log_prob(levels[level]))
             return levels[level]
 
-        run_top_down(self.path, value.shape[:-1], self.c, visit)
+        run_top_down(self.path, value.shape[:-1], self.c, choose)
         return torch.stack(found).sum(0).reshape(value.shape[:-1])
 
     @property
     def center(self) -> Tensor:
-        """The centres from the top down, each level's given those above, (B, total)."""
+        """The mean of each level given the means above, (B, total)."""
         found: list[Tensor] = []
 
-        def visit(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
+        def choose(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
             found.append(self.propose(level, state, prior).loc)
             return found[-1]
 
-        run_top_down(self.path, self.batch_shape, self.c, visit)
+        run_top_down(self.path, self.batch_shape, self.c, choose)
         return torch.cat(found, -1)
 
 
 class ChainPosterior(JointlyDrawn):
-    """q(z|x) of two levels from the bottom up: q(z_2|x) q(z_1|z_2), with z_1 the upper one.
+    """A bottom-up posterior of two levels, q(z_2|x) q(z_1|z_2), where z_1 is the upper level.
 
     Args:
         lower: q(z_2|x), batch (B,).
-        above: returns q(z_1|z_2) from z_2 (*sample, B, size).
+        above: returns q(z_1|z_2) for z_2 (*sample, B, size).
     """
 
     def __init__(self, lower: DiagonalNormal, above: Callable[[Tensor], DiagonalNormal]) -> None:
@@ -163,12 +163,12 @@ class ChainPosterior(JointlyDrawn):
 
     @property
     def support(self) -> constraints.Constraint:
-        """The whole space."""
+        """Real vectors."""
         return cast(constraints.Constraint, constraints.real_vector)
 
     @property
     def center(self) -> Tensor:
-        """The mean of the lower level and what it leads to above, (B, total)."""
+        """The mean of the lower level, and of the upper level given it, (B, total)."""
         return torch.cat([self.above(self.lower.loc).loc, self.lower.loc], -1)
 
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,7 @@
-"""The encoder of a ladder VAE: features from the bottom up, and what they say of each level's latents."""
+r"""The encoder of a ladder VAE: bottom-up features that propose the latents of each level.
+
+$$q(z_l|x, z_{l+1}) \propto \mathcal{N}(z_l; \hat\mu_l(x), \hat\sigma_l^2(x))\;p(z_l|z_{l+1})$$
+"""
 
 from __future__ import annotations
 
@@ -18,37 +21,42 @@ from vaezoo.hierarchy.path import combine, repeat_rows
 from vaezoo.networks import MLP
 from vaezoo.networks.initialization import scale_last_layer_to_data
 
-__all__ = ["LadderEncoder", "proposal"]
+__all__ = ["LadderEncoder", "proposal_layer"]
 
-FEATURES, MEANS = 0.5, 3.0  # how far images spread the features and the proposed means of each level at the start
-PRECISE = -1.0  # about log σ of what images say of a level at the start: next to the prior they are heard
+FEATURES, MEANS = 0.5, 3.0  # initial standard deviations over examples of the features and the proposed means
+INITIAL_LOG_SCALE = -1.0  # of proposals: below that of the prior, so that proposals dominate the combination
 
 
-def proposal(width: int, size: int) -> MLP:
-    """Returns a layer from features (B, width) to what they say of a level of `size` latents, (B, 2, size)."""
+def proposal_layer(width: int, size: int) -> MLP:
+    """Returns a layer from features (B, width) to the proposal of a level with `size` latents, (B, 2, size)."""
     layer = MLP((width,), (2, size), 0, (), "leaky-relu")
     with torch.no_grad():
-        layer.head.bias[size:] += PRECISE
+        layer.head.bias[size:] += INITIAL_LOG_SCALE
     return layer
 
 
 class LadderEncoder(PathMixin):
-    """Features from the bottom up, and at each level what they say of its latents."""
+    """An encoder with bottom-up features and a proposal for each level.
+
+    Args:
+        rungs: networks between levels, from the bottom up; the first one maps x.
+        heads: proposal layer of each level, from the bottom up.
+    """
 
     def __init__(self, rungs: Sequence[nn.Module], heads: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.rungs, self.heads = nn.ModuleList(rungs), nn.ModuleList(heads)  # from the bottom up
+        self.rungs, self.heads = nn.ModuleList(rungs), nn.ModuleList(heads)
 
-    def climb(self, x: Tensor, c: Tensor | None) -> list[Tensor]:
+    def features(self, x: Tensor, c: Tensor | None) -> list[Tensor]:
         """Returns the features at each level, (B, width), the lowest first."""
-        features = list[Tensor]()
+        found = list[Tensor]()
         for rung in self.rungs:
-            features.append(leaky_relu(rung(*network_inputs(features[-1] if features else x, c))))
-        return features
+            found.append(leaky_relu(rung(*network_inputs(found[-1] if found else x, c))))
+        return found
 
     @torch.no_grad()
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
-        """Spreads features and means at each level over examples."""
+        """Rescales features and proposed means of each level to fixed standard deviations over examples."""
         features = [x for x, _ in batches]
         for rung, head in zip(self.rungs, self.heads, strict=True):
             raw = [rung(*network_inputs(each, c)) for each, (_, c) in zip(features, batches, strict=True)]
@@ -61,11 +69,11 @@ class LadderEncoder(PathMixin):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""
-        climbed = zip(self.heads, self.climb(x, c), strict=True)
-        seen = [normal_from(head(features), 1) for head, features in climbed]
+        levels = zip(self.heads, self.features(x, c), strict=True)
+        proposals = [normal_from(head(features), 1) for head, features in levels]
 
         def propose(level: int, state: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
-            own = seen[-1 - level]
+            own = proposals[-1 - level]
             rows = len(state)
             own = DiagonalNormal(repeat_rows(own.loc, rows), repeat_rows(own.log_scale, rows))
             return combine(own, prior) if level else own

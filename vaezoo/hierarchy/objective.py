@@ -1,4 +1,4 @@
-"""The objective that reports the rate of each level and can bound it from below."""
+"""The objective that reports the rate of each level and gives each level free nats."""
 
 from __future__ import annotations
 
@@ -8,36 +8,44 @@ from torch.distributions import Distribution
 from vaezoo.core import ELBO, Inference, Model
 from vaezoo.errors import CompositionError
 from vaezoo.hierarchy.distributions import HierarchicalPosterior
+from vaezoo.hierarchy.parts import BottomDecoder, PathDecoder
 from vaezoo.objectives import WeightedObjective
 
 __all__ = ["LevelObjective"]
 
 
 class LevelObjective(WeightedObjective):
-    r"""Minimises $D + \beta(t) \sum_l \max(R_l, \lambda)$: free nats for each level, not for all together.
+    r"""The objective $D + \beta(t) \sum_l \max(R_l, \lambda)$, with free nats $\lambda$ for each level.
 
-    The model has a `HierarchicalPosterior`; the pass walks down once, for posterior, prior and a decoder that can read
-    the state where its path ends.
+    The posterior is a `HierarchicalPosterior`; one top-down pass serves posterior, prior and decoder.
 
     Raises:
-        CompositionError: in a pass, if the posterior is none of a hierarchy.
+        CompositionError: in a pass, if the posterior is not hierarchical.
     """
 
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
-        """Returns the ELBO with the terms `rate_1`, `rate_2`, …, the top level's first."""
+        """Returns the ELBO with the terms `rate_1`, `rate_2`, …, from the top level down."""
         posterior = model.encoder(x, c)
         if not isinstance(posterior, HierarchicalPosterior):
             raise CompositionError(
-                f"Got a posterior of type {type(posterior).__name__}; the rates of levels need that of a hierarchy, "
-                "such as ladder-vae's. Take another objective, or leave the encoder as it is."
+                f"Got a posterior of type {type(posterior).__name__}; LevelObjective expected that of a hierarchy, as "
+                "in ladder-vae. Use another objective, or keep the encoder of the hierarchy."
             )
-        walk = posterior.descend((self.samples,))
-        read = getattr(model.decoder, "read", None)  # it saves a second walk
-        likelihood: Distribution = model.decoder(walk.z, c) if read is None else read(walk.state, c)
+        drawn, decoder = posterior.sample_levels((self.samples,)), model.decoder
+        likelihood: Distribution
+        if isinstance(decoder, PathDecoder | BottomDecoder):
+            likelihood = decoder.decode_state(drawn.state, c)  # without a second top-down pass
+        else:
+            likelihood = decoder(drawn.z, c)
         inference = Inference(
-            x=x, z=walk.z, log_q=walk.log_q, posterior=posterior, prior=model.prior(c), likelihood=likelihood
+            x=x,
+            z=drawn.z,
+            log_q=drawn.log_q,
+            posterior=posterior,
+            prior=model.prior(c),
+            likelihood=likelihood,
         )
-        distortion, rates = inference.distortion(), walk.rates.mean(0)
+        distortion, rates = inference.distortion(), drawn.rates.mean(0)
         rate = rates.sum(-1)
         return ELBO(
             distortion=distortion,

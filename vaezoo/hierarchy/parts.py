@@ -1,4 +1,4 @@
-"""Priors and decoders of hierarchies."""
+"""The prior that owns the path of a hierarchy, and decoders that use the path."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ class PathPrior(Part):
         self.path = path
 
     def forward(self, c: Tensor | None = None) -> Distribution:
-        """Returns p(z), with a batch (B,) where there is a context."""
+        """Returns p(z), with batch shape (B,) for a context (B, context)."""
         return HierarchicalPrior(self.path, c)
 
 
 class PathMixin(Part):
-    """A part that refers to the prior's path, which it does not own."""
+    """Base of parts that refer to the path of the prior."""
 
     _path: tuple[Path, ...] = ()  # in a tuple, so that it is not registered
 
     @property
     def path(self) -> Path:
-        """The path of the model that this part is in."""
+        """The path of the model that this part belongs to."""
         return self._path[0]
 
     def bind(self, model: Model) -> None:
-        """Remembers the path, without registering it; raises CompositionError if the prior has none."""
-        path = getattr(model.prior, "path", None)
-        if not isinstance(path, Path):
+        """Stores the path without registering it; raises CompositionError if the prior has none."""
+        if not isinstance(model.prior, PathPrior):
             raise CompositionError(
-                f"{type(self).__name__} needs the prior of its hierarchy; got {type(model.prior).__name__}, which has "
-                "no levels. Leave the prior as it is."
+                f"Got a prior of type {type(model.prior).__name__}; {type(self).__name__} expected the prior of its "
+                "hierarchy, a PathPrior. Keep the prior."
             )
-        self._path = (path,)
+        self._path = (model.prior.path,)
 
 
 class PathDecoder(PathMixin, Decoder):
-    """A decoder of the state at the end of the prior's path; its network maps (..., *state) to (..., P, *shape)."""
+    """A decoder of the last state of the path; its network maps (..., *state) to (..., P, *shape)."""
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns p(x|z,c) with the leading dimensions of z (..., total) as batch."""
         levels = levels_of(self.path, z)
-        return self.read(run_top_down(self.path, z.shape[:-1], c, lambda level, state, prior: levels[level]), c)
+        state = run_top_down(self.path, z.shape[:-1], c, lambda level, state, prior: levels[level])
+        return self.decode_state(state, c)
 
-    def read(self, state: Tensor, c: Tensor | None) -> Distribution:
-        """Returns p(x|z,c) from the last state (..., *state)."""
+    def decode_state(self, state: Tensor, c: Tensor | None) -> Distribution:
+        """Returns p(x|z,c) for the last state (..., *state) of the path."""
         return super().forward(state, c)
 
 
 class BottomDecoder(Decoder):
-    """A decoder that sees the lowest level alone, the last `size` latents; its network maps (..., size)."""
+    """A decoder of the lowest level, the last `size` latents; its network maps (..., size) to (..., P, *shape)."""
 
     def __init__(self, network: nn.Module, likelihood: Likelihood, size: int) -> None:
         super().__init__(network, likelihood)
@@ -72,6 +72,6 @@ class BottomDecoder(Decoder):
         """Returns p(x|z,c) with the leading dimensions of z (..., total) as batch."""
         return super().forward(z[..., -self.size :], c)
 
-    def read(self, state: Tensor, c: Tensor | None) -> Distribution:
-        """Returns p(x|z,c) from the lowest level (..., size), where a `MarkovPath` ends."""
+    def decode_state(self, state: Tensor, c: Tensor | None) -> Distribution:
+        """Returns p(x|z,c) for the last state (..., size) of a `MarkovPath`, which is the lowest level."""
         return super().forward(state, c)

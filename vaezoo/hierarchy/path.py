@@ -1,9 +1,9 @@
-r"""Hierarchies of Gaussian levels, whose priors and posteriors are known one level at a time.
+r"""Paths: the top-down pass through a hierarchy of Gaussian levels.
 
 $$p(z) = \prod_l p(z_l|z_{<l}), \qquad q(z|x) = \prod_l q(z_l|x, z_{<l})$$
 
-The levels are concatenated along the last axis of z, the top one first. A `Path` knows the priors, and leads from the
-top down to what the decoder sees.
+The levels are concatenated along the last axis of z, the top one first. A `Path` has the prior of each level given the
+levels above, and ends in the state that the decoder receives.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["MarkovPath", "Path", "combine", "halving_sizes", "repeat_rows"]
 
 
 class Path(nn.Module):
-    """The way from the top of a hierarchy down, level by level, for many rows at once.
+    """Base of top-down passes through a hierarchy, level by level, for many rows at once.
 
-    `sizes`: how many latents each level has, the top one first. What has been met on the way is the *state*, a tensor
-    (rows, ...); the last state is what the decoder sees.
+    `sizes`: the number of latents of each level, the top one first. The *state*, a tensor (rows, ...), represents the
+    levels above; the last state is the input of the decoder.
     """
 
     sizes: tuple[int, ...]
@@ -35,44 +35,44 @@ class Path(nn.Module):
         raise NotImplementedError
 
     def prior(self, level: int, state: Tensor, c: Tensor | None) -> tuple[DiagonalNormal, Tensor]:
-        """Returns p(z_l | what is above it), batch (rows,), and the state that a posterior may look at."""
+        """Returns p(z_l|z_<l), batch (rows,), and the state that the posterior of this level receives."""
         raise NotImplementedError
 
-    def move(self, level: int, state: Tensor, z: Tensor, c: Tensor | None) -> Tensor:
-        """Returns the state below level l, whose latents are `z` (rows, size)."""
+    def update(self, level: int, state: Tensor, z: Tensor, c: Tensor | None) -> Tensor:
+        """Returns the state below level l with latents `z` (rows, size)."""
         raise NotImplementedError
 
 
-#: z of one level (rows, size), from its number, the state and its prior
-Visit = Callable[[int, Tensor, DiagonalNormal], Tensor]
+#: returns z of one level (rows, size) for its number, the state and its prior
+Choose = Callable[[int, Tensor, DiagonalNormal], Tensor]
 
 
-def run_top_down(path: Path, leading: Sequence[int], c: Tensor | None, visit: Visit) -> Tensor:
-    """Walks from the top down with the latents that `visit` chooses, and returns the last state (*leading, ...)."""
+def run_top_down(path: Path, leading: Sequence[int], c: Tensor | None, choose: Choose) -> Tensor:
+    """Returns the last state (*leading, ...) of a top-down pass with the latents that `choose` returns."""
     rows = math.prod(leading)
     c = None if c is None else c.expand(*leading, c.shape[-1]).reshape(rows, c.shape[-1])
     state = path.start(rows, c)
     for level in range(len(path.sizes)):
         prior, state = path.prior(level, state, c)
-        state = path.move(level, state, visit(level, state, prior), c)
+        state = path.update(level, state, choose(level, state, prior), c)
     return state.reshape(*leading, *state.shape[1:])
 
 
 def levels_of(path: Path, z: Tensor) -> Sequence[Tensor]:
-    """Returns z (*leading, total) as the levels (rows, size), the top one first."""
+    """Returns the levels (rows, size) of z (*leading, total), the top one first."""
     levels: tuple[Tensor, ...] = z.reshape(-1, z.shape[-1]).split(path.sizes, -1)
     return levels
 
 
 def repeat_rows(features: Tensor, rows: int) -> Tensor:
-    """Returns features (B, ...) once for each draw, (rows, ...), in the order of (K, B)."""
+    """Returns features (B, ...) repeated for K draws, (rows, ...) with rows = K·B."""
     if len(features) == rows:
         return features
     return features.expand(rows // len(features), *features.shape).reshape(rows, *features.shape[1:])
 
 
 def combine(one: DiagonalNormal, other: DiagonalNormal) -> DiagonalNormal:
-    r"""Returns the normal that is proportional to the product of two densities: weighed by their precisions.
+    r"""Returns the normal proportional to the product of two normal densities.
 
     $$\sigma^{-2} = \sigma_1^{-2} + \sigma_2^{-2}, \qquad \mu = \sigma^2 (\mu_1 \sigma_1^{-2} + \mu_2 \sigma_2^{-2})$$
     """
@@ -82,11 +82,11 @@ def combine(one: DiagonalNormal, other: DiagonalNormal) -> DiagonalNormal:
 
 
 class MarkovPath(Path):
-    """A chain: each level depends on the one above it alone, through a network; the top one is N(0, 1).
+    """A Markov chain: each level depends on the one above it; the top level is N(0, 1).
 
     Args:
-        sizes: of the levels, the top one first.
-        networks: from each level but the last, z (rows, size) and c, to (rows, 2, next size): μ and log σ.
+        sizes: number of latents of each level, the top one first.
+        networks: for each level but the last, a map from z (rows, size) and c to (rows, 2, next size), μ and log σ.
     """
 
     zeros: Tensor
@@ -97,25 +97,25 @@ class MarkovPath(Path):
         self.register_buffer("zeros", torch.zeros(sizes[0]), persistent=False)
 
     def start(self, rows: int, c: Tensor | None) -> Tensor:
-        """Returns zeros: nothing is above the top level."""
+        """Returns zeros (rows, size of the top level)."""
         return self.zeros.expand(rows, -1)
 
     def prior(self, level: int, state: Tensor, c: Tensor | None) -> tuple[DiagonalNormal, Tensor]:
-        """Returns p(z_l|z_{l-1}), and the z above."""
+        """Returns p(z_l|z_{l-1}) and z_{l-1}."""
         if not level:
             return StandardNormal(full_precision(state), 1), state
         return normal_from(self.networks[level - 1](*network_inputs(state, c)), 1), state
 
-    def move(self, level: int, state: Tensor, z: Tensor, c: Tensor | None) -> Tensor:
+    def update(self, level: int, state: Tensor, z: Tensor, c: Tensor | None) -> Tensor:
         """Returns z."""
         return z
 
 
 def halving_sizes(latent: Sequence[int], name: str, levels: int) -> tuple[int, ...]:
-    """Returns the sizes of levels, the top one first, each about twice the one above: 124 is 4 + 8 + 16 + 32 + 64.
+    """Returns sizes of levels, each about twice the one above it, the top one first: 4, 8, 16, 32, 64 for 124.
 
     Raises:
-        ShapeError: `latent` is not one axis with at least one latent for each of the levels of the variant `name`.
+        ShapeError: `latent` has not one axis with at least one latent for each level of the variant `name`.
     """
     rest, sizes = require_vector_latent(latent, name, levels), list[int]()
     for above in range(levels - 1, -1, -1):

@@ -1,7 +1,13 @@
-"""Residual networks on a ladder of grids, each half as fine as the next: the two ways of a top-down VAE.
+r"""Residual networks of a top-down VAE: levels on grids, each grid half as fine as the next.
 
-After NVAE (Vahdat & Kautz, 2020, https://arxiv.org/abs/2007.03898) and VDVAE (Child, 2021,
-https://arxiv.org/abs/2011.10650), without their normalisation: no buffer changes, and no example sees another.
+$$q(z_l|x, z_{<l}) = \mathcal{N}(\mu_p + \Delta\mu, (\sigma_p\,\Delta\sigma)^2), \qquad
+    p(z_l|z_{<l}) = \mathcal{N}(\mu_p, \sigma_p^2)$$
+
+The networks have no batch normalization, so that examples stay independent.
+
+References:
+    NVAE: Vahdat & Kautz (2020), https://arxiv.org/abs/2007.03898
+    VDVAE: Child (2021), https://arxiv.org/abs/2011.10650
 """
 
 from __future__ import annotations
@@ -18,40 +24,51 @@ from torch.distributions import Distribution
 from torch.nn.functional import linear, silu
 
 from vaezoo.core import Model
-from vaezoo.core.part import network_inputs
+from vaezoo.core.part import network_inputs, require_vector_latent
 from vaezoo.distributions.normal import DiagonalNormal, normal_from
+from vaezoo.errors import ShapeError
 from vaezoo.hierarchy.distributions import HierarchicalPosterior
 from vaezoo.hierarchy.parts import PathMixin
 from vaezoo.hierarchy.path import Path, repeat_rows
 from vaezoo.networks.convolutional import grid_sizes
-from vaezoo.networks.initialization import check_weights, scale_last_layer_to_data
+from vaezoo.networks.initialization import scale_last_layer_to_data
+from vaezoo.networks.limits import check_weights
 
-__all__ = ["BottomUpNetwork", "LevelSpec", "RelativePosteriors", "ResidualPath", "TopDownEncoder", "level_specs"]
+__all__ = [
+    "BottomUpNetwork",
+    "LevelSpec",
+    "RelativePosteriors",
+    "ResidualPath",
+    "TopDownEncoder",
+    "finest_channels",
+    "level_specs",
+    "total_units",
+]
 
-SPREAD = 0.03  # of the proposed means over examples at the start
-LOUD = 4.0  # of the weights that take latents into the path: louder than what is constant there
-FAINT = 0.1  # of the last weights of a residual block at the start: what goes past it comes first
+MEANS = 0.03  # initial standard deviation of the proposed means over examples
+MERGE_SCALE = 4.0  # of the weights from latents to the path, so that latents dominate its constant features
+RESIDUAL_SCALE = 0.1  # of the last weights of a residual block, so that blocks start close to the identity
 
 Grid = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class LevelSpec:
-    """Where a level stands: on a grid of h x w positions, with `wider` times the channels of the finest grid."""
+    """The place of a level: its grid (h, w), and the ratio `wider` of its channels to those on the finest grid."""
 
     grid: Grid
     wider: int
 
     @property
     def units(self) -> int:
-        """How many latents a level here has for each one at a position of the finest grid."""
+        """The number of latents of this level for one latent at each position of the finest grid."""
         return self.wider * math.prod(self.grid)
 
 
-def level_specs(finest: Grid, blocks: Sequence[int]) -> list[LevelSpec]:
-    """Returns where each level stands, the top one first: `blocks` on each grid, the coarsest first.
+def level_specs(finest: Sequence[int], blocks: Sequence[int]) -> list[LevelSpec]:
+    """Returns the levels, the top one first, for the number of levels on each grid, the coarsest first.
 
-    Each grid is half as fine as the next, rounded up, and has twice its channels; a single position stays as it is.
+    Each grid is half as fine as the next, rounded up, with twice the channels; a single position is not halved.
     """
     found, wider = list[LevelSpec](), 1
     grids = grid_sizes(finest, len(blocks) - 1)
@@ -61,8 +78,29 @@ def level_specs(finest: Grid, blocks: Sequence[int]) -> list[LevelSpec]:
     return found[::-1]
 
 
+def total_units(levels: Sequence[LevelSpec]) -> int:
+    """Returns the number of latents of all levels for one latent at each position of the finest grid."""
+    return sum(level.units for level in levels)
+
+
+def finest_channels(latent: Sequence[int], levels: Sequence[LevelSpec], name: str) -> int:
+    """Returns the number of latents at each position of the finest grid.
+
+    Raises:
+        ShapeError: `latent` is not one axis with a multiple of `total_units(levels)` latents, for the variant `name`.
+    """
+    units = total_units(levels)
+    channels, rest = divmod(require_vector_latent(latent, name, units), units)
+    if rest:
+        raise ShapeError(
+            f"Got latent = {list(latent)}; {name} with these blocks expected a multiple of {units}. Choose latent = "
+            f"{channels * units}, for {channels} at each position of the finest grid."
+        )
+    return channels
+
+
 class PointwiseConv(nn.Conv2d):
-    """A 1 x 1 convolution, taken as the matrix that it is where there is one position: much faster on a CPU."""
+    """A 1 x 1 convolution, computed as a matrix product on a single position, which is faster on a CPU."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__(before, after, 1)
@@ -75,10 +113,11 @@ class PointwiseConv(nn.Conv2d):
 
 
 class Bottleneck(nn.Sequential):
-    """Activation, 3 x 3 convolution (1 x 1 where there is one position), activation, 1 x 1 convolution.
+    """Activation, 3 x 3 convolution (1 x 1 on a single position), activation, 1 x 1 convolution.
 
     Args:
-        before, inside, after: widths. grid: where it stands.
+        before, inside, after: numbers of channels.
+        grid: the grid of the level.
     """
 
     def __init__(self, before: int, inside: int, after: int, grid: Grid) -> None:
@@ -86,16 +125,16 @@ class Bottleneck(nn.Sequential):
         first = nn.Conv2d(before, inside, 3, padding=1) if max(grid) > 1 else PointwiseConv(before, inside)
         super().__init__(nn.SiLU(), first, nn.SiLU(), last)
         with torch.no_grad():
-            last.weight *= FAINT
-            cast(Tensor, last.bias).mul_(FAINT)
+            last.weight *= RESIDUAL_SCALE
+            cast(Tensor, last.bias).mul_(RESIDUAL_SCALE)
 
 
 class BottomUpNetwork(nn.Module):
-    """From features on the finest grid up: a residual block for each level, strided convolutions between grids.
+    """Bottom-up features: a residual block for each level, strided convolutions between grids.
 
     Args:
-        width: of the features on the finest grid.
-        levels: where they stand, the top one first.
+        width: channels of the features on the finest grid.
+        levels: the levels, the top one first.
     """
 
     def __init__(self, width: int, levels: Sequence[LevelSpec]) -> None:
@@ -110,7 +149,7 @@ class BottomUpNetwork(nn.Module):
         )
 
     def forward(self, features: Tensor) -> list[Tensor]:
-        """Returns what each level sees of x, (B, channels, *grid), the top one first, from the finest features."""
+        """Returns the features of each level, (B, channels, *grid), the top one first, for those on the finest grid."""
         found: list[Tensor] = []
         for level in range(len(self.blocks) - 1, -1, -1):
             features = features + self.blocks[level](features)
@@ -120,18 +159,18 @@ class BottomUpNetwork(nn.Module):
 
 
 class TopDownBlock(nn.Module):
-    """One level of the way down: the step to its grid, its prior, and how its latents join the features.
+    """One level of the top-down path: upsampling to its grid, its prior, and the update by its latents.
 
     Args:
-        stand, above: where it and the level above it stand; None above the top.
-        width: of the features on the finest grid.
+        spec, above: the level and the one above it; None above the top.
+        width: channels of the features on the finest grid.
         channels: latents at each position of the finest grid.
     """
 
-    def __init__(self, stand: LevelSpec, above: LevelSpec | None, width: int, channels: int) -> None:
+    def __init__(self, spec: LevelSpec, above: LevelSpec | None, width: int, channels: int) -> None:
         super().__init__()
-        own, grid = width * stand.wider, stand.grid
-        self.planes = (channels * stand.wider, *grid)
+        own, grid = width * spec.wider, spec.grid
+        self.planes = (channels * spec.wider, *grid)
         self.offset: nn.Parameter | None = None
         self.step: nn.Module | None = None
         if above is None:
@@ -144,70 +183,70 @@ class TopDownBlock(nn.Module):
         self.prior = Bottleneck(own, own // 2, 2 * self.planes[0] + own, grid)
         self.merge = PointwiseConv(self.planes[0], own)
         with torch.no_grad():
-            self.merge.weight *= LOUD
+            self.merge.weight *= MERGE_SCALE
         self.block = Bottleneck(own, own // 2, own, grid)
 
     def enter(self, state: Tensor) -> Tensor:
-        """Returns the features on this level's grid, from those of the level above."""
+        """Returns the state on the grid of this level, for that of the level above."""
         return state if self.step is None else cast(Tensor, self.step(silu(state)) + self.offset)
 
 
 class ResidualPath(Path):
-    """The way down: each level has a prior from the features above it, and adds its z to them.
+    """The top-down path: the state gives the prior of each level, and the latents of the level update the state.
 
     Args:
-        width: of the features on the finest grid.
-        levels: where they stand, the top one first.
-        channels: latents at each position of the finest grid; twice as many where features are twice as wide.
+        width: channels of the features on the finest grid.
+        levels: the levels, the top one first.
+        channels: latents at each position of the finest grid; in proportion to the features on other grids.
         context: width of the context.
 
     Raises:
-        ShapeError: more weights than can be meant.
+        ShapeError: more weights than the limit.
     """
 
     def __init__(self, width: int, levels: Sequence[LevelSpec], channels: int, context: int) -> None:
         super().__init__()
         wide = [width * level.wider for level in levels]
         weights = (own * (40 * own + 3 * channels * level.wider) for own, level in zip(wide, levels, strict=True))
-        check_weights("residual network", weights)  # upwards, downwards and of the proposals
+        check_weights("residual network", weights)  # bottom-up, top-down and posteriors
         self.sizes = tuple(channels * level.units for level in levels)
         self.told = nn.Linear(context, wide[0]) if context else None
         pairs = zip(levels, [None, *levels[:-1]], strict=True)
         self.rungs = nn.ModuleList(TopDownBlock(own, above, width, channels) for own, above in pairs)
 
-    def rung(self, level: int) -> TopDownBlock:
-        """Returns one level."""
+    def block(self, level: int) -> TopDownBlock:
+        """Returns the block of a level."""
         return cast(TopDownBlock, self.rungs[level])
 
     def start(self, rows: int, c: Tensor | None) -> Tensor:
-        """Returns the learnt features at the top, (rows, channels, *grid), moved by the context."""
-        offset = cast(Tensor, self.rung(0).offset)
+        """Returns the learned initial state (rows, channels, *grid), shifted by the context."""
+        offset = cast(Tensor, self.block(0).offset)
         top = offset.expand(rows, *offset.shape)
         if self.told is None or c is None:
             return top
-        told: Tensor = self.told(c.to(top.dtype))
-        return top + told[..., None, None]
+        shift: Tensor = self.told(c.to(top.dtype))
+        return top + shift[..., None, None]
 
     def prior(self, level: int, state: Tensor, c: Tensor | None) -> tuple[DiagonalNormal, Tensor]:
-        """Returns p(z_l|z_<l), and the features on its grid."""
-        rung = self.rung(level)
-        state = rung.enter(state)
-        raw, features = rung.prior(state).split([2 * rung.planes[0], state.shape[1]], 1)
+        """Returns p(z_l|z_<l), and the state on its grid."""
+        block = self.block(level)
+        state = block.enter(state)
+        raw, features = block.prior(state).split([2 * block.planes[0], state.shape[1]], 1)
         return normal_from(raw.unflatten(1, (2, -1)).flatten(2), 1), state + features
 
-    def move(self, level: int, state: Tensor, z: Tensor, c: Tensor | None) -> Tensor:
-        """Returns the features with z added."""
-        rung = self.rung(level)
-        state = state + rung.merge(z.to(rung.merge.weight.dtype).unflatten(1, rung.planes))
-        return cast(Tensor, state + rung.block(state))
+    def update(self, level: int, state: Tensor, z: Tensor, c: Tensor | None) -> Tensor:
+        """Returns the state updated by z."""
+        block = self.block(level)
+        state = state + block.merge(z.to(block.merge.weight.dtype).unflatten(1, block.planes))
+        return cast(Tensor, state + block.block(state))
 
 
 class RelativePosteriors(nn.Module):
-    r"""Each level's posterior, relative to its prior: $\mathcal{N}(\mu_p + \Delta\mu, (\sigma_p\,\Delta\sigma)^2)$.
+    r"""The posterior of each level relative to its prior, $\mathcal{N}(\mu_p + \Delta\mu, (\sigma_p\,\Delta\sigma)^2)$.
 
     Args:
-        width: of the features on the finest grid.
-        levels: where they stand, the top one first.
+        width: channels of the features on the finest grid.
+        levels: the levels, the top one first.
         channels: latents at each position of the finest grid.
     """
 
@@ -219,40 +258,48 @@ class RelativePosteriors(nn.Module):
         )
         self.views = nn.ModuleList(PointwiseConv(width * each.wider, 2 * channels * each.wider) for each in levels)
 
-    def start(self, seen: Sequence[Sequence[Tensor]]) -> None:
-        r"""Spreads each $\Delta\mu$ over examples, from what the levels see of batches."""
-        for view, batches in zip(self.views, zip(*seen, strict=True), strict=True):
-            scale_last_layer_to_data(view, torch.cat([view(each).chunk(2, 1)[0] for each in batches]), SPREAD)
+    def initialize(self, features: Sequence[Sequence[Tensor]]) -> None:
+        r"""Rescales each $\Delta\mu$ to a fixed standard deviation over examples, given the features of batches."""
+        for view, batches in zip(self.views, zip(*features, strict=True), strict=True):
+            scale_last_layer_to_data(view, torch.cat([view(each).chunk(2, 1)[0] for each in batches]), MEANS)
 
-    def forward(self, level: int, state: Tensor, seen: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
-        """Returns q(z_l|x, z_<l), batch (rows,), from the path's state and what the level sees of x (B, ...)."""
-        seen = repeat_rows(seen, len(state))
-        raw = self.views[level](seen) + self.blocks[level](torch.cat([state, seen], 1))
+    def forward(self, level: int, state: Tensor, features: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
+        """Returns q(z_l|x, z_<l), batch (rows,), for the state and the features of the level (B, ...)."""
+        features = repeat_rows(features, len(state))
+        raw = self.views[level](features) + self.blocks[level](torch.cat([state, features], 1))
         change = normal_from(raw.unflatten(1, (2, -1)).flatten(2), 1)
         return DiagonalNormal(prior.loc + change.loc, prior.log_scale + change.log_scale)
 
 
 class TopDownEncoder(PathMixin):
-    """A network from the bottom up, and a posterior for each level of the prior's path."""
+    """An encoder with bottom-up features and a posterior for each level of the path.
 
-    def __init__(self, stem: nn.Module, ascent: BottomUpNetwork, proposals: RelativePosteriors) -> None:
+    Args:
+        stem: maps x and c to features (B, 1, width, *finest grid).
+        width: channels of the features on the finest grid.
+        levels: the levels, the top one first.
+        channels: latents at each position of the finest grid.
+    """
+
+    def __init__(self, stem: nn.Module, width: int, levels: Sequence[LevelSpec], channels: int) -> None:
         super().__init__()
-        self.stem, self.ascent, self.proposals = stem, ascent, proposals
+        self.stem, self.ascent = stem, BottomUpNetwork(width, levels)
+        self.proposals = RelativePosteriors(width, levels, channels)
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
-        """Starts the proposals where images differ."""
+        """Rescales the proposed means of each level to a fixed standard deviation over examples."""
         with torch.no_grad():
-            self.proposals.start([self.see(x, c) for x, c in batches])
+            self.proposals.initialize([self.features(x, c) for x, c in batches])
 
-    def see(self, x: Tensor, c: Tensor | None) -> list[Tensor]:
-        """Returns what each level sees of x, the top one first."""
+    def features(self, x: Tensor, c: Tensor | None) -> list[Tensor]:
+        """Returns the features of each level, the top one first."""
         return cast(list[Tensor], self.ascent(self.stem(*network_inputs(x, c)).squeeze(1)))
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""
-        seen = self.see(x, c)
+        features = self.features(x, c)
 
         def propose(level: int, state: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
-            return cast(DiagonalNormal, self.proposals(level, state, seen[level], prior))
+            return cast(DiagonalNormal, self.proposals(level, state, features[level], prior))
 
         return HierarchicalPosterior(self.path, propose, len(x), c)

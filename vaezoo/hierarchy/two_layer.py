@@ -1,4 +1,4 @@
-"""The encoder of a chain of two levels."""
+"""The bottom-up encoder of two levels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from vaezoo.core.part import network_inputs
 from vaezoo.distributions.normal import DiagonalNormal, normal_from
 from vaezoo.hierarchy.distributions import ChainPosterior
 
+__all__ = ["ChainEncoder"]
+
 
 class ChainEncoder(Part):
-    """q(h1|x) and q(h2|h1), from a network each, to (B, 2, size)."""
+    """An encoder q(h_1|x) q(h_2|h_1); `lower` and `upper` are the networks, with outputs (B, 2, size)."""
 
     def __init__(self, lower: nn.Module, upper: nn.Module) -> None:
         super().__init__()

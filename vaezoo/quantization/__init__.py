@@ -1,11 +1,11 @@
-"""Models with discrete codes: encoders, codebooks, priors over codes and their objectives."""
+"""Discrete codes: encoders, codebooks, priors over codes and their objectives."""
 
-from vaezoo.quantization.codebook import Codebook, CodebookEncoder, Distance, MultiCodebook, encoded_by
+from vaezoo.quantization.codebook import Codebook, CodebookEncoder, Distance, MultiCodebook
 from vaezoo.quantization.codes import (
     CodePoint,
     CodeSource,
     Gradient,
-    Level,
+    QuantizedLevel,
     UniformCodes,
     look_up,
     nearest,
@@ -13,10 +13,17 @@ from vaezoo.quantization.codes import (
     straight_through,
 )
 from vaezoo.quantization.gumbel import GumbelCodes, GumbelEncoder
-from vaezoo.quantization.lattice import LatticeEncoder, ScalarEncoder
-from vaezoo.quantization.objective import CodeObjective, CommitmentObjective, RelaxedObjective, commitment_of
-from vaezoo.quantization.prior import CodePrior, CodeSequences, UniformCodePrior
-from vaezoo.quantization.two_grids import TwoGridEncoder, TwoGridNetwork
+from vaezoo.quantization.lattice import LatticeEncoder, ScalarEncoder, SignEncoder
+from vaezoo.quantization.objective import (
+    CodeObjective,
+    CommitmentObjective,
+    RelaxedObjective,
+    commitment_distance,
+    entropy_penalty,
+)
+from vaezoo.quantization.prior import CodePrior, CodeSequences, UniformCodePrior, code_source
+from vaezoo.quantization.residual import ResidualEncoder
+from vaezoo.quantization.two_grids import TwoGridEncoder, TwoGridNetwork, grids_of
 
 __all__ = [
     "CodeObjective",
@@ -32,16 +39,20 @@ __all__ = [
     "GumbelCodes",
     "GumbelEncoder",
     "LatticeEncoder",
-    "Level",
     "MultiCodebook",
+    "QuantizedLevel",
     "RelaxedObjective",
+    "ResidualEncoder",
     "ScalarEncoder",
+    "SignEncoder",
     "TwoGridEncoder",
     "TwoGridNetwork",
     "UniformCodePrior",
     "UniformCodes",
-    "commitment_of",
-    "encoded_by",
+    "code_source",
+    "commitment_distance",
+    "entropy_penalty",
+    "grids_of",
     "look_up",
     "nearest",
     "nearest_indices",

@@ -1,4 +1,7 @@
-"""Encoders whose posterior is a point mass on codes that follow the encoder by moving averages."""
+r"""Vector quantization with codebooks that are learned by moving averages.
+
+$$z_n = e_{i_n}, \qquad i_n = \arg\min_v \|y_n(x) - e_v\|^2$$
+"""
 
 from __future__ import annotations
 
@@ -12,31 +15,42 @@ from torch.distributions import Distribution
 from torch.nn.functional import normalize
 
 from vaezoo.core import Inference, Model, Part
+from vaezoo.core.part import network_inputs
 from vaezoo.core.precision import full_precision
-from vaezoo.networks.initialization import check_weights, normal_init
-from vaezoo.quantization.codes import CodePoint, Gradient, Level, look_up, nearest, nearest_indices, straight_through
+from vaezoo.networks.initialization import normal_init
+from vaezoo.networks.limits import check_weights
+from vaezoo.quantization.codes import (
+    CodePoint,
+    Gradient,
+    QuantizedLevel,
+    look_up,
+    nearest,
+    nearest_indices,
+    straight_through,
+)
 
-__all__ = ["Codebook", "CodebookEncoder", "Distance", "MultiCodebook", "encoded_by"]
+__all__ = ["Codebook", "CodebookEncoder", "Distance", "MultiCodebook", "encoder_output"]
 
 Distance = Literal["euclidean", "cosine"]
 
-KMEANS_ROWS = 20_000  # encoder outputs that the start is fitted on
+KMEANS_ROWS = 20_000  # encoder outputs for the initialization
 KMEANS_ROUNDS = 10
-FORGOTTEN = 1e-12  # average count under which a code has not been chosen for so long that its average says nothing
+MIN_COUNT = 1e-12  # average count below which the average vector of a code is numerically meaningless
 
 
 class Codebook(Part):
     r"""V codes, each the moving average of the vectors that chose it as their nearest.
 
-    With $n_v$ and $m_v$ the averages of how many vectors chose code v and of their sum, $e_v = m_v / n_v$ (van den Oord
-    et al., 2017, https://arxiv.org/abs/1711.00937, appendix A.1). Codes start at k-means centres of the first batches,
-    and a code whose share falls under `revival` of an equal share is moved to a vector of the batch.
+    With the moving averages $n_v$ of the number of vectors that chose code v and $m_v$ of their sum, $e_v = m_v / n_v$
+    (van den Oord et al., 2017, https://arxiv.org/abs/1711.00937, appendix A.1). Codes are initialized by k-means on the
+    first batches. A code whose share falls below `revival` times an equal share is moved to a vector of the batch.
 
     Args:
-        codes: V. width: D, numbers in a code. decay: of the moving averages.
-        revival: share of an equal share under which a code is dead.
-        distance: "cosine" puts vectors and codes on the unit sphere first (Yu et al., 2022,
-            https://arxiv.org/abs/2110.04627), where the nearest code is the one in the most similar direction.
+        codes: V.
+        width: D, elements of a code.
+        decay: decay of the moving averages.
+        revival: fraction of an equal share below which a code is dead.
+        distance: "cosine" normalizes vectors and codes first (Yu et al., 2022, https://arxiv.org/abs/2110.04627).
     """
 
     codebook: Tensor
@@ -56,18 +70,18 @@ class Codebook(Part):
         self.register_buffer("sums", codebook.clone())
 
     def project(self, vectors: Tensor) -> Tensor:
-        """Returns vectors (R, D, …) where codes can be: on the unit sphere for cosine distances."""
+        """Returns vectors (R, D, …), normalized for the cosine distance."""
         return normalize(vectors, dim=1) if self.distance == "cosine" else vectors
 
-    def quantize(self, encoded: Tensor) -> Level:
+    def quantize(self, encoded: Tensor) -> QuantizedLevel:
         """Returns the nearest codes of `encoded` (B, D, *grid)."""
         encoded = self.project(encoded)
         rows = encoded.detach().movedim(1, -1)
         indices = nearest(self.codebook, rows)
-        return Level(encoded, look_up(self.codebook.to(rows.dtype), indices, indices.dim() - 1), indices)
+        return QuantizedLevel(encoded, look_up(self.codebook.to(rows.dtype), indices, indices.dim() - 1), indices)
 
     def kmeans_init(self, encoded: Tensor) -> None:
-        """Puts the codes on k-means centres of `encoded` (B, D, *grid)."""
+        """Initializes the codes by k-means on `encoded` (B, D, *grid)."""
         rows = self._rows(self.project(encoded))
         rows = rows[torch.randperm(len(rows), device=rows.device)[:KMEANS_ROWS]]
         codes = len(self.codebook)
@@ -76,31 +90,31 @@ class Codebook(Part):
         for _ in range(KMEANS_ROUNDS):
             counts, sums = self._gather(rows, nearest(self.codebook, rows))
             used = counts[:, None] > 0
-            centres = torch.where(used, sums / counts[:, None].clamp(min=1.0), self.codebook)
-            self.codebook.copy_(self.project(centres))
+            centers = torch.where(used, sums / counts[:, None].clamp(min=1.0), self.codebook)
+            self.codebook.copy_(self.project(centers))
         self.counts.fill_(1.0)
         self.sums.copy_(self.codebook)
 
-    def batch_statistics(self, level: Level) -> dict[str, Tensor]:
-        """Returns how often each code was chosen (V,), the sums (V, D), and vectors (V, D) for dead codes."""
+    def batch_statistics(self, level: QuantizedLevel) -> dict[str, Tensor]:
+        """Returns counts (V,) and sums (V, D) of the vectors of each code, and replacements (V, D) for dead codes."""
         rows = self._rows(level.encoded.detach())
         counts, sums = self._gather(rows, level.indices.flatten())
         spare = rows[torch.randint(len(rows), (len(self.codebook),), device=rows.device)]
         return {"counts": counts, "sums": sums, "spare": spare}
 
-    def update(self, seen: Sequence[Mapping[str, Tensor]]) -> None:
-        """Moves the averages and the codes by what each micro-batch noted, and revives dead ones."""
+    def update(self, statistics: Sequence[Mapping[str, Tensor]]) -> None:
+        """Updates the averages and the codes from the statistics of each micro-batch, and revives dead codes."""
         for average, key in ((self.counts, "counts"), (self.sums, "sums")):
-            total = torch.stack([each[key] for each in seen]).sum(0)
+            total = torch.stack([each[key] for each in statistics]).sum(0)
             average.lerp_(total.to(average.dtype), 1.0 - self.decay)
         equal = self.counts.mean()
         dead = (self.counts < self.revival * equal)[:, None]
-        # Code v takes its vector from micro-batch v mod M: the same whether one process or several saw them.
-        turns = torch.arange(len(self.codebook), device=self.codebook.device)
-        spare = torch.stack([each["spare"] for each in seen])[turns % len(seen), turns]
+        # Code v takes its vector from micro-batch v mod M, so that the result is the same with several processes.
+        places = torch.arange(len(self.codebook), device=self.codebook.device)
+        spare = torch.stack([each["spare"] for each in statistics])[places % len(statistics), places]
         self.counts.copy_(torch.where(dead[:, 0], equal, self.counts))
         self.sums.copy_(torch.where(dead, spare * equal, self.sums))
-        known = self.counts[:, None] > FORGOTTEN
+        known = self.counts[:, None] > MIN_COUNT
         self.codebook.copy_(self.project(torch.where(known, self.sums / self.counts[:, None], self.codebook)))
 
     def _rows(self, encoded: Tensor) -> Tensor:
@@ -112,12 +126,12 @@ class Codebook(Part):
 
 
 class CodebookEncoder(Codebook):
-    """Replaces each vector of the encoder's output by the nearest of V codes.
+    """An encoder that replaces each vector of a network's output by the nearest of V codes.
 
     Args:
         network: maps x (B, *shape) and c (B, context) to (B, 1, D, *grid).
         latent: (D, *grid).
-        gradient: how gradients pass the codes, see `through`.
+        gradient: gradient of the quantization, see `straight_through`.
         codes, decay, revival, distance: see `Codebook`.
     """
 
@@ -140,8 +154,8 @@ class CodebookEncoder(Codebook):
         self.sections = (math.prod(latent[1:]),)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the chosen codes; in gradients they count as the encoder's output, or that turned to them."""
-        level = self.quantize(encoded_by(self.network, x, c))
+        """Returns the point mass on the chosen codes, with the gradient of `straight_through`."""
+        level = self.quantize(encoder_output(self.network, x, c))
         return CodePoint(straight_through(level.encoded, level.codes, self.gradient), [level])
 
     def look_up(self, indices: Tensor) -> Tensor:
@@ -154,29 +168,30 @@ class CodebookEncoder(Codebook):
         return nearest_indices(self.codebook, z, self.latent)
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
-        """Puts the codes on k-means centres of the encoder's outputs."""
+        """Initializes the codes by k-means on the network's outputs."""
         with torch.no_grad():
-            self.kmeans_init(torch.cat([encoded_by(self.network, x, c) for x, c in batches]))
+            self.kmeans_init(torch.cat([encoder_output(self.network, x, c) for x, c in batches]))
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
-        """Returns what the codes need of a pass."""
+        """Returns the statistics for `after_step`."""
         return self.batch_statistics(cast(CodePoint, inference.posterior).levels[0])
 
     def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
-        """Moves the codes."""
+        """Updates the codes."""
         self.update(statistics)
 
 
-def encoded_by(network: nn.Module, x: Tensor, c: Tensor | None) -> Tensor:
-    """Returns what a network makes of x (B, *shape) and c (B, context), (B, D, *grid), in full precision."""
-    return full_precision(network(x, c)).squeeze(1)
+def encoder_output(network: nn.Module, x: Tensor, c: Tensor | None) -> Tensor:
+    """Returns the output (B, D, *grid) of a network for x (B, *shape) and c (B, context), in full precision."""
+    return full_precision(network(*network_inputs(x, c))).squeeze(1)
 
 
 class MultiCodebook(Part):
-    """Several codebooks of V codes, each with a grid of its own, coarsest first; a subclass says what each is given.
+    """Base of encoders with several codebooks of V codes, each with its own grid, coarsest first.
 
     Args:
-        width: D, numbers in a code. grids: the positions of each level, such as [(4, 4), (7, 7)].
+        width: D, elements of a code.
+        grids: grid of each level, such as [(4, 4), (7, 7)].
         codes, decay, revival: see `Codebook`.
     """
 
@@ -193,18 +208,18 @@ class MultiCodebook(Part):
         return [cast(Codebook, level) for level in self.levels]
 
     def codes_of(self, indices: Tensor) -> list[Tensor]:
-        """Returns the codes (..., D, *grid) of each level, from `indices` (..., N) of all levels."""
+        """Returns the codes (..., D, *grid) of each level for `indices` (..., N) of all levels."""
         parts = zip(self.codebooks(), self.grids, indices.split(self.sections, -1), strict=True)
         return [look_up(book.codebook, part.unflatten(-1, grid or (1,)), len(grid)) for book, grid, part in parts]
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
-        """Returns what the codes need of a pass, keyed by level."""
+        """Returns the statistics for `after_step`, keyed by level."""
         levels = zip(self.codebooks(), cast(CodePoint, inference.posterior).levels, strict=True)
-        notes = [book.batch_statistics(level) for book, level in levels]
-        return {f"{place}.{key}": value for place, note in enumerate(notes) for key, value in note.items()}
+        each = [book.batch_statistics(level) for book, level in levels]
+        return {f"{place}.{key}": value for place, own in enumerate(each) for key, value in own.items()}
 
     def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
-        """Moves the codes of every level."""
+        """Updates the codes of all levels."""
         for place, book in enumerate(self.codebooks()):
             prefix = f"{place}."
             book.update([

@@ -1,7 +1,7 @@
-"""Discrete codes: what is the same for all models whose latents are V codes at each of N positions.
+"""Discrete codes: distributions over V codes at each of N positions, lookup, and gradients through quantization.
 
-The posterior is a point mass on codes, and says which (`indices`). An encoder owns the codes; priors over them are told
-of it, and do not register it. All levels of a model's codes, one after the other, are a sequence of N indices.
+The posterior is a point mass on codes and has their `indices`. The encoder owns the codes; priors over them refer to
+the encoder without registering it. The codes of all levels, one level after the other, are a sequence of N indices.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
     "CodePoint",
     "CodeSource",
     "Gradient",
-    "Level",
+    "QuantizedLevel",
     "UniformCodes",
     "look_up",
     "nearest",
@@ -37,9 +37,9 @@ Gradient = Literal["straight-through", "rotation"]
 
 @runtime_checkable
 class CodeSource(Protocol):
-    """An encoder that owns codes, as a prior over them sees it.
+    """An encoder that owns codes, as a prior over the codes uses it.
 
-    `codes`: V. `sections`: how many positions each level has, together N. `latent`: the event shape of z.
+    `codes`: V. `sections`: number of positions of each level, N in all. `latent`: the event shape of z.
     """
 
     codes: int
@@ -50,12 +50,12 @@ class CodeSource(Protocol):
         """Returns z (..., *latent) of the codes `indices` (..., N)."""
 
     def indices_of(self, z: Tensor) -> Tensor:
-        """Returns the indices (..., N) of the codes that z (..., *latent) is made of."""
+        """Returns the indices (..., N) of the codes of z (..., *latent)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
-    """What became codes: `encoded` (B, D, *grid), its `codes` likewise, without gradient, `indices` (B, *grid)."""
+class QuantizedLevel:
+    """A quantized level: `encoded` (B, D, *grid), its `codes` (likewise, without gradient) and `indices` (B, *grid)."""
 
     encoded: Tensor
     codes: Tensor
@@ -63,41 +63,41 @@ class Level:
 
 
 class CodePoint(Delta):
-    """A point mass on one of V codes at each of N positions: the posterior of a vector-quantised model.
+    """A point mass on one of V codes at each of N positions, the posterior of a vector-quantized model.
 
     Args:
-        value: (B, *latent), the chosen codes; a straight-through estimator may have put its gradient on them.
-        levels: what was quantised, coarsest level first.
+        value: (B, *latent), the chosen codes, with the gradient of `straight_through`.
+        levels: the quantized levels, coarsest first.
     """
 
-    def __init__(self, value: Tensor, levels: Sequence[Level]) -> None:
+    def __init__(self, value: Tensor, levels: Sequence[QuantizedLevel]) -> None:
         self.levels = tuple(levels)
         super().__init__(value)
 
     @property
     def indices(self) -> Tensor:
-        """Which codes were chosen, (B, *grid) int64; of several levels (B, N)."""
+        """The indices of the chosen codes, (B, *grid) int64; (B, N) for several levels."""
         if len(self.levels) == 1:
             return self.levels[0].indices
         return torch.cat([level.indices.reshape(len(self.value), -1) for level in self.levels], 1)
 
     @property
     def encoded(self) -> Tensor:
-        """What the encoder gave on the first level before it was replaced by codes, (B, D, *grid)."""
+        """The input of the first quantization, (B, D, *grid)."""
         return self.levels[0].encoded
 
     def distance(self) -> Tensor:
-        """Returns the squared distance of what was encoded to its codes, (B,), summed over positions and levels."""
+        """Returns the squared distance of encoder outputs to their codes, (B,), summed over positions and levels."""
         squares = [(level.encoded - level.codes).square() for level in self.levels]
         return torch.stack([sum_event(each, each.dim() - 1) for each in squares]).sum(0)
 
 
 class UniformCodes(Distribution):
-    """V equally likely codes at each of N positions, independent: the prior that a VQ-VAE is trained under.
+    """Independent positions with V equally likely codes: the prior under which a VQ-VAE is trained.
 
     Args:
-        source: the owner of the codes.
-        device: where draws are made.
+        source: the encoder that owns the codes.
+        device: device of draws.
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
@@ -117,8 +117,14 @@ class UniformCodes(Distribution):
         return self.source.look_up(torch.randint(self.source.codes, shape, device=self.device))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Returns -N·log V for each of `value` (*sample, *latent), which must hold codes."""
+        """Returns -N·log V for each of `value` (*sample, *latent), which must consist of codes."""
         return value.new_full(value.shape[: value.dim() - len(self.event_shape)], self.log_mass)
+
+
+@register_kl(CodePoint, UniformCodes)  # type: ignore[untyped-decorator]  # torch's own has no types
+def kl_code_uniform(p: CodePoint, q: UniformCodes) -> Tensor:
+    """Returns N·log V for each example, (B,), nats."""
+    return p.value.new_full(p.value.shape[:1], -q.log_mass)
 
 
 def look_up(codebook: Tensor, indices: Tensor, positions: int) -> Tensor:
@@ -135,32 +141,26 @@ def nearest(codebook: Tensor, rows: Tensor) -> Tensor:
 
 
 def nearest_indices(codebook: Tensor, z: Tensor, latent: Sequence[int]) -> Tensor:
-    """Returns the indices (..., N) of the codes nearest to z (..., D, *grid), `latent` being (D, *grid)."""
+    """Returns the indices (..., N) of the codes nearest to z (..., D, *grid) for `latent` = (D, *grid)."""
     found = nearest(codebook, z.movedim(-len(latent), -1))
     return found.reshape(*z.shape[: z.dim() - len(latent)], -1)
-
-
-@register_kl(CodePoint, UniformCodes)  # type: ignore[untyped-decorator]  # torch's own has no types
-def kl_code_uniform(p: CodePoint, q: UniformCodes) -> Tensor:
-    """Returns N·log V for each example, (B,), nats."""
-    return p.value.new_full(p.value.shape[:1], -q.log_mass)
 
 
 def straight_through(encoded: Tensor, codes: Tensor, gradient: Gradient = "straight-through") -> Tensor:
     r"""Returns exactly `codes` (B, D, *grid), with a gradient for `encoded` (B, D, *grid).
 
-    "straight-through" hands the gradient on as it is (Bengio et al., 2013, https://arxiv.org/abs/1308.3432);
-    "rotation" turns and scales it as the vector is turned and scaled to its code, so that the angle between the two is
-    kept (Fifty et al., 2024, https://arxiv.org/abs/2410.06424): with unit vectors $\hat e$ and $\hat q$, and
-    $r = (\hat e + \hat q) / |\hat e + \hat q|$, the code counts as
-    $\tfrac{|q|}{|e|}(e - 2 r r^\top e + 2 \hat q \hat e^\top e)$ with all but the outer e constant.
+    "straight-through" passes the gradient unchanged (Bengio et al., 2013, https://arxiv.org/abs/1308.3432). "rotation"
+    rotates and scales the gradient by the map from the vector to its code, which preserves the angle between gradient
+    and vector (Fifty et al., 2024, https://arxiv.org/abs/2410.06424): with unit vectors $\hat e$ and $\hat q$, and
+    $r = (\hat e + \hat q) / |\hat e + \hat q|$, the output is differentiated as
+    $\tfrac{|q|}{|e|}(e - 2 r r^\top e + 2 \hat q \hat e^\top e)$, where all but the outer e is constant.
     """
     moved = encoded
     if gradient == "rotation":
-        held = encoded.detach()
-        e, q = normalize(held, dim=1), normalize(codes, dim=1)
+        constant = encoded.detach()
+        e, q = normalize(constant, dim=1), normalize(codes, dim=1)
         r = normalize(e + q, dim=1)
-        scale = codes.norm(dim=1, keepdim=True) / held.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        scale = codes.norm(dim=1, keepdim=True) / constant.norm(dim=1, keepdim=True).clamp(min=1e-6)
         moved = encoded - 2.0 * r * (r * encoded).sum(1, keepdim=True) + 2.0 * q * (e * encoded).sum(1, keepdim=True)
         moved = scale * moved
     return codes + (moved - moved.detach())  # codes + 0

@@ -1,4 +1,7 @@
-"""Codes that are drawn from probabilities, relaxed while training (Gumbel-softmax)."""
+r"""Stochastic codes, relaxed in training by Gumbel-softmax.
+
+$$z_n = \sum_v y_{nv}\, e_v, \qquad y_n = \mathrm{softmax}\big((\log \pi_n(x) + g) / \tau\big)$$
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,21 @@ from vaezoo.core import Part
 from vaezoo.core.precision import full_precision
 from vaezoo.distributions import OneHotCategoricals
 from vaezoo.distributions.joint_sampling import JointlyDrawn
-from vaezoo.networks.initialization import check_weights, normal_init
+from vaezoo.networks.initialization import normal_init
+from vaezoo.networks.limits import check_weights
+from vaezoo.quantization.codebook import encoder_output
 from vaezoo.quantization.codes import UniformCodes, look_up, nearest_indices
 
 __all__ = ["GumbelCodes", "GumbelEncoder"]
 
 
 class GumbelCodes(JointlyDrawn):
-    """A code at each position, drawn from `choices` (OneHots over (*grid, V)); relaxed draws are weighted means."""
+    """A distribution over codes at each position; relaxed draws are weighted means of codes.
+
+    Args:
+        choices: distribution over the indices, with event shape (*grid, V).
+        codebook: (V, D).
+    """
 
     def __init__(self, choices: OneHotCategoricals, codebook: Tensor) -> None:
         self.choices, self.codebook = choices, codebook
@@ -28,12 +38,12 @@ class GumbelCodes(JointlyDrawn):
 
     @property
     def indices(self) -> Tensor:
-        """The likeliest codes, (B, *grid) int64."""
+        """The indices of the most probable codes, (B, *grid) int64."""
         return self.choices.log_probs.argmax(-1)
 
     @property
     def center(self) -> Tensor:
-        """The likeliest codes, (B, D, *grid)."""
+        """The most probable codes, (B, D, *grid)."""
         return look_up(self.codebook, self.indices, len(self.event_shape) - 1)
 
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
@@ -44,12 +54,21 @@ class GumbelCodes(JointlyDrawn):
 
 @register_kl(GumbelCodes, UniformCodes)  # type: ignore[untyped-decorator]  # torch's own has no types
 def kl_gumbel_uniform(p: GumbelCodes, q: UniformCodes) -> Tensor:
-    """Returns N·log V less the entropy of the choices, (B,), nats."""
+    """Returns N·log V minus the entropy of the choices, (B,), nats."""
     return -q.log_mass - p.choices.entropy()
 
 
 class GumbelEncoder(Part):
-    r"""Probabilities of V codes at each position; draws are relaxed where a gradient is wanted, by Gumbel-softmax."""
+    """An encoder to probabilities of V codes at each position.
+
+    Draws are relaxed in train mode, except in training stages that do not train the encoder.
+
+    Args:
+        network: maps x (B, *shape) and c (B, context) to logits (B, 1, V, *grid).
+        latent: (D, *grid).
+        codes: V.
+        temperature: temperature of relaxed draws.
+    """
 
     knows_density = False
 
@@ -58,13 +77,17 @@ class GumbelEncoder(Part):
         check_weights("codebook", [codes * latent[0]])
         self.network, self.latent = network, tuple(latent)
         self.codes, self.sections = codes, (math.prod(latent[1:]),)
-        self.temperature = temperature
+        self.temperature, self._exact = temperature, False
         self.codebook = nn.Parameter(normal_init(codes, latent[0], scale=latent[0] ** -0.5))
 
+    def begin_stage(self, trained: bool) -> None:
+        """Selects exact draws in train mode for a stage that does not train the encoder."""
+        self._exact = not trained
+
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the posterior of each example; in eval mode, or frozen, its draws are exactly codes."""
-        logits = full_precision(self.network(x, c)).squeeze(1).movedim(1, -1)
-        temperature = self.temperature if self.training and logits.requires_grad else None
+        """Returns the posterior of each example."""
+        logits = encoder_output(self.network, x, c).movedim(1, -1)
+        temperature = self.temperature if self.training and not self._exact else None
         return GumbelCodes(OneHotCategoricals(logits, len(self.latent), temperature), full_precision(self.codebook))
 
     def look_up(self, indices: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Encoders whose codes are not learnt: each number of the encoder's output is rounded by itself."""
+r"""Quantization to fixed lattices: each element of the encoder's output is rounded independently.
+
+$$z_j = (d_j - o_j) / s_j, \qquad d_j \in \{0, \dots, L_j - 1\}, \qquad i = \sum_j d_j \prod_{k<j} L_k$$
+"""
 
 from __future__ import annotations
 
@@ -12,24 +15,25 @@ from torch.distributions import Distribution
 from vaezoo.core import Part
 from vaezoo.core.precision import full_precision
 from vaezoo.errors import ConfigError, ShapeError
-from vaezoo.quantization.codes import CodePoint, Level, straight_through
+from vaezoo.quantization.codebook import encoder_output
+from vaezoo.quantization.codes import CodePoint, QuantizedLevel, straight_through
 
-__all__ = ["LatticeEncoder", "ScalarEncoder"]
+__all__ = ["LatticeEncoder", "ScalarEncoder", "SignEncoder"]
 
-EPSILON = 1e-3  # by which the hyperbolic tangent reaches beyond the last value
-MOST = 2**24  # codes: float32 counts up to it
+EPSILON = 1e-3  # relative margin of the hyperbolic tangent beyond the last value
+MAX_CODES = 2**24  # integers that float32 represents exactly
 
 
 class LatticeEncoder(Part):
-    """Rounds each of D numbers to one of L_j values between -1 and 1; all combinations are the codes.
+    """Base of encoders that round each of D elements to one of L_j values; the codes are all combinations.
 
-    The index of a code is the number whose digits its values are, the first digit the lowest.
+    The index of a code is the number whose digits are d_j, the first digit the lowest.
 
     Args:
         network: maps x (B, *shape) and c (B, context) to (B, 1, D, *grid).
         latent: (D, *grid).
-        levels: (L_1, …, L_D), so that V is their product.
-        name: of the variant, for messages.
+        levels: (L_1, …, L_D), whose product is V.
+        name: name of the variant, for messages.
     """
 
     knows_density = False
@@ -42,19 +46,19 @@ class LatticeEncoder(Part):
                 f"Got latent = {list(latent)}; {name} with {len(levels)} levels expected {len(levels)} numbers at each "
                 f"position: latent = {[len(levels), *latent[1:]]}."
             )
-        if math.prod(levels) > MOST:
-            raise ConfigError(f"Got {math.prod(levels):,} codes of {name}; expected at most {MOST:,}.")
+        if math.prod(levels) > MAX_CODES:
+            raise ConfigError(f"Got {math.prod(levels):,} codes of {name}; expected at most {MAX_CODES:,}.")
         self.network, self.latent = network, tuple(latent)
         self.codes, self.sections = math.prod(levels), (math.prod(latent[1:]),)
-        # Not saved: an option says it.
+        # Not saved: it is an option.
         self.register_buffer("levels", torch.tensor(levels, dtype=torch.float32), persistent=False)
 
     def bound(self, encoded: Tensor) -> Tensor:
-        """Returns what is rounded, (B, D, *grid), of what the network gave."""
+        """Returns the values to round, (B, D, *grid), for the output of the network."""
         raise NotImplementedError
 
     def lattice(self) -> tuple[Tensor, Tensor]:
-        """Returns origin and scale (D,): a value is (digit - origin) / scale."""
+        """Returns origin o and scale s, (D,) each."""
         raise NotImplementedError
 
     def digits(self, z: Tensor) -> Tensor:
@@ -63,12 +67,12 @@ class LatticeEncoder(Part):
         return torch.minimum((z * scale + origin).round().clamp(min=0.0), self._along(self.levels) - 1.0)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the nearest codes; in gradients they count as what was rounded (straight-through)."""
-        bounded = self.bound(full_precision(self.network(x, c)).squeeze(1))
+        """Returns the point mass on the nearest codes, with the gradient of `straight_through`."""
+        bounded = self.bound(encoder_output(self.network, x, c))
         origin, scale = (self._along(each) for each in self.lattice())
         digits = self.digits(bounded.detach())
         codes = (digits - origin) / scale
-        return CodePoint(straight_through(bounded, codes), [Level(bounded, codes, self._number(digits))])
+        return CodePoint(straight_through(bounded, codes), [QuantizedLevel(bounded, codes, self._number(digits))])
 
     def look_up(self, indices: Tensor) -> Tensor:
         """Returns the codes (..., D, *grid) of `indices` (..., N)."""
@@ -83,7 +87,7 @@ class LatticeEncoder(Part):
         return number.reshape(*number.shape[: number.dim() - len(self.latent) + 1], *self.sections)
 
     def _along(self, values: Tensor) -> Tensor:
-        """Returns values (D,) beside (..., D, *grid)."""
+        """Returns values (D,) in a shape that broadcasts with (..., D, *grid)."""
         return full_precision(values).view(-1, *[1] * (len(self.latent) - 1))
 
     def _basis(self) -> Tensor:
@@ -96,7 +100,7 @@ class LatticeEncoder(Part):
 
 
 class ScalarEncoder(LatticeEncoder):
-    """Bounds each number by a hyperbolic tangent, and rounds it to one of L_j values."""
+    """Finite scalar quantization: bounds each element by a hyperbolic tangent and rounds it to one of L_j values."""
 
     def lattice(self) -> tuple[Tensor, Tensor]:
         """Returns ⌊L/2⌋ twice, (D,)."""
@@ -104,7 +108,7 @@ class ScalarEncoder(LatticeEncoder):
         return half, half
 
     def bound(self, encoded: Tensor) -> Tensor:
-        """Returns (B, D, *grid) so that rounding gives L_j values; 0 stays 0, a value where L_j is even."""
+        """Returns bounded values (B, D, *grid) that round to L_j values; 0 is mapped to 0."""
         levels = full_precision(self.levels)
         half = 0.5 * (levels - 1.0) * (1.0 + EPSILON)
         offset = 0.5 * (1.0 - levels.remainder(2.0))
@@ -113,7 +117,7 @@ class ScalarEncoder(LatticeEncoder):
 
 
 class SignEncoder(LatticeEncoder):
-    """Takes each number's sign, -1 or 1."""
+    """Lookup-free quantization: the sign of each element, -1 or 1."""
 
     def lattice(self) -> tuple[Tensor, Tensor]:
         """Returns ½ twice, (D,)."""
@@ -121,5 +125,5 @@ class SignEncoder(LatticeEncoder):
         return half, half
 
     def bound(self, encoded: Tensor) -> Tensor:
-        """Returns (B, D, *grid) as it is."""
+        """Returns `encoded` (B, D, *grid)."""
         return encoded

@@ -1,4 +1,4 @@
-"""Objectives of models with discrete codes."""
+r"""Objectives of models with discrete codes: $D + R$, penalties for commitment and entropy, and relaxed draws."""
 
 from __future__ import annotations
 
@@ -15,45 +15,50 @@ from vaezoo.objectives import PenalizedObjective, Schedule, WeightedObjective
 from vaezoo.quantization.codes import CodePoint
 from vaezoo.quantization.gumbel import GumbelCodes
 
-__all__ = ["CodeObjective", "CommitmentObjective", "RelaxedObjective", "commitment_of"]
+__all__ = ["CodeObjective", "CommitmentObjective", "RelaxedObjective", "commitment_distance", "entropy_penalty"]
 
 
 class CodeObjective(PenalizedObjective):
-    """Minimises D + R and penalties; under a uniform prior R is a constant."""
+    """The objective D + R with penalties; R is constant under a uniform prior."""
 
     def cost(self, distortion: Tensor, rate: Tensor, step: Tensor | None) -> Tensor:
-        """Returns D + R, (B,); D alone where nothing learns from the rate."""
+        """Returns D + R, (B,); D alone if the rate has no gradient."""
         return distortion + rate if rate.requires_grad else distortion
 
 
 class CommitmentObjective(CodeObjective):
-    r"""Minimises $D + R + \beta\,\sum |z_e - e|^2$, with codes that follow by themselves."""
+    r"""The objective $D + R + \beta\,\sum_n \|y_n - e_{i_n}\|^2$, for codebooks that are learned by moving averages."""
 
     def __init__(self, commitment: float) -> None:
-        super().__init__({"commitment": (commitment, commitment_of)})
+        super().__init__({"commitment": (commitment, commitment_distance)})
 
     def report(self, model: Model, inference: Inference, step: Tensor | None) -> ELBO:
         """Returns the ELBO with the terms `codebook` and `commitment`, squared distances summed over positions."""
         elbo = super().report(model, inference, step)
         distance = elbo.terms.get("commitment")
-        distance = commitment_of(model, inference).detach() if distance is None else distance
+        distance = commitment_distance(model, inference).detach() if distance is None else distance
         return replace(elbo, terms={"codebook": distance, **elbo.terms})
 
 
-def commitment_of(model: Model, inference: Inference) -> Tensor:
-    """Returns the squared distance of what was encoded to its codes, (B,)."""
+def commitment_distance(model: Model, inference: Inference) -> Tensor:
+    """Returns the squared distance of encoder outputs to their codes, (B,), summed over positions."""
     return cast(CodePoint, inference.posterior).distance()
 
 
 class RelaxedObjective(WeightedObjective):
-    r"""Minimises $D + \beta R$ with draws that are relaxed at the temperature of each step, where they are relaxed."""
+    r"""The objective $D + \beta R$ with draws that are relaxed at a scheduled temperature.
+
+    Args:
+        rate: $\beta$.
+        temperature: schedule of the temperature; applies to posteriors with relaxed draws.
+    """
 
     def __init__(self, rate: float, temperature: Schedule) -> None:
         super().__init__(rate)
         self.temperature = temperature
 
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
-        """Returns the ELBO, with the one player `model`."""
+        """Returns the ELBO, with the player `model`."""
         posterior = cast(GumbelCodes, model.encoder(x, c))
         if posterior.choices.temperature is not None:
             posterior.choices.temperature = self.temperature(step)
@@ -64,21 +69,21 @@ class RelaxedObjective(WeightedObjective):
 
 
 def entropy_penalty(model: Model, inference: Inference, temperature: float) -> Tensor:
-    r"""Returns the entropy of each position's soft code less that of their mean over the batch, (B,), summed over N.
+    r"""Returns the entropy of each position's soft code minus that of the batch mean, (B,), summed over positions.
 
-    The probability of a code is proportional to $e^{-|y - e|^2 / \tau}$, which is a product over bits.
+    The probability of a code is proportional to $e^{-\|y - e\|^2 / \tau}$, which is a product over bits.
     """
     encoded = cast(CodePoint, inference.posterior).encoded
-    logits = 4.0 / temperature * encoded.movedim(1, -1).flatten(1, -2)  # (B, N, D), of the bit 1
-    own = (-logits).sigmoid() * logits - logsigmoid(logits)  # the entropy of each bit
-    # The mean over rows of a product over bits is a matrix product of two halves of the bits.
+    logits = 4.0 / temperature * encoded.movedim(1, -1).flatten(1, -2)  # (B, N, D), logits of the bit 1
+    own = (-logits).sigmoid() * logits - logsigmoid(logits)  # entropy of each bit
+    # The mean over rows of a product over bits is a matrix product of two halves of the bits: no (R, 2^D) in memory.
     rows = logits.flatten(0, 1)
-    first, second = (joint(half) for half in rows.tensor_split(2, 1))
+    first, second = (joint_probabilities(half) for half in rows.tensor_split(2, 1))
     mean = first.T @ second / len(rows)
     return sum_event(own, 2) - logits.shape[1] * cast(Tensor, torch.special.entr(mean)).sum()
 
 
-def joint(logits: Tensor) -> Tensor:
+def joint_probabilities(logits: Tensor) -> Tensor:
     """Returns the probabilities (R, 2^D) of all combinations of bits with logits (R, D)."""
     found = logits.new_ones(len(logits), 1)
     for column in logits.unbind(1):

@@ -1,4 +1,7 @@
-r"""Priors over sequences of codes: $p(i) = \prod_n p(i_n | i_1, \dots, i_{n-1})$ by a small causal transformer."""
+r"""Priors over the codes of an encoder: uniform, and autoregressive with a causal transformer.
+
+$$p(i) = V^{-N} \qquad \text{or} \qquad p(i) = \prod_n p(i_n | i_1, \dots, i_{n-1})$$
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,87 @@ from vaezoo.errors import CompositionError
 from vaezoo.networks import CausalTransformer
 from vaezoo.quantization.codes import CodePoint, CodeSource, UniformCodes
 
-__all__ = ["CodePrior", "CodeSequences", "UniformCodePrior"]
+__all__ = ["CodePrior", "CodeSequences", "UniformCodePrior", "code_source"]
+
+
+def code_source(model: Model) -> CodeSource:
+    """Returns the encoder of a model; raises CompositionError if it has no codes."""
+    if not isinstance(model.encoder, CodeSource):
+        raise CompositionError(
+            f"Got an encoder of type {type(model.encoder).__name__}; a prior over codes expected one with codes, such "
+            "as that of vq-vae. Replace both."
+        )
+    return model.encoder
+
+
+class PriorOverCodes(Part):
+    """Base of priors over the codes of the encoder, to which they refer without registering it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._source: tuple[CodeSource, ...] = ()  # in a tuple, so that it is not registered
+
+    def bind(self, model: Model) -> None:
+        """Stores the encoder that owns the codes; raises CompositionError if it has none."""
+        self._source = (code_source(model),)
+
+    def uniform(self) -> UniformCodes:
+        """Returns the uniform distribution over the codes."""
+        (source,) = self._source
+        return UniformCodes(source, next(cast(Part, source).parameters()).device)
+
+
+class UniformCodePrior(PriorOverCodes):
+    """The uniform prior over the codes of the encoder."""
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """Returns the uniform distribution over the codes."""
+        return self.uniform()
+
+
+class CodePrior(PriorOverCodes):
+    """A learned prior over the codes of the encoder.
+
+    In training stages that do not train the prior, `forward` returns the uniform distribution in train mode, which
+    costs no pass through the network.
+
+    Args:
+        network: predicts each index from the previous ones.
+    """
+
+    def __init__(self, network: CausalTransformer) -> None:
+        super().__init__()
+        self.network = network
+        self._deferred = False
+
+    def bind(self, model: Model) -> None:
+        """Stores the encoder that owns the codes; raises CompositionError if its codes are not those of the network."""
+        super().bind(model)
+        found, expected = ((each.codes, tuple(each.sections)) for each in (self._source[0], self.network))
+        if found != expected:
+            raise CompositionError(
+                f"Got an encoder with {found[0]} codes at {found[1]} positions; the prior expected one over "
+                f"{expected[0]} codes at {expected[1]}. Replace both."
+            )
+
+    def begin_stage(self, trained: bool) -> None:
+        """Selects the uniform distribution in train mode for a stage that does not train the prior."""
+        self._deferred = not trained
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """Returns the prior over codes for the context `c` (B, context)."""
+        if self.training and self._deferred:
+            return self.uniform()
+        return CodeSequences(self._source[0], self.network, c)
 
 
 class CodeSequences(Distribution):
-    """The codes of a model, as sequences of indices that a transformer predicts one by one.
+    """An autoregressive distribution over sequences of codes.
 
     Args:
-        source: the owner of the codes.
-        network: predicts them.
-        c: (B, context) or None; with it the distributions are a batch (B,).
+        source: the encoder that owns the codes.
+        network: predicts each index from the previous ones.
+        c: (B, context), which gives the batch shape (B,), or None.
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
@@ -43,7 +117,7 @@ class CodeSequences(Distribution):
         return self.source.look_up(self.network.draw(math.prod(shape), self._rows(shape)).unflatten(0, shape or (1,)))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Returns log p of the codes that `value` (*sample, *batch, *latent) is made of, nats."""
+        """Returns log p of the codes of `value` (*sample, *batch, *latent), nats."""
         return self.log_mass(self.source.indices_of(value))
 
     def log_mass(self, indices: Tensor) -> Tensor:
@@ -58,71 +132,7 @@ class CodeSequences(Distribution):
         return None if self.c is None else self.c.expand(*shape, -1).reshape(-1, self.c.shape[-1])
 
 
-class CodePrior(Part):
-    """A learnt prior over an encoder's codes, to which it refers without registering it.
-
-    In train mode and frozen, as in a stage that trains the others, all codes count as equally likely: nothing is spent
-    on a network that does not learn.
-
-    Args:
-        network: predicts the codes.
-    """
-
-    def __init__(self, network: CausalTransformer) -> None:
-        super().__init__()
-        self.network = network
-        self._owner: tuple[CodeSource, ...] = ()  # in a tuple, so that it is not registered
-
-    def bind(self, model: Model) -> None:
-        """Remembers the encoder that owns the codes, without registering it; raises CompositionError for another."""
-        source = source_of(model)
-        found, wanted = ((each.codes, tuple(each.sections)) for each in (source, self.network))
-        if found != wanted:
-            raise CompositionError(
-                f"The prior is over {wanted[0]} codes at {wanted[1]} positions; the encoder has {found[0]} at "
-                f"{found[1]}. Replace both."
-            )
-        self._owner = (source,)
-
-    def forward(self, c: Tensor | None = None) -> Distribution:
-        """Returns the prior over codes."""
-        if self.training and not any(parameter.requires_grad for parameter in self.network.parameters()):
-            return UniformCodes(self._owner[0], home(self._owner[0]))
-        return CodeSequences(self._owner[0], self.network, c)
-
-
 @register_kl(CodePoint, CodeSequences)  # type: ignore[untyped-decorator]  # torch's own has no types
 def kl_code_sequences(p: CodePoint, q: CodeSequences) -> Tensor:
     """Returns -log p of the chosen codes, (B,), nats."""
     return -q.log_mass(p.indices.reshape(len(p.indices), -1))
-
-
-class UniformCodePrior(Part):
-    """Equally likely codes at every position; refers to the encoder that owns them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._owner: tuple[CodeSource, ...] = ()  # in a tuple, so that it is not registered
-
-    def bind(self, model: Model) -> None:
-        """Remembers the encoder that owns the codes, without registering it; raises CompositionError for another."""
-        self._owner = (source_of(model),)
-
-    def forward(self, c: Tensor | None = None) -> Distribution:
-        """Returns the uniform distribution over codes."""
-        return UniformCodes(self._owner[0], home(self._owner[0]))
-
-
-def source_of(model: Model) -> CodeSource:
-    """Returns a model's encoder; raises CompositionError unless it has codes."""
-    if not isinstance(model.encoder, CodeSource):
-        raise CompositionError(
-            f"A prior over codes needs an encoder that has some, such as that of vq-vae; got "
-            f"{type(model.encoder).__name__}. Replace both."
-        )
-    return model.encoder
-
-
-def home(source: CodeSource) -> torch.device:
-    """Returns the device of the encoder that owns codes."""
-    return next(cast(Part, source).parameters()).device

@@ -1,8 +1,14 @@
-"""Encoder and decoder of codes on two grids, of which the coarse one tells the fine one (Razavi et al., 2019)."""
+r"""Encoder and decoder network of codes on two grids, where the fine codes depend on the coarse ones.
+
+$$y_t = f_t(h(x)), \qquad y_b = h(x) + g(e_t)$$
+
+References:
+    Razavi et al. (2019), https://arxiv.org/abs/1906.00446
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,24 +16,36 @@ from torch.distributions import Distribution
 
 from vaezoo.core import Model
 from vaezoo.networks.network import Network
-from vaezoo.quantization.codebook import MultiCodebook, encoded_by
-from vaezoo.quantization.codes import CodePoint, Level, nearest, straight_through
+from vaezoo.quantization.codebook import MultiCodebook, encoder_output
+from vaezoo.quantization.codes import CodePoint, QuantizedLevel, nearest, straight_through
 
-__all__ = ["TwoGridEncoder", "TwoGridNetwork"]
+__all__ = ["TwoGridEncoder", "TwoGridNetwork", "grids_of"]
 
 Grids = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-class TwoGridEncoder(MultiCodebook):
-    """Codes of what a network makes of x, told the codes of what another makes of that on a coarser grid.
+def grids_of(grid: Callable[[Sequence[int], int], tuple[int, ...]], shape: Sequence[int], width: int) -> Grids:
+    """Returns the coarse and the fine grid of a backbone for x of `shape`.
 
     Args:
-        bottom: maps x and c to (B, 1, D, *fine grid).
-        top: maps that to (B, 1, D, *coarse grid).
-        back: maps codes of the coarse grid to (B, 1, D, *fine grid), which is added to what `bottom` gave.
+        grid: returns the backbone's (channels, *grid) for an input shape and a number of channels.
+        shape: the event shape of x.
+        width: channels, the elements of a code.
+    """
+    fine = tuple(grid(shape, width))
+    return tuple(grid(fine, width)[1:]), fine[1:]
+
+
+class TwoGridEncoder(MultiCodebook):
+    """An encoder that quantizes features on a coarse grid, and then features on a fine grid given the coarse codes.
+
+    Args:
+        bottom: h, maps x and c to (B, 1, D, *fine grid).
+        top: f_t, maps the output of `bottom` to (B, 1, D, *coarse grid).
+        back: g, maps coarse codes to (B, 1, D, *fine grid).
         latent: (D, N), coarse positions first.
-        grids: the coarse and the fine one.
-        codes, decay, revival: of each codebook, see `Codebook`.
+        grids: the coarse grid and the fine grid.
+        codes, decay, revival: see `Codebook`.
     """
 
     def __init__(
@@ -47,24 +65,24 @@ class TwoGridEncoder(MultiCodebook):
         self.latent = tuple(latent)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the codes of both grids; in gradients they count as what was encoded (straight-through)."""
-        features = encoded_by(self.bottom, x, c)
-        top = self.codebooks()[0].quantize(encoded_by(self.top, features, c))
-        bottom = self.codebooks()[1].quantize(self.told(features, top, c))
+        """Returns the point mass on the codes of both grids, with the gradient of `straight_through`."""
+        features = encoder_output(self.bottom, x, c)
+        top = self.codebooks()[0].quantize(encoder_output(self.top, features, c))
+        bottom = self.codebooks()[1].quantize(self.fine_features(features, top, c))
         levels = [top, bottom]
-        return CodePoint(self.joined([straight_through(level.encoded, level.codes) for level in levels]), levels)
+        return CodePoint(self.join([straight_through(level.encoded, level.codes) for level in levels]), levels)
 
-    def told(self, features: Tensor, top: Level, c: Tensor | None) -> Tensor:
-        """Returns what the fine codes are for, (B, D, *fine grid): features, and what the coarse codes make of them."""
-        return features + encoded_by(self.back, straight_through(top.encoded, top.codes), c)
+    def fine_features(self, features: Tensor, top: QuantizedLevel, c: Tensor | None) -> Tensor:
+        """Returns the features that the fine codes quantize, (B, D, *fine grid): h(x) + g(e_t)."""
+        return features + encoder_output(self.back, straight_through(top.encoded, top.codes), c)
 
-    def joined(self, values: Sequence[Tensor]) -> Tensor:
+    def join(self, values: Sequence[Tensor]) -> Tensor:
         """Returns values (..., D, *grid) of both grids as (..., D, N)."""
         return torch.cat([each.flatten(-len(grid)) for each, grid in zip(values, self.grids, strict=True)], -1)
 
     def look_up(self, indices: Tensor) -> Tensor:
         """Returns the codes (..., D, N) of `indices` (..., N)."""
-        return self.joined(self.codes_of(indices))
+        return self.join(self.codes_of(indices))
 
     def indices_of(self, z: Tensor) -> Tensor:
         """Returns the indices (..., N) of the codes nearest to z (..., D, N)."""
@@ -72,24 +90,26 @@ class TwoGridEncoder(MultiCodebook):
         return torch.cat([nearest(book.codebook, part) for book, part in parts], -1)
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
-        """Puts the coarse codes on k-means centres, then the fine ones of what they leave to tell."""
+        """Initializes the coarse codes by k-means, then the fine ones given the coarse ones."""
         first, second = self.codebooks()
         with torch.no_grad():
-            features = [encoded_by(self.bottom, x, c) for x, c in batches]
+            features = [encoder_output(self.bottom, x, c) for x, c in batches]
             contexts = [c for _, c in batches]
-            coarse = [encoded_by(self.top, each, c) for each, c in zip(features, contexts, strict=True)]
+            coarse = [encoder_output(self.top, each, c) for each, c in zip(features, contexts, strict=True)]
             first.kmeans_init(torch.cat(coarse))
-            taken = zip(features, map(first.quantize, coarse), contexts, strict=True)
-            second.kmeans_init(torch.cat([self.told(*each) for each in taken]))
+            levels = zip(features, map(first.quantize, coarse), contexts, strict=True)
+            second.kmeans_init(torch.cat([self.fine_features(*each) for each in levels]))
 
 
 class TwoGridNetwork(nn.Module):
-    """Maps codes z (..., D, N) of two grids to a likelihood's numbers: the coarse ones are brought to the fine grid.
+    """A network from codes z (..., D, N) on two grids to the parameters of a likelihood.
+
+    Coarse codes are upsampled to the fine grid and concatenated with the fine codes.
 
     Args:
         back: maps (..., D, *coarse grid) to (..., 1, D, *fine grid).
         up: maps (..., 2 D, *fine grid) to (..., P, *shape).
-        grids: the coarse and the fine one.
+        grids: the coarse grid and the fine grid.
     """
 
     def __init__(self, back: Network, up: Network, grids: Grids) -> None:
@@ -106,5 +126,5 @@ class TwoGridNetwork(nn.Module):
         return both
 
     def set_output_bias(self, output: Tensor) -> None:
-        """Starts the last bias where a zero input gives `output`."""
+        """Sets the last bias so that a zero input gives `output`."""
         self.up.set_output_bias(output)

@@ -1,4 +1,4 @@
-"""One registry class for everything that has a name; `Architecture`; `create`.
+"""The registries of variants, backbones, likelihoods and samplers; `Architecture`; `create`.
 
 Built-ins are found as files, not listed: `vaezoo/variants/beta_vae.py` is `beta-vae`. Third parties register through
 entry points (`vaezoo.variants`, `.backbones`, `.likelihoods`, `.samplers`, `.datasets`). Listing names imports nothing.
@@ -7,7 +7,7 @@ entry points (`vaezoo.variants`, `.backbones`, `.likelihoods`, `.samplers`, `.da
 from __future__ import annotations
 
 from vaezoo.registry.architecture import Architecture, Named, backbones, check_named, likelihoods, samplers
-from vaezoo.registry.create import architecture_for, create
+from vaezoo.registry.create import create, recreate
 from vaezoo.registry.options import Option, options_of, parse_options
 from vaezoo.registry.registry import Registry, owner_of
 from vaezoo.registry.variant import (
@@ -26,7 +26,6 @@ __all__ = [
     "Option",
     "Registry",
     "Variant",
-    "architecture_for",
     "backbones",
     "check_named",
     "create",
@@ -35,6 +34,7 @@ __all__ = [
     "options_of",
     "owner_of",
     "parse_options",
+    "recreate",
     "register",
     "resolve",
     "samplers",

@@ -1,4 +1,4 @@
-"""What all variants share: `Architecture`, and the registries of backbones and likelihoods that it names."""
+"""`Architecture`, the arguments that all variants share, and the registries of the names in it."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ __all__ = [
     "sizes",
 ]
 
-LARGEST = 2**24  # elements of x or z: beyond it a config is a mistake or an attack, not a model
-DEEPEST = 8  # dimensions of x or z
+MAX_ELEMENTS = 2**28  # of x or z: 1 GiB of float32
+MAX_DIMENSIONS = 8  # of x or z
 
 backbones: Registry[Callable[..., object]] = Registry("backbone", "vaezoo.backbones", "vaezoo.backbones")
 likelihoods: Registry[Callable[..., object]] = Registry("likelihood", "vaezoo.likelihoods", "vaezoo.likelihoods")
 samplers: Registry[Callable[..., object]] = Registry("sampler", "vaezoo.samplers", "vaezoo.samplers")
 
-#: a registered name, with that entry's own options: "conv" or {"name": "conv", "channels": [32, 64]}
+#: a registered name, alone or with options: "conv" or {"name": "conv", "channels": [32, 64]}
 Named = str | Mapping[str, object]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What all variants share.
+    """The arguments that all variants share.
 
     Args:
-        shape: event shape of x: (1, 28, 28) for images, (30,) for a table's row.
+        shape: event shape of x: (1, 28, 28) for images, (30,) for a row of a table.
         latent: event shape of z.
         context: width of the context, 0 for an unconditional model.
-        backbone: a name with that entry's own options.
-        likelihood: likewise.
-        examples: training-set size, for objectives that need it; 0 when unknown.
+        backbone: name and options of a registered backbone.
+        likelihood: name and options of a registered likelihood.
+        examples: size of the training set, for objectives that need it; 0 if unknown.
     """
 
     shape: tuple[int, ...]
@@ -65,7 +65,7 @@ class Architecture:
         return cast("Backbone", _build(backbones, self.backbone))
 
     def down(self, outputs: int) -> Network:
-        """Returns an encoder's network, from x and c to (B, outputs, *latent)."""
+        """Returns the network of an encoder, from x and c to (B, outputs, *latent)."""
         return self.network().down(self.shape, (outputs, *self.latent), self.context)
 
     def head(self) -> Likelihood:
@@ -73,7 +73,7 @@ class Architecture:
         return cast("Likelihood", _build(likelihoods, self.likelihood, self.shape))
 
     def as_dict(self) -> dict[str, object]:
-        """Returns plain values, as a config holds them."""
+        """Returns the fields as plain values, the format of config files."""
         return {
             "shape": list(self.shape),
             "latent": list(self.latent),
@@ -85,14 +85,14 @@ class Architecture:
 
 
 def check_named(registry: Registry[Callable[..., object]], choice: object) -> dict[str, object]:
-    """Returns the checked options of a name with options; raises UnknownNameError or ConfigError."""
+    """Returns the validated options of `choice`; raises UnknownNameError or ConfigError."""
     given = named(choice, registry.kind)
     name = str(given.pop("name"))
     return parse_options(f"{registry.kind} {name}", options_of(registry.get(name)), given)
 
 
 def canonical(registry: Registry[Callable[..., object]], choice: object) -> dict[str, object]:
-    """Returns {"name": …, **checked options} of a name with options; raises UnknownNameError or ConfigError."""
+    """Returns {"name": …, **validated options} for `choice`; raises UnknownNameError or ConfigError."""
     return {"name": named(choice, registry.kind)["name"], **check_named(registry, choice)}
 
 
@@ -101,19 +101,24 @@ def _build(registry: Registry[Callable[..., object]], choice: Mapping[str, objec
 
 
 def sizes(value: object, what: str) -> tuple[int, ...]:
-    """Returns an event shape from an int or a sequence of ints; raises ConfigError unless all are positive and sane."""
+    """Returns an event shape from an int or a sequence of ints.
+
+    Raises:
+        ConfigError: a size that is not positive, or too many dimensions or elements.
+    """
     items = (value,) if isinstance(value, int) else value
-    good = isinstance(items, list | tuple) and 0 < len(items) <= DEEPEST
+    good = isinstance(items, list | tuple) and 0 < len(items) <= MAX_DIMENSIONS
     good = good and all(type(n) is int and n > 0 for n in cast(Sequence[object], items))
-    if not good or math.prod(cast(Sequence[int], items)) > LARGEST:
+    if not good or math.prod(cast(Sequence[int], items)) > MAX_ELEMENTS:
         raise ConfigError(
-            f"Got {what} = {shorten(value)}; expected up to {DEEPEST} positive sizes, {LARGEST} elements at most."
+            f"Got {what} = {shorten(value)}; expected up to {MAX_DIMENSIONS} positive sizes, at most {MAX_ELEMENTS:,} "
+            "elements."
         )
     return tuple(cast(Sequence[int], items))
 
 
 def named(value: object, what: str) -> dict[str, object]:
-    """Returns {"name": …, **options} from a name or such a mapping; raises ConfigError otherwise."""
+    """Returns {"name": …, **options} for a name or a mapping of this form; raises ConfigError otherwise."""
     if isinstance(value, str):
         return {"name": value}
     if isinstance(value, Mapping) and isinstance(value.get("name"), str) and all(isinstance(key, str) for key in value):
@@ -122,11 +127,11 @@ def named(value: object, what: str) -> dict[str, object]:
 
 
 def code_defaults(width: int) -> dict[str, object]:
-    """Returns what variants whose codes have `width` numbers ask of an architecture that says nothing else."""
+    """Returns the default architecture of variants whose codes have `width` elements."""
     likelihood = {"name": "gaussian", "scale": 0.1, "scale_kind": "optimal"}
     return {"backbone": "conv", "latent": partial(natural_latent, width), "likelihood": likelihood}
 
 
 def natural_latent(width: int, architecture: Architecture) -> tuple[int, ...]:
-    """Returns the latent (width, *grid) that the backbone reaches by itself."""
+    """Returns the latent shape (width, *grid) with the grid of the backbone's last feature map."""
     return architecture.network().grid(architecture.shape, width)

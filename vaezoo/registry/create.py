@@ -1,54 +1,23 @@
-"""`create`: from names and numbers to an untrained model."""
+"""`create` builds an untrained model from names and numbers; `recreate` builds that of a saved config."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vaezoo.errors import CompositionError, ConfigError, shorten
-from vaezoo.registry.architecture import LARGEST, Architecture, Named, backbones, canonical, likelihoods, sizes
+from vaezoo.registry.architecture import Architecture, Named, backbones, canonical, likelihoods, named, sizes
 from vaezoo.registry.variant import Variant, build_order, resolve, split_options, variants
 
 if TYPE_CHECKING:
     from vaezoo.core import VAE
 
-__all__ = ["architecture_for", "create"]
+__all__ = ["create", "recreate"]
 
-
-def architecture_for(
-    entries: Sequence[Variant],
-    *,
-    shape: int | Sequence[int],
-    latent: int | Sequence[int] | None = None,
-    context: int = 0,
-    backbone: Named | None = None,
-    likelihood: Named | None = None,
-    examples: int = 0,
-) -> Architecture:
-    """Returns the architecture with what the variants need filled in; see `create`."""
-    defaults: dict[str, object] = {"latent": 16, "backbone": "mlp", "likelihood": "bernoulli"}
-    for entry in build_order(entries):
-        defaults.update(entry.defaults)
-    for what, number, limit in (("context", context, LARGEST), ("examples", examples, 2**63)):
-        if type(number) is not int or not 0 <= number <= limit:
-            raise ConfigError(f"Got {what} = {shorten(number)}; expected a whole number from 0 to {limit}.")
-    needy = [entry.name for entry in entries if entry.context != "optional"]
-    if needy and not context:
-        raise CompositionError(
-            f"{needy[0]!r} needs a context: pass context=N (the number of classes, or the width of your vectors)."
-        )
-    known: dict[str, Any] = {  # Any: the fields of Architecture, each of its own type
-        "shape": sizes(shape, "shape"),
-        "context": context,
-        "backbone": canonical(backbones, defaults["backbone"] if backbone is None else backbone),
-        "likelihood": canonical(likelihoods, defaults["likelihood"] if likelihood is None else likelihood),
-        "examples": examples,
-    }
-    wanted = defaults["latent"] if latent is None else latent
-    if callable(wanted):
-        wanted = wanted(Architecture(latent=(1,), **known))
-    return Architecture(latent=sizes(wanted, "latent"), **known)
+MAX_CONTEXT = 2**24
+MAX_EXAMPLES = 2**63
 
 
 def create(
@@ -67,19 +36,21 @@ def create(
     Args:
         variant: a registered name, or several that change different parts: "conv-vae+iwae".
         shape: event shape of x, such as (1, 28, 28) or 30.
-        latent: event shape of z, such as 50 or (64, 7, 7); None for the variant's own default.
+        latent: event shape of z, such as 50 or (64, 7, 7); None for the default of the variant.
         context: width of the context, 0 for an unconditional model.
-        backbone: a name, or {"name": …} with that entry's options.
-        likelihood: likewise.
-        examples: training-set size, where an objective needs it.
-        **options: the variants' hyperparameters; `**{"iwae.samples": 5}` where two have one of that name.
+        backbone: a name, or {"name": …} with options of that backbone; None for the default of the variant.
+        likelihood: a name, or {"name": …} with options of that likelihood; None for the default of the variant.
+        examples: size of the training set, for objectives that need it.
+        **options: the variants' hyperparameters; `**{"iwae.samples": 5}` if two variants have one of that name.
 
     Raises:
-        UnknownNameError, ConfigError, CompositionError, ShapeError: what was got, what was expected and what to do.
+        UnknownNameError: a name is not registered.
+        ConfigError: an option is unknown, missing or out of range.
+        CompositionError: the variants cannot be composed, or need a context.
+        ShapeError: the shapes do not fit the variant or the backbone.
     """
     entries = resolve(variant)
-    parsed = split_options(entries, options)
-    architecture = architecture_for(
+    architecture = _complete(
         entries,
         shape=shape,
         latent=latent,
@@ -88,6 +59,80 @@ def create(
         likelihood=likelihood,
         examples=examples,
     )
+    _check_fixed(entries, architecture)
+    return _build(entries, architecture, options)
+
+
+def recreate(variant: str, options: Mapping[str, object], **architecture: Any) -> VAE:  # Any: `_complete` checks each
+    """Builds the model of a saved config.
+
+    Args:
+        variant: as in `create`.
+        options: as in `create`.
+        **architecture: the other arguments of `create`. A backbone or likelihood that contradicts the variant's name is
+            accepted, since configs of earlier versions contain such ones.
+
+    Raises:
+        UnknownNameError, ConfigError, CompositionError, ShapeError: as in `create`.
+    """
+    entries = resolve(variant)
+    return _build(entries, _complete(entries, **architecture), options)
+
+
+def _complete(
+    entries: Sequence[Variant],
+    *,
+    shape: int | Sequence[int],
+    latent: int | Sequence[int] | None = None,
+    context: int = 0,
+    backbone: Named | None = None,
+    likelihood: Named | None = None,
+    examples: int = 0,
+) -> Architecture:
+    """Returns the validated architecture, with defaults of the variants for what is None."""
+    defaults: dict[str, object] = {"latent": 16, "backbone": "mlp", "likelihood": "bernoulli"}
+    for entry in build_order(entries):
+        defaults.update(entry.defaults)
+    for what, number, limit in (("context", context, MAX_CONTEXT), ("examples", examples, MAX_EXAMPLES)):
+        if type(number) is not int or not 0 <= number <= limit:
+            raise ConfigError(f"Got {what} = {shorten(number)}; expected a whole number from 0 to {limit}.")
+    conditional = [entry.name for entry in entries if entry.context != "optional"]
+    if conditional and not context:
+        raise CompositionError(
+            f"Got context = 0; {conditional[0]!r} needs a context: pass context=N (the number of classes, or the width "
+            "of your vectors)."
+        )
+    known: dict[str, Any] = {  # Any: the fields of Architecture, each of its own type
+        "shape": sizes(shape, "shape"),
+        "context": context,
+        "backbone": canonical(backbones, defaults["backbone"] if backbone is None else backbone),
+        "likelihood": canonical(likelihoods, defaults["likelihood"] if likelihood is None else likelihood),
+        "examples": examples,
+    }
+    chosen = defaults["latent"] if latent is None else latent
+    if callable(chosen):
+        return Architecture(latent=sizes(chosen(Architecture(latent=(1,), **known)), "latent"), **known)
+    architecture = Architecture(latent=sizes(chosen, "latent"), **known)
+    given = named(defaults["backbone"] if backbone is None else backbone, "backbone")
+    suited = architecture.network().defaults(architecture.shape, architecture.latent)
+    options = {key: value for key, value in suited.items() if key not in given}
+    return replace(architecture, backbone={**architecture.backbone, **options})
+
+
+def _check_fixed(entries: Sequence[Variant], architecture: Architecture) -> None:
+    """Raises ConfigError if the backbone or the likelihood is not that for which a variant is named."""
+    for entry in entries:
+        for field in entry.fixed:
+            stated, found = entry.fixed[field], dict(getattr(architecture, field))
+            if any(found.get(key) != value for key, value in stated.items()):
+                raise ConfigError(
+                    f"Got {field} = {shorten(found)}; {entry.name!r} is the name of models with {field} = "
+                    f"{dict(stated)}. Leave {field} out, or use 'vae' instead of {entry.name!r}."
+                )
+
+
+def _build(entries: Sequence[Variant], architecture: Architecture, options: Mapping[str, object]) -> VAE:
+    parsed = split_options(entries, options)
     model = variants.get("vae").builder(None, architecture)
     for entry in build_order(entries):
         if entry.name != "vae":

@@ -1,4 +1,4 @@
-"""Options: the keyword-only parameters of a builder, each with its type, range and default, and their validation."""
+"""Options, the keyword-only parameters of a builder, and their validation."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["Option", "options_of", "parse_options"]
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One keyword of a builder: its type with its range, and its default."""
+    """A keyword-only parameter of a builder: type with range, and default."""
 
     name: str
-    type: Any  # a typing object such as Annotated[float, Meta(ge=0)]: typing has no name for these
+    type: Any  # a typing object such as Annotated[float, Meta(ge=0)], for which typing has no type
     default: object
     required: bool = False
 
     def parse(self, value: object, path: str) -> object:
-        """Returns `value` if it fits; raises ConfigError with `path`, what was got and what was expected."""
+        """Returns `value` converted to the option's type; raises ConfigError if it does not fit."""
         plain = float(value) if isinstance(value, float) else value  # numpy's float64 is a float too
         try:
             parsed = cast(object, msgspec.convert(plain, type=self.type, strict=True))
@@ -39,14 +39,14 @@ class Option:
 
 
 def flat(value: object) -> list[object]:
-    """Returns a value, or the items of a list, tuple or table of any depth."""
+    """Returns the leaves of nested lists, tuples and mappings."""
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else None
     return [value] if inner is None else [item for each in inner for item in flat(each)]
 
 
 @cache
 def options_of(builder: Callable[..., object]) -> dict[str, Option]:
-    """Returns the keyword-only parameters of a builder; looked up once, since annotations are code that is compiled."""
+    """Returns the keyword-only parameters of a builder, cached since resolving annotations is slow."""
     inner = builder.__init__ if inspect.isclass(builder) else builder
     hints = typing.get_type_hints(inner, include_extras=True)
     return {
@@ -62,10 +62,10 @@ def options_of(builder: Callable[..., object]) -> dict[str, Option]:
 
 
 def parse_options(owner: str, known: Mapping[str, Option], given: Mapping[str, object]) -> dict[str, object]:
-    """Returns all options, those of `given` checked, the others at their defaults.
+    """Returns all options: the values of `given`, validated, and defaults for the others.
 
     Raises:
-        ConfigError: all mistakes at once: unknown names with the closest known one, wrong types, values out of range.
+        ConfigError: all mistakes at once: unknown names, wrong types, values out of range, missing options.
     """
     mistakes, parsed = [], {}
     for name, value in given.items():
@@ -80,5 +80,5 @@ def parse_options(owner: str, known: Mapping[str, Option], given: Mapping[str, o
     mistakes += [f"{owner}: option {name} is missing." for name in known if known[name].required and name not in given]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
-    # Defaults are written out: a config keeps its meaning when they change.
+    # Defaults are included, so that a saved config keeps its meaning when they change.
     return {name: parsed.get(name, option.default) for name, option in known.items()}

@@ -1,4 +1,4 @@
-"""One registry class for everything that has a name: built-ins found as files, third parties through entry points."""
+"""`Registry`: names of built-in entries, found as files, and of entries of other packages, found as entry points."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Names of one kind, with what each stands for.
+    """A mapping of names to entries, each imported on first use.
 
     Args:
-        kind: what the names are, for messages.
-        group: the entry-point group through which other packages register.
-        package: where built-ins are found: the name `a-b` is the function `a_b` or the class `AB` of `package.a_b`.
-        accepts: says whether what a plug-in offers can be an entry.
+        kind: kind of the entries, for messages.
+        group: entry-point group through which other packages register.
+        package: package of the built-in entries: the name `a-b` is the function `a_b` or the class `AB` of
+            `package.a_b`.
+        accepts: returns whether an object from an entry point is an entry.
     """
 
     def __init__(
@@ -38,13 +39,17 @@ class Registry(Generic[T]):
 
     @cached_property
     def builtin(self) -> frozenset[str]:
-        """The names found as files of the package."""
+        """The names of the modules in the package."""
         spec = find_spec(self.package) if self.package else None
         places = list(spec.submodule_search_locations or ()) if spec else []
         return frozenset(module.name.replace("_", "-") for module in pkgutil.iter_modules(places))
 
     def plugins(self) -> dict[str, EntryPoint]:
-        """Returns the entry points of other packages, by name; a built-in name or a second owner is refused."""
+        """Returns the entry points of other packages by name, without those that have a built-in name.
+
+        Raises:
+            RegistryCollisionError: two packages offer one name.
+        """
         found: dict[str, EntryPoint] = {}
         for point in entry_points(group=self.group):
             if point.name in self.builtin:
@@ -59,11 +64,11 @@ class Registry(Generic[T]):
         return found
 
     def names(self) -> list[str]:
-        """Returns every name, sorted; imports nothing."""
+        """Returns all names, sorted, without importing them."""
         return sorted({*self.builtin, *self.plugins(), *self._entries})
 
     def register(self, name: str, entry: T, *, owner: str = "your code", override: bool = False) -> T:
-        """Files `entry` under `name`.
+        """Registers `entry` under `name`.
 
         Raises:
             RegistryCollisionError: the name is taken by another owner and `override` is False.
@@ -78,7 +83,7 @@ class Registry(Generic[T]):
         return entry
 
     def _taken(self, name: str, owner: str) -> str | None:
-        """Returns who else has a name: vaezoo, whoever registered it, or an installed package that offers it."""
+        """Returns the owner of a name if it is not `owner`: vaezoo, your code, or an installed package."""
         if name in self.builtin:
             return None if owner == f"{self.package}.{name.replace('-', '_')}" else "vaezoo"
         if name in self._owners:
@@ -87,7 +92,7 @@ class Registry(Generic[T]):
         return None if point is None or point.module.partition(".")[0] == owner.partition(".")[0] else owner_of(point)
 
     def get(self, name: str) -> T:
-        """Returns what `name` stands for, importing its module on first use.
+        """Returns the entry `name`, importing its module on first use.
 
         Raises:
             UnknownNameError: with the closest names.
@@ -110,10 +115,10 @@ class Registry(Generic[T]):
         if point is not None:
             try:
                 loaded = point.load()
-                if name not in self._entries:  # its own `register` may have filed it already
+                if name not in self._entries:  # the module may have registered it already
                     self._entries[name] = self._checked(loaded)
                 return
-            except (Exception, SystemExit) as error:  # a broken plug-in must break nothing else
+            except (Exception, SystemExit) as error:  # a broken plug-in affects its own name alone
                 hint = f"The plug-in {owner_of(point)} that offers it failed to load: {type(error).__name__}: {error}."
                 self._warn(point, hint)
         raise UnknownNameError(self.kind, name, self.names(), hint)

@@ -1,16 +1,16 @@
-"""`register`: how a builder becomes a variant; which variants a composed name stands for, and whose an option is."""
+"""`register`, which turns a builder into a variant, and the resolution of composed names and their options."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal
 
 from vaezoo.errors import CompositionError, ConfigError, UnknownNameError, did_you_mean, shorten
-from vaezoo.registry.architecture import Architecture
+from vaezoo.registry.architecture import Architecture, named
 from vaezoo.registry.options import Option, options_of, parse_options
 from vaezoo.registry.registry import Registry
 
@@ -19,32 +19,40 @@ if TYPE_CHECKING:
 
 __all__ = ["Variant", "list_variants", "register", "resolve", "split_options", "variants", "with_requirements"]
 
-MOST = 16  # variants in one name: they change different parts, of which there are fewer
-CHANGES = frozenset({"encoder", "decoder", "prior", "objective", "backbone", "likelihood"})
+MAX_VARIANTS = 16  # in one name; variants that compose change different parts, of which there are fewer
+CHOICES = frozenset({"backbone", "likelihood"})
+CHANGES = frozenset({"encoder", "decoder", "prior", "objective"}) | CHOICES
+Context = Literal["required", "optional", "labels"]
 Rate = Literal["closed form", "sampled", "no density"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A registered variant: its builder, which parts it changes, and where it was published."""
+    """A registered variant; `register` documents the fields."""
 
     name: str
     builder: Callable[..., VAE]
-    changes: tuple[str, ...]
-    year: int
-    paper: str
-    url: str
-    defaults: Mapping[str, object]
-    context: Literal["required", "optional", "labels"]
-    couples_examples: bool
-    rate: Rate
-    yields: Mapping[str, str]
-    requires: str
+    changes: tuple[str, ...] = ()
+    year: int = 0
+    paper: str = ""
+    url: str = ""
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    context: Context = "optional"
+    couples_examples: bool = False
+    rate: Rate = "closed form"
+    yields: Mapping[str, str] = field(default_factory=dict)
+    requires: str = ""
+    example: Mapping[str, object] = field(default_factory=dict)
 
     @cached_property
     def options(self) -> dict[str, Option]:
-        """The builder's keyword-only parameters: the paper's hyperparameters."""
+        """The keyword-only parameters of the builder: the hyperparameters of the paper."""
         return options_of(self.builder)
+
+    @property
+    def fixed(self) -> dict[str, dict[str, object]]:
+        """Backbone and likelihood, with the options for which the variant is named, if it changes them."""
+        return {each: named(self.defaults[each], each) for each in self.changes if each in CHOICES & set(self.defaults)}
 
 
 variants: Registry[Variant] = Registry(
@@ -53,7 +61,7 @@ variants: Registry[Variant] = Registry(
 
 
 def list_variants(pattern: str = "*") -> list[str]:
-    """Returns the names of registered variants that match a shell pattern; imports none of them."""
+    """Returns the names of registered variants that match a shell pattern, without importing them."""
     return [name for name in variants.names() if fnmatch.fnmatchcase(name, pattern)]
 
 
@@ -65,67 +73,72 @@ def register(
     paper: str = "",
     url: str = "",
     defaults: Mapping[str, object] | None = None,
-    context: Literal["required", "optional", "labels"] = "optional",
+    context: Context = "optional",
     couples_examples: bool = False,
     rate: Rate = "closed form",
     yields: Mapping[str, str] | None = None,
     requires: str = "",
+    example: Mapping[str, object] | None = None,
     override: bool = False,
 ) -> Callable[[Callable[..., VAE]], Variant]:
     """Registers the decorated builder `(base, architecture, *, options) -> VAE` as the variant `name`.
 
     Args:
-        name: what it is called; `a-b`, never `a_b`.
-        changes: which parts it changes: "encoder", "decoder", "prior", "objective"; "backbone" or "likelihood" where it
-            only has another default.
-        year: when it was published.
-        paper: by whom.
-        url: where.
-        defaults: what it needs of an `Architecture` unless told otherwise; a callable is given the other fields.
-        context: "required" where it makes no sense without one.
-        couples_examples: whether an example's loss depends on the others in the batch.
-        rate: how its rate is computed: in "closed form"; "sampled"; or "no density", where the posterior is a point
-            mass in a continuous space, which has none: then -log p(z) is reported in its place.
-        yields: parts that it changes but leaves to a variant that `requires` the same word: {"prior": "codes"} says
-            that the prior it brings gives way to another prior over codes. {"objective": "any"} leaves it to every
-            variant that changes it.
-        requires: such a word: it composes only with a variant in whose `yields` it is.
-        override: take a name that another owner has.
+        name: lower-case words joined by hyphens.
+        changes: the parts that the builder replaces ("encoder", "decoder", "prior", "objective"); "backbone" or
+            "likelihood" for a variant that is named for the one in `defaults`: others are then refused.
+        year: year of publication.
+        paper: authors.
+        url: address of the paper.
+        defaults: default values of fields of `Architecture`; a callable is called with an architecture of the others.
+        context: "required" if the variant is conditional; "labels" if its context holds labels that may be missing.
+        couples_examples: whether the loss of an example depends on the others in the batch.
+        rate: how the rate is computed: in "closed form"; "sampled"; or "no density" if the posterior is a point mass
+            in a continuous space, whose reported rate is -log p(z).
+        yields: parts that the builder replaces unless another variant does: {"prior": "codes"} leaves the prior to a
+            variant that `requires` "codes", {"objective": "any"} leaves the objective to any variant that changes it.
+        requires: a value of `yields` that one of the other variants in a composition must have.
+        example: options, and `latent` if the default is too large, of a small model that learns (1, 8, 8) images in 300
+            steps, for tests and documentation.
+        override: whether to replace an entry of another owner.
 
     Raises:
         RegistryCollisionError: the name is taken.
-        ConfigError: an option is named like a field that all variants share, or the name, `changes`, `defaults` or
-            `requires` is malformed.
+        ConfigError: an option has the name of a field that all variants share, or the name, `changes`, `defaults`,
+            `requires` or `example` is malformed.
     """
     changed = (changes,) if isinstance(changes, str) else tuple(changes)
     shared = {each.name for each in fields(Architecture)}
-    left = yields or {}
-    check_head(
-        name, requires, changes=(changed, CHANGES), defaults=(defaults or {}, shared), yields=(left, set(changed))
-    )
-    of = partial(
-        Variant, name=name, changes=changed, year=year, paper=paper, url=url, defaults=defaults or {}, requires=requires
-    )
+    _check_name(name, requires)
+    _check_words(name, changes=(changed, CHANGES), defaults=(defaults or {}, shared), yields=(yields or {}, {*changed}))
+    made = partial(Variant, name=name, changes=changed, year=year, paper=paper, url=url, context=context, rate=rate)
+    made = partial(made, couples_examples=couples_examples, requires=requires, example=example or {})
 
     def decorate(builder: Callable[..., VAE]) -> Variant:
-        entry = of(builder=builder, context=context, couples_examples=couples_examples, rate=rate, yields=left)
+        entry = made(builder=builder, defaults=defaults or {}, yields=yields or {})
         clash = shared & set(entry.options)
         if clash:
             raise ConfigError(f"Variant {name!r} names an option like a shared field: {', '.join(sorted(clash))}.")
+        _check_words(name, example=(entry.example, {"latent", *entry.options}))
         return variants.register(name, entry, owner=builder.__module__, override=override)
 
     return decorate
 
 
-def check_head(name: str, requires: str, **facts: tuple[Iterable[str], Set[str]]) -> None:
-    """Raises ConfigError for a malformed name, a word that cannot be needed, or facts with words that are not known."""
+def _check_name(name: str, requires: str) -> None:
     if requires == "any":
-        raise ConfigError(f"Variant {name!r} requires 'any', a word that has a meaning in `yields`. Choose another.")
+        raise ConfigError(f"Variant {name!r} requires 'any', which is reserved for `yields`. Choose another word.")
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise ConfigError(f"Got variant name {shorten(name)}; expected lower-case letters, digits and single hyphens.")
-    for what, (got, known) in facts.items():
-        if set(got) - known:
-            raise ConfigError(f"Variant {name!r}: got {what} = {shorten(got)}; expected of {', '.join(sorted(known))}.")
+
+
+def _check_words(name: str, **facts: tuple[Iterable[str], Set[str]]) -> None:
+    """Raises ConfigError for a fact with words that are not among the known ones."""
+    for what, (found, known) in facts.items():
+        if set(found) - known:
+            raise ConfigError(
+                f"Variant {name!r}: got {what} = {shorten(found)}; expected some of {', '.join(sorted(known))}."
+            )
 
 
 def resolve(name: str) -> list[Variant]:
@@ -133,17 +146,19 @@ def resolve(name: str) -> list[Variant]:
 
     Raises:
         UnknownNameError: one of them is not registered.
-        CompositionError: two change the same part, one is named twice, or one lacks what it needs.
+        CompositionError: two change the same part, one is named twice, or one lacks a variant that it requires.
     """
     if not isinstance(name, str):
         raise UnknownNameError("variant", name, variants.names(), "A name is a string.")
-    if name.count("+") >= MOST:
-        raise CompositionError(f"{shorten(name)} names {name.count('+') + 1:,} variants; expected at most {MOST}.")
+    if name.count("+") >= MAX_VARIANTS:
+        raise CompositionError(
+            f"{shorten(name)} names {name.count('+') + 1:,} variants; expected at most {MAX_VARIANTS}."
+        )
     entries = [variants.get(each.strip(" ")) for each in name.split("+")]
     names = [entry.name for entry in entries]
-    twice = [each for each in names if names.count(each) > 1]
-    if twice:
-        raise CompositionError(f"{shorten(name)} names {twice[0]!r} twice. Leave one out.")
+    repeated = [each for each in names if names.count(each) > 1]
+    if repeated:
+        raise CompositionError(f"{shorten(name)} names {repeated[0]!r} twice. Leave one out.")
     owners: dict[str, Variant] = {}
     for entry in entries:
         for part in entry.changes:
@@ -163,20 +178,20 @@ def resolve(name: str) -> list[Variant]:
 
 
 def yields_part(one: Variant, other: Variant, part: str) -> bool:
-    """Says whether `one` leaves a part that both change to `other`."""
+    """Returns whether `one` leaves a part that both change to `other`."""
     left = one.yields.get(part)
     return left == "any" or (bool(other.requires) and left == other.requires)
 
 
 def build_order(entries: Iterable[Variant]) -> list[Variant]:
-    """Returns variants as they are built: what leaves a part to any other first, what needs something last."""
+    """Returns variants in the order of building: first those that yield to any other, last those with `requires`."""
     return sorted(entries, key=lambda entry: (bool(entry.requires), "any" not in entry.yields.values()))
 
 
 def with_requirements(name: str) -> str:
-    """Returns a variant's name behind that of the oldest one that has what it needs; its own name if it needs nothing.
+    """Returns a name that can be created: "code-prior" becomes "vq-vae+code-prior".
 
-    "code-prior", say, becomes "vq-vae+code-prior".
+    The oldest variant that fulfills `requires` is put in front; a name that requires nothing is returned as it is.
     """
     needs = variants.get(name).requires
     able = [each for each in map(variants.get, variants.builtin if needs else ()) if needs in each.yields.values()]
@@ -184,7 +199,7 @@ def with_requirements(name: str) -> str:
 
 
 def split_options(entries: Sequence[Variant], given: Mapping[str, object]) -> dict[str, dict[str, object]]:
-    """Returns each variant's own options; `variant.option` names one that several variants have.
+    """Returns the options of each variant; `variant.option` names one that several variants have.
 
     Raises:
         ConfigError: all mistakes at once.

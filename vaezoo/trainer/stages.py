@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from vaezoo.core import PARTS, VAE
+from vaezoo.core import PARTS, VAE, as_part
 from vaezoo.data import Dataset
 from vaezoo.errors import RecipeError, did_you_mean, shorten
 from vaezoo.recipe import Recipe, Stage
@@ -65,11 +65,15 @@ class Stages:
             parameter.requires_grad_(learns and name in self._trainable)
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
             raise RecipeError(f"stage[{number}].train = {list(stage.train)} leaves nothing to train.")
+        for part in map(self.model.get_submodule, PARTS):
+            as_part(part).begin_stage(any(parameter.requires_grad for parameter in part.parameters()))
 
     def end(self) -> None:
-        """Thaws what the stages froze."""
+        """Restores `requires_grad`, and the behavior of the parts outside of stages."""
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name in self._trainable)
+        for part in map(self.model.get_submodule, PARTS):
+            as_part(part).begin_stage(True)
 
     def _rebuild_objective(self, stage: Stage, device: torch.device) -> None:
         twin = build_model(self.recipe, self.data, {**self.recipe.options, **stage.options})

@@ -17,13 +17,17 @@ from vaezoo.registry import Architecture, register
     rate="no density",
 )
 def ae(base: VAE, architecture: Architecture) -> VAE:
-    r"""Minimises $D$ alone, with an encoder without noise.
+    r"""Minimizes $D$ alone, with a deterministic encoder.
 
     $$D = -\log p(x\,|\,f(x))$$
 
-    There is no density of z and so no bound: what is reported as the rate is $-\log p(z)$, which nothing minimises.
-    When to use it: for codes to compress, cluster or search by, as the baseline of all that follows, or before an
-    ex-post density of the codes; `sample` draws from a prior that the codes were never asked to follow. It is confused
-    with a `vae` without noise; but here nothing holds the codes' scale either.
+    There is no density of z and so no bound; the reported rate is $-\log p(z)$, which is not minimized. `sample` draws
+    from the prior, which the codes need not follow. Use it for codes for compression, clustering or search, as a
+    baseline, or before a density is fitted to the codes.
+
+    See also: `vae`, whose rate also limits the scale of the codes; `rae-l2`, which regularizes codes and decoder.
+
+    References:
+        Hinton & Salakhutdinov (2006), https://doi.org/10.1126/science.1127647
     """
     return base.replace(encoder=PointEncoder(architecture.down(1)), objective=PenalizedObjective())

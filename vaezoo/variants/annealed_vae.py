@@ -1,4 +1,4 @@
-"""The VAE with a capacity that grows."""
+"""The VAE with an increasing capacity."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from vaezoo.registry import Architecture, register
 
 
 @register(
-    "annealed-vae", changes="objective", year=2018, paper="Burgess et al.", url="https://arxiv.org/abs/1804.03599"
+    "annealed-vae",
+    changes="objective",
+    year=2018,
+    paper="Burgess et al.",
+    url="https://arxiv.org/abs/1804.03599",
+    example={"gamma": 10.0, "capacity": 12.0, "capacity_steps": 200},
 )
 def annealed_vae(
     base: VAE,
@@ -22,19 +27,24 @@ def annealed_vae(
     capacity: Annotated[float, Meta(ge=0, le=1e6)] = 25.0,
     capacity_steps: Annotated[int, Meta(ge=1, le=10**9)] = 100_000,
 ) -> VAE:
-    r"""Minimises $D + \gamma\,|R - C(t)|$: the rate is held at a capacity that grows while training.
+    r"""Minimizes $D + \gamma\,|R - C(t)|$: the rate is held at a capacity that increases during training.
 
     $$C(t) = C_{max} \min(1, t / T)$$
 
     Hyperparameters:
-        gamma: $\gamma \ge 0$, how hard the rate is held; 1000 in the paper.
-        capacity: $C_{max} \ge 0$, in nats per example; 25 in the paper.
-        capacity_steps: $T$, in how many steps it is reached; 100,000 in the paper.
+        gamma: $\gamma \ge 0$, weight of the deviation from the capacity; 1000 in the paper.
+        capacity: $C_{max} \ge 0$, nats per example; 25 in the paper.
+        capacity_steps: $T \ge 1$, steps until the capacity is reached; 100,000 in the paper.
 
-    The rate is in closed form. It is held for each example, as in the paper's equation; widely copied code holds the
-    mean over the batch. When to use it: to choose the rate itself, with factors that appear one after the other. It is
-    confused with `beta-vae`, which prices the rate, with warm-up, which raises that price, and with `geco-vae`, which
-    fixes the distortion.
+    The rate is in closed form. The deviation is that of each example, as in the equation of the paper; widely copied
+    code uses the mean over the batch. Use it to choose the rate itself, with factors that are learned one after the
+    other.
+
+    See also: `beta-vae`, which weights the rate; warm-up, which increases that weight; `geco-vae`, which fixes the
+    distortion.
+
+    References:
+        Burgess et al. (2018), https://arxiv.org/abs/1804.03599
     """
     objective = WeightedObjective(rate=gamma, capacity=Warmup(capacity, capacity_steps))
     return base.replace(objective=objective)

@@ -20,6 +20,7 @@ from vaezoo.registry import Architecture, register
     paper="Jang et al.",
     url="https://arxiv.org/abs/1611.01144",
     defaults={"latent": (20, 10)},
+    example={"latent": (16, 4), "cooling": 0.01},
 )
 def categorical_vae(
     base: VAE,
@@ -29,20 +30,24 @@ def categorical_vae(
     final_temperature: Annotated[float, Meta(gt=0, le=100)] = 0.5,
     cooling: Annotated[float, Meta(ge=0, le=1)] = 3e-5,
 ) -> VAE:
-    r"""Minimises $D + R$ with latents that are categories, relaxed while training (Gumbel-softmax).
+    r"""Minimizes $D + R$ with categorical latents, relaxed in training (Gumbel-softmax).
 
     $$z = \mathrm{softmax}\big((\log \pi(x) + g) / \tau\big), \qquad R = \sum_n \mathrm{KL}(\pi_n(x)\,\|\,1/V)$$
 
     Hyperparameters:
-        temperature: $\tau_0$, at the start.
-        final_temperature: $\tau_{end}$, never below; 0.5 in the paper.
-        cooling: r per step in $\tau = \max(\tau_{end}, \tau_0 e^{-rt})$; 1e-5 to 1e-4 in the paper.
+        temperature: $\tau_0 > 0$, at the start.
+        final_temperature: $\tau_{end} > 0$, the minimum; 0.5 in the paper.
+        cooling: $r \ge 0$ per step in $\tau = \max(\tau_{end}, \tau_0 e^{-rt})$; 1e-5 to 1e-4 in the paper.
 
     The latent shape is (N, V): N variables of V categories. The rate is that of the categories, in closed form. In
-    train mode z is relaxed, and bound and distortion are estimates with a bias that falls with $\tau$; in eval mode z
-    is exactly one-hot, and the bound is one. `reconstruct` takes the likeliest categories. When to use it: for latents
-    that are choices. It is confused with `vq-vae`, whose encoder chooses without a probability, and with
-    `gumbel-vq-vae`, whose categories are vectors of a codebook.
+    train mode z is relaxed, and bound and distortion are estimates with a bias that decreases with $\tau$; in eval mode
+    z is exactly one-hot and the bound is valid. `reconstruct` decodes the most probable categories. Use it for latents
+    that are choices.
+
+    See also: `vq-vae`, whose encoder is deterministic; `gumbel-vq-vae`, whose categories are vectors of a codebook.
+
+    References:
+        Jang et al. (2017), https://arxiv.org/abs/1611.01144
     """
     latent = architecture.latent
     if latent[-1] < 2:

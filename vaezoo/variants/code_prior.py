@@ -1,4 +1,4 @@
-"""A learnt prior over codes."""
+"""A learned prior over codes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from msgspec import Meta
 
 from vaezoo.core import VAE
 from vaezoo.networks import CausalTransformer
-from vaezoo.quantization import CodePrior
-from vaezoo.quantization.prior import source_of
+from vaezoo.quantization import CodePrior, code_source
 from vaezoo.registry import Architecture, register
 
 
@@ -20,6 +19,7 @@ from vaezoo.registry import Architecture, register
     paper="van den Oord et al.",
     url="https://arxiv.org/abs/1711.00937",
     requires="codes",
+    example={"prior_width": 16, "prior_depth": 1},
 )
 def code_prior(
     base: VAE,
@@ -29,23 +29,27 @@ def code_prior(
     prior_depth: Annotated[int, Meta(ge=1, le=64)] = 3,
     prior_heads: Annotated[int, Meta(ge=1, le=64)] = 4,
 ) -> VAE:
-    r"""Minimises $D + R$ with an autoregressive prior over the indices of the codes, $R = -\log p(i_1, \dots, i_N)$.
+    r"""Minimizes $D + R$ with an autoregressive prior over the indices of the codes, $R = -\log p(i_1, \dots, i_N)$.
 
     $$p(i) = \prod_{n=1}^N p(i_n | i_1, \dots, i_{n-1})$$
 
     Hyperparameters:
-        prior_width: of the transformer, a multiple of the heads.
-        prior_depth: how many blocks of attention and perceptron it has.
-        prior_heads: of the attention.
+        prior_width: width of the transformer, a multiple of the heads.
+        prior_depth: number of blocks of attention and perceptron.
+        prior_heads: heads of the attention.
 
-    Composed with whatever has codes: `vq-vae+code-prior`. The indices are read in raster order, level after level; no
-    gradient reaches the encoder through them, so that the prior is best trained in a stage of its own
-    (`train = ["prior"]`). The paper takes a PixelCNN where this takes a causal transformer. The rate is in closed
-    form where the posterior is a point mass. When to use it: whenever a model of codes is to be sampled from, and for
-    its likelihood: under the uniform prior draws are noise and the rate is N·log V. It is confused with `vamp-vae` and
-    `flow-prior-vae`, learnt priors over continuous latents.
+    It composes with variants that have codes: `vq-vae+code-prior`. The indices are ordered by level and then in raster
+    order. No gradient reaches the encoder through them, so that the prior is best trained in a stage of its own (`train
+    = ["prior"]`). The paper uses a PixelCNN instead of a causal transformer. The rate is in closed form if the
+    posterior is a point mass. Use it to sample from a model of codes, and for its likelihood: under the uniform prior
+    samples are noise and the rate is N·log V.
+
+    See also: `vamp-vae` and `flow-prior-vae`, learned priors over continuous latents.
+
+    References:
+        van den Oord et al. (2017), https://arxiv.org/abs/1711.00937
     """
-    source = source_of(base)
+    source = code_source(base)
     network = CausalTransformer(
         source.codes, source.sections, architecture.context, width=prior_width, depth=prior_depth, heads=prior_heads
     )

@@ -1,4 +1,4 @@
-"""The convolutional VAE: a backbone that people look for by this name."""
+"""The VAE with convolutional networks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from vaezoo.registry import Architecture, register
     defaults={"backbone": "conv"},
 )
 def conv_vae(base: VAE, architecture: Architecture) -> VAE:
-    r"""Minimises $D + R$ like `vae`, with convolutions instead of fully connected layers.
+    r"""Minimizes $D + R$ like `vae`, with convolutional networks.
 
     $$\log p(x) \ge -(D + R)$$
 
-    The rate is in closed form. When to use it: for images. It is confused with a variant of its own: any variant
-    becomes convolutional by `backbone={"name": "conv", "channels": [32, 64]}`; this name composes with all others
-    ("conv-vae+beta-vae").
+    The name fixes the backbone; its options are free, as in `backbone={"name": "conv", "channels": [32, 64]}`. Any
+    other variant becomes convolutional by the same argument, or by composition ("conv-vae+beta-vae"). The rate is in
+    closed form. Use it for images.
+
+    See also: `vae`, which is this with any backbone.
+
+    References:
+        Kingma & Welling (2014), https://arxiv.org/abs/1312.6114
     """
     return base

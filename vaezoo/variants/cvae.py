@@ -1,4 +1,4 @@
-"""The conditional VAE with a learnt prior."""
+"""The conditional VAE with a learned prior."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ from vaezoo.registry import Architecture, register
 def cvae(
     base: VAE, architecture: Architecture, *, prior_hidden: Annotated[tuple[Width, ...], Meta(max_length=16)] = ()
 ) -> VAE:
-    r"""Minimises $D + \mathrm{KL}(q(z|x,c)\,\|\,p(z|c))$ with a prior that is learnt for each context.
+    r"""Minimizes $D + \mathrm{KL}(q(z|x,c)\,\|\,p(z|c))$ with a prior that is learned for each context.
 
     $$\log p(x|c) \ge \mathbb{E}_{q(z|x,c)}[\log p(x|z,c)] - \mathrm{KL}(q(z|x,c)\,\|\,\mathcal{N}(\mu(c),
     \sigma^2(c)))$$
 
     Hyperparameters:
-        prior_hidden: widths of the prior network's hidden layers; none by default, which is a table for class labels.
+        prior_hidden: widths of the prior network's hidden layers; without any it is a table for class labels.
 
-    The rate is in closed form. When to use it: to draw examples of a class, or to model x given side information. It is
-    confused with any other variant with `context > 0`, which is conditional as well, with a prior that ignores c; this
-    name is what Sohn et al. added, the learnt conditional prior.
+    The rate is in closed form. Use it to sample a class, or to model x given side information.
+
+    See also: any other variant with `context > 0`, which is conditional with a prior that ignores c.
+
+    References:
+        Sohn et al. (2015),
+        https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html
     """
     network = MLP((architecture.context,), (2, *architecture.latent), 0, prior_hidden, "tanh")
     return base.replace(prior=ConditionalNormalPrior(network, architecture.latent))

@@ -27,19 +27,23 @@ def dae(
     corruption: Corruption = "masking",
     level: Annotated[float, Meta(ge=0, le=1)] = 0.25,
 ) -> VAE:
-    r"""Minimises $D$ of x from codes of a corrupted copy $\tilde x$.
+    r"""Minimizes $D$ of x given the code of a corrupted copy $\tilde x$.
 
     $$D = -\log p(x\,|\,f(\tilde x)), \qquad \tilde x = x \odot m, \; m_i \sim \mathrm{Bernoulli}(1 - \nu)
         \quad \text{or} \quad \tilde x = x + \nu\,\epsilon$$
 
     Hyperparameters:
         corruption: "masking" sets values to 0, "gaussian" adds noise.
-        level: $\nu \in [0, 1]$, the share of values that are set to 0, or the noise's standard deviation; 0 is `ae`.
+        level: $\nu \in [0, 1]$, the fraction of values set to 0, or the standard deviation of the noise; 0 is `ae`.
 
-    In eval mode x is not corrupted. There is no density of z and so no bound: what is reported as the rate is
-    $-\log p(z)$, which nothing minimises. When to use it: for codes that do not hang on single pixels, also with more
-    latents than pixels. It is confused with diffusion models, which remove noise in many steps and have no codes, and
-    with the denoising criterion for VAEs, which has a density.
+    In eval mode x is not corrupted. There is no density of z and so no bound; the reported rate is $-\log p(z)$, which
+    is not minimized. Use it for codes that do not depend on single pixels, also with more latents than pixels.
+
+    See also: diffusion models, which remove noise in many steps and have no codes; the denoising criterion for VAEs,
+    which has a density.
+
+    References:
+        Vincent et al. (2008), https://doi.org/10.1145/1390156.1390294
     """
     objective = DenoisingObjective(corruption, level)
     return base.replace(encoder=PointEncoder(architecture.down(1)), objective=objective)

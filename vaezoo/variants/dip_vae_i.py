@@ -1,4 +1,4 @@
-"""DIP-VAE-I: posterior means with the prior's covariance."""
+"""DIP-VAE-I: posterior means with the covariance of the prior."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.objectives import WeightedObjective, from_identity
-from vaezoo.objectives.penalties.aggregate import of_means
+from vaezoo.objectives import WeightedObjective
+from vaezoo.objectives.penalties.aggregate import covariance_of_means, covariance_penalties
 from vaezoo.registry import Architecture, register
 
 
@@ -27,17 +27,22 @@ def dip_vae_i(
     lambda_od: Annotated[float, Meta(ge=0, le=1e6)] = 10.0,
     lambda_d: Annotated[float, Meta(ge=0, le=1e6)] = 100.0,
 ) -> VAE:
-    r"""Minimises $D + R + \lambda_{od} \sum_{i \ne j} C_{ij}^2 + \lambda_d \sum_i (C_{ii} - 1)^2$, $C$ of the means.
+    r"""Minimizes $D + R + \lambda_{od} \sum_{i \ne j} C_{ij}^2 + \lambda_d \sum_i (C_{ii} - 1)^2$, $C$ of the means.
 
     $$C = \mathrm{Cov}_{p(x)}[\mu(x)]$$
 
     Hyperparameters:
-        lambda_od: $\lambda_{od} \ge 0$, what it costs that two latents' means go together.
-        lambda_d: $\lambda_d \ge 0$, what it costs that a latent's means have another variance than 1.
+        lambda_od: $\lambda_{od} \ge 0$, weight of the covariances of the means.
+        lambda_d: $\lambda_d \ge 0$, weight of the deviation of the variances of the means from 1.
 
-    The rate is in closed form. $C$ is that of the batch, divided by B: use batches of 100 or more. When to use it: for
-    means that are uncorrelated, where codes are read off the means. Unlike the total correlation of `beta-tc-vae` it
-    sees correlations alone. It is confused with `dip-vae-ii`, which looks at the draws; here the means alone must reach
-    variance 1, which forbids idle latents.
+    The rate is in closed form. $C$ is estimated from the batch, divided by B; use batches of 100 or more. The means
+    must reach variance 1, which excludes inactive latents. Use it for uncorrelated means, where codes are the means.
+
+    See also: `dip-vae-ii`, which uses the covariance of the draws; `beta-tc-vae`, whose total correlation also measures
+    dependence beyond correlations.
+
+    References:
+        Kumar et al. (2018), https://arxiv.org/abs/1711.00848
     """
-    return base.replace(objective=WeightedObjective(penalties=from_identity(of_means, lambda_od, lambda_d)))
+    penalties = covariance_penalties(covariance_of_means, lambda_od, lambda_d)
+    return base.replace(objective=WeightedObjective(penalties=penalties))

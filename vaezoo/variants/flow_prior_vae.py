@@ -1,4 +1,4 @@
-"""The VAE with a flow as its prior."""
+"""The VAE with a flow prior."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from vaezoo.registry import Architecture, register
     paper="Chen et al.",
     url="https://arxiv.org/abs/1611.02731",
     rate="sampled",
+    example={"transforms": 2, "hidden": (16,)},
 )
 def flow_prior_vae(
     base: VAE,
@@ -29,20 +30,24 @@ def flow_prior_vae(
     transforms: Annotated[int, Meta(ge=1, le=100)] = 8,
     hidden: Annotated[tuple[Width, ...], Meta(max_length=8)] = (128, 128),
 ) -> VAE:
-    r"""Minimises $D + R$ with a RealNVP flow as prior, learnt along with the rest.
+    r"""Minimizes $D + R$ with a RealNVP flow as prior, learned jointly.
 
     $$\log p(z) = \log \mathcal{N}(f(z); 0, 1) + \log \left|\det \frac{\partial f}{\partial z}\right|$$
 
     Hyperparameters:
-        transforms: how many affine couplings f is made of (Dinh et al., 2017, https://arxiv.org/abs/1605.08803).
+        transforms: number of affine couplings of f (Dinh et al., 2017).
         hidden: widths of the hidden layers of each coupling's network.
 
-    Chen et al. take an autoregressive flow; couplings draw as quickly as they tell a density. With a context the prior
-    is one for each context. The layers are vaezoo's own, since the networks of a library of flows know nothing of
-    contexts with leading dimensions or of half precision. The rate is sampled. When to use it: for the best likelihood
-    that a small encoder and decoder can give, and for better samples, since the prior learns where posteriors are.
-    It is confused with `iaf-vae`, whose flow is in the posterior (the two compose), and with a flow that is fitted
-    after training, which leaves the bound as it was.
+    Chen et al. use an autoregressive flow; couplings sample as fast as they evaluate densities. With a context the
+    prior is conditional. The rate is sampled. Use it for the best likelihood of a small encoder and decoder, and for
+    better samples, since the prior follows the aggregate posterior.
+
+    See also: `iaf-vae`, whose flow is in the posterior (the two compose); `vaezoo.fit_sampler`, which fits a flow after
+    training and leaves the bound unchanged.
+
+    References:
+        Chen et al. (2017), https://arxiv.org/abs/1611.02731
+        RealNVP: Dinh et al. (2017), https://arxiv.org/abs/1605.08803
     """
     flow = Couplings(math.prod(architecture.latent), architecture.context, transforms, hidden)
     return base.replace(prior=FlowPrior(architecture.latent, flow))

@@ -27,18 +27,22 @@ def fsq_vae(
     *,
     levels: Annotated[tuple[Annotated[int, Meta(ge=3, le=256)], ...], Meta(min_length=1, max_length=16)] = (8, 5, 5, 5),
 ) -> VAE:
-    r"""Minimises $D$, with each of few latents rounded to one of $L_j$ values: $V = \prod_j L_j$ codes, none learnt.
+    r"""Minimizes $D$ with each latent rounded to one of $L_j$ values: $V = \prod_j L_j$ codes, none learned.
 
     $$z_j = \mathrm{round}\big(\tfrac{L_j - 1}{2} \tanh(y_j + s_j) - o_j\big) / \lfloor L_j / 2 \rfloor$$
 
     Hyperparameters:
         levels: $(L_1, \dots, L_D)$, each at least 3; the paper's (8, 5, 5, 5) gives 1,000 codes.
 
-    The latent shape is (D, *grid), D as long as `levels`. $o_j = \tfrac12$ for an even $L_j$, else 0, and $s_j$ makes
-    y = 0 a value. There is no codebook that could collapse, and no commitment. The rate is that of the uniform prior,
-    N·log V nats in closed form; `code-prior` learns another. When to use it: instead of `vq-vae` where few codes are in
-    use, or for large vocabularies. It is confused with `lfq-vae`, which has two values for each of more numbers and
-    needs an entropy term.
+    The latent shape is (D, *grid), where D is the length of `levels`. $o_j = \tfrac12$ for an even $L_j$, else 0; $s_j$
+    maps y = 0 to 0. There is no codebook that could collapse, and no commitment. The rate is that of the uniform prior,
+    N·log V nats in closed form; `code-prior` learns another prior. Use it instead of `vq-vae` where few codes are used,
+    or for large vocabularies.
+
+    See also: `lfq-vae`, which has two values for each of more latents and an entropy term.
+
+    References:
+        Mentzer et al. (2023), https://arxiv.org/abs/2309.15505
     """
     network = architecture.down(1)
     encoder = ScalarEncoder(network, architecture.latent, levels, "fsq-vae")

@@ -1,4 +1,4 @@
-"""The VAE whose codes are drawn, relaxed while training."""
+"""The VAE with stochastic codes, relaxed in training."""
 
 from __future__ import annotations
 
@@ -21,34 +21,38 @@ from vaezoo.registry.architecture import code_defaults
     url="https://arxiv.org/abs/2102.12092",
     defaults=code_defaults(64),
     yields={"prior": "codes"},
+    example={"codes": 16, "beta": 0.1, "cooling": 0.01},
 )
 def gumbel_vq_vae(
     base: VAE,
     architecture: Architecture,
     *,
-    codes: Annotated[int, Meta(ge=2, le=65536)] = 512,
+    codes: Annotated[int, Meta(ge=2, le=2**24)] = 512,
     beta: Annotated[float, Meta(ge=0, le=1e6)] = 1.0,
     temperature: Annotated[float, Meta(gt=0, le=100)] = 1.0,
     final_temperature: Annotated[float, Meta(gt=0, le=100)] = 0.0625,
     cooling: Annotated[float, Meta(ge=0, le=1)] = 1e-3,
 ) -> VAE:
-    r"""Minimises $D + \beta R$ with a code drawn at each position, relaxed while training (Gumbel-softmax).
+    r"""Minimizes $D + \beta R$ with a stochastic code at each position, relaxed in training (Gumbel-softmax).
 
     $$z_n = \sum_v y_{nv}\, e_v, \quad y_n = \mathrm{softmax}\big((\log \pi_n(x) + g) / \tau\big), \quad
         R = \sum_n \mathrm{KL}(\pi_n(x)\,\|\,1/V)$$
 
     Hyperparameters:
-        codes: $V$, how many codes there are; they learn by the gradient.
+        codes: $V \ge 2$, number of codes, which are learned by gradients.
         beta: $\beta \ge 0$; 6.6 in the paper, for larger images.
-        temperature: $\tau_0$, at the start.
-        final_temperature: never below; 1/16 in the paper.
-        cooling: r per step in $\tau = \max(\tau_{end}, \tau_0 e^{-rt})$.
+        temperature: $\tau_0 > 0$, at the start.
+        final_temperature: $\tau_{end} > 0$, the minimum; 1/16 in the paper.
+        cooling: $r \ge 0$ per step in $\tau = \max(\tau_{end}, \tau_0 e^{-rt})$.
 
     The rate is that of the categories, in closed form; with `code-prior` it is sampled, and the prior is best trained
-    while the encoder is frozen. Bound and distortion are estimates in train mode, where z is relaxed; in eval mode z is
-    exactly a code, with its probability. When to use it: for codes with probabilities, and without a codebook that
-    has to follow. It is confused with `vq-vae`, whose encoder chooses the nearest code, and with `categorical-vae`,
-    whose categories are one-hot vectors.
+    in a stage that does not train the encoder. In train mode z is relaxed, and bound and distortion are estimates; in
+    eval mode z is exactly a code, with its probability. Use it for codes with probabilities, without moving averages.
+
+    See also: `vq-vae`, whose encoder chooses the nearest code; `categorical-vae`, whose categories are one-hot vectors.
+
+    References:
+        Ramesh et al. (2021), https://arxiv.org/abs/2102.12092
     """
     latent, shape = architecture.latent, architecture.shape
     network = architecture.network().down(shape, (1, codes, *latent[1:]), architecture.context)

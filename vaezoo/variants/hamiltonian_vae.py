@@ -18,6 +18,7 @@ from vaezoo.registry import Architecture, register
     paper="Caterini et al.",
     url="https://arxiv.org/abs/1805.11328",
     rate="sampled",
+    example={"leapfrogs": 2},
 )
 def hamiltonian_vae(
     base: VAE,
@@ -27,21 +28,26 @@ def hamiltonian_vae(
     step_size: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05,
     beta_zero: Annotated[float, Meta(gt=0, lt=1)] = 0.3,
 ) -> VAE:
-    r"""Minimises $D + R$ with a posterior that leapfrog steps move towards high $p(x, z)$.
+    r"""Minimizes $D + R$ with a posterior whose draws leapfrog steps move towards high $p(x, z)$.
 
     $$R = \mathbb{E}\big[\log q(z_0|x) + \log \mathcal{N}(\rho_0; 0, \beta_0^{-1}) - \tfrac n2 \log \beta_0
         - \log \mathcal{N}(\rho_K; 0, 1) - \log p(z_K)\big]$$
 
     Hyperparameters:
-        leapfrogs: $K \ge 1$, steps; each costs a pass forward and backward through the decoder.
-        step_size: where the step sizes $\epsilon_j \in (0, 0.5)$ start, learnt one for each latent.
-        beta_zero: where $\beta_0 \in (0, 1)$ starts: momenta begin at temperature $1/\beta_0$ and cool quadratically
-            to 1 (the paper's fixed tempering).
+        leapfrogs: $K \ge 1$, steps; each costs a forward and backward pass of the decoder.
+        step_size: initial value in (0, 0.5) of the step sizes $\epsilon_j$, learned for each latent.
+        beta_zero: initial value in (0, 1) of $\beta_0$: momenta start at temperature $1/\beta_0$ and are cooled
+            quadratically to 1 (the fixed tempering of the paper).
 
-    Step sizes and $\beta_0$ are all that is added to the VAE's parameters. The rate is sampled and holds the momenta:
-    it bounds the divergence of z alone from above. The paper replaces $\tfrac12 \rho_0^\top \beta_0 \rho_0$ by its mean
-    n/2; here it is that of the draw, so that the log-weights are exact. `reconstruct` starts from the mean without
-    momentum. When to use it: for a tighter bound where the encoder is too weak for the decoder, and gradients of the
-    decoder are affordable. It is confused with Hamiltonian Monte Carlo, which accepts and rejects and gives no bound.
+    Step sizes and $\beta_0$ are the only additional parameters. The rate is sampled and includes the momenta, so that
+    it is an upper bound of the divergence of z alone. The paper replaces $\tfrac12 \rho_0^\top \beta_0 \rho_0$ by its
+    mean n/2; here it is the value of the draw, so that log-weights are exact. `reconstruct` starts from the mean
+    without momentum. Use it for a tighter bound where the encoder is too weak for the decoder and gradients of the
+    decoder are affordable.
+
+    See also: Hamiltonian Monte Carlo, which accepts or rejects and gives no bound.
+
+    References:
+        Caterini et al. (2018), https://arxiv.org/abs/1805.11328
     """
     return base.replace(encoder=HamiltonianEncoder(base.encoder, architecture.latent, leapfrogs, step_size, beta_zero))

@@ -1,4 +1,4 @@
-"""JointVAE: continuous latents and categories together."""
+"""JointVAE: continuous and categorical latents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vaezoo.core import VAE
 from vaezoo.core.part import require_vector_latent
 from vaezoo.encoders.categorical import JointEncoder
 from vaezoo.errors import ShapeError
-from vaezoo.objectives import TwoCapacities
+from vaezoo.objectives import TwoCapacitiesObjective
 from vaezoo.priors.categorical import JointPrior
 from vaezoo.registry import Architecture, register
 
@@ -23,6 +23,7 @@ from vaezoo.registry import Architecture, register
     paper="Dupont",
     url="https://arxiv.org/abs/1804.00104",
     defaults={"latent": 20},
+    example={"latent": 18, "gamma": 5.0, "continuous_capacity": 8.0, "capacity_steps": 200},
 )
 def joint_vae(
     base: VAE,
@@ -35,22 +36,26 @@ def joint_vae(
     capacity_steps: Annotated[int, Meta(ge=1, le=10**9)] = 25_000,
     temperature: Annotated[float, Meta(gt=0, le=100)] = 0.67,
 ) -> VAE:
-    r"""Minimises $D + \gamma |R_z - C_z(t)| + \gamma |R_c - C_c(t)|$: normals and categories, each with a capacity.
+    r"""Minimizes $D + \gamma |R_z - C_z(t)| + \gamma |R_c - C_c(t)|$: normals and categories, each with a capacity.
 
     $$C(t) = C_{max} \min(1, t / T), \qquad C_{c,max} \le \textstyle\sum_i \log V_i$$
 
     Hyperparameters:
-        categories: $V_i$, how many categories each discrete latent has.
-        gamma: $\gamma \ge 0$, how hard the rates are held; 30 on MNIST in the paper.
-        continuous_capacity: $C_{z,max}$ in nats per example; 5 on MNIST in the paper.
-        discrete_capacity: $C_{c,max}$ likewise.
-        capacity_steps: $T$, in how many steps; 25,000 in the paper.
-        temperature: $\tau$ of the relaxed draws in train mode; 0.67 in the paper's code.
+        categories: $V_i \ge 2$, number of categories of each discrete latent.
+        gamma: $\gamma \ge 0$, weight of the deviations from the capacities; 30 on MNIST in the paper.
+        continuous_capacity: $C_{z,max} \ge 0$, nats per example; 5 on MNIST in the paper.
+        discrete_capacity: $C_{c,max} \ge 0$, nats per example; 5 on MNIST in the paper.
+        capacity_steps: $T \ge 1$, steps until the capacities are reached; 25,000 in the paper.
+        temperature: $\tau > 0$ of the relaxed draws in train mode; 0.67 in the paper's code.
 
-    z is (normals, one-hot, one-hot, …) along one axis: `latent` counts all. The rate is in closed form, of two
-    terms, `rate_continuous` and `rate_discrete`. In train mode categories are relaxed and the bound is an estimate.
-    When to use it: to find classes and styles apart without labels. It is confused with `m2-vae`, which is told some
-    of the labels, and with `vade`, whose clusters are in the prior.
+    z is (normals, one-hot, one-hot, …) along one axis; `latent` is the total size. The rate is in closed form, with the
+    terms `rate_continuous` and `rate_discrete`. In train mode categories are relaxed and the bound is an estimate. Use
+    it to separate classes from styles without labels.
+
+    See also: `m2-vae`, which uses labels of some examples; `vade`, whose clusters are in the prior.
+
+    References:
+        Dupont (2018), https://arxiv.org/abs/1804.00104
     """
     size = require_vector_latent(architecture.latent, "joint-vae") - sum(categories)
     if size < 1:
@@ -60,6 +65,6 @@ def joint_vae(
         )
     network = architecture.network().down(architecture.shape, (2 * size + sum(categories),), architecture.context)
     most = min(discrete_capacity, math.fsum(math.log(each) for each in categories))
-    objective = TwoCapacities(gamma, (continuous_capacity, most), capacity_steps)
+    objective = TwoCapacitiesObjective(gamma, (continuous_capacity, most), capacity_steps)
     encoder = JointEncoder(network, size, categories, temperature)
     return base.replace(encoder=encoder, prior=JointPrior(size, categories), objective=objective)

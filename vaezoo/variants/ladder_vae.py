@@ -16,7 +16,7 @@ from vaezoo.hierarchy import (
     MarkovPath,
     PathPrior,
     halving_sizes,
-    proposal,
+    proposal_layer,
 )
 from vaezoo.networks import MLP
 from vaezoo.networks.perceptron import Width
@@ -32,6 +32,7 @@ from vaezoo.registry import Architecture, register
     defaults={"latent": 124},
     rate="sampled",
     yields={"objective": "any"},
+    example={"latent": 8, "widths": (32, 16)},
 )
 def ladder_vae(
     base: VAE,
@@ -39,28 +40,32 @@ def ladder_vae(
     *,
     widths: Annotated[tuple[Width, ...], Meta(min_length=1, max_length=32)] = (512, 256, 128, 64, 64),
 ) -> VAE:
-    r"""Minimises $D + R$ with a ladder of latents, whose posterior weighs what x says against what is above.
+    r"""Minimizes $D + R$ with a hierarchy whose posteriors combine bottom-up proposals with top-down priors.
 
     $$q(z_l|x, z_{l+1}) \propto \mathcal{N}(z_l; \hat\mu_l(x), \hat\sigma_l^2(x))\;p(z_l|z_{l+1})$$
 
     Hyperparameters:
-        widths: $w_l$ of the layers at each level, the lowest first; as many as there are levels.
+        widths: $w_l$, width of the layers at each level, the lowest first; one for each level.
 
     Each level has twice as many latents as the one above it: a latent of 124 is the paper's 64, 32, 16, 8 and 4. The
-    backbone stands between x and the lowest level, perceptrons with leaky ReLUs between levels. The paper normalises
-    over the batch, which would change buffers in a forward pass and couple examples; here the first images set the
-    scale of each level at the start, and nothing is normalised after. The terms `rate_1`, `rate_2`, … (the top level's
-    first) are closed forms given the drawn z above; the rate is sampled. When to use it: for many levels that stay in
-    use, with a warm-up of the rate, free nats for each level early on (a stage's `free_bits`), and `clip`. It is
-    confused with `two-layer-vae`, whose posterior goes from the bottom up only, and with `top-down-vae`, whose levels
-    see all above.
+    backbone maps x to the lowest level, perceptrons with leaky ReLUs map between levels. The paper uses batch
+    normalization, which would couple examples; here the first batches set the initial scale of each level. The terms
+    `rate_1`, `rate_2`, … (from the top level down) are in closed form given the drawn z above; the rate is sampled. Use
+    it for many levels that stay active, with a warm-up of the rate, free nats for each level at first (`free_bits` of a
+    stage) and `clip`.
+
+    See also: `two-layer-vae`, whose posterior is bottom-up only; `top-down-vae`, whose levels depend on all levels
+    above.
+
+    References:
+        Sønderby et al. (2016), https://arxiv.org/abs/1602.02282
     """
     sizes = halving_sizes(architecture.latent, "ladder-vae", len(widths))[::-1]
     shape, context = architecture.shape, architecture.context
     network, head = architecture.network(), architecture.head()
     rungs: list[nn.Module] = [network.down(shape, (widths[0],), context)]
     rungs += [MLP((low,), (high,), context, (high,), "leaky-relu") for low, high in pairwise(widths)]
-    heads = [proposal(width, size) for width, size in zip(widths, sizes, strict=True)]
+    heads = [proposal_layer(width, size) for width, size in zip(widths, sizes, strict=True)]
     between = [
         MLP((above,), (2, below), context, (width, width), "leaky-relu")
         for (below, above), width in zip(pairwise(sizes), widths[1:], strict=True)

@@ -10,14 +10,11 @@ from msgspec import Meta
 from vaezoo.core import VAE
 from vaezoo.errors import ShapeError
 from vaezoo.objectives import Penalty
-from vaezoo.quantization import CodeObjective, UniformCodePrior, commitment_of
-from vaezoo.quantization.lattice import SignEncoder
-from vaezoo.quantization.objective import entropy_penalty
+from vaezoo.quantization import CodeObjective, SignEncoder, UniformCodePrior, commitment_distance, entropy_penalty
 from vaezoo.registry import Architecture, register
 from vaezoo.registry.architecture import code_defaults
 
-BITS = 9  # numbers in a code unless `latent` says otherwise: 512 codes
-MOST_BITS = 24
+MAX_BITS = 24  # 2^24 codes
 
 
 @register(
@@ -26,7 +23,7 @@ MOST_BITS = 24
     year=2023,
     paper="Yu et al.",
     url="https://arxiv.org/abs/2310.05737",
-    defaults=code_defaults(BITS),
+    defaults=code_defaults(9),
     couples_examples=True,
     yields={"prior": "codes"},
 )
@@ -38,24 +35,33 @@ def lfq_vae(
     commitment: Annotated[float, Meta(ge=0, le=1e6)] = 0.25,
     temperature: Annotated[float, Meta(ge=1e-4, le=1e4)] = 1.0,
 ) -> VAE:
-    r"""Minimises $D + \beta\,\|y - z\|^2 + \gamma \sum_n \big(H[q(e|y_n)] - H[\bar q(e)]\big)$ with the signs z of y.
+    r"""Minimizes $D + \beta\,\|y - z\|^2 + \gamma \sum_n \big(H[q(e|y_n)] - H[\bar q(e)]\big)$ with the signs z of y.
 
     $$z = \mathrm{sign}(y), \qquad q(e|y) \propto \exp(-\|y - e\|^2 / \tau), \qquad e \in \{-1, 1\}^D$$
 
     Hyperparameters:
-        entropy: $\gamma \ge 0$: each position's soft code shall be certain, their mean over the batch $\bar q$ uniform.
-        commitment: $\beta \ge 0$, what it costs the encoder to stay away from its code.
+        entropy: $\gamma \ge 0$, weight of the term that makes soft codes certain and their mean over the batch $\bar q$
+            uniform.
+        commitment: $\beta \ge 0$, weight of the squared distance of encoder outputs to their codes.
         temperature: $\tau > 0$ of the soft codes, which are used in this term alone.
 
-    The latent shape is (D, *grid): $V = 2^D$ codes, none of them stored, D up to 24. The mean over the batch couples
-    examples. The rate is that of the uniform prior, N·log V nats in closed form; `code-prior` learns another.
-    When to use it: for large vocabularies. It is confused with `fsq-vae`, which has more values and no entropy term.
+    The latent shape is (D, *grid): $V = 2^D$ codes, none of them stored, with D up to 24. The mean over the batch
+    couples examples. The rate is that of the uniform prior, N·log V nats in closed form; `code-prior` learns another
+    prior. Use it for large vocabularies.
+
+    See also: `fsq-vae`, which has more values for each latent and no entropy term.
+
+    References:
+        Yu et al. (2023), https://arxiv.org/abs/2310.05737
     """
-    if (bits := architecture.latent[0]) > MOST_BITS:
-        raise ShapeError(f"Got {bits} numbers at each position; lfq-vae expected at most {MOST_BITS}, for 2^D codes.")
+    if (bits := architecture.latent[0]) > MAX_BITS:
+        raise ShapeError(
+            f"Got latent = {list(architecture.latent)}; lfq-vae expected at most {MAX_BITS} elements at each position, "
+            "since it has 2^D codes. Choose a smaller first size."
+        )
     encoder = SignEncoder(architecture.down(1), architecture.latent, [2] * bits, "lfq-vae")
     penalties: dict[str, tuple[float, Penalty]] = {
-        "commitment": (commitment, commitment_of),
+        "commitment": (commitment, commitment_distance),
         "entropy": (entropy, partial(entropy_penalty, temperature=temperature)),
     }
     return base.replace(encoder=encoder, prior=UniformCodePrior(), objective=CodeObjective(penalties))

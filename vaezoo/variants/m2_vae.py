@@ -1,4 +1,4 @@
-"""The semi-supervised VAE in which a class is a latent that some examples tell."""
+"""The semi-supervised VAE whose class is a latent."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from msgspec import Meta
 
 from vaezoo.core import VAE
 from vaezoo.core.part import require_vector_latent
-from vaezoo.decoders import LabelledDecoder
-from vaezoo.encoders import LabelledEncoder
+from vaezoo.decoders import LabeledDecoder
+from vaezoo.encoders import LabeledEncoder
 from vaezoo.errors import ShapeError
-from vaezoo.objectives.labelled import LabelObjective
-from vaezoo.priors import LabelledPrior
+from vaezoo.objectives.labeled import SemiSupervisedObjective
+from vaezoo.priors import LabeledPrior
 from vaezoo.registry import Architecture, register
 
 
@@ -23,22 +23,28 @@ from vaezoo.registry import Architecture, register
     paper="Kingma et al.",
     url="https://arxiv.org/abs/1406.5298",
     context="labels",
+    example={"latent": 18},
 )
 def m2_vae(base: VAE, architecture: Architecture, *, alpha: Annotated[float, Meta(ge=0, le=1e9)] = 100.0) -> VAE:
-    r"""Minimises $D + R$ with the class y as a latent, summed out where it is unknown, and learns to tell it.
+    r"""Minimizes $D + R$ with the class y as a latent, summed out where it is unknown, and trains a classifier.
 
     $$\log p(x) \ge \sum_y q(y|x) \big(\log p(y) - \log q(y|x) - \mathcal{L}(x, y)\big), \qquad
         \log p(x, y) \ge \log p(y) - \mathcal{L}(x, y)$$
 
     Hyperparameters:
-        alpha: $\alpha \ge 0$, the weight of $-\log q(y|x)$ where y is known; 0.1 times the examples in the paper.
+        alpha: $\alpha \ge 0$, weight of $-\log q(y|x)$ where y is known; 0.1 times the number of examples in the paper.
 
-    $\mathcal{L}(x, y)$ is the distortion and rate of z given y. The context holds labels: class indices, of which -1
-    says that y is unknown, or one-hot vectors, all 0 for that. The latents are z and then y, one-hot: `latent` counts
-    both. The rate is in closed form, y summed out exactly, at the cost of a pass for each class; the bound is on
-    log p(x), whether y is known or not. `model.encoder.classify(x)` tells classes, `sample(n, c)` draws them.
-    When to use it: with few labels and many examples (`[data] labels`). It is confused with `cvae`, which needs a label
-    for each example, and with M1+M2, which does this to the latents of a VAE.
+    $\mathcal{L}(x, y)$ is the distortion plus the rate of z given y. The context contains labels: class indices, where
+    -1 means unknown, or one-hot vectors, where zeros mean unknown. The latents are z and then y, one-hot; `latent` is
+    the total size. The rate is in closed form, with y summed out exactly at the cost of a pass for each class; the
+    bound is on log p(x), whether y is known or not. `model.encoder.classify(x)` returns classes, `sample(n, c)` samples
+    them. Use it with few labels and many examples (`[data] labels`).
+
+    See also: `cvae`, which needs a label for each example; M1+M2 of the paper, which applies this to the latents of a
+    VAE.
+
+    References:
+        Kingma et al. (2014), https://arxiv.org/abs/1406.5298
     """
     classes, shape = architecture.context, architecture.shape
     size = require_vector_latent(architecture.latent, "m2-vae") - classes
@@ -48,7 +54,7 @@ def m2_vae(base: VAE, architecture: Architecture, *, alpha: Annotated[float, Met
             f"latents too. Choose latent = {classes + 16}, say."
         )
     network, head = architecture.network(), architecture.head()
-    encoder = LabelledEncoder(network.down(shape, (classes,), 0), network.down(shape, (2, size), classes), classes)
-    decoder = LabelledDecoder(network.up((size,), (head.outputs, *shape), classes), head, size)
-    prior = LabelledPrior(size, classes)
-    return base.replace(encoder=encoder, decoder=decoder, prior=prior, objective=LabelObjective(alpha))
+    encoder = LabeledEncoder(network.down(shape, (classes,), 0), network.down(shape, (2, size), classes), classes)
+    decoder = LabeledDecoder(network.up((size,), (head.outputs, *shape), classes), head, size)
+    prior = LabeledPrior(size, classes)
+    return base.replace(encoder=encoder, decoder=decoder, prior=prior, objective=SemiSupervisedObjective(alpha))

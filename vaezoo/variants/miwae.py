@@ -11,7 +11,14 @@ from vaezoo.objectives.importance import GroupedObjective
 from vaezoo.registry import Architecture, register
 
 
-@register("miwae", changes="objective", year=2018, paper="Rainforth et al.", url="https://arxiv.org/abs/1802.05383")
+@register(
+    "miwae",
+    changes="objective",
+    year=2018,
+    paper="Rainforth et al.",
+    url="https://arxiv.org/abs/1802.05383",
+    example={"samples": 2, "groups": 3},
+)
 def miwae(
     base: VAE,
     architecture: Architecture,
@@ -19,17 +26,21 @@ def miwae(
     samples: Annotated[int, Meta(ge=1, le=10_000)] = 8,
     groups: Annotated[int, Meta(ge=1, le=10_000)] = 8,
 ) -> VAE:
-    r"""Maximises the mean of M importance-weighted bounds over K samples each.
+    r"""Maximizes the mean of M importance-weighted bounds over K samples each.
 
     $$\mathcal{L}_{M,K} = \frac1M \sum_{m=1}^M \log \frac1K \sum_{k=1}^K \frac{p(x|z_{mk})\,p(z_{mk})}{q(z_{mk}|x)}$$
 
     Hyperparameters:
-        samples: $K \ge 1$, in each group; 1 is the VAE with a sampled rate.
-        groups: $M \ge 1$; 1 is the IWAE. Cost grows with $MK$, 64 in the paper.
+        samples: $K \ge 1$, samples in each group; 1 is `vae` with a sampled rate.
+        groups: $M \ge 1$; 1 is `iwae`. The cost is proportional to $MK$, 64 in the paper.
 
-    The reported rate is in closed form; the bound samples it. When to use it: where the IWAE's encoder learns badly:
-    K tightens the bound but drowns the encoder's gradient in noise, M brings it back. It is confused with `iwae`, which
-    for the same number of draws has the tighter bound, and with `gradient = "doubly-reparametrized"` there, another
-    remedy for the same trouble. No relation of the MIWAE for missing data.
+    The reported rate is in closed form; the bound is sampled. Use it where the encoder of `iwae` learns badly: K
+    tightens the bound but reduces the signal-to-noise ratio of the encoder's gradient, which M restores.
+
+    See also: `iwae`, which has the tighter bound for the same number of draws, and whose `gradient =
+    "doubly-reparametrized"` is another remedy. The MIWAE for missing data is unrelated.
+
+    References:
+        Rainforth et al. (2018), https://arxiv.org/abs/1802.05383
     """
     return base.replace(objective=GroupedObjective(samples, groups))

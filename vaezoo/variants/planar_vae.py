@@ -1,4 +1,4 @@
-"""The VAE with planar flows in its posterior."""
+"""The VAE with planar flows in the posterior."""
 
 from __future__ import annotations
 
@@ -19,20 +19,25 @@ from vaezoo.registry import Architecture, register
     paper="Rezende & Mohamed",
     url="https://arxiv.org/abs/1505.05770",
     rate="sampled",
+    example={"flows": 2},
 )
 def planar_vae(base: VAE, architecture: Architecture, *, flows: Annotated[int, Meta(ge=1, le=1000)] = 10) -> VAE:
-    r"""Minimises $D + R$ with a posterior that planar flows have bent.
+    r"""Minimizes $D + R$ with a posterior transformed by planar flows.
 
     $$z_k = z_{k-1} + \hat u_k \tanh(w_k^\top z_{k-1} + b_k), \qquad
         \log q(z_F|x) = \log q(z_0|x) - \sum_k \log |1 + \hat u_k^\top \psi_k(z_{k-1})|$$
 
     Hyperparameters:
-        flows: $F \ge 1$, how many; the paper goes up to 80.
+        flows: $F \ge 1$, number of flows; up to 80 in the paper.
 
-    All parameters of all flows come from the encoder, as in the paper's text; implementations often share them between
-    examples. The rate is sampled. When to use it: as the classic baseline of flows with few latents; each flow adds one
-    ridge only, so with many latents `iaf-vae` gives more. It is confused with `flow-prior-vae`, whose flow is in the
-    prior.
+    All parameters of all flows are outputs of the encoder, as in the text of the paper; implementations often share
+    them between examples. The rate is sampled. Use it as the classic baseline of flows with few latents; each flow adds
+    one ridge only, so that with many latents `iaf-vae` gives more.
+
+    See also: `iaf-vae`, which scales to many latents; `flow-prior-vae`, whose flow is in the prior.
+
+    References:
+        Rezende & Mohamed (2015), https://arxiv.org/abs/1505.05770
     """
     size = math.prod(architecture.latent)
     network = architecture.network().down(

@@ -1,4 +1,4 @@
-"""The regularised autoencoder with weight decay on its decoder."""
+"""The regularized autoencoder with a penalty on the decoder's weights."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from msgspec import Meta
 
 from vaezoo.core import VAE
 from vaezoo.encoders import PointEncoder
-from vaezoo.objectives import PenalizedObjective, half_square
-from vaezoo.objectives.penalties.regularizers import decoder_weights
+from vaezoo.objectives import PenalizedObjective
+from vaezoo.objectives.penalties.regularizers import decoder_weights, half_squared_norm
 from vaezoo.registry import Architecture, register
 
 
@@ -28,19 +28,24 @@ def rae_l2(
     beta: Annotated[float, Meta(ge=0, le=1e6)] = 1e-2,
     weight: Annotated[float, Meta(ge=0, le=1e6)] = 1e-4,
 ) -> VAE:
-    r"""Minimises $D + \beta\,\tfrac12 \|z\|^2 + \lambda\,\|\theta\|^2$, with an encoder without noise.
+    r"""Minimizes $D + \beta\,\tfrac12 \|z\|^2 + \lambda\,\|\theta\|^2$, with a deterministic encoder.
 
     $$z = f(x), \qquad \theta \text{ the decoder's parameters}$$
 
     Hyperparameters:
-        beta: $\beta \ge 0$, what codes far from 0 cost.
-        weight: $\lambda \ge 0$, what large weights of the decoder cost. Both are searched for each data set in the
-            paper, where D is the squared error: `likelihood = {name = "gaussian", scale = 0.7071}`, up to a constant.
+        beta: $\beta \ge 0$, weight of the squared norm of codes.
+        weight: $\lambda \ge 0$, weight of the squared norm of the decoder's parameters. The paper searches both for
+            each data set and uses the squared error as D: `likelihood = {name = "gaussian", scale = 0.7071}`, up to a
+            constant.
 
-    The penalty is a part of the loss, as in the paper; as weight decay of Adam it would be another. There is no density
-    of z and so no bound: what is reported as the rate is $-\log p(z)$. When to use it: for sharp images, with a density
-    fitted to its codes afterwards: `sample` draws from N(0, 1), which the codes were not asked to follow. It is
-    confused with `rae-gp`, which smooths the decoder by its slope, and with a `beta-vae` of small $\beta$.
+    The penalty is a term of the loss, as in the paper, which differs from weight decay in Adam. There is no density of
+    z and so no bound; the reported rate is $-\log p(z)$. `sample` draws from N(0, 1), which the codes need not follow.
+    Use it for sharp images, with a density fitted to the codes afterwards.
+
+    See also: `rae-gp`, which penalizes the decoder's slope; `beta-vae` with a small $\beta$.
+
+    References:
+        Ghosh et al. (2020), https://arxiv.org/abs/1903.12436
     """
-    penalties = {"half_square": (beta, half_square), "decoder_weights": (weight, decoder_weights)}
+    penalties = {"half_square": (beta, half_squared_norm), "decoder_weights": (weight, decoder_weights)}
     return base.replace(encoder=PointEncoder(architecture.down(1)), objective=PenalizedObjective(penalties))

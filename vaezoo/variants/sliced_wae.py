@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from vaezoo.core import VAE
 from vaezoo.encoders import PointEncoder
-from vaezoo.objectives import PenalizedObjective, SlicedDistance
+from vaezoo.objectives import PenalizedObjective, SlicedWassersteinDistance
 from vaezoo.registry import Architecture, register
 
 
@@ -20,6 +20,7 @@ from vaezoo.registry import Architecture, register
     url="https://arxiv.org/abs/1804.01947",
     couples_examples=True,
     rate="no density",
+    example={"projections": 8},
 )
 def sliced_wae(
     base: VAE,
@@ -28,19 +29,23 @@ def sliced_wae(
     weight: Annotated[float, Meta(ge=0, le=1e9)] = 10.0,
     projections: Annotated[int, Meta(ge=1, le=10_000)] = 50,
 ) -> VAE:
-    r"""Minimises $D + \lambda\,\mathrm{SW}_2^2(q(z), p(z))$, with an encoder without noise.
+    r"""Minimizes $D + \lambda\,\mathrm{SW}_2^2(q(z), p(z))$, with a deterministic encoder.
 
     $$\mathrm{SW}_2^2(q, p) \approx \frac1L \sum_{l=1}^L \frac1B \sum_{i=1}^B
         \big(\mathrm{sort}_i(\theta_l \cdot z) - \mathrm{sort}_i(\theta_l \cdot z')\big)^2$$
 
     Hyperparameters:
-        weight: $\lambda \ge 0$, of the distance.
-        projections: $L \ge 1$, directions on the unit sphere, drawn anew at each step.
+        weight: $\lambda \ge 0$, weight of the distance.
+        projections: $L \ge 1$, number of directions on the unit sphere, drawn anew at each step.
 
-    The batch's codes z are compared with as many draws z' of the prior; of small batches the distance is above 0 also
-    where both have one distribution. There is no density of z and so no bound: what is reported as the rate is
-    $-\log p(z)$. When to use it: as `wae-mmd`, without a kernel and its bandwidth to choose, at a cost of
-    $B \log B$ a direction. It is confused with the sliced Wasserstein distance between images; this is of latents.
+    The batch's codes z are compared with as many draws z' of the prior; in small batches the distance is positive even
+    for equal distributions. There is no density of z and so no bound; the reported rate is $-\log p(z)$. Use it as
+    `wae-mmd`, without a kernel and its bandwidth, at a cost of $B \log B$ for each direction.
+
+    See also: `wae-mmd`, which uses a kernel. The sliced Wasserstein distance between images is another quantity.
+
+    References:
+        Kolouri et al. (2018), https://arxiv.org/abs/1804.01947
     """
-    penalties = {"sliced_distance": (weight, SlicedDistance(projections))}
+    penalties = {"sliced_distance": (weight, SlicedWassersteinDistance(projections))}
     return base.replace(encoder=PointEncoder(architecture.down(1)), objective=PenalizedObjective(penalties))

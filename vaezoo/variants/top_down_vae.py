@@ -1,4 +1,4 @@
-"""The top-down VAE: a hierarchy of grids with residual networks both ways."""
+"""The top-down VAE: a hierarchy on grids with residual networks."""
 
 from __future__ import annotations
 
@@ -8,33 +8,17 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.core.part import require_vector_latent
-from vaezoo.errors import ShapeError
-from vaezoo.hierarchy import (
-    BottomUpNetwork,
-    LevelObjective,
-    LevelSpec,
-    PathDecoder,
-    PathPrior,
-    RelativePosteriors,
-    ResidualPath,
-    TopDownEncoder,
-    level_specs,
-)
+from vaezoo.hierarchy import LevelObjective, LevelSpec, PathDecoder, PathPrior, ResidualPath, TopDownEncoder
+from vaezoo.hierarchy.top_down import finest_channels, level_specs, total_units
 from vaezoo.registry import Architecture, register
 
-BLOCKS, CHANNELS = (1, 1), 4  # what the default latent is made for
+BLOCKS, CHANNELS = (1, 1), 4  # of the default latent
 
 
-def levels(architecture: Architecture, blocks: Sequence[int], flat: bool = False) -> list[LevelSpec]:
-    """Returns where each level stands, the top one first, down to the backbone's grid."""
+def levels_of(architecture: Architecture, blocks: Sequence[int] = BLOCKS, flat: bool = False) -> list[LevelSpec]:
+    """Returns the levels, the top one first; the last ones are on the backbone's grid."""
     finest = architecture.network().grid(architecture.shape, 1)
-    return level_specs((finest[1], finest[2]) if len(finest) == 3 and not flat else (1, 1), blocks)
-
-
-def units(stood: Sequence[LevelSpec]) -> int:
-    """Returns how many latents all levels have for each one at a position of the finest grid."""
-    return sum(level.units for level in stood)
+    return level_specs(finest[1:] if len(finest) == 3 and not flat else (1, 1), blocks)
 
 
 @register(
@@ -43,8 +27,9 @@ def units(stood: Sequence[LevelSpec]) -> int:
     year=2021,
     paper="Child",
     url="https://arxiv.org/abs/2011.10650",
-    defaults={"backbone": "conv", "latent": lambda architecture: CHANNELS * units(levels(architecture, BLOCKS))},
+    defaults={"backbone": "conv", "latent": lambda architecture: CHANNELS * total_units(levels_of(architecture))},
     rate="sampled",
+    example={"width": 8},
 )
 def top_down_vae(
     base: VAE,
@@ -55,35 +40,35 @@ def top_down_vae(
     flat: bool = False,
     free_bits: Annotated[float, Meta(ge=0, le=1e6)] = 0.0,
 ) -> VAE:
-    r"""Minimises $D + \sum_l \max(R_l, \lambda)$ with latents on grids, each level drawn given all above it.
+    r"""Minimizes $D + \sum_l \max(R_l, \lambda)$ with latents on grids, where each level depends on all above it.
 
     $$\log p(x) \ge \mathbb{E}_q[\log p(x|z)] - \sum_l \mathbb{E}_{q(z_{<l}|x)}
         \mathrm{KL}(q(z_l|x, z_{<l})\,\|\,p(z_l|z_{<l}))$$
 
     Hyperparameters:
-        blocks: how many levels stand on each grid, the coarsest first.
-        width: channels of the features on the finest grid; each coarser one has twice those of the next.
-        flat: all levels stand at one position, as they do with a perceptron; for convolutions that end in dense layers.
-        free_bits: $\lambda \ge 0$, nats that each level may cost for nothing; a stage's own `free_bits` likewise.
+        blocks: number of levels on each grid, the coarsest grid first.
+        width: channels of the features on the finest grid; each coarser grid has twice those of the next.
+        flat: whether all levels are on a single position, as with a perceptron; for convolutions that end in dense
+            layers.
+        free_bits: $\lambda \ge 0$, nats of each level without cost; a stage's own `free_bits` has the same meaning.
 
-    The finest grid is the backbone's coarsest (a perceptron's is one position), each other is half the next. z holds
-    the levels from the top down. The terms `rate_1`, `rate_2`, … are closed forms given the drawn z above; the rate is
-    sampled. Posteriors are relative to priors, after NVAE; the first images set how far they propose at the start.
-    When to use it: for the best likelihood of images. It is confused with `ladder-vae`, whose decoder sees the lowest
-    level alone.
+    The finest grid is the last one of the backbone (a single position for a perceptron); each other grid has half the
+    size of the next. z contains the levels from the top down. The terms `rate_1`, `rate_2`, … are in closed form given
+    the drawn z above; the rate is sampled. Posteriors are relative to priors, as in NVAE; the first batches set the
+    initial scale of their means. Use it for the best likelihood of images.
+
+    See also: `ladder-vae`, whose decoder receives the lowest level alone.
+
+    References:
+        Child (2021), https://arxiv.org/abs/2011.10650
+        NVAE: Vahdat & Kautz (2020), https://arxiv.org/abs/2007.03898
     """
-    stood = levels(architecture, blocks, flat)
-    count = units(stood)
-    channels, rest = divmod(require_vector_latent(architecture.latent, "top-down-vae", count), count)
-    if rest:
-        raise ShapeError(
-            f"Got latent = {list(architecture.latent)}; top-down-vae expected a multiple of {count}, which blocks = "
-            f"{list(blocks)} make. Choose latent = {channels * count}, for {channels} at each finest position."
-        )
-    network, context, finest = architecture.network(), architecture.context, (width, *stood[-1].grid)
-    head, path = architecture.head(), ResidualPath(width, stood, channels, context)
+    levels = levels_of(architecture, blocks, flat)
+    channels = finest_channels(architecture.latent, levels, "top-down-vae")
+    network, context, finest = architecture.network(), architecture.context, (width, *levels[-1].grid)
+    head, path = architecture.head(), ResidualPath(width, levels, channels, context)
     stem = network.down(architecture.shape, (1, *finest), context)
-    encoder = TopDownEncoder(stem, BottomUpNetwork(width, stood), RelativePosteriors(width, stood, channels))
+    encoder = TopDownEncoder(stem, width, levels, channels)
     decoder = PathDecoder(network.up(finest, (head.outputs, *architecture.shape), context), head)
     objective = LevelObjective(free_bits=free_bits)
     return base.replace(encoder=encoder, decoder=decoder, prior=PathPrior(path), objective=objective)

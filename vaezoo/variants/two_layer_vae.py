@@ -8,8 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.hierarchy import BottomDecoder, MarkovPath, PathPrior, halving_sizes
-from vaezoo.hierarchy.two_layer import ChainEncoder
+from vaezoo.hierarchy import BottomDecoder, ChainEncoder, MarkovPath, PathPrior, halving_sizes
 from vaezoo.networks import MLP
 from vaezoo.networks.perceptron import Width
 from vaezoo.registry import Architecture, register
@@ -23,21 +22,26 @@ from vaezoo.registry import Architecture, register
     url="https://arxiv.org/abs/1509.00519",
     defaults={"latent": 150},
     rate="sampled",
+    example={"latent": 9, "top_hidden": (16,)},
 )
 def two_layer_vae(
     base: VAE, architecture: Architecture, *, top_hidden: Annotated[tuple[Width, ...], Meta(max_length=16)] = (100, 100)
 ) -> VAE:
-    r"""Minimises $D + R$ with two layers of latents: $p(h_2)\,p(h_1|h_2)\,p(x|h_1)$ and $q(h_1|x)\,q(h_2|h_1)$.
+    r"""Minimizes $D + R$ with two layers of latents: $p(h_2)\,p(h_1|h_2)\,p(x|h_1)$ and $q(h_1|x)\,q(h_2|h_1)$.
 
     $$\log p(x) \ge \mathbb{E}_q\Big[\log p(x|h_1) + \log \frac{p(h_2)\,p(h_1|h_2)}{q(h_1|x)\,q(h_2|h_1)}\Big]$$
 
     Hyperparameters:
-        top_hidden: widths of the tanh layers between $h_1$ and $h_2$, each way; two of 100 in the paper.
+        top_hidden: widths of the tanh layers between $h_1$ and $h_2$ in each direction; two of 100 in the paper.
 
     z is $(h_2, h_1)$, where $h_1$ has twice as many latents as $h_2$: a latent of 150 is the paper's 50 and 100. The
-    backbone stands between x and $h_1$. The rate is sampled. When to use it: composed with `iwae`
-    ("two-layer-vae+iwae"), for the published two-layer model; a warm-up of the rate keeps $h_2$ in use. It is confused
-    with `ladder-vae`, whose posterior also goes from the top down.
+    backbone is between x and $h_1$. The rate is sampled. Use it with `iwae` ("two-layer-vae+iwae"), which is the
+    published two-layer model; a warm-up of the rate keeps $h_2$ active.
+
+    See also: `ladder-vae`, whose posterior is also top-down.
+
+    References:
+        Burda et al. (2016), https://arxiv.org/abs/1509.00519
     """
     top, bottom = halving_sizes(architecture.latent, "two-layer-vae", 2)
     shape, context = architecture.shape, architecture.context

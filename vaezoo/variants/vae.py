@@ -1,4 +1,4 @@
-"""The variational autoencoder itself."""
+"""The variational autoencoder."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from vaezoo.registry import Architecture, register
 
 @register("vae", year=2014, paper="Kingma & Welling", url="https://arxiv.org/abs/1312.6114")
 def vae(base: VAE | None, architecture: Architecture) -> VAE:
-    r"""Minimises $D + R$, the negative evidence lower bound, with a Gaussian posterior and a standard normal prior.
+    r"""Minimizes $D + R$, the negative evidence lower bound, with a Gaussian posterior and a standard normal prior.
 
     $$\log p(x) \ge \mathbb{E}_{\mathcal{N}(z;\mu(x),\sigma^2(x))}[\log p(x|z)]
         - \tfrac12 \sum_j (\mu_j^2 + \sigma_j^2 - 1 - 2 \log \sigma_j)$$
 
-    The rate is in closed form. When to use it: first, and as the baseline of everything else. It is often confused with
-    what many introductions train, cross-entropy on grey pixels averaged over pixels, which weighs the rate hundreds of
-    times too strongly.
+    The rate is in closed form. Use it first, and as the baseline of all other variants. Many introductions train
+    something else: the cross-entropy of gray pixels averaged over pixels, which weights the rate hundreds of times too
+    strongly.
+
+    See also: `beta-vae`, which weights the rate; `ae`, which has none.
+
+    References:
+        Kingma & Welling (2014), https://arxiv.org/abs/1312.6114
     """
     shape, latent, context = architecture.shape, architecture.latent, architecture.context
     head = architecture.head()

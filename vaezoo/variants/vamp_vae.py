@@ -1,4 +1,4 @@
-"""The VAE with a variational mixture of posteriors as its prior."""
+"""The VAE with a variational mixture of posteriors as prior."""
 
 from __future__ import annotations
 
@@ -18,21 +18,26 @@ from vaezoo.registry import Architecture, register
     paper="Tomczak & Welling",
     url="https://arxiv.org/abs/1705.07120",
     rate="sampled",
+    example={"pseudo_inputs": 4},
 )
 def vamp_vae(
     base: VAE, architecture: Architecture, *, pseudo_inputs: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
 ) -> VAE:
-    r"""Minimises $D + R$ with a mixture of posteriors as prior.
+    r"""Minimizes $D + R$ with a mixture of posteriors as prior.
 
     $$p(z) = \frac1M \sum_{m=1}^M q(z|u_m)$$
 
     Hyperparameters:
-        pseudo_inputs: $M \ge 1$, how many $u_m$; 500 in the paper. Each step takes them all through the encoder.
+        pseudo_inputs: $M \ge 1$, number of $u_m$; 500 in the paper. Each step encodes all of them.
 
-    The $u_m$ are learnt, starting from training images. The paper's code keeps them within the data's range; its text
-    does not, nor does this. With a context each has a learnt pseudo-context, and the prior is the same for all. The
-    rate is sampled. When to use it: for a better likelihood and better samples at a small cost, and against latents
-    that stay unused: the prior moves to where posteriors are. It is confused with `vade`, whose components are free
-    Gaussians that mean clusters.
+    The $u_m$ are learned and initialized with training images. The paper's code restricts them to the data's range; its
+    text and this do not. With a context each has a learned pseudo-context, and the prior is the same for all contexts.
+    The rate is sampled. Use it for a better likelihood and better samples at a small cost, and against inactive
+    latents, since the prior follows the posteriors.
+
+    See also: `vade`, whose components are free Gaussians that represent clusters.
+
+    References:
+        Tomczak & Welling (2018), https://arxiv.org/abs/1705.07120
     """
     return base.replace(prior=VampPrior(architecture.shape, architecture.context, pseudo_inputs))

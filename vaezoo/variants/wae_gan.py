@@ -10,7 +10,7 @@ from vaezoo.core import VAE
 from vaezoo.encoders import PointEncoder
 from vaezoo.networks import MLP
 from vaezoo.networks.perceptron import Width
-from vaezoo.objectives import PriorGame
+from vaezoo.objectives import LatentAdversarialObjective
 from vaezoo.registry import Architecture, register
 
 
@@ -21,6 +21,7 @@ from vaezoo.registry import Architecture, register
     paper="Tolstikhin et al.",
     url="https://arxiv.org/abs/1711.01558",
     rate="no density",
+    example={"critic_hidden": (32,), "weight": 2.0},
 )
 def wae_gan(
     base: VAE,
@@ -30,23 +31,27 @@ def wae_gan(
     known_prior: bool = False,
     critic_hidden: Annotated[tuple[Width, ...], Meta(max_length=16)] = (512,) * 4,
 ) -> VAE:
-    r"""Minimises $D - \lambda \log \sigma(C(z))$, with an encoder without noise, against a critic $C$ of its codes.
+    r"""Minimizes $D - \lambda \log \sigma(C(z))$, with a deterministic encoder, against a critic $C$ of its codes.
 
     $$C(z) \to \log p(z) - \log q(z)$$
 
     Hyperparameters:
-        weight: $\lambda \ge 0$; 10 in the paper on MNIST, where D is the squared error: that is
-            `likelihood = {name = "gaussian", scale = 0.7071}`, up to a constant.
-        known_prior: whether the critic is given log p(z), $C(z) = \log p(z) + h(z)$, so that its network $h$ need only
-            learn the codes' density; a choice of the authors' code (after Mescheder et al., 2017,
-            https://arxiv.org/abs/1701.04722). On MNIST the samples were far worse with it.
+        weight: $\lambda \ge 0$; 10 in the paper on MNIST, where D is the squared error: `likelihood = {name =
+            "gaussian", scale = 0.7071}`, up to a constant.
+        known_prior: whether the critic contains log p(z), $C(z) = \log p(z) + h(z)$, so that its network $h$ learns the
+            density of codes alone; a choice of the authors' code (after Mescheder et al., 2017). On MNIST samples were
+            far worse with it.
         critic_hidden: widths of the critic's hidden layers, four of 512 as in the authors' code for MNIST.
 
-    A game of two players, `model` and `critic`, whose loss is that of `aae`. There is no density of z and so no bound:
-    what is reported as the rate is $-\log p(z)$. When to use it: where `wae-mmd` leaves the codes' distribution too far
-    from the prior and a game may be played. It is confused with `aae`, which is this with $\lambda = 1$, and with the
-    Wasserstein GAN, whose critic judges images.
+    The players are `model` and `critic`, whose loss is that of `aae`. There is no density of z and so no bound; the
+    reported rate is $-\log p(z)$. Use it where `wae-mmd` leaves the distribution of codes too far from the prior.
+
+    See also: `aae`, which is this with $\lambda = 1$; the Wasserstein GAN, whose critic judges images.
+
+    References:
+        Tolstikhin et al. (2018), https://arxiv.org/abs/1711.01558
+        Known prior: Mescheder et al. (2017), https://arxiv.org/abs/1701.04722
     """
     critic = MLP(architecture.latent, (1,), architecture.context, critic_hidden, "relu")
-    game = PriorGame(critic, weight, known_prior=known_prior)
+    game = LatentAdversarialObjective(critic, weight, known_prior=known_prior)
     return base.replace(encoder=PointEncoder(architecture.down(1)), objective=game)

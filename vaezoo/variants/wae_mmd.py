@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from vaezoo.core import VAE
 from vaezoo.encoders import PointEncoder
-from vaezoo.objectives import Kernel, MeanDiscrepancy, PenalizedObjective
+from vaezoo.objectives import Kernel, MaximumMeanDiscrepancy, PenalizedObjective
 from vaezoo.registry import Architecture, register
 
 
@@ -29,21 +29,25 @@ def wae_mmd(
     kernel: Kernel = "imq",
     bandwidth: Annotated[float, Meta(gt=0, le=1e6)] = 1.0,
 ) -> VAE:
-    r"""Minimises $D + \lambda\,\mathrm{MMD}^2(q(z), p(z))$, with an encoder without noise.
+    r"""Minimizes $D + \lambda\,\mathrm{MMD}^2(q(z), p(z))$, with a deterministic encoder.
 
     $$\mathrm{MMD}^2(q, p) = \mathbb{E}_{q,q}[k(z, z')] + \mathbb{E}_{p,p}[k(z, z')] - 2\,\mathbb{E}_{q,p}[k(z, z')]$$
 
     Hyperparameters:
-        weight: $\lambda \ge 0$, of the discrepancy; 10 in the paper on MNIST, where D is the squared error: that is
+        weight: $\lambda \ge 0$, weight of the discrepancy; 10 in the paper on MNIST, where D is the squared error:
             `likelihood = {name = "gaussian", scale = 0.7071}`, up to a constant.
         kernel: "imq", $k = s/(s + d^2)$, or "rbf", $k = e^{-d^2/s}$, with $d$ the distance of z and z'.
-        bandwidth: $\sigma > 0$ in $s = 2 n \sigma^2$ for n latents; the prior's scale by default. One scale, as in the
-            paper; its code adds up kernels of seven.
+        bandwidth: $\sigma > 0$ in $s = 2 n \sigma^2$ for n latents; by default the scale of the prior. One scale, as in
+            the paper; its code sums kernels of seven.
 
-    The batch's codes are compared with as many draws of the prior, without bias: the estimate may be negative. There is
-    no density of z and so no bound: what is reported as the rate is $-\log p(z)$. When to use it: for sharp
-    reconstructions from codes that fill the prior. It is confused with `info-vae`, whose $\alpha = 1$ is this with a
-    Gaussian encoder, and with GANs by the name of their distance.
+    The batch's codes are compared with as many draws of the prior; the estimate is unbiased and may be negative. There
+    is no density of z and so no bound; the reported rate is $-\log p(z)$. Use it for sharp reconstructions from codes
+    that follow the prior.
+
+    See also: `info-vae`, whose $\alpha = 1$ is this with a Gaussian encoder; `sliced-wae`, which needs no kernel.
+
+    References:
+        Tolstikhin et al. (2018), https://arxiv.org/abs/1711.01558
     """
-    penalties = {"mmd": (weight, MeanDiscrepancy(kernel, bandwidth))}
+    penalties = {"mmd": (weight, MaximumMeanDiscrepancy(kernel, bandwidth))}
     return base.replace(encoder=PointEncoder(architecture.down(1)), objective=PenalizedObjective(penalties))
