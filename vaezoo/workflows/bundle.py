@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from vaezoo.core import VAE, code_indices, seeded
-from vaezoo.data import Dataset, binarize_fixed, bundled_images
+from vaezoo.data import Dataset, binarize_fixed, bundled_images, load_dataset
 from vaezoo.errors import ConfigError, CorruptWeightsError
 from vaezoo.evaluation.batches import batches
 from vaezoo.evaluation.report import test_set
@@ -39,6 +39,7 @@ from vaezoo.storage.model_folder import (
     write_model,
 )
 from vaezoo.workflows.load import pull
+from vaezoo.workflows.measure import data_of
 from vaezoo.zoo.index import PACKAGE_FOLDER, list_models, read_index
 
 __all__ = ["bundle", "halve", "pin", "pin_published", "reindex"]
@@ -190,13 +191,11 @@ def halves(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def examples(model: VAE) -> Dataset:
-    """Returns the bundled images for a model of MNIST, and random binary images for others."""
-    data = (model.config or {}).get("data")
-    if isinstance(data, dict) and data["name"] == "mnist":
-        found = test_set(model, bundled_images())
-        return binarize_fixed(found, 0) if found.binarization == "dynamic" else found
-    images = torch.rand(64, *(model.shape or ()), generator=torch.Generator().manual_seed(0)).round()
-    return Dataset(name="random", split="test", images=images, labels=torch.arange(64) % 10, classes=10)
+    """Returns 64 test images of the model's data set, for MNIST the bundled ones."""
+    name = data_of(model, None)
+    source = bundled_images() if name == "mnist" else load_dataset(name, "test").subset(torch.arange(64))
+    found = test_set(model, source)
+    return binarize_fixed(found, 0) if found.binarization == "dynamic" else found
 
 
 @torch.no_grad()
