@@ -1,19 +1,21 @@
-"""Backbones: any size, any leading dimensions, contexts, and errors that name what is reachable."""
+"""Backbones: shapes, leading dimensions, contexts, precision, limits, and initialization from data."""
 
 import pytest
 import torch
 from support.cases import SMALL_BACKBONES
 from torch import Tensor
 
+import vaezoo
 from vaezoo.backbones import Backbone
 from vaezoo.backbones.conv import conv
 from vaezoo.errors import ConfigError, ShapeError
-from vaezoo.networks import MLP, ConvUp
+from vaezoo.networks import MLP
 from vaezoo.networks.convolutional import grid_sizes
 from vaezoo.networks.initialization import scale_last_layer_to_data
+from vaezoo.networks.limits import LARGE_NETWORK
 from vaezoo.registry import backbones
 
-SIZES = ((1, 1, 1), (1, 2, 1), (3, 2, 3), (1, 5, 4), (2, 17, 23), (1, 28, 28), (3, 32, 32), (1, 33, 64))
+SIZES = ((1, 1, 1), (1, 2, 1), (3, 2, 3), (1, 5, 4), (2, 17, 23), (1, 28, 28), (1, 33, 64))
 
 
 def make(name: str) -> Backbone:
@@ -46,137 +48,190 @@ def test_any_leading_dimensions_broadcast_the_context(name: str, context: int) -
     torch.testing.assert_close(whole[1, 2], up(z[1, 2], c))
     torch.testing.assert_close(whole[1, 2, 4], up(z[1, 2, 4], None if c is None else c[4]))
     torch.testing.assert_close(whole[1, 2, 4], up(z[1, 2, 4], None if c is None else c[4:]))
-    if context:
-        assert not torch.allclose(whole, up(z, c + 1.0))  # it is used
-        assert up(z[:, :, :0], c[:0]).shape == (2, 3, 0, 1, 1, 8, 8) if c is not None else True
+    if c is not None:
+        assert not torch.allclose(whole, up(z, c + 1.0))
+        assert up(z[:, :, :0], c[:0]).shape == (2, 3, 0, 1, 1, 8, 8)
 
 
 @pytest.mark.parametrize("name", backbones.names())
-def test_the_last_bias_can_start_anywhere(name: str) -> None:
-    up = make(name).up((4,), (2, 1, 8, 8), 0)
-    target = torch.randn(2, 1, 8, 8)
-    before = up(torch.zeros(1, 4))
+def test_the_last_bias_can_be_set(name: str) -> None:
+    up, target = make(name).up((4,), (2, 1, 8, 8), 0), torch.randn(2, 1, 8, 8)
     up.set_output_bias(torch.zeros_like(target))
-    plain = up(torch.zeros(1, 4))
+    before = up(torch.zeros(1, 4))
     up.set_output_bias(target)
-    torch.testing.assert_close(up(torch.zeros(1, 4)) - plain, target[None])
-    assert before.shape == (1, 2, 1, 8, 8)
+    torch.testing.assert_close(up(torch.zeros(1, 4)) - before, target[None])
 
 
 @pytest.mark.parametrize("name", backbones.names())
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_weights_of_any_precision_take_float32(name: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_weights_of_any_precision_accept_float32(name: str, dtype: torch.dtype) -> None:
     down = make(name).down((1, 8, 8), (2, 4), 3).to(dtype)
     assert down(torch.randn(2, 1, 8, 8), torch.randn(2, 3)).dtype == dtype
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "silu", "gelu", "elu", "leaky-relu"])
 def test_activations(activation: str) -> None:
-    for backbone in (conv(channels=[3], activation=activation, blocks=1), backbones.get("mlp")(activation=activation)):  # type: ignore[arg-type]
+    for backbone in (conv(channels=(3,), activation=activation, blocks=1), backbones.get("mlp")(activation=activation)):  # type: ignore[arg-type]
         assert isinstance(backbone, Backbone)
         assert torch.isfinite(backbone.down((1, 6, 6), (2, 4), 0)(torch.randn(2, 1, 6, 6))).all()
 
 
-@pytest.mark.parametrize("kernel", [3, 5, 7])
-@pytest.mark.parametrize("depth", [1, 2, 3, 5])
-def test_conv_meets_every_grid_exactly(kernel: int, depth: int) -> None:
-    backbone = conv(channels=[2] * depth, kernel=kernel, blocks=1, dense=[4])  # type: ignore[arg-type]
-    for height, width in ((1, 1), (9, 14), (31, 32)):
-        shape = (1, height, width)
-        latent = backbone.grid(shape, 2)
-        assert latent[1:] == grid_sizes((height, width), depth)[-1]
-        x: Tensor = backbone.up(latent, (1, *shape), 0)(
-            backbone.down(shape, (1, *latent), 0)(torch.randn(2, *shape))[:, 0]
-        )
-        assert x.shape == (2, 1, *shape)
-        up = backbone.up((3,), (1, *shape), 0)
-        assert isinstance(up, ConvUp) and up.stages[-1].bias is None
-        biased = [layer.bias is not None for layer in up.stages if isinstance(layer, torch.nn.ConvTranspose2d)]
-        assert biased == [True] * (depth - 1) + [False]
+@pytest.mark.parametrize("kernel", [3, 4, 5, 7])
+def test_conv_meets_every_grid_exactly(kernel: int) -> None:
+    for depth in (1, 2, 3, 5):
+        backbone = conv(channels=(2,) * depth, kernel=kernel, blocks=1, dense=(4,))  # type: ignore[arg-type]
+        for height, width in ((1, 1), (9, 14), (31, 32)):
+            shape = (1, height, width)
+            latent = backbone.grid(shape, 2)
+            sizes = [(height, width)]
+            for _ in range(depth):
+                sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+            assert latent[1:] == sizes[-1] and grid_sizes((height, width), depth) == sizes
+            down, up = backbone.down(shape, (1, *latent), 0), backbone.up(latent, (1, *shape), 0)
+            x: Tensor = up(down(torch.randn(2, *shape))[:, 0])
+            assert x.shape == (2, 1, *shape)
+            biases = [layer.bias is not None for layer in up.modules() if isinstance(layer, torch.nn.ConvTranspose2d)]
+            assert biases == [True] * (depth - 1) + [False]  # the offset replaces the last one
 
 
-def test_conv_names_the_grids_that_it_can_reach() -> None:
-    with pytest.raises(ShapeError, match=r"Got latent \[4, 5, 5\].*grid of 7x7.*14x14 with 1, 7x7 with 2, 4x4 with 3"):
+def test_kernels_of_four_are_plain_strided_convolutions_on_even_grids() -> None:
+    """As in the VQ-VAE paper: 4 x 4, stride 2, padding 1, and their transposes."""
+    backbone = conv(channels=(3, 5), kernel=4)
+    down, up = backbone.down((1, 8, 12), (1, 4, 2, 3), 0), backbone.up((4, 2, 3), (1, 1, 8, 12), 0)
+    for network, kind in ((down, torch.nn.Conv2d), (up, torch.nn.ConvTranspose2d)):
+        layers = [layer for layer in network.modules() if type(layer) is kind and layer.kernel_size == (4, 4)]
+        assert [(layer.stride, layer.padding, layer.output_padding) for layer in layers] == [
+            ((2, 2), (1, 1), (0, 0))
+        ] * 2
+    x, layer = torch.randn(2, 1, 7, 5), conv(channels=(3,), kernel=4).down((1, 7, 5), (1, 3, 4, 3), 0).stages
+    strided = next(each for each in layer.modules() if isinstance(each, torch.nn.Conv2d))
+    padded = torch.nn.functional.pad(x, (0, 1, 0, 1))  # odd sides are rounded up
+    torch.testing.assert_close(layer(x), torch.nn.functional.silu(strided(padded)))
+
+
+def test_conv_lists_the_grids_that_it_can_reach() -> None:
+    with pytest.raises(ShapeError, match=r"\[4, 5, 5\].*7x7.*14x14 with 1, 7x7 with 2, 4x4 with 3"):
         make("conv").down((1, 28, 28), (2, 4, 5, 5), 0)
-    with pytest.raises(ShapeError, match="Reachable grids"):
-        make("conv").up((4, 5, 5), (1, 1, 28, 28), 0)
-    for build in (lambda: make("conv").down((30,), (2, 4), 0), lambda: make("conv").up((4,), (1, 30), 0)):
-        with pytest.raises(ShapeError, match=r"\(30,\).*channels, height, width.*'mlp'"):
+    for build in (
+        lambda: make("conv").up((4, 5, 5), (1, 1, 28, 28), 0),
+        lambda: make("conv").down((30,), (2, 4), 0),
+        lambda: make("conv").up((4,), (1, 30), 0),
+        lambda: make("conv").grid((30,), 4),
+    ):
+        with pytest.raises(ShapeError):
             build()
-    with pytest.raises(ShapeError, match="height"):
-        make("conv").grid((30,), 4)
 
 
-def test_what_is_too_large_is_refused_before_it_is_allocated() -> None:
-    wide = [8192] * 8
+def test_networks_that_are_too_large_are_refused_before_they_are_allocated() -> None:
+    wide = (8192,) * 8
     for build in (
         lambda: MLP((2**20,), (2**20,), 0, [], "relu"),
-        lambda: MLP((10,), (10,), 0, [65536, 65536], "relu"),
-        lambda: conv(channels=wide).down((1, 64, 64), (2, 4), 0),  # type: ignore[arg-type]
-        lambda: conv(channels=wide).up((4,), (1, 1, 64, 64), 0),  # type: ignore[arg-type]
-        lambda: conv(channels=[8192]).down((1, 2, 2), (2, 2**23, 1, 1), 0),
-        lambda: conv(channels=[8192]).up((2**23, 1, 1), (1, 1, 2, 2), 0),
+        lambda: MLP((10,), (10,), 0, [65536] * 6, "relu"),
+        lambda: conv(channels=wide, kernel=7).down((1, 64, 64), (2, 4), 0),
+        lambda: conv(channels=wide, kernel=7).up((4,), (1, 1, 64, 64), 0),
+        lambda: conv(channels=(8192,)).down((1, 2, 2), (2, 2**23, 1, 1), 0),
+        lambda: conv(channels=(8192,)).up((2**23, 1, 1), (1, 1, 2, 2), 0),
     ):
-        with pytest.raises(ShapeError, match="weights; expected at most 268,435,456"):
+        with pytest.raises(ShapeError, match="17,179,869,184"):
             build()
 
 
-def test_options_are_checked_by_the_registry() -> None:
-    from vaezoo.registry import create
+def test_large_networks_are_built_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vaezoo.networks.limits.LARGE_NETWORK", 999)
+    with pytest.warns(UserWarning, match=r"1,000 weights.*'conv'"):
+        MLP((100,), (10,), 0, [], "relu")
+    with torch.device("meta"):
+        MLP((2**15,), (2**15,), 0, [], "relu")  # no memory, no warning
 
-    for options in ({"channels": []}, {"channels": [0]}, {"kernel": 4}, {"activation": "swish"}, {"blocks": -1}):
-        with pytest.raises(ConfigError, match="backbone conv: option"):
-            create("vae", shape=(1, 8, 8), backbone={"name": "conv", **options})
+
+@pytest.mark.parametrize("shape", [(3, 256, 256), (3, 512, 512), (1, 1100, 2000)])
+def test_defaults_for_large_images_have_a_bounded_size(shape: tuple[int, ...]) -> None:
+    with torch.device("meta"):
+        model = vaezoo.create("conv-vae", shape=shape)
+        own = vaezoo.create("vae", shape=shape, backbone={"name": "conv", "dense": [128]})
+    for each in (model, own):
+        assert all(parameter.numel() < LARGE_NETWORK / 8 for parameter in each.parameters())
+    assert model.config is not None
+    with torch.device("meta"):  # a config keeps its meaning
+        again = vaezoo.create(
+            "vae", **{key: model.config["architecture"][key] for key in ("shape", "latent", "backbone")}
+        )
+    assert [p.shape for p in again.parameters()] == [p.shape for p in model.parameters()]
 
 
-def networks_of_all_kinds() -> list[tuple[torch.nn.Module, tuple[int, ...]]]:
+def test_defaults_for_small_images_and_for_grids_stay() -> None:
+    def channels(name: str, shape: tuple[int, ...], **options: object) -> object:
+        with torch.device("meta"):
+            config = vaezoo.create(name, shape=shape, **options).config  # type: ignore[arg-type]  # options by name
+        assert config is not None
+        return config["architecture"]["backbone"]["channels"]  # type: ignore[index]  # a table
+
+    assert channels("conv-vae", (3, 128, 128)) == channels("conv-vae", (1, 28, 28)) == [32, 64]
+    assert channels("vq-vae", (3, 512, 512)) == channels("top-down-vae", (3, 512, 512)) == [32, 64]
+    backbone = {"name": "conv", "channels": [8, 8, 8, 8]}
+    assert channels("conv-vae", (3, 512, 512), backbone=backbone) == [8, 8, 8, 8]
+
+
+def test_the_advice_for_large_networks_works() -> None:
+    backbone = {"name": "conv", "channels": [32, 64], "dense": [4096]}
+    with torch.device("meta"):
+        with pytest.raises(ShapeError, match=r"grid of 512x512 with 64 channels.*[Aa]dd entries to channels.*dense"):
+            vaezoo.create("vae", shape=(3, 2048, 2048), backbone=backbone)
+        vaezoo.create("vae", shape=(3, 2048, 2048), backbone=backbone | {"channels": [32, 64, 64, 64, 64]})
+        vaezoo.create("vae", shape=(3, 2048, 2048), backbone=backbone | {"dense": [64]})
+        with pytest.raises(ShapeError, match="'conv'"):
+            vaezoo.create("vae", shape=(3, 4096, 4096))
+        vaezoo.create("vae", shape=(3, 4096, 4096), backbone="conv")
+
+
+@pytest.mark.parametrize(
+    "options", [{"channels": []}, {"channels": [0]}, {"kernel": 6}, {"activation": "swish"}, {"blocks": -1}], ids=str
+)
+def test_options_are_validated(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="backbone conv: option"):
+        vaezoo.create("vae", shape=(1, 8, 8), backbone={"name": "conv", **options})
+
+
+IMAGE = (1, 9, 8)
+NETWORKS = {
+    "linear": lambda: (torch.nn.Linear(6, 5), (6,)),
+    "linear without bias": lambda: (torch.nn.Linear(6, 5, bias=False), (6,)),
+    "convolution": lambda: (torch.nn.Conv2d(1, 5, 3), IMAGE),
+    "mlp": lambda: (make("mlp").down(IMAGE, (5,), 0), IMAGE),
+    "conv to a vector": lambda: (make("conv").down(IMAGE, (5,), 0), IMAGE),
+    "conv to a grid": lambda: (make("conv").down(IMAGE, (1, *make("conv").grid(IMAGE, 5)), 0), IMAGE),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_last_layers_are_scaled_to_data(kind: str) -> None:
     torch.manual_seed(0)
-    image = (1, 9, 8)
-    return [
-        (torch.nn.Linear(6, 5), (6,)),
-        (torch.nn.Linear(6, 5, bias=False), (6,)),
-        (torch.nn.Conv2d(1, 5, 3), image),
-        (make("mlp").down(image, (5,), 0), image),
-        (make("conv").down(image, (5,), 0), image),
-        (make("conv").down(image, (1, *make("conv").grid(image, 5)), 0), image),
-    ]
-
-
-@pytest.mark.parametrize("number", range(6))
-def test_data_spreads_what_is_told_to_be_spread(number: int) -> None:
-    network, shape = networks_of_all_kinds()[number]
+    network, shape = NETWORKS[kind]()
     x = 5.0 + torch.randn(200, *shape)
 
     def outputs() -> Tensor:
-        made: Tensor = network(x).detach()
-        return made.reshape(200, 5, -1).transpose(0, 1).flatten(1)
+        return network(x).detach().reshape(200, 5, -1).transpose(0, 1).flatten(1)
 
     before = outputs()
     scale_last_layer_to_data(network, network(x).reshape(200, 5, -1), 0.25)
     torch.testing.assert_close(outputs().std(1), torch.full((5,), 0.25))
-    if number != 1:  # it has no bias to move
+    if kind != "linear without bias":
         torch.testing.assert_close(outputs().mean(1), torch.zeros(5), atol=1e-5, rtol=0)
     for old, new in zip(before, outputs(), strict=True):
-        assert torch.corrcoef(torch.stack([old, new]))[0, 1] > 0.999  # the same directions, only larger
+        assert torch.corrcoef(torch.stack([old, new]))[0, 1] > 0.999  # only the scale differs
     scale_last_layer_to_data(network, network(x).reshape(200, 5, -1)[:, :3], 0.5)
     torch.testing.assert_close(outputs().std(1), torch.tensor([0.5, 0.5, 0.5, 0.25, 0.25]))
 
 
-def test_what_does_not_vary_or_has_no_last_layer_is_not_spread() -> None:
-    dead = torch.nn.Linear(4, 3)
+def test_constant_outputs_and_networks_without_a_last_layer_are_not_scaled() -> None:
+    constant, x = torch.nn.Linear(4, 3), torch.randn(50, 4)
     with torch.no_grad():
-        dead.weight[1] = 0.0
-    bias = float(dead.bias[1].detach())
-    x = torch.randn(50, 4)
-    scale_last_layer_to_data(dead, dead(x), 1.0)
-    assert float(dead.bias[1].detach()) == bias
-    assert not dead.weight[1].any()
-    assert torch.isfinite(dead.weight).all()
-    torch.testing.assert_close(dead(x).std(0)[[0, 2]], torch.ones(2))
-    alone = dead(x[:1])
-    scale_last_layer_to_data(dead, alone, 5.0)
-    assert torch.equal(dead(x[:1]), alone)
-    headless = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh())
-    old = headless(x)
-    scale_last_layer_to_data(headless, old, 1.0)
-    assert torch.equal(headless(x), old)
+        constant.weight[1] = 0.0
+    bias = float(constant.bias[1].detach())
+    scale_last_layer_to_data(constant, constant(x), 1.0)
+    assert float(constant.bias[1].detach()) == bias and not constant.weight[1].any()
+    torch.testing.assert_close(constant(x).std(0)[[0, 2]], torch.ones(2))
+    for network, rows in ((constant, x[:1]), (torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh()), x)):
+        old = network(rows)
+        scale_last_layer_to_data(network, old, 5.0)
+        assert torch.equal(network(rows), old)

@@ -1,4 +1,4 @@
-"""Games: what critics learn in closed form, players by hand, and that samples come nearer to the data."""
+"""Adversarial objectives: optimal critics in closed form, players by hand, and improvement of samples."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import quad
 from scipy.stats import norm
 from support.cases import Case
 from support.gaussian_models import one_latent
@@ -18,14 +17,22 @@ from vaezoo.core import VAE, Inference
 from vaezoo.data import load_dataset
 from vaezoo.evaluation import frechet_distance
 from vaezoo.networks import MLP
-from vaezoo.objectives import FeatureCritic, Game, PriorGame, WeightedObjective, accuracy, logit, separation
+from vaezoo.objectives import (
+    AdversarialObjective,
+    FeatureCritic,
+    LatentAdversarialObjective,
+    WeightedObjective,
+    critic_accuracy,
+    critic_logit,
+    critic_loss,
+)
 from vaezoo.recipe import read_recipe
 from vaezoo.trainer import Trainer, build_model
 from vaezoo.trainer.batches import reseed
 from vaezoo.trainer.stage_run import StageRun
 
-GAMES = ("aae", "factor-vae", "vae-gan", "wae-gan")
-P, Q = norm(0.0, 1.0), norm(0.8, 0.6)  # a prior, and codes
+ADVERSARIAL = ("aae", "factor-vae", "vae-gan", "wae-gan")
+P, Q = norm(0.0, 1.0), norm(0.8, 0.6)  # a prior and an aggregate posterior
 
 
 def log_ratio(z: Tensor) -> Tensor:
@@ -33,92 +40,79 @@ def log_ratio(z: Tensor) -> Tensor:
     return torch.as_tensor(P.logpdf(z.numpy()) - Q.logpdf(z.numpy()))
 
 
-# What a critic learns
-
-
-def inference_of_codes(rows: int) -> Inference:
-    """Returns a pass whose prior is P and whose posterior Q, for whatever x."""
+def inference_of_q(rows: int) -> Inference:
+    """Returns an inference whose prior is P and whose posteriors are Q."""
     model = one_latent(WeightedObjective(), rows, loc=0.8, log_scale=math.log(0.6))
     return model.infer(torch.zeros(rows, 1, dtype=torch.float64))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("known_prior", [False, True])
 def test_the_critic_learns_the_log_ratio_of_two_gaussians(known_prior: bool) -> None:
-    """At its optimum the logit is log p(z)/q(z); told log p(z), its network is left with -log q(z)."""
+    """At the optimum the logit is log p(z)/q(z); with known_prior, the network learns -log q(z) alone."""
     torch.manual_seed(0)
     critic = MLP((1,), (1,), 0, [32], "tanh").double()
-    game, model = PriorGame(critic, 1.0, known_prior=known_prior), one_latent(WeightedObjective(), 1)
+    objective = LatentAdversarialObjective(critic, 1.0, known_prior=known_prior)
+    model = one_latent(WeightedObjective(), 1)
     optimizer = torch.optim.Adam(critic.parameters(), 2e-2)
-    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, 400)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, 400)
     for _ in range(400):
-        inference = inference_of_codes(512)
-        loss = game.play(model, inference, None, None, WeightedObjective().report(model, inference, None))
+        inference = inference_of_q(512)
+        alone = WeightedObjective().report(model, inference, None)
+        loss = objective.add_critic(model, inference, None, None, alone)
         optimizer.zero_grad()
         loss.losses["critic"].mean().backward()
         optimizer.step()
-        falling.step()
+        schedule.step()
     z = torch.linspace(-1.0, 2.0, 50, dtype=torch.float64).unsqueeze(1)
     exact = log_ratio(z).squeeze(1)
     with torch.no_grad():
-        learnt, network = game.log_ratio(inference, z, None), critic(z).squeeze(1)
-    assert exact.std() > 1.0 and (learnt - exact).abs().mean() < 0.12
+        learned, network = objective.log_ratio(inference, z, None), critic(z).squeeze(1)
+    assert exact.std() > 1.0 and (learned - exact).abs().mean() < 0.12
     if known_prior:
         assert (network + torch.as_tensor(Q.logpdf(z.numpy())).squeeze(1)).abs().mean() < 0.12
 
 
-def integral(of: Callable[[float], float]) -> float:
-    return float(quad(of, -9, 9, limit=200, epsabs=1e-11)[0])
+def test_the_minimum_of_the_critics_loss_is_log_two_minus_the_jensen_shannon_divergence() -> None:
+    z, never = torch.linspace(-9, 9, 4001, dtype=torch.float64), torch.tensor(1e9)
+    p, q = torch.as_tensor(P.pdf(z.numpy())), torch.as_tensor(Q.pdf(z.numpy()))
 
-
-def test_the_best_critics_loss_is_the_jensen_shannon_divergence_below_log_two() -> None:
     def loss(shift: float) -> float:
-        """Returns what a critic whose logit is the log ratio plus `shift` minimises, over all z."""
+        """Returns the loss, over all z, of a critic whose logit is the log ratio plus `shift`."""
+        logit = log_ratio(z) + shift
+        return float(torch.trapezoid(p * critic_loss(logit, -never) + q * critic_loss(never, logit), z))
 
-        def at(z: float) -> float:
-            said = log_ratio(torch.tensor([z], dtype=torch.float64)) + shift
-            up, down = (separation(*pair) for pair in ((said, said.new_tensor([-1e9])), (said.new_tensor([1e9]), said)))
-            return float(P.pdf(z) * up + Q.pdf(z) * down)
-
-        return integral(at)
-
-    def middle(z: float) -> float:
-        return 0.5 * float(P.pdf(z) + Q.pdf(z))
-
-    divergence = 0.5 * sum(
-        integral(lambda z, each=each: float(each.pdf(z)) * (float(each.logpdf(z)) - math.log(middle(z))))
-        for each in (P, Q)
-    )
+    middle = 0.5 * (p + q)
+    divergence = 0.5 * float(torch.trapezoid(torch.xlogy(p, p / middle) + torch.xlogy(q, q / middle), z))
     assert 0.1 < divergence < math.log(2.0)
     assert loss(0.0) == pytest.approx(math.log(2.0) - divergence, abs=1e-8)
     assert min(loss(0.2), loss(-0.2)) > loss(0.0) + 1e-4
 
 
-def test_what_is_said_of_pairs() -> None:
-    up, down = torch.tensor([2.0, 2.0, -2.0, -2.0]), torch.tensor([-1.0, 1.0, -1.0, 1.0])
-    assert accuracy(up, down).tolist() == [1.0, 0.5, 0.5, 0.0]
-    wanted = [0.5 * (math.log1p(math.exp(-u)) + math.log1p(math.exp(d))) for u, d in zip(up, down, strict=True)]
-    np.testing.assert_allclose(separation(up, down).numpy(), wanted, rtol=1e-6)
-    blind = separation(torch.zeros(3), torch.zeros(3))
-    torch.testing.assert_close(blind, torch.full((3,), math.log(2.0)))
-    extreme = separation(torch.tensor([-1e4]), torch.tensor([1e4]))  # no logarithm of a probability that is 0
+def test_losses_and_accuracies_of_pairs_of_logits() -> None:
+    positive, negative = torch.tensor([2.0, 2.0, -2.0, -2.0]), torch.tensor([-1.0, 1.0, -1.0, 1.0])
+    assert critic_accuracy(positive, negative).tolist() == [1.0, 0.5, 0.5, 0.0]
+    expected = [
+        0.5 * (math.log1p(math.exp(-p)) + math.log1p(math.exp(n))) for p, n in zip(positive, negative, strict=True)
+    ]
+    np.testing.assert_allclose(critic_loss(positive, negative).numpy(), expected, rtol=1e-6)
+    torch.testing.assert_close(critic_loss(torch.zeros(3), torch.zeros(3)), torch.full((3,), math.log(2.0)))
+    extreme = critic_loss(torch.tensor([-1e4]), torch.tensor([1e4]))  # no logarithm of a probability that is 0
     assert extreme.tolist() == [1e4]
 
 
-@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize("name", ADVERSARIAL)
 def test_logits_are_in_full_precision(name: str) -> None:
     case = Case(name)
     model, (x, _) = case.build(), case.inputs(4)
     with torch.autocast("cpu", torch.bfloat16):
         elbo = model.objective(model, x)
     assert {value.dtype for value in (*elbo.losses.values(), *elbo.terms.values())} == {torch.float32}
-    assert logit(nn.Linear(3, 1).bfloat16(), torch.zeros(2, 3).bfloat16()).dtype == torch.float32
-
-
-# Players
+    assert critic_logit(nn.Linear(3, 1).bfloat16(), torch.zeros(2, 3).bfloat16()).dtype == torch.float32
 
 
 class ByHand:
-    """The same steps as the trainer's, written out: each player's loss with everybody else detached."""
+    """The steps of the trainer written out: the gradient of each player's loss by its own parameters."""
 
     def __init__(self, run: StageRun, modules: dict[str, list[nn.Module]]) -> None:
         self.run, self.model = run, run.model
@@ -140,7 +134,7 @@ class ByHand:
         for name, optimizer in self.optimizers.items():
             own = optimizer.param_groups[0]["params"]
             gradients[name] = torch.autograd.grad(found[name], own, retain_graph=True)
-        for name, optimizer in self.optimizers.items():  # all at once, after all were taken
+        for name, optimizer in self.optimizers.items():  # after all gradients were computed
             for parameter, gradient in zip(optimizer.param_groups[0]["params"], gradients[name], strict=True):
                 parameter.grad = gradient
             optimizer.step()
@@ -154,26 +148,26 @@ def three_players(model: VAE, x: Tensor) -> dict[str, Tensor]:
     noise = torch.randn(*loc.shape)
     rate = -0.5 * (1 + 2 * log_scale - loc.square() - (2 * log_scale).exp()).sum(1)
 
-    def remade(codes: Tensor) -> Tensor:
+    def reconstructed(codes: Tensor) -> Tensor:
         return model.decoder.network(codes).squeeze(1)
 
     def layer(images: Tensor) -> Tensor:
         hidden = critic.network(images).flatten(1)
-        centred = hidden - hidden.mean(1, keepdim=True)
-        return nn.functional.leaky_relu(centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt(), 0.2)
+        centered = hidden - hidden.mean(1, keepdim=True)
+        return nn.functional.leaky_relu(centered / (centered.square().mean(1, keepdim=True) + 1e-5).sqrt(), 0.2)
 
-    def called(images: Tensor, real: bool) -> Tensor:
-        said = critic.head(layer(images))
-        return cross_entropy(said, torch.full_like(said, float(real)))
+    def classified(images: Tensor, real: bool) -> Tensor:
+        logits = critic.head(layer(images))
+        return cross_entropy(logits, torch.full_like(logits, float(real)))
 
     def distance(codes: Tensor) -> Tensor:
-        return 0.5 * ((layer(remade(codes)) - layer(x).detach()) ** 2).sum(1).mean()
+        return 0.5 * ((layer(reconstructed(codes)) - layer(x).detach()) ** 2).sum(1).mean()
 
-    images = [remade(codes) for codes in (z.detach(), noise)]
+    images = [reconstructed(codes) for codes in (z.detach(), noise)]
     return {
         "encoder": rate.mean() + distance(z),
-        "decoder": 0.7 * distance(z.detach()) - sum(called(each, False) for each in images),
-        "critic": called(x, True) + sum(called(each.detach(), False) for each in images),
+        "decoder": 0.7 * distance(z.detach()) - sum(classified(each, False) for each in images),
+        "critic": classified(x, True) + sum(classified(each.detach(), False) for each in images),
     }
 
 
@@ -201,7 +195,7 @@ def two_players(model: VAE, x: Tensor) -> dict[str, Tensor]:
 def test_players_learn_what_they_learn_by_hand(
     name: str, options: dict[str, object], losses: Callable[[VAE, Tensor], dict[str, Tensor]]
 ) -> None:
-    """Three steps of the trainer are three steps of optimizers that are told what to leave alone by `detach`."""
+    """Three steps of the trainer equal three steps of optimizers on losses with `detach`."""
     tables = small_recipe(name, steps=3, learning_rates={"critic": 1e-2}).as_dict() | {"options": options}
     run, twin = first_stage(read_recipe(tables)), first_stage(read_recipe(tables))
     model = twin.model
@@ -218,13 +212,13 @@ def test_players_learn_what_they_learn_by_hand(
         torch.testing.assert_close(value, dict(model.named_parameters())[key], rtol=1e-4, atol=1e-6)
 
 
-def test_without_their_critics_models_play_alone() -> None:
-    for name in GAMES:
+def test_without_a_critic_there_is_only_the_loss_of_the_model() -> None:
+    for name in ADVERSARIAL:
         case = Case(name)
         model, (x, _) = case.build(torch.float64), case.inputs(4, torch.float64)
-        assert isinstance(model.objective, Game)
+        assert isinstance(model.objective, AdversarialObjective)
         torch.manual_seed(1)
-        played = model(x)
+        with_critic = model(x)
         model.objective.critic = None
         torch.manual_seed(1)
         alone = model(x)
@@ -234,44 +228,29 @@ def test_without_their_critics_models_play_alone() -> None:
             alone.losses["model"], alone.distortion + alone.rate if weighted else alone.distortion
         )
         for part in ("distortion", "rate", "bound"):
-            assert torch.equal(getattr(alone, part), getattr(played, part)), (name, part)
-
-
-def test_a_learnt_prior_plays_too() -> None:
-    """Told log p(z) or not, a critic's gradient reaches a prior that learns, and only through the model's loss."""
-    for name in ("aae+cvae", "wae-gan+cvae", "vae-gan+cvae"):
-        case = Case(name, context=3)
-        model, (x, c) = case.build(), case.inputs(6)
-        elbo, players = model(x, c), model.players()
-        (owner,) = (
-            player for player, own in players.items() if any(p is q for p in own for q in model.prior.parameters())
-        )
-        assert owner != "critic"
-        own = list(model.prior.parameters())
-        found = torch.autograd.grad(elbo.losses[owner].mean(), own, retain_graph=True)
-        assert all(bool((gradient != 0).any()) for gradient in found), name
+            assert torch.equal(getattr(alone, part), getattr(with_critic, part)), (name, part)
 
 
 def test_a_gaussian_aae_has_the_bound_of_the_vae() -> None:
     case = Case("aae")
-    game, plain = case.build(torch.float64, posterior="gaussian"), Case("vae").build(torch.float64)
-    plain.load_state_dict({key: value for key, value in game.state_dict().items() if "critic" not in key})
+    adversarial, plain = case.build(torch.float64, posterior="gaussian"), Case("vae").build(torch.float64)
+    plain.load_state_dict({key: value for key, value in adversarial.state_dict().items() if "critic" not in key})
     x, _ = case.inputs(5, torch.float64)
     torch.manual_seed(2)
-    one = game(x)
+    one = adversarial(x)
     torch.manual_seed(2)
     other = plain(x)
     for part in ("distortion", "rate", "bound"):
         assert torch.equal(getattr(one, part), getattr(other, part))
     torch.testing.assert_close(one.losses["model"], one.distortion + one.terms["adversarial"])
-    assert torch.isfinite(game.eval().log_evidence(x, samples=3)).all()
+    assert torch.isfinite(adversarial.eval().log_evidence(x, samples=3)).all()
 
 
-def test_weights_of_zero_remove_what_they_weigh() -> None:
+def test_weights_of_zero_remove_the_term() -> None:
     for name, options in (("aae", {"weight": 0.0}), ("vae-gan", {"gamma": 0.0})):
         case = Case(name)
         model, (x, _) = case.build(**options), case.inputs(4)
-        assert isinstance(model.objective, Game)
+        assert isinstance(model.objective, AdversarialObjective)
         critic = model.objective.critic
         head = critic.head if isinstance(critic, MLP | FeatureCritic) else None
         assert head is not None
@@ -279,9 +258,6 @@ def test_weights_of_zero_remove_what_they_weigh() -> None:
             head.bias.fill_(torch.inf if name == "aae" else 0.0)
         elbo = model(x)
         assert torch.equal(elbo.losses["model"], elbo.distortion) if name == "aae" else elbo.losses["decoder"].max() < 0
-
-
-# The critic sees, and the samples improve
 
 
 OPTIONS: dict[str, dict[str, object]] = {
@@ -292,9 +268,9 @@ OPTIONS: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.mark.parametrize("name", GAMES)
-def test_the_critic_sees_and_samples_come_nearer(name: str) -> None:
-    """On held-out digits: a critic that has caught up with the model is right more often than by guessing."""
+@pytest.mark.full
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_critics_are_right_and_samples_improve_on_held_out_digits(name: str) -> None:
     rates = {"critic": 3e-4} if name == "vae-gan" else {}
     stage = {"batch_size": 128, "learning_rate": 3e-3, "learning_rates": rates}
     recipe = read_recipe(
@@ -308,7 +284,7 @@ def test_the_critic_sees_and_samples_come_nearer(name: str) -> None:
     )
     data, held_out = (load_dataset("digits", split) for split in ("train", "test"))
     fresh, x = build_model(recipe, data), held_out.batch(torch.arange(len(held_out)))
-    fresh.initialize([(x, None)])  # so that the mean image is no news
+    fresh.initialize([(x, None)])  # so that only the mean image is learned
     with torch.random.fork_rng():
         torch.manual_seed(0)
         guessed = fresh.eval()(x).terms["critic_accuracy"].mean()

@@ -1,4 +1,4 @@
-"""Importance-weighted objectives: their bounds by a double loop, their gradients by quadrature."""
+"""Importance-weighted objectives: bounds by a double loop, gradients by quadrature."""
 
 import math
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from support.cases import Case
 from support.gaussian_models import one_latent
 from torch import Tensor, nn
@@ -15,12 +16,12 @@ from vaezoo.decoders import Decoder
 from vaezoo.encoders import PointEncoder
 from vaezoo.errors import CompositionError, ConfigError
 from vaezoo.networks import MLP
-from vaezoo.objectives import Gradient, ImportanceObjective
+from vaezoo.objectives import GradientEstimator, ImportanceObjective
 from vaezoo.objectives.importance import CombinedObjective, GroupedObjective, PartialObjective
 from vaezoo.registry import create
 
 CPU = torch.device("cpu")
-GRADIENTS: tuple[Gradient, ...] = ("plain", "sticking-the-landing", "doubly-reparametrized")
+GRADIENTS: tuple[GradientEstimator, ...] = ("plain", "sticking-the-landing", "doubly-reparametrized")
 
 
 def log_mean(values: list[float]) -> float:
@@ -28,9 +29,7 @@ def log_mean(values: list[float]) -> float:
 
 
 def both(objective: Objective, count: int = 3) -> tuple[ELBO, list[list[float]]]:
-    """Returns what an objective reports, and the log weights [example][draw] of its own draws, by scipy."""
-    from scipy import stats
-
+    """Returns the ELBO of an objective, and by scipy the log weights [example][draw] of its own draws."""
     torch.manual_seed(0)
     model = one_latent(objective, count, loc=0.3, log_scale=-0.4, weight=1.3, noise=0.7)
     x = torch.randn(count, 1, dtype=torch.float64)
@@ -41,9 +40,7 @@ def both(objective: Objective, count: int = 3) -> tuple[ELBO, list[list[float]]]
         z = model.infer(x, None, samples).z[..., 0]
     weights = [
         [
-            stats.norm.logpdf(float(x[b, 0]), 1.3 * draw, 0.7)
-            + stats.norm.logpdf(draw)
-            - stats.norm.logpdf(draw, 0.3, math.exp(-0.4))
+            norm.logpdf(float(x[b, 0]), 1.3 * draw, 0.7) + norm.logpdf(draw) - norm.logpdf(draw, 0.3, math.exp(-0.4))
             for draw in z[:, b].tolist()
         ]
         for b in range(count)
@@ -51,24 +48,17 @@ def both(objective: Objective, count: int = 3) -> tuple[ELBO, list[list[float]]]
     return elbo, weights
 
 
-@pytest.mark.parametrize(("samples", "groups"), [(1, 1), (1, 4), (4, 1), (3, 5)])
-def test_miwae_is_the_mean_of_the_bounds_of_its_groups(samples: int, groups: int) -> None:
-    elbo, weights = both(GroupedObjective(samples, groups))
-    for b, row in enumerate(weights):
-        bounds = [log_mean([row[k * groups + m] for k in range(samples)]) for m in range(groups)]
-        assert float(elbo.bound[b]) == pytest.approx(math.fsum(bounds) / groups, rel=1e-9)
-        assert float(elbo.losses["model"][b]) == pytest.approx(-math.fsum(bounds) / groups, rel=1e-9)
-
-
 @pytest.mark.parametrize(("samples", "groups"), [(1, 4), (4, 1), (3, 5)])
-def test_piwae_gives_each_player_its_bound(samples: int, groups: int) -> None:
-    elbo, weights = both(PartialObjective(samples, groups))
-    for b, row in enumerate(weights):
-        bounds = [log_mean([row[k * groups + m] for k in range(samples)]) for m in range(groups)]
-        assert float(elbo.losses["encoder"][b]) == pytest.approx(-math.fsum(bounds) / groups, rel=1e-9)
-        assert float(elbo.losses["model"][b]) == pytest.approx(-log_mean(row), rel=1e-9)
-        assert float(elbo.bound[b]) == pytest.approx(log_mean(row), rel=1e-9)
-    assert (elbo.losses["encoder"] >= elbo.losses["model"]).all()  # Jensen
+def test_the_bounds_of_miwae_and_piwae_equal_a_double_loop(samples: int, groups: int) -> None:
+    for kind in (GroupedObjective, PartialObjective):
+        elbo, weights = both(kind(samples, groups))
+        for b, row in enumerate(weights):
+            bounds = [log_mean([row[k * groups + m] for k in range(samples)]) for m in range(groups)]
+            grouped = math.fsum(bounds) / groups
+            own, encoder = (grouped, "model") if kind is GroupedObjective else (log_mean(row), "encoder")
+            assert float(elbo.losses[encoder][b]) == pytest.approx(-grouped, rel=1e-9)
+            assert float(elbo.losses["model"][b]) == pytest.approx(-own, rel=1e-9)
+            assert float(elbo.bound[b]) == pytest.approx(own, rel=1e-9)
 
 
 def test_the_players_of_piwae_share_no_parameter() -> None:
@@ -79,22 +69,20 @@ def test_the_players_of_piwae_share_no_parameter() -> None:
     assert {id(p) for p in players["model"]} == rest
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.05, 0.7, 1.0])
+@pytest.mark.parametrize("beta", [0.0, 0.7, 1.0])
 def test_ciwae_mixes_two_bounds_of_the_same_draws(beta: float) -> None:
     elbo, weights = both(CombinedObjective(6, beta))
     for b, row in enumerate(weights):
         mixed = beta * math.fsum(row) / len(row) + (1 - beta) * log_mean(row)
         assert float(elbo.losses["model"][b]) == pytest.approx(-mixed, rel=1e-9)
-        assert float(elbo.bound[b]) == pytest.approx(log_mean(row), rel=1e-9)  # which no weight has touched
+        assert float(elbo.bound[b]) == pytest.approx(log_mean(row), rel=1e-9)
 
-
-# Gradients: of one latent, by quadrature
 
 LOC, LOG_SCALE, WEIGHT, NOISE, X = 0.4, -0.3, 1.2, 0.8, 1.1
 
 
 def bound_by_quadrature(samples: int, loc: float, log_scale: float) -> float:
-    """Returns E[log mean w] for one or two draws, by Gauss and Hermite's rule in numpy."""
+    """Returns E[log mean w] for one or two draws, by Gauss-Hermite quadrature."""
     nodes, masses = np.polynomial.hermite_e.hermegauss(90)
     masses = masses / masses.sum()
     z = loc + math.exp(log_scale) * nodes
@@ -112,15 +100,15 @@ def derivative(function: Callable[[float], float], at: float, step: float = 1e-4
 
 
 def exact(samples: int) -> tuple[float, float]:
-    """Returns the derivatives of the bound by loc and by log scale."""
+    """Returns the derivatives of the bound with respect to loc and log scale."""
     return (
         derivative(lambda loc: bound_by_quadrature(samples, loc, LOG_SCALE), LOC),
         derivative(lambda log_scale: bound_by_quadrature(samples, LOC, log_scale), LOG_SCALE),
     )
 
 
-def estimates(samples: int, gradient: Gradient, rows: int = 40_000) -> tuple[Tensor, Tensor]:
-    """Returns as many single-draw estimates of the two derivatives."""
+def estimates(samples: int, gradient: GradientEstimator, rows: int = 40_000) -> tuple[Tensor, Tensor]:
+    """Returns independent estimates of the two derivatives, one a row."""
     objective = ImportanceObjective(samples, gradient)
     model = one_latent(objective, rows, loc=LOC, log_scale=LOG_SCALE, weight=WEIGHT, noise=NOISE)
     model(torch.full((rows, 1), X, dtype=torch.float64)).bound.sum().backward()
@@ -130,28 +118,28 @@ def estimates(samples: int, gradient: Gradient, rows: int = 40_000) -> tuple[Ten
     return loc.grad[:, 0], log_scale.grad[:, 0]
 
 
-def deviations(found: tuple[Tensor, Tensor], wanted: tuple[float, float]) -> list[float]:
-    """Returns by how many standard errors the means are off."""
+def deviations(found: tuple[Tensor, Tensor], expected: tuple[float, float]) -> list[float]:
+    """Returns the errors of the means, in standard errors."""
     return [
         abs(float(each.mean()) - value) / (float(each.std()) / len(each) ** 0.5)
-        for each, value in zip(found, wanted, strict=True)
+        for each, value in zip(found, expected, strict=True)
     ]
 
 
 @pytest.mark.parametrize("samples", [1, 2])
 @pytest.mark.parametrize("gradient", ["plain", "doubly-reparametrized"])
-def test_gradients_have_the_mean_that_quadrature_gives(samples: int, gradient: Gradient) -> None:
+def test_gradients_have_the_mean_that_quadrature_gives(samples: int, gradient: GradientEstimator) -> None:
     assert max(deviations(estimates(samples, gradient), exact(samples))) < 4
 
 
-def test_sticking_the_landing_is_without_bias_for_one_draw_alone() -> None:
+def test_sticking_the_landing_is_unbiased_for_one_draw_only() -> None:
     assert max(deviations(estimates(1, "sticking-the-landing"), exact(1))) < 4
     assert max(deviations(estimates(2, "sticking-the-landing"), exact(2))) > 8
 
 
 @pytest.mark.parametrize("samples", [1, 8])
 def test_the_other_gradients_are_less_noisy_near_the_true_posterior(samples: int) -> None:
-    def noise(gradient: Gradient) -> Tensor:
+    def noise(gradient: GradientEstimator) -> Tensor:
         objective = ImportanceObjective(samples, gradient)
         precision = 1 + (WEIGHT / NOISE) ** 2
         loc = WEIGHT * X / NOISE**2 / precision + 0.05
@@ -165,7 +153,7 @@ def test_the_other_gradients_are_less_noisy_near_the_true_posterior(samples: int
 
 
 @pytest.mark.parametrize("gradient", ["sticking-the-landing", "doubly-reparametrized"])
-def test_at_the_true_posterior_nothing_is_left_of_the_gradient(gradient: Gradient) -> None:
+def test_the_gradient_vanishes_at_the_true_posterior(gradient: GradientEstimator) -> None:
     precision = 1 + (WEIGHT / NOISE) ** 2
     model = one_latent(
         ImportanceObjective(5, gradient), 7, loc=WEIGHT * X / NOISE**2 / precision,
@@ -177,7 +165,7 @@ def test_at_the_true_posterior_nothing_is_left_of_the_gradient(gradient: Gradien
 
 
 @pytest.mark.parametrize("name", ["iwae", "cvae+iwae"])
-def test_bound_and_the_decoders_gradient_are_the_same_for_all(name: str) -> None:
+def test_all_estimators_have_the_same_bound_and_decoder_gradient(name: str) -> None:
     case = Case(name, context=3)
     x, c = case.inputs(6, torch.float64)
     found = []
@@ -195,11 +183,11 @@ def test_bound_and_the_decoders_gradient_are_the_same_for_all(name: str) -> None
 
 
 @pytest.mark.parametrize("gradient", ["sticking-the-landing", "doubly-reparametrized"])
-def test_another_posterior_is_refused_by_name(gradient: Gradient) -> None:
+def test_other_posteriors_are_refused(gradient: GradientEstimator) -> None:
     model = Case("iwae").build(gradient=gradient)
     encoder = PointEncoder(MLP((1, 8, 8), (1, 16), 0, [], "relu"))
     x, _ = Case("iwae").inputs(2)
-    with pytest.raises(CompositionError, match=r'type PointMass.* expected a diagonal Gaussian.*gradient = "plain"'):
+    with pytest.raises(CompositionError, match=r'type ContinuousDelta.*gradient = "plain"'):
         model.replace(encoder=encoder)(x)
 
 

@@ -17,10 +17,9 @@ __all__ = ["mlp"]
 def mlp(
     *, hidden: Annotated[tuple[Width, ...], Meta(max_length=64)] = (400,), activation: Activation = "relu"
 ) -> Backbone:
-    """Fully connected layers, `hidden` on the way down and mirrored on the way up; any shape."""
-    widths = list(hidden)
+    """Returns fully connected layers for any shape, `hidden` in the encoder and mirrored in the decoder."""
     return Backbone(
-        down=lambda shape, out, context: MLP(shape, out, context, widths, activation),
-        up=lambda shape, out, context: MLP(shape, out, context, widths[::-1], activation),
+        down=lambda shape, out, context: MLP(shape, out, context, hidden, activation),
+        up=lambda shape, out, context: MLP(shape, out, context, hidden[::-1], activation),
         grid=lambda shape, channels: (channels, 16),
     )

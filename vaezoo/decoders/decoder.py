@@ -1,4 +1,4 @@
-"""The standard encoder and decoder: a backbone's network with a distribution on its end."""
+"""The decoder of a network and a likelihood."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from vaezoo.core import Inference, Model, Part
 from vaezoo.core.part import network_inputs
 from vaezoo.core.precision import full_precision
 from vaezoo.likelihoods import Likelihood
+from vaezoo.networks.network import HasOutputBias
 
 __all__ = ["Decoder"]
 
 
 class Decoder(Part):
-    """$p(x|z,c)$: a network and a likelihood head.
+    """A network and a likelihood, which together are $p(x|z,c)$.
 
     Args:
         network: maps z (..., *latent) and c (B, context) to (..., P, *shape).
-        likelihood: turns that into a distribution over x.
+        likelihood: maps this to a distribution over x.
     """
 
     likelihood: Likelihood
@@ -37,18 +38,17 @@ class Decoder(Part):
         return likelihood
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
-        """Starts the network's last bias where the likelihood's mean is the data's mean."""
+        """Sets the network's last bias so that the mean of p(x|z) is the mean of the data."""
         self.likelihood.initialize(model, batches)
         mean = torch.stack([x.mean(0) for x, _ in batches]).mean(0)
         raw = self.likelihood.initial_raw(mean)
-        set_output_bias = getattr(self.network, "set_output_bias", None)
-        if raw is not None and callable(set_output_bias):
-            set_output_bias(raw)
+        if raw is not None and isinstance(self.network, HasOutputBias):
+            self.network.set_output_bias(raw)
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
-        """Returns what the likelihood needs of a pass."""
+        """Returns the statistics of the likelihood."""
         return self.likelihood.observe(inference)
 
     def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
-        """Moves what the likelihood learns without a gradient."""
+        """Updates statistics that the likelihood learns without gradients."""
         self.likelihood.after_step(statistics, step)

@@ -2,8 +2,8 @@
 
 from vaezoo.encoders.full_covariance import CholeskyEncoder
 from vaezoo.encoders.gaussian import GaussianEncoder
-from vaezoo.encoders.labelled import LabelledEncoder
+from vaezoo.encoders.labeled import LabeledEncoder
 from vaezoo.encoders.point import PointEncoder
 from vaezoo.encoders.spherical import SphericalEncoder
 
-__all__ = ["CholeskyEncoder", "GaussianEncoder", "LabelledEncoder", "PointEncoder", "SphericalEncoder"]
+__all__ = ["CholeskyEncoder", "GaussianEncoder", "LabeledEncoder", "PointEncoder", "SphericalEncoder"]

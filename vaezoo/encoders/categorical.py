@@ -16,7 +16,13 @@ from vaezoo.distributions.normal import normal_from
 
 
 class CategoricalEncoder(Part):
-    r"""q(z|x,c): independent categories, relaxed in training at $\tau(t) = \max(\tau_{end}, \tau_0 e^{-rt})$."""
+    r"""Independent categories $q(z|x,c)$, relaxed in train mode at $\tau(t) = \max(\tau_{end}, \tau_0 e^{-rt})$.
+
+    Args:
+        network: maps x (B, *shape) and c (B, context) to logits (B, 1, *latent), the last axis over the categories.
+        dims: number of axes of the latent.
+        start, end, rate: $\tau_0$, $\tau_{end}$ and $r$.
+    """
 
     temperature: Tensor
 
@@ -31,12 +37,19 @@ class CategoricalEncoder(Part):
         return OneHotCategoricals(logits, self.dims, self.temperature.to(logits.dtype) if self.training else None)
 
     def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
-        """Cools down."""
+        """Updates the temperature."""
         self.temperature.copy_((self.start * (-self.rate * step).exp()).clamp(min=self.end))
 
 
 class JointEncoder(Part):
-    """q(z|x,c): a normal over the first latents, and categories, relaxed in train mode."""
+    """A diagonal Gaussian over the first latents and categories over the others, relaxed in train mode.
+
+    Args:
+        network: maps x (B, *shape) and c (B, context) to (B, 2 size + Σ categories): μ, log σ, then the logits.
+        size: number of Gaussian latents.
+        categories: number of categories of each categorical latent.
+        temperature: of the relaxed draws.
+    """
 
     def __init__(self, network: nn.Module, size: int, categories: Sequence[int], temperature: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Encoders whose posterior is a Gaussian transformed by a normalizing flow."""
+"""Encoders whose posterior is a diagonal Gaussian transformed by a normalizing flow."""
 
 from __future__ import annotations
 
@@ -18,9 +18,17 @@ from vaezoo.distributions import FlowPosterior
 from vaezoo.distributions.normal import normal_from
 from vaezoo.networks import InverseAutoregressive
 
+SMALLEST_PRODUCT = -15.0  # of w·u: below it, 1 + w·û would be 0 in float32 and the flow singular
+
 
 class AutoregressiveEncoder(Part):
-    """A normal, moved by inverse autoregressive steps that are told h(x); the network gives μ, log σ and h."""
+    """A diagonal Gaussian transformed by inverse autoregressive steps, which depend on the features h(x).
+
+    Args:
+        network: maps x (B, *shape) and c (B, context) to (B, 3, *latent): μ, log σ and h.
+        latent: the event shape of z.
+        flow: the steps.
+    """
 
     knows_density = False
 
@@ -34,32 +42,14 @@ class AutoregressiveEncoder(Part):
         return FlowPosterior(normal_from(raw[:, :2], 1), partial(self.flow, h=raw[:, 2]), self.latent)
 
 
-LEAST = -15.0  # of w·u: beyond it the flow would be singular to rounding
-
-
-def planar(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns z + û tanh(w·z + b) and log |det| for z (..., B, D); u, w (B, D) and b (B,) are given, û as in A.1."""
-    product = (w * u).sum(-1)
-    lifted = softplus(product.clamp(min=LEAST))  # 1 + w·û
-    # û = u + (m(w·u) - w·u) w/|w|² with m(a) = log(1 + e^a) - 1, so that w·û > -1: each flow can be inverted.
-    moved = u + ((lifted - 1.0 - product) / (w.square().sum(-1) + 1e-9)).unsqueeze(-1) * w
-    height = ((w * z).sum(-1) + b).tanh()
-    # 1 + (1 - h²) w·û as a sum of what is positive.
-    return z + moved * height.unsqueeze(-1), (height.square() + (1.0 - height.square()) * lifted).log()
-
-
-def planars(z: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the image of z (..., B, D) under F planar flows in turn and log |det| (..., B); raw (B, F, 2 D + 1)."""
-    total = torch.zeros_like(z[..., 0])
-    for each in raw.unbind(1):
-        u, w, b = each.split([z.shape[-1], z.shape[-1], 1], -1)
-        z, log_det = planar(z, u, w, b.squeeze(-1))
-        total = total + log_det
-    return z, total
-
-
 class PlanarEncoder(Part):
-    """A normal, moved by planar flows; the network gives the parameters of both, (B, 2 D + F (2 D + 1))."""
+    """A diagonal Gaussian transformed by planar flows (Rezende & Mohamed, 2015, https://arxiv.org/abs/1505.05770).
+
+    Args:
+        network: maps x (B, *shape) and c (B, context) to the parameters of both, (B, 2 D + F (2 D + 1)).
+        latent: the event shape of z, D numbers.
+        flows: F, the number of planar flows.
+    """
 
     knows_density = False
 
@@ -72,4 +62,29 @@ class PlanarEncoder(Part):
         size = math.prod(self.latent)
         first, rest = self.network(*network_inputs(x, c)).split([2 * size, self.flows * (2 * size + 1)], -1)
         raw = full_precision(rest).unflatten(-1, (self.flows, 2 * size + 1))
-        return FlowPosterior(normal_from(first.unflatten(-1, (2, size)), 1), partial(planars, raw=raw), self.latent)
+        transform = partial(planar_flows, raw=raw)
+        return FlowPosterior(normal_from(first.unflatten(-1, (2, size)), 1), transform, self.latent)
+
+
+def planar_flows(z: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns z (..., B, D) after F planar flows with parameters `raw` (B, F, 2 D + 1), and log |det| (..., B)."""
+    total = torch.zeros_like(z[..., 0])
+    for each in raw.unbind(1):
+        u, w, b = each.split([z.shape[-1], z.shape[-1], 1], -1)
+        z, log_det = planar_flow(z, u, w, b.squeeze(-1))
+        total = total + log_det
+    return z, total
+
+
+def planar_flow(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Returns $z + \hat u \tanh(w \cdot z + b)$ for z (..., B, D), and log |det| (..., B); u, w (B, D) and b (B,).
+
+    $\hat u = u + (m(w \cdot u) - w \cdot u)\, w / |w|^2$ with $m(a) = \log(1 + e^a) - 1$, so that $w \cdot \hat u > -1$
+    and the flow is invertible (appendix A.1 of the paper).
+    """
+    product = (w * u).sum(-1)
+    lifted = softplus(product.clamp(min=SMALLEST_PRODUCT))  # 1 + w·û
+    u_hat = u + ((lifted - 1.0 - product) / (w.square().sum(-1) + 1e-9)).unsqueeze(-1) * w
+    height = ((w * z).sum(-1) + b).tanh()
+    # 1 + (1 - h²) w·û, as a sum of positive terms.
+    return z + u_hat * height.unsqueeze(-1), (height.square() + (1.0 - height.square()) * lifted).log()

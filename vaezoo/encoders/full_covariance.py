@@ -18,10 +18,11 @@ __all__ = ["CholeskyEncoder"]
 
 
 class CholeskyEncoder(Part):
-    r"""$q(z|x,c) = \mathcal{N}(\mu, L L^\top)$, from one network for μ, log L's diagonal and what is under it.
+    r"""A Gaussian $q(z|x,c) = \mathcal{N}(\mu, L L^\top)$ with a lower-triangular $L$.
 
     Args:
-        network: maps x (B, *shape) and c (B, context) to (B, 2 D + D (D - 1) / 2).
+        network: maps x (B, *shape) and c (B, context) to (B, 2 D + D (D - 1) / 2): μ, the logarithm of L's diagonal,
+            and √D times the entries below it.
         latent: the event shape of z, (D,).
     """
 
@@ -34,7 +35,7 @@ class CholeskyEncoder(Part):
         raw = full_precision(self.network(*network_inputs(x, c)))
         rows, columns = torch.tril_indices(self.size, self.size, -1, device=raw.device)
         loc, log_diagonal, entries = raw.split([self.size, self.size, len(rows)], -1)
-        # Over √D, so that the numbers that a fresh network gives make no larger a rate the more latents there are.
+        # Divided by √D, so that the rate of a new network does not grow with the number of entries.
         lower = raw.new_zeros(len(x), self.size**2).index_copy(1, rows * self.size + columns, entries / self.size**0.5)
         return CholeskyNormal(
             loc, log_diagonal.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT), lower.view(-1, self.size, self.size)

@@ -15,7 +15,7 @@ __all__ = ["GaussianEncoder"]
 
 
 class GaussianEncoder(Part):
-    r"""$q(z|x,c) = \mathcal{N}(\mu(x,c), \mathrm{diag}\,\sigma^2(x,c))$, from one network for both.
+    r"""A diagonal Gaussian $q(z|x,c) = \mathcal{N}(\mu(x,c), \mathrm{diag}\,\sigma^2(x,c))$.
 
     Args:
         network: maps x (B, *shape) and c (B, context) to (B, 2, *latent): μ and log σ.

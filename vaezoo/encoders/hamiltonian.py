@@ -1,4 +1,4 @@
-"""The encoder whose posterior is refined by Hamiltonian dynamics."""
+"""The encoder whose posterior is a Gaussian transformed by Hamiltonian dynamics."""
 
 from __future__ import annotations
 
@@ -15,11 +15,19 @@ from vaezoo.core.part import network_inputs
 from vaezoo.core.precision import full_precision
 from vaezoo.distributions import HamiltonianPosterior
 
-LARGEST_STEP = 0.5  # ξ, which every step size stays below
+LARGEST_STEP = 0.5  # ξ, the upper bound of the step sizes
 
 
 class HamiltonianEncoder(Part):
-    """Another encoder's normal, moved by Hamiltonian dynamics; refers to decoder and prior, which it does not own."""
+    """The diagonal Gaussian of another encoder, transformed by tempered leapfrog steps towards p(z|x).
+
+    Args:
+        base: the encoder of the diagonal Gaussian.
+        latent: the event shape of z.
+        leapfrogs: number of leapfrog steps.
+        step: initial size of the steps, under `LARGEST_STEP`; one for each latent is learned.
+        beta: initial inverse temperature β₀, between 0 and 1, which is learned; it rises to 1 over the steps.
+    """
 
     knows_density = False
 
@@ -31,19 +39,19 @@ class HamiltonianEncoder(Part):
         self._others: tuple[nn.Module, ...] = ()  # in a tuple, so that they are not registered
 
     def bind(self, model: Model) -> None:
-        """Remembers decoder and prior, without registering them."""
+        """Stores references to the decoder and the prior, without registering them."""
         self._others = (model.decoder, model.prior)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""
         decoder, prior = self._others
-        before = cast(Distribution, prior(c))
+        p_z = cast(Distribution, prior(c))
 
         def log_joint(z: Tensor) -> Tensor:
-            return cast(Distribution, decoder(z, c)).log_prob(x) + before.log_prob(z)
+            return cast(Distribution, decoder(z, c)).log_prob(x) + p_z.log_prob(z)
 
         step = LARGEST_STEP * full_precision(self.raw_step).sigmoid()
-        first = full_precision(self.raw_beta).sigmoid().rsqrt()
-        times = torch.arange(self.leapfrogs + 1, dtype=first.dtype, device=x.device) / self.leapfrogs
-        warmth = first + (1.0 - first) * times.square()  # 1/√β_k, from 1/√β₀ down to 1
-        return HamiltonianPosterior(self.base(*network_inputs(x, c)), log_joint, step, warmth[:-1] / warmth[1:])
+        root = full_precision(self.raw_beta).sigmoid().rsqrt()
+        times = torch.arange(self.leapfrogs + 1, dtype=root.dtype, device=x.device) / self.leapfrogs
+        roots = root + (1.0 - root) * times.square()  # 1/√β_k, from 1/√β₀ down to 1
+        return HamiltonianPosterior(self.base(*network_inputs(x, c)), log_joint, step, roots[:-1] / roots[1:])

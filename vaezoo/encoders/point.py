@@ -1,4 +1,4 @@
-"""Encoders without noise: their posterior is a point mass in a continuous space, which has no density."""
+"""The deterministic encoder, whose posterior is a point mass in a continuous space and has no density."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["PointEncoder"]
 
 
 class PointEncoder(Part):
-    """$z = f(x,c)$.
+    """A deterministic encoder, $z = f(x,c)$.
 
     Args:
         network: maps x (B, *shape) and c (B, context) to (B, 1, *latent).

@@ -13,11 +13,15 @@ from vaezoo.distributions import VonMisesFisher
 
 __all__ = ["SphericalEncoder"]
 
-LARGEST = 1e7  # concentration: beyond it float32 cannot tell the draws from each other
+LARGEST_CONCENTRATION = 1e7  # above it, draws are equal in float32
 
 
 class SphericalEncoder(Part):
-    """q(z|x,c) = vMF(μ, κ), from one network for both: (B, D + 1)."""
+    """A von Mises-Fisher distribution q(z|x,c) = vMF(μ, κ).
+
+    Args:
+        network: maps x (B, *shape) and c (B, context) to (B, D + 1): μ before normalization, and κ before the softplus.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -26,4 +30,4 @@ class SphericalEncoder(Part):
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""
         raw = full_precision(self.network(*network_inputs(x, c)))
-        return VonMisesFisher(normalize(raw[:, :-1], dim=-1), softplus(raw[:, -1]).clamp(max=LARGEST))
+        return VonMisesFisher(normalize(raw[:, :-1], dim=-1), softplus(raw[:, -1]).clamp(max=LARGEST_CONCENTRATION))

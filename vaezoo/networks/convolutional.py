@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated
 
@@ -12,54 +14,52 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from vaezoo.errors import ShapeError
-from vaezoo.networks.initialization import check_weights
+from vaezoo.networks.limits import check_weights
 from vaezoo.networks.network import ACTIVATIONS, Activation, Network
 from vaezoo.networks.perceptron import MLP
 
-__all__ = ["ConvDown", "ConvUp"]
+__all__ = ["ConvDown", "ConvOptions", "ConvUp"]
+
+MOST_STAGES = 8
 
 Width = Annotated[int, Meta(ge=1, le=8192)]
 
 
-def grid_sizes(size: Sequence[int], stages: int) -> list[tuple[int, int]]:
-    """Returns the grids from `size` (H, W) down, each half of the last, rounded up."""
-    grids = [(size[0], size[1])]
-    for _ in range(stages):
-        grids.append(((grids[-1][0] + 1) // 2, (grids[-1][1] + 1) // 2))
-    return grids
+@dataclass(frozen=True, kw_only=True)
+class ConvOptions:
+    """Options that `ConvDown` and `ConvUp` share.
 
+    `channels`: width of each stage; each stage halves the grid. `dense`: hidden widths between the last grid and a
+    vector. `blocks`: residual blocks on the last grid. `kernel`: size of the convolutions. `activation`: the
+    non-linearity.
+    """
 
-def check_image(shape: Sequence[int]) -> None:
-    """Raises ShapeError unless `shape` is (channels, height, width)."""
-    if len(shape) != 3:
-        raise ShapeError(
-            f"Got shape {tuple(shape)}; the conv backbone expected (channels, height, width). Use backbone 'mlp'."
+    channels: Sequence[int]
+    dense: Sequence[int]
+    blocks: int
+    kernel: int
+    activation: Activation
+
+    def make_blocks(self) -> list[nn.Module]:
+        """Returns the residual blocks, whose kernels are odd: 3 where `kernel` is 4."""
+        kernel = self.kernel - 1 + self.kernel % 2
+        return [ResidualBlock(self.channels[-1], kernel, self.activation) for _ in range(self.blocks)]
+
+    def check_convolutions(self, widths: Sequence[int]) -> None:
+        """Validates the number of weights of convolutions between `widths`, and of the residual blocks."""
+        blocks = self.blocks * self.channels[-1] ** 2 * (self.kernel**2 + 1)
+        check_weights("convolutional network", [blocks, *(a * b * self.kernel**2 for a, b in pairwise(widths))])
+
+    def check_dense(self, grid: Sequence[int], sizes: Sequence[int]) -> None:
+        """Validates the number of weights of perceptrons from a grid (channels, h, w) to `sizes`."""
+        check_weights(
+            f"perceptron on a grid of {grid[1]}x{grid[2]} with {grid[0]} channels",
+            (a * b for a, b in pairwise([math.prod(grid), *sizes])),
+            "Add entries to channels, each of which halves the grid, or choose smaller widths in dense.",
         )
 
 
-def check_grid(event: Sequence[int], shape: Sequence[int], stages: int) -> None:
-    """Raises ShapeError unless a latent (channels, h, w) lies on the last grid of the ladder."""
-    grids = grid_sizes(shape[1:], 8)
-    if tuple(event[1:]) != grids[stages]:
-        sizes = [f"{high}x{wide}" for high, wide in grids]
-        reach = ", ".join(f"{size} with {depth}" for depth, size in enumerate(sizes[1:], 1) if size != sizes[depth - 1])
-        raise ShapeError(
-            f"Got latent {list(event)}; the conv backbone with {stages} widths in channels brings {tuple(shape)} to a "
-            f"grid of {sizes[stages]}. Reachable grids: {reach or sizes[0]} widths in channels."
-        )
-
-
-def lies_on(grid: Sequence[int], event: Sequence[int]) -> bool:
-    """Says whether a latent is on the last grid; a vector is not, nor one position, which dense layers make of any."""
-    return len(event) == 3 and (tuple(event[1:]) != (1, 1) or tuple(grid) == (1, 1))
-
-
-def count_weights(widths: Sequence[int], kernel: int, blocks: int) -> list[int]:
-    """Returns how many weights each stage has, between these widths."""
-    return [*(a * b * kernel**2 for a, b in pairwise(widths)), blocks * max(widths) ** 2 * (kernel**2 + 1)]
-
-
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """A residual block: activation, k x k convolution, activation, 1 x 1 convolution."""
 
     def __init__(self, channels: int, kernel: int, activation: Activation) -> None:
@@ -75,50 +75,37 @@ class Block(nn.Module):
         return out
 
 
-def append_context_planes(x: Tensor, c: Tensor | None) -> Tensor:
-    """Returns images (rows, C, h, w) with the context (rows, c) as constant planes beside them."""
-    if c is None:
-        return x
-    return torch.cat([x, c.to(x.dtype)[..., None, None].expand(-1, -1, *x.shape[2:])], 1)
-
-
 class ConvDown(Network):
     """Strided convolutions, each halving the grid; then a small MLP to a vector, or a 1 x 1 convolution to a grid.
 
     Args:
         shape: (C, H, W). out: (P, n) for vectors, (P, D, h, w) for grids. context: width of the context, 0 for none.
-        channels: width of each stage. dense: hidden widths between grid and vector. blocks: residual blocks on the
-            last grid. kernel: odd size of the convolutions. activation: the non-linearity.
+        options: see `ConvOptions`.
     """
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        out: Sequence[int],
-        context: int,
-        *,
-        channels: Sequence[int],
-        dense: Sequence[int],
-        blocks: int,
-        kernel: int,
-        activation: Activation,
-    ) -> None:
+    def __init__(self, shape: Sequence[int], out: Sequence[int], context: int, options: ConvOptions) -> None:
         super().__init__(shape, out, context)
         check_image(shape)
-        check_weights("convolutional network", count_weights([shape[0] + context, *channels], kernel, blocks))
+        widths, kernel = [shape[0] + context, *options.channels], options.kernel
+        options.check_convolutions(widths)
+        grids = grid_sizes(shape[1:], len(options.channels))
         layers: list[nn.Module] = []
-        for before, after in pairwise([shape[0] + context, *channels]):
-            layers += [nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2), ACTIVATIONS[activation]()]
-        layers[-1:-1] = [Block(channels[-1], kernel, activation) for _ in range(blocks)]
+        for (before, after), (height, width) in zip(pairwise(widths), grids, strict=False):
+            if kernel % 2 == 0 and (height % 2 or width % 2):
+                layers.append(nn.ZeroPad2d((0, width % 2, 0, height % 2)))  # so that odd sides are rounded up
+            padding = (kernel - 1) // 2
+            layers += [nn.Conv2d(before, after, kernel, stride=2, padding=padding), ACTIVATIONS[options.activation]()]
+        layers[-1:-1] = options.make_blocks()
         self.stages = nn.Sequential(*layers)
-        grid = (channels[-1], *grid_sizes(shape[1:], len(channels))[-1])
-        self.head: nn.Module
-        if lies_on(grid[1:], out[1:]):
-            check_grid(out[1:], shape, len(channels))
-            check_weights("convolutional head", [channels[-1] * out[0] * out[1]])
-            self.head = nn.Conv2d(channels[-1], out[0] * out[1], 1)
+        grid = (options.channels[-1], *grids[-1])
+        self.head: nn.Conv2d | MLP
+        if is_on_grid(out[1:], grid[1:]):
+            check_grid(out[1:], shape, len(options.channels))
+            check_weights("convolutional head", [grid[0] * out[0] * out[1]])
+            self.head = nn.Conv2d(grid[0], out[0] * out[1], 1)
         else:
-            self.head = MLP(grid, out, context, dense, activation)
+            options.check_dense(grid, [*options.dense, math.prod(out)])
+            self.head = MLP(grid, out, context, options.dense, options.activation)
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Returns (rows, *out)."""
@@ -126,45 +113,45 @@ class ConvDown(Network):
         out: Tensor = self.head(features) if isinstance(self.head, nn.Conv2d) else self.head(features, c)
         return out
 
+    def last_layer(self) -> nn.Module:
+        """Returns the 1 x 1 convolution, or the MLP's output layer."""
+        return self.head.last_layer() if isinstance(self.head, MLP) else self.head
+
 
 class ConvUp(Network):
-    """The mirror of `ConvDown`: from a vector (n,) or a grid (D, h, w) to (P, C, H, W), every grid met exactly.
+    """The mirror of `ConvDown`: from a vector (n,) or a grid (D, h, w) to (P, C, H, W), with exactly the same grids.
 
-    The last layer adds a learnt offset to each element of its output, not one bias to each channel: it can start at
+    The last layer adds a learned offset to each element of its output, not one bias to each channel: it can start at
     the mean image. Arguments as in `ConvDown`.
     """
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        out: Sequence[int],
-        context: int,
-        *,
-        channels: Sequence[int],
-        dense: Sequence[int],
-        blocks: int,
-        kernel: int,
-        activation: Activation,
-    ) -> None:
+    def __init__(self, shape: Sequence[int], out: Sequence[int], context: int, options: ConvOptions) -> None:
         super().__init__(shape, out, context)
         check_image(out[1:])
-        act = ACTIVATIONS[activation]
-        grids = grid_sizes(out[2:], len(channels))[::-1]
-        self.stem: nn.Module
-        if lies_on(grids[0], shape):
-            check_grid(shape, out[1:], len(channels))
-            check_weights("convolutional stem", [channels[-1] * (shape[0] + context)])
-            self.stem = nn.Conv2d(shape[0] + context, channels[-1], 1)
+        stages, kernel = len(options.channels), options.kernel
+        grids = grid_sizes(out[2:], stages)[::-1]
+        grid = (options.channels[-1], *grids[0])
+        self.stem: nn.Conv2d | MLP
+        if is_on_grid(shape, grid[1:]):
+            check_grid(shape, out[1:], stages)
+            check_weights("convolutional stem", [grid[0] * (shape[0] + context)])
+            self.stem = nn.Conv2d(shape[0] + context, grid[0], 1)
         else:
-            self.stem = MLP(shape, (channels[-1], *grids[0]), context, dense[::-1], activation)
-        layers: list[nn.Module] = [Block(channels[-1], kernel, activation) for _ in range(blocks)]
-        widths = [*channels[::-1], out[0] * out[1]]
-        check_weights("convolutional network", count_weights(widths, kernel, blocks))
+            options.check_dense(grid, [*options.dense, math.prod(shape) + context])
+            self.stem = MLP(shape, grid, context, options.dense[::-1], options.activation)
+        widths = [*options.channels[::-1], out[0] * out[1]]
+        options.check_convolutions(widths)
+        layers = options.make_blocks()
         for stage, (before, after) in enumerate(pairwise(widths), 1):
-            high, wide = grids[stage]
-            padding, last = (1 - high % 2, 1 - wide % 2), stage == len(channels)
-            # An odd side needs no padding, an even one does: 2n - 1 or 2n.
-            layers += [act(), nn.ConvTranspose2d(before, after, kernel, 2, kernel // 2, padding, bias=not last)]
+            odd = [side % 2 for side in grids[stage]]
+            padding = [(kernel - 1 + each) // 2 for each in odd]
+            # A side of n becomes 2n - 1 where the larger grid is odd, else 2n.
+            extra = [2 * each + 2 - kernel - parity for each, parity in zip(padding, odd, strict=True)]
+            bias = stage < stages
+            layers += [
+                ACTIVATIONS[options.activation](),
+                nn.ConvTranspose2d(before, after, kernel, 2, (padding[0], padding[1]), (extra[0], extra[1]), bias=bias),
+            ]
         self.stages = nn.Sequential(*layers)
         self.offset = nn.Parameter(torch.zeros(*out))
 
@@ -179,3 +166,46 @@ class ConvUp(Network):
         """Sets the offset to `output` (*out)."""
         with torch.no_grad():
             self.offset.copy_(output)
+
+
+def append_context_planes(x: Tensor, c: Tensor | None) -> Tensor:
+    """Returns images (rows, C, h, w) with the context (rows, c) appended as constant planes, (rows, C + c, h, w)."""
+    if c is None:
+        return x
+    return torch.cat([x, c.to(x.dtype)[..., None, None].expand(-1, -1, *x.shape[2:])], 1)
+
+
+def grid_sizes(size: Sequence[int], stages: int) -> list[tuple[int, int]]:
+    """Returns the grids from `size` (H, W) down, each half of the previous one, rounded up."""
+    grids = [(size[0], size[1])]
+    for _ in range(stages):
+        grids.append(((grids[-1][0] + 1) // 2, (grids[-1][1] + 1) // 2))
+    return grids
+
+
+def is_on_grid(event: Sequence[int], grid: Sequence[int]) -> bool:
+    """Returns whether a latent (D, h, w) is mapped from the last grid by a 1 x 1 convolution, not by dense layers.
+
+    Dense layers map to vectors and to a single position (D, 1, 1), unless that is the grid.
+    """
+    return len(event) == 3 and (tuple(event[1:]) != (1, 1) or tuple(grid) == (1, 1))
+
+
+def check_image(shape: Sequence[int]) -> None:
+    """Raises ShapeError unless `shape` is (channels, height, width)."""
+    if len(shape) != 3:
+        raise ShapeError(
+            f"Got shape {tuple(shape)}; the conv backbone expected (channels, height, width). Use backbone 'mlp'."
+        )
+
+
+def check_grid(event: Sequence[int], shape: Sequence[int], stages: int) -> None:
+    """Raises ShapeError unless a latent (channels, h, w) has the last grid of an image of this shape."""
+    grids = grid_sizes(shape[1:], MOST_STAGES)
+    if tuple(event[1:]) != grids[stages]:
+        sizes = [f"{high}x{wide}" for high, wide in grids]
+        reach = ", ".join(f"{size} with {depth}" for depth, size in enumerate(sizes[1:], 1) if size != sizes[depth - 1])
+        raise ShapeError(
+            f"Got latent {list(event)}; the conv backbone with {stages} widths in channels brings {tuple(shape)} to a "
+            f"grid of {sizes[stages]}. Reachable grids: {reach or sizes[0]} widths in channels."
+        )

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 
-from vaezoo.errors import ShapeError
-
-LARGEST_NETWORK = 2**28  # weights: 1 GiB of float32
+from vaezoo.networks.network import Network
 
 
 def normal_init(*size: int, scale: float = 1.0) -> Tensor:
-    """Returns normal noise of this scale, for parameters to start from.
+    """Returns a tensor of normal noise with standard deviation `scale`.
 
-    On the meta device nothing is drawn: torch would import seconds of its compiler to find the shape of a draw.
+    On the meta device nothing is drawn: torch would spend seconds importing its compiler to infer the shape of a draw.
     """
     values = torch.empty(size)
     return values if values.is_meta else values.normal_(0.0, scale)
@@ -23,38 +19,26 @@ def normal_init(*size: int, scale: float = 1.0) -> Tensor:
 
 @torch.no_grad()
 def scale_last_layer_to_data(network: nn.Module, outputs: Tensor, scale: float) -> None:
-    """Rescales the last layer of a network so that data spreads its outputs: mean 0, standard deviation `scale`.
+    """Rescales the last layer of a network so that its outputs over data have mean 0 and standard deviation `scale`.
 
-    What is a thousandth as large as the noise of a latent, as after many layers of small weights, is not learnt before
-    the rate has silenced it. After Mishkin & Matas (2016, https://arxiv.org/abs/1511.06422), without iterations.
+    Outputs that vary much less than the noise of a latent, as those of many layers of small weights, are not learned
+    before the rate has pushed them to the prior. After Mishkin & Matas (2016, https://arxiv.org/abs/1511.06422),
+    without iterations.
 
     Args:
-        network: a linear layer, or a network whose last layer is its `head`. One with another last layer stays as it
-            is, and so does an output that does not vary, as none does over a single example.
-        outputs: what it makes of data, (N, channels, ...); of more channels than these the first are meant.
-        scale: the standard deviation of each.
+        network: a linear or convolutional layer, or a `Network` whose `last_layer` is one. Any other module stays
+            unchanged, and so does an output that does not vary, such as every output over a single example.
+        outputs: the network's outputs over data, (N, channels, ...); only its first `channels` channels are rescaled.
+        scale: the standard deviation of each channel.
     """
-    while not isinstance(network, nn.Linear | nn.Conv2d):
-        if not isinstance(below := getattr(network, "head", None), nn.Module):
-            return
-        network = below
+    layer = network.last_layer() if isinstance(network, Network) else network
     values = outputs.transpose(0, 1).flatten(1).float()
-    if values.shape[1] < 2:
+    if not isinstance(layer, nn.Linear | nn.Conv2d) or values.shape[1] < 2:
         return
     deviation, mean = torch.std_mean(values, 1)
     varies = deviation > 1e-6 * mean.abs()
-    factor = torch.where(varies, scale / deviation, 1.0).to(network.weight)
+    factor = torch.where(varies, scale / deviation, 1.0).to(layer.weight)
     count = len(factor)
-    network.weight[:count].mul_(factor.reshape(-1, *[1] * (network.weight.dim() - 1)))
-    if network.bias is not None:
-        network.bias[:count].sub_(torch.where(varies, mean, 0.0).to(network.weight)).mul_(factor)
-
-
-def check_weights(what: str, layers: Iterable[int]) -> None:
-    """Raises ShapeError, before anything is allocated, if layers of so many weights each are too large to be meant."""
-    total = sum(layers)
-    if total > LARGEST_NETWORK:
-        raise ShapeError(
-            f"Got a {what} of {total:,} weights; expected at most {LARGEST_NETWORK:,}. Choose a smaller shape, latent "
-            "or width, or a convolutional backbone."
-        )
+    layer.weight[:count].mul_(factor.reshape(-1, *[1] * (layer.weight.dim() - 1)))
+    if layer.bias is not None:
+        layer.bias[:count].sub_(torch.where(varies, mean, 0.0).to(layer.weight)).mul_(factor)

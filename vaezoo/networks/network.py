@@ -1,14 +1,9 @@
-"""Backbones: plain modules from tensors to tensors that know nothing of autoencoders.
-
-One file each, found by its name. A backbone is a builder that returns a `Backbone`: `down` maps a shape to a smaller
-one, `up` maps it back. Both kinds take any number of leading dimensions and an optional context (B, context), which is
-broadcast over the dimensions in front of B.
-"""
+"""`Network`, the base class of modules that map any number of leading dimensions and an optional context."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +20,19 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
+@runtime_checkable
+class HasOutputBias(Protocol):
+    """A network whose output can start at a given value."""
+
+    def set_output_bias(self, output: Tensor) -> None:
+        """Sets the last bias so that a zero input to the last layer gives `output` (*out)."""
+
+
 class Network(nn.Module):
-    """Maps x (*leading, *shape) and c (B, context) to (*leading, *out)."""
+    """A map from x (*leading, *shape) and c (B, context) to (*leading, *out).
+
+    The context is broadcast over the dimensions in front of B. A subclass defines `rows`, on one leading dimension.
+    """
 
     def __init__(self, shape: Sequence[int], out: Sequence[int], context: int) -> None:
         super().__init__()
@@ -35,7 +41,7 @@ class Network(nn.Module):
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Returns (*leading, *out)."""
         leading = x.shape[: x.dim() - len(self.shape)]
-        # A model in half precision: densities and draws are float32, weights are not.
+        # In a model of half precision, x may be float32, since densities and draws are.
         rows = x.reshape(-1, *self.shape).to(next(self.parameters()).dtype)
         if self.context:
             assert c is not None
@@ -43,14 +49,17 @@ class Network(nn.Module):
         return self.rows(rows, c if self.context else None).reshape(*leading, *self.out)
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
-        """Returns (rows, ...) of as many elements as `out` for x (rows, *shape) and c (rows, context)."""
+        """Returns (rows, ...), with as many elements as `out` per row, for x (rows, *shape) and c (rows, context)."""
         raise NotImplementedError
 
+    def last_layer(self) -> nn.Module | None:
+        """Returns the layer whose weights and biases may be rescaled to data; None without such a layer."""
+        return None
+
     def set_output_bias(self, output: Tensor) -> None:
-        """Sets the last bias so that a zero input to the last layer gives `output` (*out), or its closest."""
-        raise NotImplementedError
+        """Sets the last bias so that a zero input to the last layer gives `output` (*out); no effect without a bias."""
 
 
 def append_context(features: Tensor, c: Tensor | None) -> Tensor:
-    """Returns features (rows, F) with the context (rows, C) beside them."""
+    """Returns features (rows, F) with the context (rows, C) appended, (rows, F + C)."""
     return features if c is None else torch.cat([features, c.to(features.dtype)], -1)

@@ -11,7 +11,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor, nn
 
-from vaezoo.networks.initialization import check_weights
+from vaezoo.networks.limits import check_weights
 from vaezoo.networks.network import ACTIVATIONS, Activation, Network, append_context
 
 __all__ = ["MLP"]
@@ -20,7 +20,7 @@ Width = Annotated[int, Meta(ge=1, le=65536)]
 
 
 class MLP(Network):
-    """Flattens, joins the context to the input, and maps through fully connected layers.
+    """A perceptron on the flattened input, with the context appended to it.
 
     Args:
         shape, out: input and output event shapes.
@@ -34,7 +34,11 @@ class MLP(Network):
     ) -> None:
         super().__init__(shape, out, context)
         widths = [math.prod(shape) + context, *hidden]
-        check_weights("perceptron", (before * after for before, after in pairwise([*widths, math.prod(out)])))
+        check_weights(
+            "perceptron",
+            (before * after for before, after in pairwise([*widths, math.prod(out)])),
+            "Choose a smaller shape, latent, context or width, or the backbone 'conv' for images.",
+        )
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]
@@ -46,6 +50,10 @@ class MLP(Network):
         features: Tensor = self.layers(append_context(x.flatten(1), c))
         head: Tensor = self.head(features)
         return head
+
+    def last_layer(self) -> nn.Module:
+        """Returns the linear output layer."""
+        return self.head
 
     def set_output_bias(self, output: Tensor) -> None:
         """Sets the last bias to `output` (*out)."""

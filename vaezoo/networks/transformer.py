@@ -12,20 +12,21 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 
 from vaezoo.core.precision import full_precision
 from vaezoo.errors import ConfigError
-from vaezoo.networks.initialization import check_weights, normal_init
+from vaezoo.networks.initialization import normal_init
+from vaezoo.networks.limits import check_weights
 
 __all__ = ["CausalTransformer"]
 
-ROWS = 256  # sequences that are drawn together: their keys and values stay in memory of a few MB
+ROWS = 256  # sequences that are sampled together: their keys and values take a few MB
 
-#: keys and values of the positions so far, (rows, heads, N, width / heads) each
+#: keys and values of the positions sampled so far, (rows, heads, N, width / heads) each
 Cache = tuple[Tensor, Tensor]
 
 
-class Block(nn.Module):
-    """Attention to earlier positions, then a perceptron of four times the width, each after a layer norm.
+class TransformerBlock(nn.Module):
+    """Causal self-attention, then a perceptron of four times the width, each after a layer norm, with residuals.
 
-    `scale` is that of the weights of what both add to their input, as they start.
+    `scale`: standard deviation of the initial weights of the last layer of both.
     """
 
     def __init__(self, width: int, heads: int, scale: float) -> None:
@@ -38,12 +39,12 @@ class Block(nn.Module):
             last.weight = nn.Parameter(normal_init(*last.weight.shape, scale=scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns (rows, N, width) of x (rows, N, width); no position sees a later one."""
+        """Returns (rows, N, width) of x (rows, N, width); no position depends on a later one."""
         q, k, v = self._split(x)
         return self._rest(x, scaled_dot_product_attention(q, k, v, is_causal=True))
 
     def step(self, x: Tensor, cache: Cache, place: int) -> Tensor:
-        """Returns (rows, 1, width) of the position `place` x (rows, 1, width), and adds it to the cache."""
+        """Returns (rows, 1, width) of x (rows, 1, width) at the position `place`, and adds it to the cache."""
         q, k, v = self._split(x)
         for kept, new in zip(cache, (k, v), strict=True):
             kept[:, :, place] = new[:, :, 0]
@@ -64,13 +65,14 @@ class Block(nn.Module):
 
 
 class CausalTransformer(nn.Module):
-    """Maps sequences of indices to the logits of each, given those before it (Vaswani et al., 2017, decoder only).
+    """A decoder-only transformer: from sequences of indices to the logits of each, given those before it.
 
-    It starts where all codes are equally likely. Each level of codes has its own embedding and its own last layer.
+    Vaswani et al., 2017, https://arxiv.org/abs/1706.03762. Initially all codes are equally likely. Each level of codes
+    has its own embedding and its own last layer.
 
     Args:
-        codes: V. sections: positions of each level, together N. context: width of the context, 0 for none.
-        width: of the hidden layers, a multiple of `heads`. depth: how many blocks. heads: of the attention.
+        codes: V. sections: number of positions of each level, N in all. context: width of the context, 0 for none.
+        width: of the hidden layers, a multiple of `heads`. depth: number of blocks. heads: of the attention.
     """
 
     def __init__(
@@ -78,7 +80,9 @@ class CausalTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if width % heads:
-            raise ConfigError(f"Got width = {width} and heads = {heads}; expected a multiple of the heads.")
+            raise ConfigError(
+                f"Got width = {width} and heads = {heads}; expected a width that is a multiple of the heads."
+            )
         self.codes, self.sections, self.length = codes, tuple(sections), sum(sections)
         levels = len(self.sections)
         check_weights("transformer", [12 * depth * width**2, 2 * levels * codes * width, self.length * width])
@@ -86,7 +90,7 @@ class CausalTransformer(nn.Module):
         self.places = nn.Parameter(normal_init(self.length, width, scale=width**-0.5))
         self.given = nn.Linear(context, width, bias=False) if context else None
         self.heads = heads
-        self.blocks = nn.ModuleList(Block(width, heads, 0.02 / math.sqrt(2 * depth)) for _ in range(depth))
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads, 0.02 / math.sqrt(2 * depth)) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.weights = nn.Parameter(torch.zeros(levels, codes, width))
         self.biases = nn.Parameter(torch.zeros(levels, codes))
@@ -95,7 +99,7 @@ class CausalTransformer(nn.Module):
         """Returns logits (rows, N, V) of `indices` (rows, N), given c (rows, context)."""
         parts = indices.split(self.sections, 1)
         embedded = torch.cat([table[part] for table, part in zip(self.embeddings, parts, strict=True)], 1)
-        # Shifted by one: a position is told the code of the one before it.
+        # Shifted by one: the input of a position is the code of the one before it.
         x = self.places + nn.functional.pad(embedded[:, :-1], (0, 0, 1, 0))
         x = x if self.given is None else x + self._context(c)
         for block in self.blocks:
@@ -106,15 +110,15 @@ class CausalTransformer(nn.Module):
 
     @torch.no_grad()
     def draw(self, rows: int, c: Tensor | None = None) -> Tensor:
-        """Returns indices (rows, N) drawn one position after the other, given c (rows, context)."""
+        """Returns indices (rows, N) sampled one position after the other, given c (rows, context)."""
         if rows > ROWS:
             given = [None] * -(-rows // ROWS) if c is None else list(c.split(ROWS))
             counts = torch.arange(rows).split(ROWS)
             return torch.cat([self.draw(len(count), each) for count, each in zip(counts, given, strict=True)])
         weight = self.places
         shape = (rows, self.heads, self.length, weight.shape[1] // self.heads)
-        kind = full_precision(weight).dtype
-        caches = [(weight.new_empty(shape, dtype=kind), weight.new_empty(shape, dtype=kind)) for _ in self.blocks]
+        dtype = full_precision(weight).dtype
+        caches = [(weight.new_empty(shape, dtype=dtype), weight.new_empty(shape, dtype=dtype)) for _ in self.blocks]
         levels = torch.arange(len(self.sections)).repeat_interleave(torch.tensor(self.sections)).tolist()
         found = torch.empty(rows, self.length, dtype=torch.int64, device=weight.device)
         for place, level in enumerate(levels):
@@ -122,12 +126,12 @@ class CausalTransformer(nn.Module):
             x = x + self.embeddings[levels[place - 1]][found[:, place - 1 : place]] if place else x
             x = x if self.given is None else x + self._context(c)
             for block, cache in zip(self.blocks, caches, strict=True):
-                x = cast(Block, block).step(x, cache, place)
+                x = cast(TransformerBlock, block).step(x, cache, place)
             logits = linear(self.norm(x)[:, 0], self.weights[level], self.biases[level])
             found[:, place] = torch.multinomial(full_precision(logits).softmax(-1), 1)[:, 0]
         return found
 
     def _context(self, c: Tensor | None) -> Tensor:
         assert c is not None and self.given is not None
-        told: Tensor = self.given(c.to(self.given.weight.dtype))
-        return told.unsqueeze(1)
+        embedded: Tensor = self.given(c.to(self.given.weight.dtype))
+        return embedded.unsqueeze(1)

@@ -1,54 +1,60 @@
-"""Objectives: what is minimized. `forward(model, x, c, step)` returns an `ELBO`."""
+"""Objectives: modules that are minimized. `forward(model, x, c, step)` returns an `ELBO`."""
 
-from vaezoo.objectives.adversarial import FeatureCritic, Game, PriorGame, accuracy, logit, players_of, separation
-from vaezoo.objectives.constraints import TwoCapacities
-from vaezoo.objectives.importance import Gradient, ImportanceObjective, detach_parameters, log_mean_exp
-from vaezoo.objectives.penalties.aggregate import covariance, factorised, from_identity, log_aggregate
-from vaezoo.objectives.penalties.discrepancy import (
-    KERNELS,
-    Kernel,
-    MeanDiscrepancy,
-    SlicedDistance,
-    mean_discrepancy,
-    prior_draws,
-    prior_sample,
-    sliced,
+from vaezoo.errors import warn
+from vaezoo.objectives.adversarial import (
+    AdversarialObjective,
+    FeatureCritic,
+    LatentAdversarialObjective,
+    SimilarityObjective,
+    TotalCorrelationObjective,
+    critic_accuracy,
+    critic_logit,
+    critic_loss,
+    players_of,
 )
-from vaezoo.objectives.penalties.regularizers import half_square
+from vaezoo.objectives.constraints import TwoCapacitiesObjective
+from vaezoo.objectives.importance import GradientEstimator, ImportanceObjective, log_mean_exp
+from vaezoo.objectives.penalties.discrepancy import Kernel, MaximumMeanDiscrepancy, SlicedWassersteinDistance
 from vaezoo.objectives.schedules import Cooling, Cyclical, Schedule, Warmup
 from vaezoo.objectives.weighted import PenalizedObjective, Penalty, WeightedObjective
 
 __all__ = [
-    "KERNELS",
+    "AdversarialObjective",
     "Cooling",
     "Cyclical",
     "FeatureCritic",
-    "Game",
-    "Gradient",
+    "GradientEstimator",
     "ImportanceObjective",
     "Kernel",
-    "MeanDiscrepancy",
+    "LatentAdversarialObjective",
+    "MaximumMeanDiscrepancy",
     "PenalizedObjective",
     "Penalty",
-    "PriorGame",
     "Schedule",
-    "SlicedDistance",
-    "TwoCapacities",
+    "SimilarityObjective",
+    "SlicedWassersteinDistance",
+    "TotalCorrelationObjective",
+    "TwoCapacitiesObjective",
     "Warmup",
     "WeightedObjective",
-    "accuracy",
-    "covariance",
-    "detach_parameters",
-    "factorised",
-    "from_identity",
-    "half_square",
-    "log_aggregate",
+    "critic_accuracy",
+    "critic_logit",
+    "critic_loss",
     "log_mean_exp",
-    "logit",
-    "mean_discrepancy",
     "players_of",
-    "prior_draws",
-    "prior_sample",
-    "separation",
-    "sliced",
 ]
+
+_FORMER_NAMES = {
+    "Game": "AdversarialObjective",
+    "PriorGame": "LatentAdversarialObjective",
+    "accuracy": "critic_accuracy",
+    "logit": "critic_logit",
+    "separation": "critic_loss",
+}
+
+
+def __getattr__(name: str) -> object:
+    if (new := _FORMER_NAMES.get(name)) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warn(f"{__name__}.{name} is deprecated and will be removed in 0.3. Use {__name__}.{new}.", DeprecationWarning)
+    return globals()[new]

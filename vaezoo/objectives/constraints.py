@@ -1,4 +1,4 @@
-"""Objectives that hold several rates at capacities of their own."""
+"""Objectives with constraints: rates at given capacities, and a distortion at a given target."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from vaezoo.distributions import ProductDistribution
 from vaezoo.objectives.schedules import Warmup
 from vaezoo.objectives.weighted import PenalizedObjective
 
-__all__ = ["TwoCapacities"]
+__all__ = ["TwoCapacitiesObjective"]
+
+AVERAGE_DECAY = 0.99  # of the running mean of the constraint, as in the paper
+LARGEST_LOG_MULTIPLIER = 15.0  # so that the multiplier of an unreachable target stays finite
 
 
-class TwoCapacities(Objective):
-    r"""Minimises $D + \gamma |R_z - C_z(t)| + \gamma |R_c - C_c(t)|$ of normal latents and categories side by side.
+class TwoCapacitiesObjective(Objective):
+    r"""The objective $D + \gamma |R_z - C_z(t)| + \gamma |R_c - C_c(t)|$ of Gaussian and categorical latents.
+
+    Dupont, 2018, https://arxiv.org/abs/1804.00104.
 
     Args:
         gamma: $\gamma \ge 0$.
-        capacities: what $C_z$ and $C_c$ rise to, nats per example.
-        steps: in how many steps.
+        capacities: the final values of $C_z$ and $C_c$, nats per example.
+        steps: number of steps in which they rise from 0.
     """
 
     def __init__(self, gamma: float, capacities: Sequence[float], steps: int) -> None:
@@ -50,12 +55,16 @@ class TwoCapacities(Objective):
         )
 
 
-MEMORY = 0.99  # of the running mean of the constraint, as in the paper
-LIMIT = 15.0  # of |log λ|: an unreachable target stays a number
-
-
 class ConstraintObjective(PenalizedObjective):
-    """Minimises R + λ·(D - target); λ follows the running mean of D - target, after each step."""
+    r"""The objective $R + \lambda\,(D - D^*)$, with a multiplier that is updated after each step.
+
+    $\log \lambda$ rises by `speed` times the running mean of $D - D^*$ (GECO; Rezende & Viola, 2018,
+    https://arxiv.org/abs/1810.00597).
+
+    Args:
+        target: $D^*$, nats per example.
+        speed: learning rate of $\log \lambda$.
+    """
 
     gap: Tensor
     log_multiplier: Tensor
@@ -76,12 +85,12 @@ class ConstraintObjective(PenalizedObjective):
         elbo = super().report(model, inference, step)
         gap = elbo.distortion.detach() - self.target
         learns = self.training and any(self.players(model).values())
-        seen = {**elbo.statistics, "objective.gap": gap.mean()} if learns else elbo.statistics
-        return replace(elbo, terms={"gap": gap}, statistics=seen)
+        statistics = {**elbo.statistics, "objective.gap": gap.mean()} if learns else elbo.statistics
+        return replace(elbo, terms={"gap": gap}, statistics=statistics)
 
     def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
-        """Moves the multiplier; the running mean starts at the first gap."""
+        """Updates the multiplier; the running mean starts at the first gap."""
         gap = torch.stack([each["gap"] for each in statistics]).mean().to(self.gap.dtype)
-        self.gap.lerp_(gap, torch.where(self.updates > 0, 1.0 - MEMORY, 1.0).to(gap.dtype))
+        self.gap.lerp_(gap, torch.where(self.updates > 0, 1.0 - AVERAGE_DECAY, 1.0).to(gap.dtype))
         self.updates.fill_(1.0)
-        self.log_multiplier.add_(self.speed * self.gap).clamp_(-LIMIT, LIMIT)
+        self.log_multiplier.add_(self.speed * self.gap).clamp_(-LARGEST_LOG_MULTIPLIER, LARGEST_LOG_MULTIPLIER)

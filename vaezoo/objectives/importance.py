@@ -1,7 +1,9 @@
-r"""Importance-weighted bounds: K draws for each example, weighed by $w_k = p(x|z_k)\,p(z_k)/q(z_k|x)$.
+r"""Importance-weighted bounds: K draws per example with weights $w_k = p(x|z_k)\,p(z_k)/q(z_k|x)$.
+
+$$\log p(x) \ge \mathbb{E}\Big[\log \frac1K \sum_{k=1}^K w_k\Big]$$
 
 Two gradient estimators remove the score function of the posterior, $\partial_\phi \log q_\phi(z|x)$ at a fixed z, whose
-mean is 0 or made to be so, but whose noise drowns the encoder's gradient as K grows. Both give the same bound.
+noise dominates the encoder's gradient as K grows. They do not change the bound.
 """
 
 from __future__ import annotations
@@ -20,21 +22,21 @@ from vaezoo.distributions.normal import DiagonalNormal
 from vaezoo.errors import CompositionError
 from vaezoo.objectives.adversarial import players_of
 
-__all__ = ["Gradient", "ImportanceObjective", "detach_parameters", "log_mean_exp"]
+__all__ = ["GradientEstimator", "ImportanceObjective", "log_mean_exp"]
 
-Gradient = Literal["plain", "sticking-the-landing", "doubly-reparametrized"]
+GradientEstimator = Literal["plain", "sticking-the-landing", "doubly-reparametrized"]
 
 
 @singledispatch
 def detach_parameters(posterior: Distribution) -> Distribution:
-    """Returns a posterior whose parameters count as constants: the gradient of its density goes through z alone.
+    """Returns the posterior with detached parameters, so that the gradient of its density is with respect to z alone.
 
     Raises:
-        CompositionError: none is registered for this kind (`held.register`).
+        CompositionError: no function is registered for this type (`detach_parameters.register`).
     """
     raise CompositionError(
-        f"Got a posterior of type {type(posterior).__name__}, whose density cannot be held while its draws move; "
-        'expected a diagonal Gaussian. Choose gradient = "plain".'
+        f"Got a posterior of type {type(posterior).__name__}, whose parameters cannot be detached; expected a diagonal "
+        'Gaussian. Choose gradient = "plain".'
     )
 
 
@@ -43,13 +45,13 @@ def _(posterior: DiagonalNormal) -> Distribution:
     return DiagonalNormal(posterior.loc.detach(), posterior.log_scale.detach(), posterior.event_dims)
 
 
-class Rescale(torch.autograd.Function):
-    """Leaves z (K, B, *latent) as it is and multiplies its gradient by factors (K, B) that are known only later."""
+class RescaleGradient(torch.autograd.Function):
+    """The identity of z (K, B, *latent), whose gradient is multiplied by factors (K, B) that are computed later."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, z: Tensor, factors: list[Tensor]) -> Tensor:
-        """Returns z; `factors` is empty still, and holds the factors when the backward pass comes."""
-        ctx.factors = factors  # type: ignore[attr-defined]  # a context takes what it is given
+        """Returns z; `factors` is a list that holds the factors by the time of the backward pass."""
+        ctx.factors = factors  # type: ignore[attr-defined]  # a context has no declared attributes
         return z.view_as(z)
 
     @staticmethod
@@ -60,21 +62,21 @@ class Rescale(torch.autograd.Function):
 
 
 class ImportanceObjective(Objective):
-    r"""Minimises $-\log \frac1K \sum_k w_k$ (Burda et al., 2016, https://arxiv.org/abs/1509.00519).
+    r"""The objective $-\log \frac1K \sum_k w_k$ (Burda et al., 2016, https://arxiv.org/abs/1509.00519).
 
     Args:
         samples: $K$, draws of z per example.
-        gradient: "plain"; "sticking-the-landing" leaves out the posterior's score (Roeder et al., 2017,
-            https://arxiv.org/abs/1703.09194), whose mean is 0 only for K = 1; "doubly-reparametrized" turns it into a
-            derivative by z, without bias (Tucker et al., 2018, https://arxiv.org/abs/1810.04152).
+        gradient: "plain"; "sticking-the-landing" omits the score function (Roeder et al., 2017,
+            https://arxiv.org/abs/1703.09194), which has mean 0 only for K = 1; "doubly-reparametrized" replaces it by a
+            derivative with respect to z, without bias (Tucker et al., 2018, https://arxiv.org/abs/1810.04152).
     """
 
-    def __init__(self, samples: int, gradient: Gradient = "plain") -> None:
+    def __init__(self, samples: int, gradient: GradientEstimator = "plain") -> None:
         super().__init__()
         self.samples, self.gradient = samples, gradient
 
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
-        """Returns the ELBO; its bound is the importance-weighted one, tighter than -(D + R)."""
+        """Returns the ELBO, with the importance-weighted bound, which is tighter than -(D + R)."""
         factors: list[Tensor] = []
         inference = model.infer(x, c, self.samples) if self.gradient == "plain" else self._infer(model, x, c, factors)
         log_likelihood = inference.log_likelihood()
@@ -90,23 +92,23 @@ class ImportanceObjective(Objective):
         )
 
     def estimate(self, log_weights: Tensor) -> Tensor:
-        """Returns the bound that is reported, (B,), from log weights (K, B)."""
+        """Returns the reported bound, (B,), from log weights (K, B)."""
         return log_mean_exp(log_weights)
 
     def losses_of(self, log_weights: Tensor) -> dict[str, Tensor]:
-        """Returns player -> (B,) what it minimises."""
+        """Returns player -> its loss, (B,)."""
         return {"model": -self.estimate(log_weights)}
 
     def _infer(self, model: Model, x: Tensor, c: Tensor | None, factors: list[Tensor]) -> Inference:
-        r"""Returns a pass in whose log q(z|x) the posterior is held.
+        r"""Returns the inference, with a log q(z|x) whose parameters are detached.
 
-        The gradient by z_k is then $\bar w_k\,\partial_z \log w_k$ with $\bar w_k = w_k / \sum_j w_j$; times
-        $\bar w_k$ once more it is the doubly reparametrised one.
+        The gradient with respect to z_k is then $\bar w_k\,\partial_z \log w_k$ with $\bar w_k = w_k / \sum_j w_j$;
+        multiplied by another $\bar w_k$ it is the doubly reparametrized one.
         """
         posterior: Distribution = model.encoder(x, c)
         z, _ = sample_with_log_prob(posterior, self.samples)
         if self.gradient == "doubly-reparametrized":
-            z = cast(Tensor, Rescale.apply(z, factors))
+            z = cast(Tensor, RescaleGradient.apply(z, factors))
         return Inference(
             x=x,
             z=z,
@@ -123,32 +125,35 @@ def log_mean_exp(values: Tensor) -> Tensor:
 
 
 class CombinedObjective(ImportanceObjective):
-    """Minimises a convex combination of the negative ELBO and the negative importance-weighted bound."""
+    r"""The objective of CIWAE: $-\beta\,\mathrm{ELBO} - (1 - \beta)$ times the importance-weighted bound.
+
+    Rainforth et al., 2018, https://arxiv.org/abs/1802.04537.
+    """
 
     def __init__(self, samples: int, beta: float) -> None:
         super().__init__(samples)
         self.beta = beta
 
     def losses_of(self, log_weights: Tensor) -> dict[str, Tensor]:
-        """Returns the loss, (B,); both bounds are of the same draws."""
+        """Returns the loss, (B,), both of whose bounds use the same draws."""
         tight = self.estimate(log_weights)
         return {"model": -tight.lerp(log_weights.mean(0), self.beta)}
 
 
 class GroupedObjective(ImportanceObjective):
-    """Minimises the negative mean of the importance-weighted bounds of M groups of K samples."""
+    """The objective of MIWAE: the negative mean of the importance-weighted bounds of M groups of K draws."""
 
     def __init__(self, samples: int, groups: int) -> None:
         super().__init__(samples * groups)
         self.groups = groups
 
     def estimate(self, log_weights: Tensor) -> Tensor:
-        """Returns the mean over groups of the bound of each, (B,), from log weights (M·K, B)."""
+        """Returns the mean of the bounds of the groups, (B,), from log weights (K·M, B)."""
         return log_mean_exp(log_weights.unflatten(0, (-1, self.groups))).mean(0)
 
 
 class PartialObjective(ImportanceObjective):
-    """The encoder minimises the mean of M bounds of K samples, everything else the one bound of all M·K."""
+    """The objective of PIWAE: that of MIWAE for the encoder, the negative bound of all M·K draws for the rest."""
 
     def __init__(self, samples: int, groups: int) -> None:
         super().__init__(samples * groups)
@@ -159,6 +164,6 @@ class PartialObjective(ImportanceObjective):
         return players_of(model, {"encoder": model.encoder}, rest="model")
 
     def losses_of(self, log_weights: Tensor) -> dict[str, Tensor]:
-        """Returns what each player minimises, (B,)."""
+        """Returns the loss of each player, (B,)."""
         grouped = log_mean_exp(log_weights.unflatten(0, (-1, self.groups))).mean(0)
         return {"model": -self.estimate(log_weights), "encoder": -grouped}

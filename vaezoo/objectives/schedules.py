@@ -9,7 +9,7 @@ __all__ = ["Cooling", "Cyclical", "Schedule", "Warmup"]
 
 
 class Schedule(nn.Module):
-    """A weight as a function of the step. `forward(step)`: a 0-dim tensor; None means the schedule's end."""
+    """A weight as a function of the step, a 0-dim tensor; None is the end of the schedule."""
 
     def forward(self, step: Tensor | None) -> Tensor | float:
         """Returns the weight at `step`."""
@@ -29,7 +29,7 @@ class Constant(Schedule):
 
 
 class Warmup(Constant):
-    """Rises linearly from 0 to `value` over `steps` (Bowman et al., 2016, https://arxiv.org/abs/1511.06349)."""
+    """A linear rise from 0 to `value` over `steps` (Bowman et al., 2016, https://arxiv.org/abs/1511.06349)."""
 
     def __init__(self, value: float, steps: int) -> None:
         super().__init__(value)
@@ -41,14 +41,14 @@ class Warmup(Constant):
 
 
 class Cyclical(Constant):
-    """`cycles` warm-ups of `steps` each, the second half of each held (Fu et al., 2019, https://arxiv.org/abs/1903.10145)."""
+    """Cycles of `steps` each: a linear rise, then `value` (Fu et al., 2019, https://arxiv.org/abs/1903.10145)."""
 
     def __init__(self, value: float, steps: int, cycles: int) -> None:
         super().__init__(value)
         self.steps, self.cycles = steps, cycles
 
     def forward(self, step: Tensor | None) -> Tensor | float:
-        """Returns the weight; after the last cycle it stays at `value`."""
+        """Returns the weight, which is `value` after the last cycle."""
         if step is None:
             return self.value
         position = torch.where(step < self.steps * self.cycles, (step % self.steps) / self.steps, 1.0)
@@ -56,12 +56,12 @@ class Cyclical(Constant):
 
 
 class Cooling(Constant):
-    r"""Falls as $\tau = \max(\tau_{end}, \tau_0 e^{-rt})$."""
+    r"""An exponential decay, $\tau = \max(\tau_{end}, \tau_0 e^{-rt})$."""
 
     def __init__(self, start: float, end: float, rate: float) -> None:
         super().__init__(end)
         self.start, self.rate = start, rate
 
     def forward(self, step: Tensor | None) -> Tensor | float:
-        """Returns the temperature at `step`; None means the end."""
+        """Returns the temperature at `step`."""
         return self.value if step is None else (self.start * (-self.rate * step).exp()).clamp(min=self.value)

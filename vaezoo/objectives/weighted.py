@@ -1,4 +1,4 @@
-"""Objectives that are weighted sums: distortion, rate and penalties."""
+"""Objectives that are weighted sums of distortion, rate and penalties."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from vaezoo.objectives.schedules import Constant, Cyclical, Schedule, Warmup
 
 __all__ = ["PenalizedObjective", "Penalty", "WeightedObjective"]
 
-
-#: what a loss may have besides distortion and rate: (model, inference) -> (B,), or 0-dim for a whole batch
+#: a term of a loss: (model, inference) -> (B,), or a 0-dim tensor for the whole batch
 Penalty = Callable[[Model, Inference], Tensor]
 
 
 class PenalizedObjective(Objective):
-    r"""Minimises $D + \sum_i w_i T_i$: the distortion and named penalties, but no rate.
+    r"""The objective $D + \sum_i w_i T_i$: distortion and named penalties, but no rate.
 
     Args:
-        penalties: name -> ($w_i$, $T_i$); a penalty takes (model, inference) and returns (B,), or a 0-dim tensor that
-            is one number for the whole batch. One of weight 0 is left out.
+        penalties: name -> ($w_i$, $T_i$); a penalty takes (model, inference) and returns (B,), or a 0-dim tensor
+            for the whole batch. Penalties of weight 0 are left out.
         samples: $K$, draws of z per example.
     """
 
@@ -32,15 +31,15 @@ class PenalizedObjective(Objective):
         self.samples = samples
 
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
-        """Returns the ELBO, with the one player `model` and the penalties, unweighted, as its terms."""
+        """Returns the ELBO, with the player `model` and the unweighted penalties as terms."""
         return self.report(model, self.infer(model, x, c), step)
 
     def infer(self, model: Model, x: Tensor, c: Tensor | None) -> Inference:
-        """Returns the pass that is measured."""
+        """Returns the inference that `report` measures."""
         return model.infer(x, c, self.samples)
 
     def report(self, model: Model, inference: Inference, step: Tensor | None) -> ELBO:
-        """Returns the ELBO of a pass."""
+        """Returns the ELBO of an inference."""
         distortion, rate = inference.distortion(), inference.rate()
         loss, terms = self.cost(distortion, rate, step), {}
         for name, (weight, penalty) in self.penalties.items():
@@ -62,14 +61,14 @@ class PenalizedObjective(Objective):
 
 
 class WeightedObjective(PenalizedObjective):
-    r"""Minimises $D + \beta(t)\,\max(R, \lambda)$, or $D + \beta(t)\,|R - C(t)|$ with a capacity, and penalties.
+    r"""The objective $D + \beta(t)\,\max(R, \lambda)$, or $D + \beta(t)\,|R - C(t)|$ with a capacity; and penalties.
 
     Args:
         rate: $\beta \ge 0$, a number or a `Schedule`; 0 removes the term.
-        free_bits: $\lambda \ge 0$, nats per example that cost nothing (after Kingma et al., 2016,
+        free_bits: $\lambda \ge 0$, nats per example without cost (after Kingma et al., 2016,
             https://arxiv.org/abs/1606.04934).
-        capacity: $C$, the rate in nats that is aimed at (Burgess et al., 2018, https://arxiv.org/abs/1804.03599).
-        penalties: see `PenalizedObjective`; no schedule touches their weights.
+        capacity: $C$, the target of the rate in nats (Burgess et al., 2018, https://arxiv.org/abs/1804.03599).
+        penalties: see `PenalizedObjective`; their weights have no schedule.
         samples: $K$, draws of z per example.
     """
 
@@ -88,15 +87,15 @@ class WeightedObjective(PenalizedObjective):
         self.rate = rate if isinstance(rate, Schedule) else Constant(rate)
         self.capacity = Constant(capacity) if isinstance(capacity, int | float) else capacity
         self.free_bits = float(free_bits)
-        # What `schedule` starts from; in a tuple, so that it is not registered.
+        # The values that `schedule` restores; in a tuple, so that they are not registered.
         self._built = (self.rate, self.free_bits)
 
     def cost(self, distortion: Tensor, rate: Tensor, step: Tensor | None) -> Tensor:
-        """Returns the distortion and what the rate costs at this step, (B,)."""
+        """Returns the distortion plus the cost of the rate at this step, (B,)."""
         return distortion + self.penalty(rate, step)
 
     def penalty(self, rate: Tensor, step: Tensor | None) -> Tensor:
-        """Returns what the rate costs at this step, (B,)."""
+        """Returns the cost of the rate at this step, (B,)."""
         weight: Tensor | float = self.rate(step)
         if isinstance(weight, float) and weight == 0.0:
             return torch.zeros_like(rate)
@@ -111,10 +110,7 @@ class WeightedObjective(PenalizedObjective):
         return float(self.rate(step))
 
     def schedule(self, *, warmup: int = 0, cycles: int = 0, free_bits: float = 0.0) -> None:
-        """Puts a stage's schedule on the rate's weight: warm-up or cycles over `warmup` steps, and free nats.
-
-        What an earlier stage had put there is gone: without arguments the objective is as it was built.
-        """
+        """Sets the schedule of the rate weight for a stage; see `Objective.schedule`."""
         self.rate, self.free_bits = self._built
         value = float(self.rate(None))
         if warmup:

@@ -1,6 +1,6 @@
 """Priors p(z|c): modules whose `forward(c)` returns a distribution over z."""
 
-from vaezoo.priors.labelled import LabelledPrior
+from vaezoo.priors.labeled import LabeledPrior
 from vaezoo.priors.sphere import UniformSpherePrior
 
-__all__ = ["LabelledPrior", "UniformSpherePrior"]
+__all__ = ["LabeledPrior", "UniformSpherePrior"]

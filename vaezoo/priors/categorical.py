@@ -14,7 +14,11 @@ from vaezoo.distributions.normal import StandardNormal
 
 
 class UniformCategoriesPrior(Part):
-    """Equally likely categories, whatever the context."""
+    """Independent uniform categories, for every context.
+
+    Args:
+        latent: the event shape of z, its last axis over the categories.
+    """
 
     zeros: Tensor
 
@@ -28,7 +32,12 @@ class UniformCategoriesPrior(Part):
 
 
 class JointPrior(Part):
-    """A standard normal and equally likely categories, whatever the context."""
+    """A standard normal over the first latents and uniform categories over the others, for every context.
+
+    Args:
+        size: number of Gaussian latents.
+        categories: number of categories of each categorical latent.
+    """
 
     zeros: Tensor
 

@@ -1,4 +1,4 @@
-"""A prior that is a normalizing flow."""
+"""The prior of a normalizing flow."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vaezoo.networks import Couplings
 
 
 class FlowPrior(Part):
-    """p(z|c) by a flow from z to N(0, 1); it starts as N(0, 1).
+    """The density p(z|c) of a flow from z to N(0, 1); initially N(0, 1).
 
     Args:
         latent: the event shape of z.
-        flow: over z as a vector; it sees the context where there is one.
+        flow: a flow of z as a vector, which takes the context if there is one.
     """
 
     zeros: Tensor
@@ -29,5 +29,5 @@ class FlowPrior(Part):
         self.register_buffer("zeros", torch.zeros(*latent), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
-        """Returns p(z|c): without batch dimensions where there is no context."""
+        """Returns p(z|c), with a batch (B,) if there is a context."""
         return FlowDistribution(self.flow, self.zeros, c)

@@ -1,4 +1,4 @@
-"""A prior that is a mixture of Gaussians."""
+"""The prior of a mixture of Gaussians."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.core import Model, Part, sample_with_log_prob
+from vaezoo.core.optional_import import require
 from vaezoo.core.precision import full_precision
 from vaezoo.distributions import Mixture
 from vaezoo.distributions.joint_sampling import LOG_SCALE_LIMIT
 from vaezoo.distributions.normal import DiagonalNormal
 from vaezoo.networks.initialization import normal_init
 
-STARTS = 10  # of the mixture's fit, of which the likeliest is taken
-ENOUGH = 10  # examples of each cluster for each latent, from which on covariances can be told
+INITIALIZATIONS = 10  # of the fit, of which the most likely is chosen
+EXAMPLES_PER_LATENT = 10  # in each cluster, for full covariances
 
 
 class GaussianMixturePrior(Part):
-    """A learnt mixture of diagonal Gaussians, whatever the context.
+    """A learned mixture of diagonal Gaussians, for every context.
 
     Args:
         latent: the event shape of z.
-        clusters: how many components.
+        clusters: number of components.
     """
 
     initialization_examples = 10_000
@@ -42,29 +43,30 @@ class GaussianMixturePrior(Part):
         return Mixture(components, full_precision(self.logits).log_softmax(0))
 
     def responsibilities(self, z: Tensor) -> Tensor:
-        """Returns p(y|z) of latents `z` (..., *latent), (..., clusters); argmax over the last gives clusters."""
+        """Returns p(y|z) of latents `z` (..., *latent), (..., clusters)."""
         return self.forward().responsibilities(z)
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
-        """Fits a mixture to draws of the posteriors, by k-means and then expectation-maximization.
+        """Fits the mixture to draws of the posteriors, by k-means and then expectation-maximization.
 
-        Clusters lie askew to the axes: where examples are many enough they are found with full covariances, of which
+        Clusters are seldom aligned with the axes: if there are enough examples, the fit has full covariances, of which
         the variances are kept.
         """
-        from sklearn.mixture import GaussianMixture  # takes a second to import
-
+        sklearn = require("sklearn.mixture", "scikit-learn", "Fitting a Gaussian mixture")
         with torch.no_grad():
             count, examples = len(self.logits), sum(len(x) for x, _ in batches)
-            copies = -(-2 * count // examples)  # several draws of each, where examples are fewer than clusters
+            copies = -(-2 * count // examples)  # several draws of each if there are fewer examples than clusters
             draws = [sample_with_log_prob(model.encoder(x, c), copies)[0].flatten(0, 1).flatten(1) for x, c in batches]
             rows = torch.cat(draws).double().cpu()
             if not bool(rows.isfinite().all()):
-                return  # the first step will say what is not
-            rows += 1e-4 * torch.randn_like(rows)  # no two alike, though posteriors be points
-            kind = "full" if ENOUGH * count * rows.shape[1] <= len(rows) else "diag"
+                return  # the first step raises an error for the loss
+            rows += 1e-4 * torch.randn_like(rows)  # so that no two are equal, even of point posteriors
+            kind = "full" if EXAMPLES_PER_LATENT * count * rows.shape[1] <= len(rows) else "diag"
             least = max(1e-6, 1e-9 * float(rows.var(0).max()))
             seed = int(torch.randint(2**31, ()))
-            mixture = GaussianMixture(count, covariance_type=kind, n_init=STARTS, random_state=seed, reg_covar=least)
+            mixture = sklearn.GaussianMixture(
+                count, covariance_type=kind, n_init=INITIALIZATIONS, random_state=seed, reg_covar=least
+            )
             found = mixture.fit(rows.numpy())
             covariances = torch.from_numpy(found.covariances_)
             variances = covariances.diagonal(dim1=-2, dim2=-1) if kind == "full" else covariances

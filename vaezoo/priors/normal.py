@@ -1,4 +1,4 @@
-"""Priors p(z|c): modules whose `forward(c)` returns a distribution over *latent, with batch (B,) when conditional."""
+"""The standard normal prior, and a normal prior that depends on the context."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vaezoo.distributions.normal import StandardNormal, normal_from
 
 
 class StandardNormalPrior(Part):
-    """N(0, 1) over `latent`, whatever the context.
+    """The standard normal distribution over `latent`, for every context.
 
     Args:
         latent: the event shape of z.
@@ -23,7 +23,7 @@ class StandardNormalPrior(Part):
 
     def __init__(self, latent: Sequence[int]) -> None:
         super().__init__()
-        # Not saved: it holds nothing that was learnt, it only carries device and dtype.
+        # Not saved, since it only has the device and dtype of the model.
         self.register_buffer("zeros", torch.zeros(*latent), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
@@ -32,7 +32,7 @@ class StandardNormalPrior(Part):
 
 
 class ConditionalNormalPrior(Part):
-    """N(μ(c), σ(c)²) with both learnt (Sohn et al., 2015).
+    """A learned diagonal Gaussian N(μ(c), σ(c)²) (Sohn et al., 2015).
 
     Args:
         network: maps (B, context) to (B, 2, *latent): μ and log σ.
@@ -45,5 +45,5 @@ class ConditionalNormalPrior(Part):
         self.event_dims = len(latent)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
-        """Returns the prior of each example's context `c` (B, context)."""
+        """Returns the prior given the context `c` (B, context) of each example."""
         return normal_from(self.network(c), self.event_dims)

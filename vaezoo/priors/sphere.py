@@ -15,7 +15,11 @@ __all__ = ["UniformSpherePrior"]
 
 
 class UniformSpherePrior(Part):
-    """The uniform distribution on the unit sphere, whatever the context."""
+    """The uniform distribution on the unit sphere, for every context.
+
+    Args:
+        latent: the event shape of z, (D,).
+    """
 
     zeros: Tensor
 

@@ -13,15 +13,15 @@ from torch.distributions import Distribution
 from vaezoo.core import Model, Part, as_part, has_density
 from vaezoo.distributions import Mixture
 from vaezoo.errors import CompositionError
-from vaezoo.networks.initialization import check_weights
+from vaezoo.networks.limits import check_weights
 
 
 class VampPrior(Part):
-    """A mixture of the posteriors of M learnt pseudo-inputs; refers to the encoder, which it does not own.
+    """A mixture of the posteriors of M learned pseudo-inputs (Tomczak & Welling, 2018, https://arxiv.org/abs/1705.07120).
 
     Args:
         shape: the event shape of x.
-        context: width of the context: each pseudo-input has a learnt one of its own.
+        context: width of the context; each pseudo-input has a learned context.
         count: M.
     """
 
@@ -30,23 +30,23 @@ class VampPrior(Part):
         check_weights("set of pseudo-inputs", [count * (math.prod(shape) + context)])
         self.inputs = nn.Parameter(torch.rand(count, *shape))
         self.contexts = nn.Parameter(torch.rand(count, context)) if context else None
-        self._owner: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not registered
+        self._encoder: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not registered
 
     def bind(self, model: Model) -> None:
-        """Remembers the encoder, without registering it; raises CompositionError if its density is not to be had."""
+        """Stores a reference to the encoder; raises CompositionError if its density is not known everywhere."""
         if not as_part(model.encoder).knows_density:
-            raise no_component(model.encoder)
-        self._owner = (model.encoder,)
+            raise _density_error(model.encoder)
+        self._encoder = (model.encoder,)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
-        """Returns the mixture, whatever the context: one pass of the pseudo-inputs through the encoder."""
-        posteriors = cast(Distribution, self._owner[0](self.inputs, self.contexts))
+        """Returns the mixture, which is the same for every context."""
+        posteriors = cast(Distribution, self._encoder[0](self.inputs, self.contexts))
         if not has_density(posteriors):
-            raise no_component(self._owner[0])
+            raise _density_error(self._encoder[0])
         return Mixture(posteriors)
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
-        """Puts the pseudo-inputs on random examples, their contexts with them."""
+        """Sets the pseudo-inputs and their contexts to random examples."""
         x = torch.cat([each for each, _ in batches])
         chosen = torch.randperm(len(x), device=x.device)[torch.arange(len(self.inputs), device=x.device) % len(x)]
         with torch.no_grad():
@@ -55,9 +55,9 @@ class VampPrior(Part):
                 self.contexts.copy_(torch.cat([c for _, c in batches if c is not None])[chosen])
 
 
-def no_component(encoder: nn.Module) -> CompositionError:
-    """Returns the error of an encoder whose posteriors cannot be mixed."""
+def _density_error(encoder: nn.Module) -> CompositionError:
+    """Returns the error for an encoder whose posteriors cannot be components."""
     return CompositionError(
-        f"vamp-vae needs a posterior whose density is known at every z; got that of {type(encoder).__name__}, which "
-        "has none or knows it of its own draws only. Compose with another encoder, or take flow-prior-vae."
+        f"Got the posterior of {type(encoder).__name__}, which has no density or only that of its own draws; vamp-vae "
+        "needs a density at every z. Compose with another encoder, or use flow-prior-vae."
     )

@@ -8,16 +8,22 @@ from torch.distributions import Distribution
 from vaezoo.decoders.decoder import Decoder
 from vaezoo.likelihoods import Likelihood
 
-__all__ = ["LabelledDecoder"]
+__all__ = ["LabeledDecoder"]
 
 
-class LabelledDecoder(Decoder):
-    """p(x|z,y) of latents z beside y; its network takes z (..., L) and y as its context (..., V)."""
+class LabeledDecoder(Decoder):
+    """A decoder p(x|z,y) of latents (z, y).
+
+    Args:
+        network: maps z (..., L) and y (..., V) as its context to (..., P, *shape).
+        likelihood: maps this to a distribution over x.
+        size: L.
+    """
 
     def __init__(self, network: nn.Module, likelihood: Likelihood, size: int) -> None:
         super().__init__(network, likelihood)
         self.size = size
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns p(x|z,y) with the leading dimensions of z (..., latent) as batch; y is in z, not in `c`."""
+        """Returns p(x|z,y) with the leading dimensions of z (..., L + V) as batch; `c` is not used."""
         return super().forward(z[..., : self.size], z[..., self.size :])

@@ -11,11 +11,16 @@ from vaezoo.distributions import OneHotCategoricals, ProductDistribution
 from vaezoo.distributions.labelled import condition_on_labels
 from vaezoo.distributions.normal import StandardNormal
 
-__all__ = ["LabelledPrior"]
+__all__ = ["LabeledPrior"]
 
 
-class LabelledPrior(Part):
-    """A standard normal z, beside y: known where a label says so, else equally likely classes."""
+class LabeledPrior(Part):
+    """A standard normal z and a class y, which is given or uniform.
+
+    Args:
+        size: number of latents in z.
+        classes: V.
+    """
 
     zeros: Tensor
 
@@ -25,7 +30,7 @@ class LabelledPrior(Part):
         self.register_buffer("zeros", torch.zeros(size + classes), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
-        """Returns p(z) p(y), with a batch (B,) where there are label vectors `c` (B, V)."""
+        """Returns p(z) p(y); labels `c` (B, V), whose rows are one-hot, or zeros if unknown, give it a batch (B,)."""
         z, y = self.zeros.split([self.size, len(self.zeros) - self.size])
         if c is not None:
             z, y = z.expand(len(c), -1), condition_on_labels(y.expand(len(c), -1), c)

@@ -12,15 +12,15 @@ from vaezoo.core.precision import full_precision
 from vaezoo.distributions import LabelledPosterior
 from vaezoo.distributions.normal import normal_from
 
-__all__ = ["LabelledEncoder"]
+__all__ = ["LabeledEncoder"]
 
 
-class LabelledEncoder(Part):
-    """q(y|x) and q(z|x,y), each by a network of its own.
+class LabeledEncoder(Part):
+    """Two networks for q(y|x) and q(z|x,y), where the label y may be missing.
 
     Args:
         classifier: maps x (B, *shape) to (B, V), logits of the classes.
-        network: maps x and a label vector (B, V) to (B, 2, L).
+        network: maps x and a one-hot label (B, V) to (B, 2, L): μ and log σ.
         classes: V.
     """
 
@@ -31,7 +31,7 @@ class LabelledEncoder(Part):
         self.classifier, self.network, self.classes = classifier, network, classes
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the posterior of each example, with y known where `c` (B, V) says so."""
+        """Returns the posterior of each example, with y given where the row of `c` (B, V) is one-hot, not zeros."""
         every = torch.eye(self.classes, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
         components = normal_from(self.network(x.expand(self.classes, *x.shape), every), 1)
         return LabelledPosterior(self.log_probs(x), components, c)
@@ -42,5 +42,5 @@ class LabelledEncoder(Part):
 
     @torch.no_grad()
     def classify(self, x: Tensor) -> Tensor:
-        """Returns the likeliest class of each of `x` (B, *shape), (B,) int64."""
+        """Returns the most probable class of each of `x` (B, *shape), (B,) int64."""
         return self.log_probs(x).argmax(-1)

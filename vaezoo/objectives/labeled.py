@@ -13,17 +13,20 @@ from vaezoo.core import ELBO, Inference, Model, Objective, sample_with_log_prob
 from vaezoo.distributions import LabelledPosterior, OneHotCategoricals, ProductDistribution
 
 
-class LabelObjective(Objective):
-    """Minimises D + R with y summed out; where y is known, its own D + R - log p(y) and α·(-log q(y|x))."""
+class SemiSupervisedObjective(Objective):
+    r"""The objective of M2: $D + R$ with y summed out; with a label, $D_y + R_y - \log p(y) - \alpha \log q(y|x)$.
+
+    Kingma et al., 2014, https://arxiv.org/abs/1406.5298.
+    """
 
     def __init__(self, alpha: float) -> None:
         super().__init__()
         self.alpha = alpha
 
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
-        """Returns the ELBO, whose bound is on log p(x) with labels or without, and the terms of those that have one.
+        """Returns the ELBO, whose bound is on log p(x), with the terms `labelled` and `classification`.
 
-        `labelled` is D + R - log p(y), `classification` -log q(y|x), both 0 where y is not known.
+        `labelled` is D + R - log p(y) given the label, `classification` is -log q(y|x); both are 0 without a label.
         """
         posterior, prior = cast(LabelledPosterior, model.encoder(x)), cast(ProductDistribution, model.prior())
         z, _ = posterior.components.rsample_and_log_prob()
@@ -48,9 +51,9 @@ class LabelObjective(Objective):
 
     @torch.no_grad()
     def statistics(self, model: Model, x: Tensor, c: Tensor, posterior: LabelledPosterior) -> Mapping[str, Tensor]:
-        """Returns what a likelihood that learns without a gradient sees: one draw of y, or the label, per example."""
+        """Returns the statistics of the parts, with one draw of y, or the label, per example."""
         posterior = LabelledPosterior(posterior.log_probs, posterior.components, c)
         z, log_q = sample_with_log_prob(posterior, 1)
         likelihood = cast(Distribution, model.decoder(z, c))
-        seen = Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=model.prior(c), likelihood=likelihood)
-        return model.observe(seen)
+        inference = Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=model.prior(c), likelihood=likelihood)
+        return model.observe(inference)
