@@ -1,4 +1,4 @@
-"""What latents do: one at a time, and on the way from one image to another."""
+"""Traversals of single latents and interpolations between images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -16,13 +15,13 @@ from torch.distributions import Distribution
 from vaezoo.core import VAE, center, code_indices, evaluating, seeded
 from vaezoo.errors import ShapeError, shorten
 from vaezoo.pictures.images import check_images
-from vaezoo.pictures.sheet import Sheet, enlarged, rows_of, tiles_of
+from vaezoo.pictures.sheet import Panel, enlarged, save_sheet, tiles_of
 
 __all__ = ["interpolation", "traversal"]
 
 ROWS = 256  # latents decoded at a time
-MOST = 6  # rows of a traversal that nobody chose: what fits on a slide
-PRIOR_DRAWS = 2_000  # from priors that do not know their own standard deviation
+MAX_ROWS = 6  # of a traversal without `dims`: as many as fit on a slide
+PRIOR_DRAWS = 2_000  # to estimate the moments of priors that lack them
 
 
 def traversal(
@@ -34,23 +33,23 @@ def traversal(
     steps: int = 9,
     c: Tensor | None = None,
 ) -> Path:
-    """Writes what each latent does: a row for each, in which it alone moves.
+    """Writes a row of images for each latent, in which only this latent changes.
 
-    It goes from -`span` to +`span` standard deviations of its prior; the others stay at the posterior's centre of `x`.
+    It goes from -`span` to +`span` standard deviations of its prior; the others stay at the posterior's center of `x`.
 
     Args:
         model: a model of images with continuous latents.
         x: one image, (1, *shape).
-        path: where to write, `….png`.
-        dims: which latents, numbered over the flattened event of z; None for the up to six that change this image most
-            between the two ends, the most active first.
-        span: how far, in standard deviations of the prior.
+        path: the file to write, `….png`.
+        dims: indices of latents in the flattened event of z; None for the up to six that change this image most between
+            the two ends, the most active first.
+        span: the largest distance from the prior's mean, in standard deviations of the prior.
         steps: images in a row.
         c: the context of the image, as in `VAE.encode`.
 
     Raises:
-        ShapeError: not one image, no such latent, fewer than 2 steps, no images at all; or latents that are discrete or
-            bound to a surface, so that none can move alone.
+        ShapeError: not one image, no such latent, fewer than 2 steps, x are not images; or latents that are discrete or
+            lie on a surface, so that none can change alone.
     """
     check_images(model)
     if len(x) != 1 or steps < 2 or not 0 < span < math.inf:
@@ -60,7 +59,7 @@ def traversal(
         )
     with evaluating(model):
         x, context = model.check(x, c)
-        z = continuous_centre(model, x, context)
+        z = continuous_center(model, x, context)
         prior = cast(Distribution, model.prior(context))
         mean, deviation = moments(prior, x.device)
         ends = torch.stack([mean - span * deviation, mean + span * deviation])
@@ -70,30 +69,29 @@ def traversal(
         turned = moved(z, chosen.repeat_interleave(steps), values.flatten())
         check_support(prior, turned, "A latent cannot be moved alone in this model")
         tiles = enlarged(tiles_of(decoded(model, turned, context), "images"), None, steps)
-    marks = [f"{mark:+.3g}σ".replace("-", "−") if mark else "0" for mark in np.linspace(-span, span, steps)]
-    names = [f"z{index}" for index in chosen.tolist()]
-    return Sheet(
-        rows=rows_of(tiles, steps), row_labels=names, headers=[(k, k, mark) for k, mark in enumerate(marks)]
-    ).save(path)
+    spans = torch.linspace(-span, span, steps).tolist()
+    marks = [f"{mark:+.3g}σ".replace("-", "−") if mark else "0" for mark in spans]
+    panel = Panel(tiles=tiles, columns=steps, marks=marks)
+    return save_sheet([panel], path, row_labels=[f"z{index}" for index in chosen.tolist()])
 
 
 def interpolation(
     model: VAE, pairs: Tensor, path: str | os.PathLike[str], steps: int = 9, c: Tensor | None = None
 ) -> Path:
-    """Writes the way from one image to another, a row for each pair: the originals outside, what is decoded between.
+    """Writes a row for each pair of images: one original, images decoded between their latents, the other original.
 
-    The latents go straight from the posterior's centre of the first image to that of the second.
+    The latents are interpolated linearly between the posterior's centers of the two images.
 
     Args:
         model: a model of images with continuous latents.
         pairs: (P, 2, *shape).
-        path: where to write, `….png`.
+        path: the file to write, `….png`.
         steps: decoded images in a row, the two reconstructions included.
         c: the context of each pair, class indices (P,) or vectors (P, context).
 
     Raises:
-        ShapeError: pairs of another shape, fewer than 2 steps, no images at all; or latents that are discrete or bound
-            to a surface, so that no straight way leads from one to another.
+        ShapeError: pairs of another shape, fewer than 2 steps, x are not images; or latents that are discrete or lie on
+            a surface, so that a line between two of them leaves it.
     """
     check_images(model)
     if pairs.dim() < 2 or pairs.shape[1] != 2 or steps < 2:
@@ -103,50 +101,52 @@ def interpolation(
     with evaluating(model):
         first, context = model.check(pairs[:, 0], c)
         second, _ = model.check(pairs[:, 1], c)
-        z, target = continuous_centre(model, first, context), continuous_centre(model, second, context)
-        between = torch.stack([torch.lerp(z, target, share) for share in np.linspace(0.0, 1.0, steps).tolist()], 1)
+        z, target = continuous_center(model, first, context), continuous_center(model, second, context)
+        between = torch.stack([torch.lerp(z, target, share) for share in torch.linspace(0.0, 1.0, steps).tolist()], 1)
         context = None if context is None else context.repeat_interleave(steps, 0)
         check_support(
             cast(Distribution, model.prior(context)),
             between.flatten(0, 1),
-            "There is no straight way between two latents",
+            "Latents cannot be interpolated in this model",
         )
         made = tiles_of(decoded(model, between.flatten(0, 1), context), "images")
-    ends = [tiles_of(each, "pairs") for each in (first, second)]
-    rows = [
-        np.concatenate([a[None], row, b[None]])
-        for a, row, b in zip(ends[0], rows_of(made, steps), ends[1], strict=True)
+    starts, ends = tiles_of(first, "pairs"), tiles_of(second, "pairs")
+    tiles = enlarged(torch.cat([starts, made, ends]), None, steps + 2)
+    start, middle, end = tiles.split([len(starts), len(made), len(ends)])
+    panels = [
+        Panel(tiles=start, columns=1, title="original"),
+        Panel(tiles=middle, columns=steps, title="between their latents"),
+        Panel(tiles=end, columns=1, title="original"),
     ]
-    rows = rows_of(enlarged(np.concatenate(rows), None, steps + 2), steps + 2)
-    headers = [(0, 0, "original"), (1, steps, "between their latents"), (steps + 1, steps + 1, "original")]
-    return Sheet(rows=rows, headers=headers, breaks=frozenset({0, steps})).save(path)
+    return save_sheet(panels, path)
 
 
-def continuous_centre(model: VAE, x: Tensor, c: Tensor | None) -> Tensor:
-    """Returns the posterior's centre of checked inputs, (B, *latent); raises ShapeError for discrete codes."""
+def continuous_center(model: VAE, x: Tensor, c: Tensor | None) -> Tensor:
+    """Returns the posterior's center of validated inputs, (B, *latent); raises ShapeError for discrete codes."""
     posterior = cast(Distribution, model.encoder(x, c))
     if code_indices(posterior) is not None:
         raise ShapeError(
-            "This model's latents are discrete codes; expected continuous ones: there is nothing between two codes. "
+            "This model's latents are discrete codes; expected continuous ones, since codes have no values in between. "
             "Use reconstructions(…) or samples(…)."
         )
     return center(posterior)
 
 
 def check_support(prior: Distribution, z: Tensor, reason: str) -> None:
-    """Raises ShapeError where the prior says that latents `z` cannot be (one-hot vectors, points of a sphere)."""
+    """Raises ShapeError if latents `z` are outside the prior's support (one-hot vectors, points of a sphere)."""
     try:
         support = prior.support
     except NotImplementedError:
         return
     if support is not None and not bool(support.check(z).all()):
         raise ShapeError(
-            f"{reason}: its prior lives on {support}, which these z leave. Use reconstructions(…) or samples(…)."
+            f"{reason}: the support of its prior is {support}, and these z are outside it. Use "
+            "reconstructions(…) or samples(…)."
         )
 
 
 def moments(prior: Distribution, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns mean and standard deviation of each latent under the prior, (D,) each: its own, else those of draws."""
+    """Returns mean and standard deviation of each latent under the prior, (D,) each, from draws if it has none."""
     try:
         mean, deviation = prior.mean, prior.stddev
     except (NotImplementedError, AttributeError):
@@ -157,7 +157,7 @@ def moments(prior: Distribution, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def check_dims(dims: Sequence[int] | None, size: int) -> list[int]:
-    """Returns `dims` as a list, empty for None; raises ShapeError for latents that are not there."""
+    """Returns `dims` as a list, empty for None; raises ShapeError for indices out of range."""
     chosen = [] if dims is None else list(dims)
     wrong = [index for index in chosen if not 0 <= index < size]
     if wrong or (dims is not None and not chosen):
@@ -167,8 +167,8 @@ def check_dims(dims: Sequence[int] | None, size: int) -> list[int]:
     return chosen
 
 
-def most_active(model: VAE, z: Tensor, c: Tensor | None, ends: Tensor, most: int = MOST) -> list[int]:
-    """Returns up to `most` latents in the order of how much the decoded image changes between their ends (2, D)."""
+def most_active(model: VAE, z: Tensor, c: Tensor | None, ends: Tensor, most: int = MAX_ROWS) -> list[int]:
+    """Returns up to `most` latents, sorted by how much the decoded image changes between their `ends` (2, D)."""
     effects = []
     for dims in torch.arange(z.numel(), device=z.device).split(ROWS):
         low, high = (decoded(model, moved(z, dims, end[dims]), c) for end in ends)
@@ -177,7 +177,7 @@ def most_active(model: VAE, z: Tensor, c: Tensor | None, ends: Tensor, most: int
 
 
 def moved(z: Tensor, dims: Tensor, values: Tensor) -> Tensor:
-    """Returns copies of `z` (1, *latent), one for each of `dims`, in which that latent has its value of `values`."""
+    """Returns a copy of `z` (1, *latent) for each of `dims`, in which that latent is set to its entry of `values`."""
     rows = z.flatten(1).repeat(len(dims), 1)
     rows[torch.arange(len(dims), device=z.device), dims] = values
     return rows.reshape(len(dims), *z.shape[1:])

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaezoo.core.optional_import import require
 from vaezoo.errors import DataError
 from vaezoo.pictures.sheet import DPI, FAINT, INK, write
 
@@ -16,21 +17,21 @@ if TYPE_CHECKING:
 
 __all__ = ["curves"]
 
-COLOURS = ("#1f5fa8", "#d1601c")  # of training and validation
+COLORS = ("#1f5fa8", "#d1601c")  # of training and validation
 
 
 def curves(history: Sequence[Mapping[str, float | None]], path: str | os.PathLike[str]) -> Path:
-    """Writes how bound, distortion and rate (nats) moved with the step, in training and on held-out images.
+    """Writes curves of bound, distortion and rate (nats) over the steps, in training and on held-out images.
 
-    The scale leaves out the first twentieth of the run, whose values dwarf the rest.
+    The first twentieth of the run does not count for the scale, since its values are far from the rest.
 
     Args:
         history: `Run.history`, or the lines of `metrics.jsonl`; a quantity without finite values (the bound of a model
             without a density) has no panel.
-        path: where to write, `….png`.
+        path: the file to write, `….png`.
 
     Raises:
-        DataError: nothing to draw.
+        DataError: no finite values.
     """
     names = ("bound", "distortion", "rate")
     series = {name: [points(history, name), points(history, f"validation_{name}")] for name in names}
@@ -40,6 +41,7 @@ def curves(history: Sequence[Mapping[str, float | None]], path: str | os.PathLik
             f"Got {len(history)} lines of metrics without a step and a finite bound, distortion or rate; expected "
             "Run.history. Train for at least one line."
         )
+    require("matplotlib", "matplotlib", "Drawing a picture")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.0 * len(shown) + 0.2, 3.4), dpi=DPI, facecolor="white", layout="constrained")
@@ -61,14 +63,14 @@ def draw_panel(axes: Axes, title: str, lines: Sequence[tuple[list[float], list[f
     from matplotlib.ticker import MaxNLocator
 
     settled: list[float] = []
-    for (steps, values), name, colour in zip(lines, ("training", "validation"), COLOURS, strict=True):
+    for (steps, values), name, color in zip(lines, ("training", "validation"), COLORS, strict=True):
         if steps:
             mark = "o" if name == "validation" or len(steps) == 1 else None
-            axes.plot(steps, values, color=colour, linewidth=1.6, marker=mark, markersize=3, label=name)
+            axes.plot(steps, values, color=color, linewidth=1.6, marker=mark, markersize=3, label=name)
             settled += values[len(values) // 20 :]
     low, high = min(settled), max(settled)
-    room = 0.06 * (high - low) or 1.0
-    axes.set_ylim(low - room, high + room)
+    padding = 0.06 * (high - low) or 1.0
+    axes.set_ylim(low - padding, high + padding)
     axes.set_title(title, fontsize=12, color=INK, loc="left")
     axes.set_xlabel("step", fontsize=11, color=FAINT)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))

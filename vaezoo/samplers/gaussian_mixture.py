@@ -11,6 +11,7 @@ from msgspec import Meta
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, MultivariateNormal
 
+from vaezoo.core.optional_import import require
 from vaezoo.samplers import LatentDensity, check_latents, cholesky, is_factor, shaped
 
 __all__ = ["GaussianMixture"]
@@ -45,9 +46,8 @@ class GaussianMixture(LatentDensity):
     def fit(self, z: Tensor, seed: int) -> None:
         """Fits the mixture to `z` (N, D), N at least twice the number of components."""
         check_latents(z, 2 * self.components)
-        from sklearn.mixture import GaussianMixture  # slow to import, and only fitting needs it
-
-        mixture = GaussianMixture(self.components, max_iter=STEPS, random_state=seed % 2**32)
+        sklearn = require("sklearn.mixture", "scikit-learn", "Fitting a Gaussian mixture")
+        mixture = sklearn.GaussianMixture(self.components, max_iter=STEPS, random_state=seed % 2**32)
         with warnings.catch_warnings(action="ignore"):  # fewer distinct latents than components, or EM not settled yet
             mixture.fit(z.numpy())
         self.weights.copy_(torch.from_numpy(mixture.weights_))

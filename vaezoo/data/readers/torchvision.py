@@ -10,9 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vaezoo.core.optional_import import require
 from vaezoo.data.dataset import Dataset
 from vaezoo.data.from_tensors import as_tensor, check_alike, check_conditions, from_tensors
-from vaezoo.data.optional_import import require
 from vaezoo.data.splits import check_split
 from vaezoo.data.streaming.dataset import StreamedDataset, stream
 from vaezoo.data.streaming.limits import memory_limit, worker_count

@@ -4,8 +4,8 @@ from typing import Final
 
 import torch
 
+from vaezoo.core.optional_import import require
 from vaezoo.data.dataset import Dataset
-from vaezoo.data.optional_import import require
 from vaezoo.data.splits import check_split, fixed_split
 
 LICENCE: Final = "Digits: E. Alpaydin and C. Kaynak (UCI), CC BY 4.0"
