@@ -1,16 +1,21 @@
-"""Figures of models against independent arithmetic."""
+"""`evaluate`, its metrics and their registry, against independent arithmetic."""
 
+import inspect
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch.distributions import Bernoulli, Normal
 
 import vaezoo
-from vaezoo.data import TEST_SEED, binarize, from_tensors, load_dataset
+from vaezoo import evaluation
+from vaezoo.data import TEST_SEED, Factors, binarize, from_tensors, load_dataset
 from vaezoo.errors import ConfigError, ContextError, DataError, ShapeError, SupportError
-from vaezoo.evaluation import active_units, evaluate, evidence, perplexity
-from vaezoo.evaluation.evidence import estimate
+from vaezoo.evaluation import Estimate, Measurement, Metric, active_units, evaluate, evidence, perplexity
+from vaezoo.evaluation.metric import metrics
+from vaezoo.storage.model_card import figures_table, hub_card
+from vaezoo.workflows import compare, listing
 
 
 @pytest.fixture(scope="module")
@@ -39,73 +44,63 @@ def test_evidence_is_the_log_mean_weight_written_out(model, digits):
     assert torch.allclose(got, expected, atol=0.05)
 
 
-def test_evaluate_reports_what_it_measured(model, digits):
-    heard = []
-    report = evaluate(model, digits, samples=10, report=lambda done, total: heard.append((done, total)))
+def test_report_of_a_model(model, digits):
+    progress, state = [], torch.get_rng_state()
+    report = evaluate(model, digits, samples=10, report=lambda done, total: progress.append((done, total)))
+    assert torch.equal(state, torch.get_rng_state())
+    assert report == evaluate(model, digits, samples=10)
     assert (report.data, report.split, report.binarization) == ("digits", "test", "static")
-    assert report.binarization_seed == TEST_SEED
-    assert report.examples == len(digits)
-    assert report.samples == 10
-    assert heard[-1] == (len(digits), len(digits))
+    assert (report.binarization_seed, report.examples, report.samples) == (TEST_SEED, len(digits), 10)
+    assert progress[-1] == (len(digits), len(digits))
     x = digits.batch(torch.arange(len(digits)))
     mse = (model.reconstruct(x) - x).square().mean().item()
     assert report.psnr == pytest.approx(-10 * math.log10(mse), abs=1e-4)
     assert report.bound.mean == pytest.approx(-(report.distortion.mean + report.rate.mean), abs=1e-3)
     assert report.log_evidence.mean > report.bound.mean
+    assert report.active_units == active_units(model, digits)
+    stored = report.as_dict()
+    assert set(stored) == {  # the keys of metrics.json
+        "data", "split", "binarization", "binarization_seed", "examples", "samples", "seed", "latents", "bound",
+        "distortion", "rate", "log_evidence", "psnr", "active_units", "perplexity", "parameters",
+    }  # fmt: skip
+    assert stored["bound"] == {"mean": report.bound.mean, "error": report.bound.error} and stored["perplexity"] is None
+    with pytest.raises(AttributeError, match="'fid'"):
+        _ = report.fid
 
 
-def test_evaluate_repeats_itself(model, digits):
-    assert evaluate(model, digits, samples=5) == evaluate(model, digits, samples=5)
-
-
-def test_the_callers_random_state_is_left_alone(model, digits):
-    before = torch.get_rng_state()
-    evaluate(model, digits.subset(range(20)), samples=5)
-    assert torch.equal(before, torch.get_rng_state())
-
-
-def test_grey_pixels_have_no_bound_and_no_evidence(model):
+def test_gray_pixels_have_no_bound_and_no_evidence(model):
     report = evaluate(model, "digits", samples=10, binarize="none")
-    assert report.bound.mean is None
-    assert report.log_evidence.mean is None
-    assert report.samples == 0
-    assert report.distortion.mean > 0
+    assert report.bound.mean is None and report.log_evidence.mean is None
+    assert report.samples == 0 and report.distortion.mean > 0
     with pytest.raises(SupportError, match="0 or 1"):
         evidence(model, load_dataset("digits", "test"), samples=2)
 
 
 def test_standard_error_against_its_definition():
     values = torch.tensor([1.0, 2.0, 4.0, 9.0])
-    got = estimate(values)
-    assert got.mean == 4.0
-    assert got.error == pytest.approx(values.double().std().item() / 2)
-    assert estimate(torch.tensor([1.0, -math.inf])).mean is None
+    assert Estimate.of(values) == Estimate(mean=4.0, error=pytest.approx(values.double().std().item() / 2))
+    assert Estimate.of(torch.tensor([1.0, -math.inf])).mean is None
 
 
-def test_active_units_counts_latents_whose_mean_moves(digits):
+def test_active_units_counts_latents_whose_mean_varies(digits):
     model = vaezoo.create("vae", shape=(1, 8, 8), latent=3, backbone={"name": "mlp", "hidden": []})
     with torch.no_grad():
         for parameter in model.encoder.parameters():
             parameter.zero_()
-        model.encoder.network.head.weight[1, 20:44] = 1.0  # of six outputs the first three are means
+        model.encoder.network.head.weight[1, 20:44] = 1.0  # the first three of six outputs are means
     assert active_units(model, digits) == 1
 
 
-def test_perplexity_of_known_histograms():
+def test_perplexity_of_known_histograms_and_of_codes():
     assert perplexity(torch.arange(512)) == pytest.approx(512)
     assert perplexity(torch.zeros(100, dtype=torch.int64)) == pytest.approx(1)
     assert perplexity(torch.tensor([[0, 0], [7, 7]])) == pytest.approx(2)
-
-
-def test_codes_report_perplexity_instead_of_active_units():
-    model = vaezoo.create("vq-vae", shape=(1, 8, 8), codes=16)
-    report = evaluate(model, "digits", samples=3)
-    assert report.active_units is None
-    assert 1 <= report.perplexity <= 16
+    report = evaluate(vaezoo.create("vq-vae", shape=(1, 8, 8), codes=16), "digits", samples=3)
+    assert report.active_units is None and 1 <= report.perplexity <= 16
     assert report.log_evidence.mean == pytest.approx(report.bound.mean, abs=1e-3)
 
 
-def test_conditional_models_take_the_labels(digits):
+def test_conditional_models_get_the_labels(digits):
     model = vaezoo.create("cvae", shape=(1, 8, 8), latent=2, context=10)
     assert evaluate(model, digits, samples=2).examples == len(digits)
     with pytest.raises(ContextError, match="no labels"):
@@ -123,6 +118,74 @@ def test_conditional_models_take_the_labels(digits):
         (lambda m: evaluate(m, "digits", binarize="sometimes"), ConfigError, "sometimes"),
     ],
 )
-def test_bad_calls_say_what_is_wrong(model, call, error, words):
+def test_invalid_calls(model, call, error, words):
     with pytest.raises(error, match=words):
         call(model)
+
+
+def test_every_public_function_restores_the_mode_of_each_module(digits):
+    few = digits.subset(range(12))
+    values = torch.arange(12)[:, None] % 2
+    factors = from_tensors((few.batch(torch.arange(12)), few.labels), factors=Factors.of(values, ["a"]), classes=10)
+    calls = {
+        "evaluate": lambda m: evaluate(m, few, samples=2),
+        "evidence": lambda m: evidence(m, few, samples=2),
+        "active_units": lambda m: active_units(m, few),
+        "cluster": lambda m: evaluation.cluster(m, few),
+        "label_error": lambda m: evaluation.label_error(m, few),
+        "representation": lambda m: evaluation.representation(m, few),
+        "disentanglement": lambda m: evaluation.disentanglement(m, factors),
+        "frechet_distance": lambda m: evaluation.frechet_distance(m, few),
+    }
+    public = {name: getattr(evaluation, name) for name in evaluation.__all__}
+    of_models = {
+        name
+        for name, each in public.items()
+        if inspect.isfunction(each) and {"model", "source"} & inspect.signature(each).parameters.keys()
+    }
+    assert of_models == calls.keys()
+    for training in (True, False):
+        model = vaezoo.create("vade", shape=(1, 8, 8), latent=2).train(training)
+        model.decoder.train(not training)  # the mode of each module, not of the whole
+        before = [module.training for module in model.modules()]
+        for name, call in calls.items():
+            call(model)
+            assert [module.training for module in model.modules()] == before, name
+
+
+def test_a_registered_metric_appears_in_report_card_and_tables(digits, monkeypatch):
+    @partial(Metric, label="ink", unit="%", digits=1, listed=True)
+    def ink(measurement: Measurement) -> float | None:
+        if measurement.model.context:
+            return None
+        return 100 * measurement.data.batch(torch.arange(len(measurement.data))).mean().item()
+
+    metrics.register("ink-share", ink)
+    try:
+        models = [vaezoo.create("vae", shape=(1, 8, 8), latent=2), vaezoo.create("cvae", shape=(1, 8, 8), context=10)]
+        reports = [evaluate(model, digits, samples=0) for model in models]
+        assert reports[0].ink_share == ink.compute(Measurement(model=models[0], data=digits, samples=0))
+        assert reports[1].ink_share is None and "ink_share" not in reports[1].as_dict()
+        text = f"{reports[0].ink_share:.1f}"
+        stored = reports[0].as_dict()
+        assert f"| ink, % | {text} |" in figures_table(stored)
+        assert "ink" not in figures_table(reports[1].as_dict())
+        assert "name: ink (%)" in hub_card("me/mine", {**models[0].config, "data": None}, stored, None)
+        rows = [
+            compare.Row(
+                name=name, report=report, seeds=1, spread=None, images_per_second=1.0, model=model, evidences=None,
+                statistics="",
+            )
+            for name, report, model in zip(("vae", "cvae"), reports, models, strict=True)
+        ]  # fmt: skip
+        column = compare.headings(rows).index("ink")
+        assert [line[column] for line in compare.table(rows)] == [text, "–"]
+        assert "ink" not in compare.headings(rows[1:])
+        index = {"mine": {"variant": "vae", "metrics": stored, "files": {}}}
+        monkeypatch.setattr(listing, "read_index", lambda: index)
+        monkeypatch.setattr(listing, "list_models", lambda pattern: list(index))
+        headings, (line,) = listing.models()
+        assert line[headings.index("ink")] == text
+    finally:
+        del metrics._entries["ink-share"], metrics._owners["ink-share"]
+    assert "ink_share" not in evaluate(models[0], digits, samples=0).values

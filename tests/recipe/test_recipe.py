@@ -1,4 +1,4 @@
-"""Recipes: all mistakes at once, strict types, overrides, a digest that stays."""
+"""Recipes: all mistakes at once, strict types, overrides, stable digests."""
 
 import json
 import re
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from vaezoo import recipe as recipes
 from vaezoo.errors import RecipeError, UnknownNameError, VaezooError
-from vaezoo.recipe import Recipe, find_recipe, list_recipes, read_recipe
+from vaezoo.recipe import find_recipe, list_recipes, locate, published_metrics, read_recipe
+from vaezoo.recipe.diff import changes, differ_in_length_only
+from vaezoo.zoo.index import bundled_folder, read_index
 
 Tables = dict[str, object]
 
@@ -28,20 +29,42 @@ def mistakes(source: object, *overrides: str, **changes: object) -> list[str]:
 
 
 def test_a_recipe_with_its_defaults() -> None:
-    recipe = read_recipe(tables(name="mine"))
+    recipe = read_recipe(tables(name="mine", train={"steps": 1, "learning_rate": 1}))
     assert (recipe.name, recipe.variant, recipe.seed, recipe.init) == ("mine", "beta-vae", 0, None)
-    assert recipe.architecture.latent is None and recipe.data.binarize == "none"
-    assert recipe.stages[0].learning_rate == 1e-3 and recipe.stages[0].betas == (0.9, 0.999)
+    assert recipe.architecture.latent is None and recipe.data.binarize == "none" and recipe.published is None
+    assert recipe.stages[0].betas == (0.9, 0.999) and type(recipe.stages[0].learning_rate) is float
+    with pytest.raises(AttributeError):
+        recipe.seed = 1  # type: ignore[misc]  # frozen
 
 
 @pytest.mark.parametrize("name", sorted(list_recipes()))
-def test_every_recipe_that_comes_with_vaezoo(name: str) -> None:
+def test_every_recipe_of_vaezoo(name: str) -> None:
     recipe, text = read_recipe(name), find_recipe(name).read_text(encoding="utf-8")
     assert recipe.name == name and read_recipe(find_recipe(name)) == recipe
     words, command, *_ = text.splitlines()
-    assert re.fullmatch(r"# \S.{20,}[.;].*", words) or words.endswith("."), "the first line says what it is"
+    assert re.fullmatch(r"# \S.{20,}[.;].*", words) or words.endswith("."), "the first line describes the recipe"
     assert command == f"# vaezoo train {name}"
     assert recipe.data.name in name
+    assert published_metrics(name) == recipe.published
+
+
+def test_published_metrics_are_no_settings_of_the_run() -> None:
+    published = {"log_evidence": -86.76, "source": "Burda et al., 2016", "note": "tanh"}
+    recipe, plain = read_recipe(tables(published=published)), read_recipe(tables())
+    assert recipe.published is not None and recipe.published.metrics == {"log_evidence": -86.76}
+    assert recipe.published.text("log_evidence") == "-86.76 (tanh; Burda et al., 2016)"
+    assert recipe.published.text("psnr") == ""
+    assert (recipe.digest, recipe.settings, recipe.as_dict()) == (plain.digest, plain.settings, plain.as_dict())
+    assert changes(recipe, plain) == [] and differ_in_length_only(recipe, plain)
+    found = mistakes(tables(published={"log_evidence": "low", "source": 3}))
+    assert [line.partition(": ")[0] for line in found] == ["published.source", "published.metrics[...]"]
+    assert mistakes(tables(published=3))[0].startswith("published: expected a table")
+
+
+def test_bundled_models_have_the_digests_of_their_recipes() -> None:
+    configs = [bundled_folder(name) / "config.json" for name in read_index()]
+    stored = [json.loads(path.read_bytes()).get("recipe") for path in configs if path.is_file()]
+    assert stored and all(read_recipe(each["name"]).digest == each["digest"] for each in stored)
 
 
 # Mistakes
@@ -110,21 +133,16 @@ def test_names_of_backbone_and_likelihood_are_looked_up() -> None:
         ({"steps": 1, "learning_rates": {"critic": "fast"}}, "train.learning_rates[...]: expected `float`; got"),
         ({"steps": 1, "schedule": "cosin"}, "train.schedule: expected one of constant, cosine; got 'cosin'. Did you"),
         ({"steps": 1, "rate_cycles": 2}, "train.rate_cycles: needs rate_warmup"),
-        ({"steps": 1, "final_learning_rate": 1e-4}, "train.final_learning_rate: nothing falls to it"),
+        ({"steps": 1, "final_learning_rate": 1e-4}, "train.final_learning_rate: has no effect"),
         ({"steps": 1, "options": {"bta": 2}}, "train.options.bta: beta-vae: unknown option 'bta'. Did you mean"),
     ],
 )
-def test_what_a_stage_may_not_say(train: Tables, start: str) -> None:
+def test_invalid_stages(train: Tables, start: str) -> None:
     (found,) = mistakes(tables(train=train))
     assert found.startswith(start)
 
 
-def test_whole_numbers_stand_for_floats() -> None:
-    recipe = read_recipe(tables(train={"steps": 1, "learning_rate": 1, "clip": 2}))
-    assert recipe.stages[0].learning_rate == 1.0 and type(recipe.stages[0].clip) is float
-
-
-def test_tables_that_do_not_go_together() -> None:
+def test_inconsistent_tables() -> None:
     assert mistakes(tables(stage=[{"steps": 1}]))[0].startswith("train: expected one [train] table or several")
     assert mistakes(tables(train=None))[0].endswith("got neither.")
     assert mistakes(tables(train=None, stage=[]))[0].startswith("stage: expected [[stage]] tables")
@@ -144,7 +162,7 @@ def test_a_stage_changes_the_objective_alone() -> None:
     "name",
     ["http://x/y", "../digits", "/etc/passwd", "a\\b", "ftp:x", "folder:", "torchvision:../x", "", "x\0y", "d" * 2000],
 )
-def test_a_data_set_is_named_not_addressed(name: str) -> None:
+def test_a_data_set_is_neither_a_path_nor_an_address(name: str) -> None:
     assert mistakes(tables(data={"name": name}))[0].startswith("data.name: expected ")
 
 
@@ -182,7 +200,7 @@ def test_hostile_mappings() -> None:
     ],
     ids=lambda value: repr(value[:16]),
 )
-def test_files_that_are_no_recipe(tmp_path: Path, text: bytes, reason: str) -> None:
+def test_invalid_files(tmp_path: Path, text: bytes, reason: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(text)
     with pytest.raises(RecipeError, match=reason) as caught:
@@ -193,23 +211,20 @@ def test_files_that_are_no_recipe(tmp_path: Path, text: bytes, reason: str) -> N
 @pytest.mark.parametrize(
     "name", ["nope", "../vae-mnist", "vae-mnist\0", "\0.toml", "x.toml", "a" * 5000 + ".toml", "", "/"]
 )
-def test_names_that_are_no_recipe(name: str) -> None:
+def test_unknown_names(name: str) -> None:
     with pytest.raises(UnknownNameError, match="Unknown recipe"):
         find_recipe(name)
-
-
-def test_the_closest_recipe_is_named() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'vae-mnist'"):
         find_recipe("vae-minst")
 
 
-def test_a_folder_beside_an_installed_package_is_foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_beside_an_installed_package_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "site-packages" / "vaezoo"
     for folder in (package, package / "recipes", package.parent / "recipes"):
         folder.mkdir(parents=True, exist_ok=True)
     (package / "recipes" / "own.toml").touch()
     (package.parent / "recipes" / "foreign.toml").touch()
-    monkeypatch.setattr(recipes.finding, "PACKAGE", package)
+    monkeypatch.setattr(locate, "PACKAGE", package)
     assert set(list_recipes()) == {"own"}
     (package.parent / "pyproject.toml").touch()
     assert set(list_recipes()) == {"own", "foreign"}
@@ -240,7 +255,7 @@ def test_overrides_inside_a_backbone() -> None:
     recipe = read_recipe(given, ["architecture.backbone.hidden=[8, 4]", "architecture.likelihood={name='gaussian'}"])
     assert recipe.architecture.backbone == {"name": "mlp", "hidden": [8, 4]}
     assert recipe.architecture.likelihood == {"name": "gaussian"}
-    assert given == tables(architecture={"backbone": "mlp"}), "what the caller passed in is left alone"
+    assert given == tables(architecture={"backbone": "mlp"}), "the caller's tables are unchanged"
     assert "backbone={name='mlp'" in mistakes(tables(), "architecture.backbone.hidden=[8]")[0]
 
 
@@ -283,7 +298,7 @@ def test_overrides_with_mistakes(override: str, start: str) -> None:
     assert mistakes(tables(), override)[0].startswith(start)
 
 
-# What a recipe is again
+# Digests
 
 
 def test_a_recipe_can_be_read_back_from_its_tables() -> None:
@@ -294,7 +309,7 @@ def test_a_recipe_can_be_read_back_from_its_tables() -> None:
         assert "stages" not in written
 
 
-def test_the_digest_is_of_what_the_recipe_says() -> None:
+def test_the_digest_covers_the_settings() -> None:
     digest = read_recipe(tables()).digest
     assert digest == "2f5c17f8ac848c777df80d3ecfb72c418e124c4ad853d58e938723148ca9db1a"
     same = tables(name="other", seed=0, train={"steps": 10, "batch_size": 128, "betas": [0.9, 0.999]})
@@ -303,13 +318,7 @@ def test_the_digest_is_of_what_the_recipe_says() -> None:
     assert len({digest, *(read_recipe(tables(**each)).digest for each in others)}) == 5
 
 
-def test_every_error_of_a_recipe_is_one_of_ours() -> None:
+def test_every_error_is_a_vaezoo_error() -> None:
     for source in (3, None, [], {"variant": {}}, {"train": 1, "stage": 2, "data": 3, "architecture": 4, "options": 5}):
         with pytest.raises(VaezooError):
-            read_recipe(source)  # type: ignore[arg-type]  # that is the point
-
-
-def test_recipes_are_frozen() -> None:
-    recipe: Recipe = read_recipe(tables())
-    with pytest.raises(AttributeError):
-        recipe.seed = 1  # type: ignore[misc]  # that is the point
+            read_recipe(source)  # type: ignore[arg-type]

@@ -401,10 +401,11 @@ def needy():
 
 def test_compare_marks_rows_to_beware_of_and_goes_on_where_one_fails(needy):
     lines = list(compare(["vae", "needy"], data="digits", steps=1, samples=2, limit=20))
-    report = replace(lines[0].report, rate=Estimate(mean=0.3), active_units=2, latents=20)
+    report = replace(lines[0].report, latents=20)
     marks = [(0.3, 2, ""), (0.3, 1, "few active units"), (0.09, 1, "rate under 0.1 nats"), (None, None, "")]
     for rate, active, mark in marks:
-        row = replace(lines[0], report=replace(report, rate=Estimate(mean=rate), active_units=active))
+        values = {**report.values, "rate": Estimate(mean=rate), "active_units": active}
+        row = replace(lines[0], report=replace(report, values=values))
         assert (row.mark, table([row])[0][-1]) == (mark, mark)
     assert isinstance(lines[1], Failure)
     assert "impossible" in table(lines)[1][-1]

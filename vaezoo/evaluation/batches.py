@@ -1,4 +1,4 @@
-"""A model's batches of a data set, checked at the public door."""
+"""Batches of a data set for a model, validated."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["batches", "context_of"]
 
 
 def context_of(model: VAE, data: Dataset) -> Tensor | None:
-    """Returns the contexts of a data set that the model asks for: vectors (N, C), labels (N,), or None.
+    """Returns the contexts of a data set that the model needs: vectors (N, C), labels (N,), or None.
 
     Raises:
-        ContextError: the model is conditional and the set has nothing to condition on.
+        ContextError: the model is conditional and the set has neither context nor labels.
     """
     if not model.context:
         return None

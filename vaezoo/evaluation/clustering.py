@@ -1,11 +1,12 @@
-"""How well clusters agree with classes that nobody told the model."""
+"""Clustering accuracy against held-out labels."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from vaezoo.core import VAE, as_part, center, responsibilities
+from vaezoo.core import VAE, as_part, center, evaluating, responsibilities
+from vaezoo.core.optional_import import require
 from vaezoo.data import Dataset
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.evaluation.batches import batches
@@ -13,34 +14,33 @@ from vaezoo.evaluation.batches import batches
 __all__ = ["accuracy_of_clusters", "cluster", "clustering_accuracy"]
 
 
-@torch.no_grad()
 def cluster(model: VAE, data: Dataset) -> Tensor:
-    """Returns the cluster of every example, (N,) int64: the likeliest component of a mixture prior at q(z|x)'s centre.
+    """Returns the cluster of every example, (N,) int64: the likeliest component of a mixture prior at q(z|x)'s center.
 
     Args:
-        model: whose prior is a mixture (it has `responsibilities`), such as `vade`; in eval mode.
+        model: a model whose prior is a mixture, such as `vade`.
         data: the examples, binarized as in training.
 
     Raises:
-        ConfigError: the prior is no mixture.
+        ConfigError: the prior is not a mixture.
     """
     found = []
-    for x, c in batches(model, data):
-        shares = responsibilities(model.prior(c), center(model.encoder(x, c)))
-        if shares is None:
-            raise ConfigError(
-                "Got a model whose prior is no mixture, so that it has no clusters; expected one such as 'vade'. For "
-                "others, cluster representation(model, data) yourself."
-            )
-        found.append(shares.argmax(-1).cpu())
+    with evaluating(model):
+        for x, c in batches(model, data):
+            shares = responsibilities(model.prior(c), center(model.encoder(x, c)))
+            if shares is None:
+                raise ConfigError(
+                    "Got a model whose prior is not a mixture and has no clusters; expected one such as 'vade'. For "
+                    "others, cluster representation(model, data) yourself."
+                )
+            found.append(shares.argmax(-1).cpu())
     return torch.cat(found)
 
 
 def accuracy_of_clusters(model: VAE, data: Dataset) -> float | None:
-    """Returns the clustering accuracy of a model whose prior names clusters, by the labels that are known (not -1).
+    """Returns the clustering accuracy of a model whose prior has clusters, on the examples with known labels.
 
-    None where the prior has no clusters (that of `vade` has), no label is known, or the model is given a context, which
-    may say the class.
+    None if the prior has no clusters, no label is known, or the model has a context, which may contain the class.
 
     Raises:
         ShapeError: the set's examples do not have the model's shape.
@@ -51,22 +51,22 @@ def accuracy_of_clusters(model: VAE, data: Dataset) -> float | None:
     known = labels >= 0
     try:
         return clustering_accuracy(cluster(model, data)[known], labels[known]) if bool(known.any()) else None
-    except ConfigError:  # a prior whose distribution is no mixture
+    except ConfigError:  # the prior's distribution is not a mixture
         return None
 
 
 def clustering_accuracy(clusters: Tensor, labels: Tensor) -> float:
-    """Returns the share of examples in the cluster of their class, each cluster standing for one class at most.
+    """Returns the share of examples in the cluster of their class, with at most one class for each cluster.
 
-    Which cluster stands for which class is what makes the share largest (the assignment problem; Kuhn, 1955, solved by
-    scipy). The measure of Xie et al., 2016, https://arxiv.org/abs/1511.06335, and of papers since.
+    The assignment of clusters to classes maximizes the share (Kuhn, 1955; solved by scipy), as in Xie et al., 2016,
+    https://arxiv.org/abs/1511.06335.
 
     Args:
-        clusters: cluster numbers (N,), whole numbers from 0; there may be more or fewer than classes.
-        labels: class numbers (N,), likewise.
+        clusters: cluster numbers (N,), integers from 0; there may be more or fewer clusters than classes.
+        labels: class numbers (N,), integers from 0.
 
     Raises:
-        ShapeError: other shapes or types, no example, or negative numbers.
+        ShapeError: shapes or types are wrong, there is no example, or a number is negative.
     """
     pair = (clusters, labels)
     plain = all(each.dim() == 1 and not each.is_floating_point() and len(each) for each in pair)
@@ -75,10 +75,10 @@ def clustering_accuracy(clusters: Tensor, labels: Tensor) -> float:
             f"Got clusters of type {clusters.dtype} and shape {tuple(clusters.shape)}, labels of type {labels.dtype} "
             f"and shape {tuple(labels.shape)}; expected whole numbers from 0, (N,) each. Take argmax of probabilities."
         )
-    from scipy.optimize import linear_sum_assignment  # slow to import, and rarely needed
+    optimize = require("scipy.optimize", "scipy", "Clustering accuracy")
 
     rows, columns = (each.unique(return_inverse=True) for each in pair)
     wide, high = len(columns[0]), len(rows[0])
     counts = torch.bincount(rows[1] * wide + columns[1], minlength=high * wide).view(high, wide)
-    best = linear_sum_assignment(counts.numpy(force=True), maximize=True)
+    best = optimize.linear_sum_assignment(counts.numpy(force=True), maximize=True)
     return float(counts[tuple(torch.as_tensor(each) for each in best)].sum()) / len(labels)

@@ -1,10 +1,9 @@
-r"""The Fréchet distance of two sets of images, in a space of features.
+r"""Fréchet distance between two sets of images, in a feature space.
 
 $$d^2 = \|\mu_1 - \mu_2\|^2 + \mathrm{tr}\,\big(\Sigma_1 + \Sigma_2 - 2\,(\Sigma_1 \Sigma_2)^{1/2}\big)$$
 
-of Gaussians with the means and covariances of their features (Fréchet, 1957; Heusel et al., 2017,
-https://arxiv.org/abs/1706.08500): 0 where these agree. What it says depends on the features, on how many images there
-are, and on how they were binarized; figures compare only where all of these are the same.
+between Gaussians with the means and covariances of the features (Fréchet, 1957; Heusel et al., 2017,
+https://arxiv.org/abs/1706.08500). Distances compare only for the same features, number of images and binarization.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ __all__ = ["RandomFeatures", "frechet_distance", "gaussian_frechet_distance"]
 
 Features = Callable[[Tensor], Tensor]
 
-ROWS = 500  # images whose features are taken together
-SEED = 20_170_626  # of the random features; another would give other figures
+ROWS = 500  # images whose features are computed at once
+SEED = 20_170_626  # seed of the random features; part of their definition
 WIDTHS = (32, 64, 128)  # channels of their layers
-GRID = 2  # positions each way that features are averaged over: some of what is where is kept
+GRID = 2  # cells in each direction over which features are averaged
 
 
 class RandomFeatures:
-    """A fixed convolutional network with random weights, the same on every machine: images (B, C, H, W) to (B, 512).
+    """A convolutional network with fixed random weights: images (B, C, H, W) to features (B, 512).
 
-    Three 3 x 3 convolutions of stride 1, 2 and 2, each followed by a leaky ReLU, then means over a quarter of the image
-    each. Nobody trained it: it sees strokes, textures and where they are, but knows of no classes.
+    Three 3 x 3 convolutions of stride 1, 2 and 2, each followed by a leaky ReLU, then means over each quarter of the
+    image. The features describe strokes, textures and their places, not classes.
     """
 
     def __init__(self) -> None:
@@ -57,7 +56,7 @@ class RandomFeatures:
         return adaptive_avg_pool2d(hidden, GRID).flatten(1)
 
     def weights(self, channels: int) -> list[Tensor]:
-        """Returns the kernels (out, in, 3, 3) for images with so many channels, scaled to keep the size of values."""
+        """Returns the kernels (out, in, 3, 3) for images with `channels` channels, scaled to preserve variance."""
         if channels not in self._weights:
             generator = torch.Generator().manual_seed(SEED)
             sizes = zip((channels, *WIDTHS), WIDTHS, strict=False)
@@ -68,7 +67,6 @@ class RandomFeatures:
         return self._weights[channels]
 
 
-@torch.no_grad()
 def frechet_distance(
     source: VAE | Tensor,
     data: object,
@@ -83,21 +81,22 @@ def frechet_distance(
     """Returns the squared Fréchet distance between a model's images, or given ones, and those of a data set.
 
     Args:
-        source: a model, put into eval mode here, whose means of p(x|z) are measured; or images (N, *shape).
-        data: held-out images: a name such as "mnist", a tensor, (x, c), or a `Dataset`; the first `n` are taken.
-        features: from examples (B, *shape) to (B, F), such as a classifier's last hidden layer; a module is used in
-            eval mode. None for `RandomFeatures`, whose figures compare with each other but with no paper's.
-        of: "samples" of the model, with the data's contexts if it asks for any, or "reconstructions" of the data.
-        n: how many of each at most; the distance falls with n, for its estimate is biased upwards.
-        split: of a named data set.
-        binarize: of a named data set: "none", "dynamic" or "static". Means of p(x|z) are grey.
-        seed: of the samples.
+        source: a model, whose means of p(x|z) are measured in eval mode; or images (N, *shape).
+        data: held-out images: a name such as "mnist", a tensor, (x, c), or a `Dataset`; the first `n` are used.
+        features: function from examples (B, *shape) to (B, F), such as a classifier's last hidden layer; a module is
+            used in eval mode. None for `RandomFeatures`, whose distances do not compare with those of papers.
+        of: "samples" of the model, with the contexts of the data if it is conditional, or "reconstructions" of the
+            data.
+        n: largest number of images of each set; the estimate is biased upwards, less so for larger n.
+        split: split of a named data set.
+        binarize: binarization of a named data set: "none", "dynamic" or "static". Means of p(x|z) are gray.
+        seed: seed of the samples.
 
     Raises:
-        ShapeError, DataError, ConfigError, ContextError: what was got, what was expected and what to do.
+        ShapeError, DataError, ConfigError, ContextError: an argument is invalid.
     """
     if n < 2:
-        raise ConfigError(f"Got n = {n}; expected at least 2 images, better several times as many as features.")
+        raise ConfigError(f"Got n = {n}; expected at least 2 images, preferably several times as many as features.")
     if of not in ("samples", "reconstructions"):
         raise ConfigError(f"Got of = {of!r}; expected 'samples' or 'reconstructions'.")
     if isinstance(source, VAE):
@@ -105,7 +104,7 @@ def frechet_distance(
     else:
         chosen = first(binarized(set_of(data, split), binarize), n)
     own = features or RandomFeatures()
-    with evaluating(*(each for each in (source, own) if isinstance(each, nn.Module))):
+    with torch.no_grad(), evaluating(*(each for each in (source, own) if isinstance(each, nn.Module))):
         device = next(source.parameters()).device if isinstance(source, VAE) else chosen.images.device
         parts = torch.arange(len(chosen)).split(ROWS)
         theirs = moments(own, (x.to(device) for x in chosen.batches(parts)))
@@ -123,7 +122,7 @@ def reconstructions(model: VAE, data: Dataset) -> Iterator[Tensor]:
 
 
 def samples(model: VAE, data: Dataset) -> Iterator[Tensor]:
-    """Yields as many samples as a set has examples, with their contexts where the model asks for them, (B, *shape)."""
+    """Yields a sample for each example of a set, with its context if the model is conditional, (B, *shape)."""
     context, device = context_of(model, data), next(model.parameters()).device
     for indices in torch.arange(len(data)).split(ROWS):
         yield model.sample(len(indices), None if context is None else context[indices].to(device))
@@ -133,7 +132,7 @@ def moments(features: Features, images: Iterable[Tensor]) -> tuple[Tensor, Tenso
     """Returns mean (F,) and covariance (F, F) of the features of batches of images, in float64.
 
     Raises:
-        ShapeError, SupportError: `features` gave something else than (B, F) finite numbers, or saw a single image.
+        ShapeError, SupportError: `features` did not return (B, F) finite numbers, or there is a single image.
     """
     rows = []
     for batch in images:
@@ -144,27 +143,26 @@ def moments(features: Features, images: Iterable[Tensor]) -> tuple[Tensor, Tenso
         rows.append(found.double().cpu())
     every = torch.cat(rows)
     if not bool(torch.isfinite(every).all()):
-        raise SupportError("Got features that are NaN or infinite; expected finite ones. Look at images and features.")
+        raise SupportError("Got features that are NaN or infinite; expected finite ones. Inspect images and features.")
     if len(every) < 2:
-        raise ShapeError("Got a single image; expected at least 2, or there is no covariance.")
+        raise ShapeError("Got a single image; expected at least 2 for a covariance.")
     return every.mean(0), torch.atleast_2d(every.T.cov())
 
 
 def gaussian_frechet_distance(mean: Tensor, covariance: Tensor, other_mean: Tensor, other_covariance: Tensor) -> float:
     r"""Returns the squared Fréchet (Wasserstein-2) distance of two Gaussians, in float64.
 
-    $\mathrm{tr}\,(\Sigma_1 \Sigma_2)^{1/2}$ is the sum of the singular values of $\Sigma_1^{1/2} \Sigma_2^{1/2}$: no
-    root is taken of a matrix that is not symmetric, nor of numbers that rounding made negative, so that covariances of
-    any rank will do.
+    $\mathrm{tr}\,(\Sigma_1 \Sigma_2)^{1/2}$ is computed as the sum of the singular values of
+    $\Sigma_1^{1/2} \Sigma_2^{1/2}$, which is stable for covariances of any rank.
 
     Args:
-        mean: of the one, (F,).
-        covariance: of the one, (F, F), symmetric and without negative eigenvalues.
-        other_mean: of the other, (F,).
-        other_covariance: of the other, (F, F), likewise.
+        mean: mean of the first, (F,).
+        covariance: covariance of the first, (F, F).
+        other_mean: mean of the second, (F,).
+        other_covariance: covariance of the second, (F, F).
 
     Raises:
-        ShapeError: the shapes do not go together.
+        ShapeError: the shapes do not match.
     """
     size = len(mean)
     shapes = [tuple(each.shape) for each in (mean, covariance, other_mean, other_covariance)]

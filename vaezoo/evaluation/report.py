@@ -1,38 +1,32 @@
-"""`evaluate`: every figure of a model on a test set, with what it was measured on."""
+"""`evaluate`: all registered metrics of a model on a test set."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from vaezoo.core import ELBO, VAE, seeded
+from vaezoo.core import VAE, evaluating
 from vaezoo.data import TEST_SEED, Dataset, binarize, from_tensors, load_dataset, pad
 from vaezoo.errors import ConfigError, DataError
-from vaezoo.evaluation.batches import batches
-from vaezoo.evaluation.clustering import accuracy_of_clusters
-from vaezoo.evaluation.evidence import Estimate, estimate, evidence
-from vaezoo.evaluation.labels import label_error
-from vaezoo.evaluation.latents import active_units, codes, mean_perplexity
+from vaezoo.evaluation.measurement import Measurement
+from vaezoo.evaluation.metric import Value, all_metrics
 
 __all__ = ["Report", "evaluate", "measured", "test_set"]
-
-CLASSES = frozenset({"label_error", "clustering_accuracy"})  # figures of those models alone that tell classes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Figures of a model on a data set: means over examples in nats, each with its standard error.
+    """Metrics of a model on a data set. Each metric in `values` is also an attribute, such as `report.log_evidence`.
 
-    `bound` and `log_evidence` are None where x has no density under the likelihood; the distortion is then a loss.
-    `psnr` is in dB, of the mean squared error over the whole set, peak 1. `active_units` counts latents, `perplexity`
-    codes, the mean over levels where a model has several. `label_error` is the share of examples of which a model that
-    tells classes tells the wrong one, `clustering_accuracy` the share that a model with clusters puts where their class
-    is.
+    Means over examples are `Estimate`s in nats, with standard errors. `bound` and `log_evidence` are None if x has no
+    density under the likelihood; the distortion is then a loss. `psnr` is in dB; `active_units` counts latents,
+    `perplexity` codes. `label_error` exists only for models that classify, `clustering_accuracy` only for models with
+    clusters; their attributes are None for others.
     """
 
     data: str
@@ -42,32 +36,33 @@ class Report:
     examples: int
     samples: int
     seed: int
-    bound: Estimate
-    distortion: Estimate
-    rate: Estimate
-    log_evidence: Estimate
-    psnr: float
     latents: int
-    active_units: int | None
-    perplexity: float | None
-    parameters: int
-    label_error: float | None = None
-    clustering_accuracy: float | None = None
+    values: dict[str, Value]
+
+    def __getattr__(self, name: str) -> Any:  # Any: each metric has its own type
+        """Returns the value of a metric."""
+        if name == "values" or name not in self.values:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return self.values[name]
 
     def as_dict(self) -> dict[str, object]:
-        """Returns plain values, as `metrics.json` holds them; `CLASSES` only of models that tell some."""
-        return {key: value for key, value in asdict(self).items() if key not in CLASSES or value is not None}
+        """Returns plain values, as `metrics.json` stores them; metrics that do not apply are left out."""
+        facts = asdict(self)
+        values = cast(dict[str, object], facts.pop("values"))
+        known = all_metrics()
+        always = {key for key in values if key in known and known[key].always}
+        return facts | {key: value for key, value in values.items() if value is not None or key in always}
 
 
 def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | None = None) -> Dataset:
-    """Returns a data set as this model was meant to see it.
+    """Returns a data set padded and binarized as the model expects.
 
     Args:
-        model: its config says how its training data were padded and binarized.
-        data: a name, a tensor, (x, c), or a `Dataset`; what has the model's shape already is not padded.
-        split: of a named data set.
-        binarize: "none", "dynamic" or "static"; None for what the model was trained on. Test sets are always binarized
-            with the one documented seed.
+        model: its config states how its training data were padded and binarized.
+        data: a name, a tensor, (x, c), or a `Dataset`; data that have the model's shape already are not padded.
+        split: split of a named data set.
+        binarize: "none", "dynamic" or "static"; None for that of the training data. Test sets are always binarized with
+            one fixed seed.
     """
     table = (model.config or {}).get("data")
     known = cast(dict[str, object], table) if isinstance(table, dict) else {}
@@ -83,18 +78,17 @@ def set_of(data: object, split: str) -> Dataset:
 
 
 def binarized(data: Dataset, how: str) -> Dataset:
-    """Returns a set whose images, if they are of 8 bits, are binarized as `how` says."""
+    """Returns `uint8` images binarized, others unchanged."""
     return binarize(data, how) if data.images.dtype == torch.uint8 else data
 
 
 def first(data: Dataset, limit: int | None) -> Dataset:
-    """Returns the first `limit` examples of a set, all where None; raises DataError for a limit below 1."""
+    """Returns the first `limit` examples of a set, or all; raises DataError for a limit below 1."""
     if limit is not None and limit < 1:
         raise DataError(f"Got limit = {limit}; expected at least 1 example.")
     return data if limit is None or limit >= len(data) else data.subset(torch.arange(limit))
 
 
-@torch.no_grad()
 def evaluate(
     model: VAE,
     data: object,
@@ -106,20 +100,24 @@ def evaluate(
     seed: int = 0,
     report: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Measures a model on a test set: bound, distortion, rate, log-evidence, PSNR, active units, perplexity.
+    """Measures all registered metrics of a model on a test set, in eval mode.
+
+    The log-evidence dominates the cost: the decoder runs on `samples` × examples latents. With the default K = 5000,
+    10,000 images take minutes for a small perceptron and hours for a convolutional model on a CPU. `samples=500` or
+    `limit=1000` gives a first impression; log-evidences compare only at equal K.
 
     Args:
-        model: in eval mode from `load`; put into eval mode here.
+        model: the model; its mode is restored afterwards.
         data: a name such as "mnist", a tensor, (x, c), or a `Dataset`.
         samples: K of the importance-weighted evidence; 0 leaves it out.
-        split: of a named data set.
+        split: split of a named data set.
         binarize: see `test_set`.
-        limit: only the first so many examples; the report says so.
-        seed: of all noise.
-        report: hears (examples done, examples in all).
+        limit: use only the first examples, at most so many.
+        seed: seed of all noise.
+        report: called with (examples done, all examples).
 
     Raises:
-        DataError, ShapeError, SupportError, ContextError: what was got, what was expected and what to do.
+        DataError, ShapeError, SupportError, ContextError, ConfigError: the data or an argument does not fit the model.
     """
     if samples < 0:
         raise ConfigError(f"Got samples = {samples}; expected 0 (no evidence) or more.")
@@ -127,46 +125,23 @@ def evaluate(
     return measured(model, chosen, samples, seed=seed, report=report)[0]
 
 
-@torch.no_grad()
 def measured(
     model: VAE, chosen: Dataset, samples: int, *, seed: int = 0, report: Callable[[int, int], None] | None = None
 ) -> tuple[Report, Tensor | None]:
-    """Returns the report of a set that `test_set` gave, and the log-evidence of each example, (N,), nats, or None."""
-    model.eval()
-    bound, distortion, rate, errors = pass_over(model, chosen, seed)
-    measurable = samples > 0 and bool(torch.isfinite(bound).all())
-    each = evidence(model, chosen, samples, seed=seed, report=report) if measurable else None
-    indices = codes(model, chosen)
+    """Returns the report on a result of `test_set`, and the log-evidence of each example, (N,), nats, or None."""
+    measurement = Measurement(model=model, data=chosen, samples=samples, seed=seed, report=report)
+    with evaluating(model):
+        values = {key: metric.compute(measurement) for key, metric in all_metrics().items()}
+        evidences = measurement.evidences
     found = Report(
         data=chosen.name,
         split=chosen.split,
         binarization=chosen.binarization,
         binarization_seed=TEST_SEED if chosen.binarization == "static" and chosen.split != "train" else None,
         examples=len(chosen),
-        samples=samples if each is not None else 0,
+        samples=samples if evidences is not None else 0,
         seed=seed,
-        bound=estimate(bound),
-        distortion=estimate(distortion),
-        rate=estimate(rate),
-        log_evidence=Estimate(mean=None) if each is None else estimate(each),
-        psnr=-10.0 * math.log10(max(errors.double().mean().item(), 1e-20)),
         latents=math.prod(model.latent or (0,)),
-        active_units=active_units(model, chosen) if indices is None else None,
-        perplexity=mean_perplexity(model, indices) if indices is not None else None,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        label_error=label_error(model, chosen),
-        clustering_accuracy=accuracy_of_clusters(model, chosen),
+        values=values,
     )
-    return found, each
-
-
-def pass_over(model: VAE, data: Dataset, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns bound, distortion, rate (nats) and mean squared error of every example, (N,) each."""
-    rows: list[Tensor] = []
-    with seeded(seed, next(model.parameters()).device):
-        for x, c in batches(model, data):
-            elbo = cast(ELBO, model(x, c))
-            error = (model.reconstruct(x, c) - x).square().flatten(1).mean(1)
-            rows.append(torch.stack([elbo.bound, elbo.distortion, elbo.rate, error]).cpu())
-    bound, distortion, rate, errors = torch.cat(rows, 1)
-    return bound, distortion, rate, errors
+    return found, evidences

@@ -1,18 +1,18 @@
-"""Recipes: TOML in, a validated record out.
+"""Recipes: TOML files as validated records.
 
-A recipe names a variant, its options, an architecture, a data set and how to train. Unknown keys are errors; all
-mistakes are reported at once, each with its path and the closest known name. `key=value` overrides take a dotted key,
-or a bare one that is unique.
+A recipe states a variant, its options, an architecture, a data set and how to train. Unknown keys are errors; all
+mistakes are reported at once, each with its path and the closest known name.
 """
 
 from vaezoo.recipe.diff import adds_stages, changes, differ_in_length_only
 from vaezoo.recipe.locate import find_recipe, list_recipes
-from vaezoo.recipe.reading import read_recipe
-from vaezoo.recipe.schema import ArchitectureTable, DataTable, Recipe, Stage
+from vaezoo.recipe.reading import published_metrics, read_recipe
+from vaezoo.recipe.schema import ArchitectureTable, DataTable, Published, Recipe, Stage
 
 __all__ = [
     "ArchitectureTable",
     "DataTable",
+    "Published",
     "Recipe",
     "Stage",
     "adds_stages",
@@ -20,5 +20,6 @@ __all__ = [
     "differ_in_length_only",
     "find_recipe",
     "list_recipes",
+    "published_metrics",
     "read_recipe",
 ]

@@ -1,4 +1,4 @@
-"""What differs between two recipes."""
+"""Differences between two recipes."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ ABSENT = object()
 
 
 def changes(then: Recipe, now: Recipe) -> list[str]:
-    """Returns a line for each setting that differs, but for the name: `train.steps: 24 there, 25 now`."""
+    """Returns a line for each setting that differs, except the name: `train.steps: 24 there, 25 now`."""
     there, here = (dict(leaves(recipe.as_dict() | {"name": ""}, "")) for recipe in (then, now))
     return [
-        f"{key}: {said(there.get(key, ABSENT))} there, {said(here.get(key, ABSENT))} now"
+        f"{key}: {shown(there.get(key, ABSENT))} there, {shown(here.get(key, ABSENT))} now"
         for key in sorted(there.keys() | here.keys())
-        if said(there.get(key, ABSENT)) != said(here.get(key, ABSENT))
+        if shown(there.get(key, ABSENT)) != shown(here.get(key, ABSENT))
     ]
 
 
 def differ_in_length_only(then: Recipe, now: Recipe) -> bool:
-    """Says whether two recipes are equal but for the steps or epochs of their last stage, and their names."""
+    """Returns whether two recipes are equal except for their names and the length of their last stage."""
     return open_ended(then).settings == open_ended(now).settings
 
 
 def adds_stages(then: Recipe, now: Recipe) -> bool:
-    """Says whether the second recipe is the first, whatever their names, with further stages after its last."""
+    """Returns whether the second recipe is the first one with further stages, except for their names."""
     count = len(then.stages)
     return len(now.stages) > count and replace(now, stages=now.stages[:count]).settings == then.settings
 
@@ -42,7 +42,7 @@ def open_ended(recipe: Recipe) -> Recipe:
 
 
 def leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
-    """Yields the dotted key and the value of everything in nested tables; a list of tables counts from 0."""
+    """Yields the dotted key and the value of each leaf of nested tables; tables in a list are numbered from 0."""
     tables = isinstance(value, list) and value and all(isinstance(each, dict) for each in value)
     inner = dict(enumerate(value)) if isinstance(value, list) and tables else value
     if not isinstance(inner, dict) or not inner:
@@ -52,8 +52,8 @@ def leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
         yield from leaves(each, f"{path}.{key}" if path else str(key))
 
 
-def said(value: object) -> str:
-    """Returns a setting as it is shown."""
+def shown(value: object) -> str:
+    """Returns a setting as text."""
     if value is ABSENT:
         return "absent"
     return shorten(value) if isinstance(value, str) else shorten_text(json.dumps(value))

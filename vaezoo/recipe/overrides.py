@@ -1,4 +1,4 @@
-"""`key=value` overrides: a dotted key, or a bare one that only one setting has."""
+"""`key=value` overrides, with a dotted key, or a bare one that is unique."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["apply_override", "split_override"]
 
 Tables = dict[str, object]
-# Named like a table: only with the table in front.
+# Keys that are also names of tables: only valid with the table in front.
 NOT_BARE = {("train", "train"), ("train", "options")}
 
 
@@ -32,7 +32,7 @@ def split_override(text: object, mistakes: list[str]) -> tuple[str, object] | No
 
 
 def apply_override(tables: Tables, key: str, value: object, mistakes: list[str]) -> None:
-    """Sets a dotted or a bare key in the tables."""
+    """Sets a dotted or bare key in the tables."""
     parts = key.split(".")
     if len(parts) == 1 and key not in ("options", "architecture", "data"):
         homes = sorted({*slots(key), *variant_options(tables, key)})
@@ -46,19 +46,19 @@ def apply_override(tables: Tables, key: str, value: object, mistakes: list[str])
         holder = inner(target, rest[:-1])
         if holder is None or not rest or not rest[-1]:
             mistakes.append(
-                f"override {shorten(key)}: the recipe has no table that it could be in. Set the whole table, as in "
+                f"override {shorten(key)}: the recipe has no table for it. Set the whole table, as in "
                 "architecture.backbone={name='mlp', hidden=[400]}."
             )
             return
         holder[rest[-1]] = value
-        # steps and epochs say the same thing: the override wins. 0 says nothing.
+        # steps and epochs exclude each other: the override wins. 0 means unset.
         other = {"steps": "epochs", "epochs": "steps"}.get(rest[-1])
         if other and value:
             holder.pop(other, None)
 
 
 def slots(key: str) -> Iterator[tuple[str, ...]]:
-    """Yields the path of every setting called `key` that an override may name without its table."""
+    """Yields the path of every setting `key` that an override may name without its table."""
     if key in ("variant", "seed", "init"):
         yield (key,)
     for table, struct in (("architecture", ArchitectureTable), ("data", DataTable), ("train", Stage)):
@@ -67,15 +67,15 @@ def slots(key: str) -> Iterator[tuple[str, ...]]:
 
 
 def variant_options(tables: Tables, key: str) -> Iterator[tuple[str, ...]]:
-    """Yields the path of the variant's option `key`, if it has one; of two where two composed variants have it."""
+    """Yields the path of the variant's option `key`, one for each composed variant that has it."""
     owners = [entry.name for entry in entries(tables) if key in entry.options]
     for owner in owners:
         yield "options", key if len(owners) == 1 else f"{owner}.{key}"
 
 
 def entries(tables: Tables) -> Sequence[Variant]:
-    """Returns the variants that the recipe names; none where the name is wrong, which is reported elsewhere."""
-    from vaezoo import registry  # it imports variants, which import torch: only when a recipe is read
+    """Returns the variants that the recipe names; none if the name is wrong, which is reported elsewhere."""
+    from vaezoo import registry  # imports torch
 
     try:
         return registry.resolve(cast(str, tables.get("variant")))
@@ -84,7 +84,7 @@ def entries(tables: Tables) -> Sequence[Variant]:
 
 
 def why_not(tables: Tables, key: str, homes: list[tuple[str, ...]]) -> str:
-    """Returns why a bare key cannot be used."""
+    """Returns the reason why a bare key cannot be used."""
     if homes:
         return f"is ambiguous: write {' or '.join('.'.join(home) for home in homes)}."
     known = ["variant", "seed", "init", *(option for entry in entries(tables) for option in entry.options)]
@@ -94,7 +94,10 @@ def why_not(tables: Tables, key: str, homes: list[tuple[str, ...]]) -> str:
 
 
 def targets(tables: Tables, parts: list[str]) -> list[tuple[object, list[str]]]:
-    """Returns what an override starts from and the rest of its path: `train` means every stage, `stage.0` the first."""
+    """Returns the tables that an override applies to, each with the rest of the path.
+
+    `train` means every stage, `stage.0` the first one.
+    """
     if parts[0] not in ("train", "stage"):
         return [(tables, parts)]
     stages = tables["stage"] if isinstance(tables.get("stage"), list) else [tables.setdefault("train", {})]
@@ -107,13 +110,13 @@ def targets(tables: Tables, parts: list[str]) -> list[tuple[object, list[str]]]:
 
 
 def inner(target: object, path: list[str]) -> Tables | None:
-    """Returns the table at `path` inside `target`, made where it is missing; None where something else is there."""
+    """Returns the table at `path` inside `target`, created if missing; None if the value there is not a table."""
     for depth, part in enumerate(path):
         if not isinstance(target, dict):
             return None
         named = part in ("backbone", "likelihood") and depth == 1
         if named and isinstance(target.get(part), str):
-            target[part] = {"name": target[part]}  # "mlp" and { name = "mlp" } say the same
+            target[part] = {"name": target[part]}  # "mlp" means { name = "mlp" }
         if named and part not in target:
             return None
         target = target.setdefault(part, {})

@@ -1,4 +1,4 @@
-"""From a name, a file or a mapping to a recipe."""
+"""Reading of recipes from a name, a file or a mapping."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from pathlib import Path
 from typing import cast
 
 from vaezoo.errors import RecipeError
-from vaezoo.recipe.locate import find_recipe
+from vaezoo.recipe.locate import find_recipe, list_recipes
 from vaezoo.recipe.overrides import apply_override, split_override
-from vaezoo.recipe.schema import Recipe
-from vaezoo.recipe.validation import build, plain
+from vaezoo.recipe.schema import Published, Recipe
+from vaezoo.recipe.validation import build, build_published, plain
 
-__all__ = ["read_recipe"]
+__all__ = ["published_metrics", "read_recipe"]
 
-LARGEST = 2**16  # bytes: anything longer is no recipe
-LONGEST_LINE = 2**12  # bytes: tomllib takes time with the square of the dots in a key
+LARGEST = 2**16  # bytes of a file
+LONGEST_LINE = 2**12  # bytes; the time of tomllib is quadratic in the dots of a key
 
 
 def read_recipe(source: str | Path | Mapping[str, object], overrides: Sequence[str] = (), **changes: object) -> Recipe:
-    """Returns the recipe of a name, a TOML file or a mapping, with overrides applied and everything checked.
+    """Returns the validated recipe of a name, a TOML file or a mapping, with overrides applied.
 
     Args:
-        source: a recipe's name, a path that ends in `.toml`, or the tables themselves (which may have a `name`).
+        source: a recipe's name, a path that ends in `.toml`, or its tables (which may have a `name`).
         overrides: `key=value` strings; the key dotted ("train.steps", "stage.0.steps") or bare and unique ("steps"),
-            the value as in TOML. "train.steps" sets it in every stage.
-        **changes: the same by keyword; `steps=1000`.
+            the value as in TOML. "train.steps" applies to every stage.
+        **changes: overrides as keywords, such as `steps=1000`.
 
     Raises:
-        UnknownNameError: no such recipe.
+        UnknownNameError: there is no such recipe.
         RecipeError: all mistakes at once, each with its path.
     """
     name, given = ("", source) if isinstance(source, Mapping) else read_toml(find_recipe(source))
@@ -49,8 +49,14 @@ def read_recipe(source: str | Path | Mapping[str, object], overrides: Sequence[s
     return recipe
 
 
+def published_metrics(name: str) -> Published | None:
+    """Returns the published metrics in the recipe of a pretrained model, without reading the rest of it."""
+    path = list_recipes().get(name)
+    return None if path is None else build_published(read_toml(path)[1].get("published"), [])
+
+
 def read_toml(path: Path) -> tuple[str, Mapping[str, object]]:
-    """Returns a recipe's name and its tables; raises RecipeError for what is no TOML."""
+    """Returns a recipe's name and its tables; raises RecipeError for invalid TOML."""
     try:
         with open(path, "rb") as file:
             return path.stem, parse_toml(file.read(LARGEST + 1))
@@ -59,7 +65,7 @@ def read_toml(path: Path) -> tuple[str, Mapping[str, object]]:
 
 
 def parse_toml(data: bytes) -> dict[str, object]:
-    """Returns the tables of TOML bytes; raises ValueError or RecursionError for what is none, or too large."""
+    """Returns the tables of TOML bytes; raises ValueError or RecursionError if they are invalid or too large."""
     if len(data) > LARGEST:
         raise ValueError(f"it is longer than {LARGEST:,} bytes")
     if max(map(len, data.splitlines()), default=0) > LONGEST_LINE:

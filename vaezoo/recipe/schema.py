@@ -1,4 +1,4 @@
-"""The tables of a recipe, each key with its type, range and default."""
+"""The tables of a recipe: each key with its type, range and default."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Annotated, Literal, cast
 import msgspec
 from msgspec import Meta
 
-__all__ = ["ArchitectureTable", "DataTable", "Recipe", "Stage"]
+__all__ = ["ArchitectureTable", "DataTable", "Published", "Recipe", "Stage"]
 
 Count = Annotated[int, Meta(ge=0, le=10**9)]
 Positive = Annotated[int, Meta(ge=1, le=10**9)]
 Rate = Annotated[float, Meta(gt=0, le=10)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
-# No path and no address, but for the one kind that says so.
+# Neither a path nor an address, except `folder:PATH`.
 DataName = Annotated[str, Meta(pattern=r"^([^:/\\]+|torchvision:\w+|folder:.+)$", max_length=1000)]
 Name = Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
 class ArchitectureTable(msgspec.Struct, frozen=True, kw_only=True):
-    """`[architecture]`: what all variants share; left out, the variant's own default."""
+    """`[architecture]`: settings that all variants share; None means the variant's default."""
 
     latent: Positive | list[Positive] | None = None
     backbone: str | dict[str, object] | None = None
@@ -30,15 +30,15 @@ class ArchitectureTable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DataTable(msgspec.Struct, frozen=True, kw_only=True):
-    """`[data]`: a data set by name, how it is binarized, whether it gives a context, how many images are held out.
+    """`[data]`: data set, binarization, whether to pass labels or context vectors, number of held-out images.
 
-    `pad` is how many zeros are put on each side of an image. `labels` is how many labels of the training set are told,
-    as many of each class, 0 for all, and `labelled_share` the share of each batch that has one, 0 for as it comes: both
-    for variants that can do without labels.
+    `pad` is the number of zeros on each side of an image. `labels` is the number of labels to keep in the training set,
+    balanced over classes, 0 for all; `labelled_share` is the share of labeled examples in each batch, 0 for that of the
+    set. Both are for semi-supervised variants.
 
-    `name` is a registered name, `torchvision:NAME` or `folder:PATH`; with data of one's own, any text. A folder is read
-    with the rights of whoever runs the recipe: look at a recipe of somebody else's before you run it. Loading a model
-    runs none.
+    `name` is a registered name, `torchvision:NAME` or `folder:PATH`; with data passed from Python, any text. A folder
+    is read with the rights of the user who runs the recipe: read recipes of others before running them. Loading a model
+    runs no recipe.
     """
 
     name: DataName
@@ -53,13 +53,12 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True):
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """`[train]`, or one of several `[[stage]]`s.
 
-    Exactly one of `steps` and `epochs`. `learning_rate` falls to `final_learning_rate` by `schedule = "cosine"`, after
-    `warmup` steps of rising; `learning_rates` sets single players'. `average` is the decay of averaged weights (0:
-    none), `clip` the largest gradient norm (0: none). `rate_warmup`, `rate_cycles`, `free_bits` schedule the rate's
+    Exactly one of `steps` and `epochs`. `learning_rate` rises over `warmup` steps and falls to `final_learning_rate` by
+    `schedule = "cosine"`; `learning_rates` overrides it by parameter group. `average` is the decay of averaged weights
+    (0: none), `clip` the largest gradient norm (0: none). `rate_warmup`, `rate_cycles`, `free_bits` schedule the rate's
     weight. `precision = "bf16"` runs the networks in bfloat16 and keeps weights and densities in float32,
-    `channels_last` stores convolutions with the channels innermost, `compile` compiles the networks (minutes, once, and
-    it needs a C++ compiler). `train` names the parts that learn (all by default), `options` changes the objective's
-    options for this stage.
+    `channels_last` stores convolutions with the channels innermost, `compile` compiles the networks. `train` names the
+    trained parts (all by default), `options` changes the objective's options for this stage.
     """
 
     steps: Count = 0
@@ -79,7 +78,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     average: Share = 0.0
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool = False
-    compile: bool = False
+    compile: bool | Literal["reduce-overhead"] = False
     rate_warmup: Count = 0
     rate_cycles: Count = 0
     free_bits: Annotated[float, Meta(ge=0)] = 0.0
@@ -87,8 +86,25 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, object] = msgspec.field(default_factory=dict)
 
 
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """`[published]`: metrics that the literature reports for the same class of model; no setting of the run.
+
+    In the file, the keys of `metrics` stand beside `source` and `note`.
+    """
+
+    metrics: dict[str, float]
+    source: Name = ""
+    note: Name = ""
+
+    def text(self, metric: str) -> str:
+        """Returns the value of a metric with note and source, such as "-86.76 (Burda et al., 2016)", or ""."""
+        if metric not in self.metrics:
+            return ""
+        return f"{self.metrics[metric]:.2f} ({'; '.join(filter(None, (self.note, self.source)))})"
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole recipe; `stages` come from `[train]` or from `[[stage]]`s."""
+    """A recipe; `stages` are from `[train]` or `[[stage]]`. `name` and `published` are no settings of the run."""
 
     variant: Name
     data: DataTable
@@ -98,30 +114,29 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     init: Name | None = None
     options: dict[str, object] = msgspec.field(default_factory=dict)
     architecture: ArchitectureTable = msgspec.field(default_factory=ArchitectureTable)
+    published: Published | None = None
 
     def as_dict(self) -> dict[str, object]:
-        """Returns the tables of the recipe, all defaults written out, as `read_recipe` takes them."""
+        """Returns the tables of the recipe with all defaults, as `read_recipe` accepts them, but not `published`."""
         tables = cast(dict[str, object], written_out(self))
+        del tables["published"]
         stages = cast(list[object], tables.pop("stages"))
         return tables | ({"train": stages[0]} if len(stages) == 1 else {"stage": stages})
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the recipe's canonical JSON, without its name and what equals the defaults.
-
-        A key that vaezoo learns later changes no digest of today.
-        """
+        """SHA-256 of the canonical JSON of `settings`; keys that later versions add do not change it."""
         text = json.dumps(self.settings, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def settings(self) -> dict[str, object]:
-        """What the digest is of: everything but the name and what equals the defaults, as plain values."""
-        return {key: value for key, value in differing(self).items() if key != "name"}
+        """The settings of the run that differ from the defaults, as plain values."""
+        return {key: value for key, value in differing(self).items() if key not in ("name", "published")}
 
     @classmethod
     def from_settings(cls, settings: object) -> Recipe | None:
-        """Returns the recipe of `settings`; None where they are of a vaezoo that has other keys."""
+        """Returns the recipe of `settings`; None if this version does not have their keys."""
         try:
             return msgspec.convert(settings, cls)
         except msgspec.ValidationError:
@@ -130,12 +145,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
 @cache
 def fields_of(struct: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
-    """Returns the fields of a table by name; looked up once, since annotations are code that is compiled."""
+    """Returns the fields of a table by name; cached, since msgspec evaluates annotations."""
     return {field.name: field for field in msgspec.structs.fields(struct)}
 
 
 def differing(table: msgspec.Struct) -> dict[str, object]:
-    """Returns the fields of a table that are not as by default, tables inside it likewise, as plain values."""
+    """Returns the fields of a table that differ from their defaults, recursively, as plain values."""
     found: dict[str, object] = {}
     for field in fields_of(type(table)).values():
         value = getattr(table, field.name)

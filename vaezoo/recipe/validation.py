@@ -1,4 +1,4 @@
-"""Every mistake in the tables of a recipe, each with its path."""
+"""Validation of the tables of a recipe: all mistakes, each with its path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import msgspec
 
 from vaezoo.errors import VaezooError, did_you_mean, shorten
-from vaezoo.recipe.schema import ArchitectureTable, DataName, DataTable, Recipe, Stage, fields_of
+from vaezoo.recipe.schema import ArchitectureTable, DataName, DataTable, Published, Recipe, Stage, fields_of
 
 if TYPE_CHECKING:
     from vaezoo.registry import Variant
@@ -24,11 +24,11 @@ DEEPEST = 16  # tables inside tables
 LONGEST = 4096  # characters of a string
 WIDEST = 256  # keys of a table, items of a list
 HEAD = ("variant", "seed", "init", "options")
-KEYS = (*HEAD, "architecture", "data", "train", "stage")
+KEYS = (*HEAD, "architecture", "data", "train", "stage", "published")
 
 
 def plain(value: object, path: str, mistakes: list[str], depth: int = 0) -> object:
-    """Returns `value` as tables, lists, strings and finite numbers; anything else is a mistake. None means left out."""
+    """Returns `value` as tables, lists, strings and finite numbers; others are mistakes. None values are dropped."""
     if depth > DEEPEST:
         mistakes.append(f"{path[:40]}…: tables are nested more than {DEEPEST} deep.")
         return None
@@ -47,7 +47,7 @@ def plain(value: object, path: str, mistakes: list[str], depth: int = 0) -> obje
 
 
 def scalar(value: object, path: str, mistakes: list[str]) -> object:
-    """Returns text, a finite number or a truth value as a plain one; anything else is a mistake."""
+    """Returns a string, finite number or boolean as the plain type; other values are mistakes."""
     if isinstance(value, bool):
         return value
     if isinstance(value, Integral) and abs(int(value)) < 2**63:
@@ -64,13 +64,13 @@ def scalar(value: object, path: str, mistakes: list[str]) -> object:
     return None
 
 
-def spoilt(path: str, mistakes: Sequence[str]) -> bool:
-    """Says whether there is a mistake at `path` or inside it."""
+def has_mistake(path: str, mistakes: Sequence[str]) -> bool:
+    """Returns whether there is a mistake at `path` or inside it."""
     return any(each.startswith((f"{path}:", f"{path}.", f"{path}[")) for each in mistakes)
 
 
 def build(name: str, tables: Mapping[str, object], mistakes: list[str]) -> Recipe | None:
-    """Returns the recipe of plain tables; adds every mistake to `mistakes`."""
+    """Returns the recipe of plain tables; appends every mistake to `mistakes`."""
     for key in tables:
         if key not in KEYS:
             mistakes.append(f"{shorten(key)}: unknown key.{did_you_mean(key, KEYS)} Keys: {', '.join(KEYS)}.")
@@ -81,15 +81,28 @@ def build(name: str, tables: Mapping[str, object], mistakes: list[str]) -> Recip
     data = table(DataTable, tables.get("data", {}), "data", mistakes)
     architecture = table(ArchitectureTable, tables.get("architecture", {}), "architecture", mistakes)
     stages = build_stages(tables, mistakes)
+    published = build_published(tables.get("published"), mistakes)
     check_names(head, architecture, data, stages, mistakes)
     if mistakes or data is None or architecture is None:
         return None
     fields: dict[str, typing.Any] = head  # Any: the fields of Recipe, each of its own type
-    return Recipe(name=name, data=data, architecture=architecture, stages=tuple(stages.values()), **fields)
+    every = tuple(stages.values())
+    return Recipe(name=name, data=data, architecture=architecture, stages=every, published=published, **fields)
+
+
+def build_published(given: object, mistakes: list[str]) -> Published | None:
+    """Returns `[published]`, or None; appends every mistake to `mistakes`."""
+    if not isinstance(given, Mapping):
+        if given is not None:
+            mistakes.append(f"published: expected a table; got {shorten(given)}.")
+        return None
+    texts = {key: given[key] for key in ("source", "note") if key in given}
+    metrics = {key: value for key, value in given.items() if key not in texts}
+    return table(Published, {**texts, "metrics": metrics}, "published", mistakes)
 
 
 def table(struct: type[S], given: object, path: str, mistakes: list[str]) -> S | None:
-    """Returns `given` as `struct`; adds every mistake in it to `mistakes` with its path."""
+    """Returns `given` as `struct`; appends every mistake in it to `mistakes` with its path."""
     if not isinstance(given, Mapping):
         mistakes.append(f"{path}: expected a table; got {shorten(given)}.")
         return None
@@ -101,12 +114,12 @@ def table(struct: type[S], given: object, path: str, mistakes: list[str]) -> S |
         else:
             mistakes.append(f"{path}.{key}: unknown key.{did_you_mean(key, known)} Keys: {', '.join(known)}.")
     mistakes += [f"{path}.{key}: missing." for key, field in known.items() if field.required and key not in given]
-    return None if spoilt(path, mistakes) else struct(**values)
+    return None if has_mistake(path, mistakes) else struct(**values)
 
 
 def convert(value: object, kind: object, path: str, mistakes: list[str]) -> object:
-    """Returns `value` as the type `kind`; adds what is wrong with it to `mistakes`, unless `plain` did."""
-    if spoilt(path, mistakes):
+    """Returns `value` as the type `kind`; appends what is wrong with it to `mistakes`, unless `plain` did."""
+    if has_mistake(path, mistakes):
         return None
     try:
         return cast(object, msgspec.convert(value, type=kind, strict=True))
@@ -153,14 +166,14 @@ def build_stages(tables: Mapping[str, object], mistakes: list[str]) -> dict[str,
 
 
 def stage_mistakes(path: str, stage: Stage) -> list[str]:
-    """Returns what is wrong with keys that only make sense together."""
+    """Returns the mistakes in combinations of keys."""
     found = []
     if bool(stage.steps) == bool(stage.epochs):
         found.append(f"{path}: set one of steps and epochs; got steps = {stage.steps}, epochs = {stage.epochs}.")
     if stage.rate_cycles and not stage.rate_warmup:
         found.append(f"{path}.rate_cycles: needs rate_warmup, the steps of one cycle.")
     if stage.final_learning_rate and stage.schedule == "constant":
-        found.append(f"{path}.final_learning_rate: nothing falls to it. Set schedule = 'cosine', or leave it out.")
+        found.append(f"{path}.final_learning_rate: has no effect with a constant schedule. Set schedule = 'cosine'.")
     return found
 
 
@@ -171,8 +184,8 @@ def check_names(
     stages: Mapping[str, Stage],
     mistakes: list[str],
 ) -> None:
-    """Looks the variant, its options, the backbone and the likelihood up in their registries."""
-    from vaezoo import registry  # it imports variants, which import torch: only when a recipe is read
+    """Validates the variant, its options, the backbone and the likelihood with their registries."""
+    from vaezoo import registry  # imports torch
 
     for kind in ("backbone", "likelihood"):
         choice = getattr(architecture, kind, None)
@@ -198,7 +211,7 @@ def check_names(
             mistakes += unstaged(entries, stage.options, path)
     if data is not None and all(entry.context != "labels" for entry in entries):
         mistakes += [
-            f"data.{key}: {head['variant']!r} has no use for examples without a label. Leave it out, or take m2-vae."
+            f"data.{key}: {head['variant']!r} does not support unlabeled examples. Leave it out, or use m2-vae."
             for key in ("labels", "labelled_share")
             if getattr(data, key)
         ]
@@ -208,7 +221,7 @@ def check_names(
 
 
 def option_errors(path: str, given: Mapping[str, object], check: Callable[[], object]) -> list[str]:
-    """Returns what a check says is wrong, each line with the path of the key that it is about."""
+    """Returns the lines of the error that `check` raises, each with the path of its key."""
     try:
         check()
     except VaezooError as error:
@@ -218,13 +231,13 @@ def option_errors(path: str, given: Mapping[str, object], check: Callable[[], ob
 
 
 def subject(given: Mapping[str, object], line: str) -> str:
-    """Returns `.key` of the key that a line names first, or an empty string."""
+    """Returns `.KEY` for the key that a line names first, or an empty string."""
     places = {line.find(text): f".{key}" for key in given for text in (f" {key}:", repr(key)) if text in line}
     return places[min(places)] if places else ""
 
 
 def unstaged(entries: Sequence[Variant], options: Mapping[str, object], path: str) -> list[str]:
-    """Returns a mistake for each option of a stage that belongs to more than the objective."""
+    """Returns a mistake for each option of a stage that changes more than the objective."""
     return [
         f"{path}.options.{key}: a stage may change the objective alone, but {entry.name!r} changes the "
         f"{', '.join(entry.changes)}. Set it in [options]."

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from vaezoo.core import VAE
 from vaezoo.data import load_dataset
 from vaezoo.errors import ConfigError, InterruptedTrainingError, UnknownNameError, VaezooError
 from vaezoo.evaluation import Estimate, Report, paired_difference
+from vaezoo.evaluation.metric import Metric, Value, all_metrics, text_of
 from vaezoo.evaluation.report import first, measured, test_set
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.registry import resolve, variants, with_requirements
@@ -178,27 +180,21 @@ def row_of(name: str, models: Sequence[VAE], data: str, samples: int, limit: int
 
 
 def mean_report(reports: Sequence[Report]) -> Report:
-    """Returns the first report with its figures replaced by means over all of them (one per seed)."""
-    if len(reports) == 1:
-        return reports[0]
+    """Returns the first report with its metrics replaced by means over all of them (one per seed)."""
+    values = {key: mean_value([each.values[key] for each in reports]) for key in reports[0].values}
+    return reports[0] if len(reports) == 1 else replace(reports[0], values=values)
 
-    def over_seeds(key: str) -> Estimate:
-        values = [getattr(each, key) for each in reports]
-        if any(value.mean is None for value in values):
-            return Estimate(mean=None)
-        errors = [value.error or 0.0 for value in values]
-        return Estimate(mean=statistics.mean(value.mean for value in values), error=statistics.mean(errors))
 
-    active = [each.active_units for each in reports if each.active_units is not None]
-    return replace(
-        reports[0],
-        bound=over_seeds("bound"),
-        distortion=over_seeds("distortion"),
-        rate=over_seeds("rate"),
-        log_evidence=over_seeds("log_evidence"),
-        psnr=statistics.mean(each.psnr for each in reports),
-        active_units=round(statistics.mean(active)) if active else None,
-    )
+def mean_value(values: Sequence[Value]) -> Value:
+    """Returns the mean of a metric over runs, of an estimate with the mean standard error; None if one is missing."""
+    if any(value is None or (isinstance(value, Estimate) and value.mean is None) for value in values):
+        return Estimate(mean=None) if isinstance(values[0], Estimate) else None
+    estimates = [value for value in values if isinstance(value, Estimate)]
+    if estimates:
+        means, errors = [cast(float, each.mean) for each in estimates], [each.error or 0.0 for each in estimates]
+        return Estimate(mean=statistics.mean(means), error=statistics.mean(errors))
+    mean = statistics.mean(cast("list[float]", values))
+    return round(mean) if isinstance(values[0], int) else mean
 
 
 def is_trained(name: str) -> bool:
@@ -246,13 +242,6 @@ def speed(model: VAE, rows: int = 256, rounds: int = 5) -> float:
     return rows / statistics.median(times[1:])
 
 
-def estimate_cells(value: Estimate) -> str:
-    """Returns "mean ± standard error", or a dash where there is no density."""
-    if value.mean is None:
-        return "–"
-    return f"{value.mean:.2f}" if value.error is None else f"{value.mean:.2f} ± {value.error:.2f}"
-
-
 REFERENCE = "vae"  # whose evidence others are compared with, where it is among them; else the first that has one
 
 
@@ -262,34 +251,32 @@ def reference_of(lines: Sequence[Row | Failure]) -> Row | None:
     return next((row for row in rows if row.name == REFERENCE), rows[0] if rows else None)
 
 
+def columns(lines: Sequence[Row | Failure]) -> dict[str, Metric]:
+    """Returns the metrics that have a column: those that apply to any of the rows, or are always shown."""
+    reports = [line.report.values for line in lines if isinstance(line, Row)]
+    return {
+        key: metric
+        for key, metric in all_metrics().items()
+        if metric.heading and (metric.always or any(values.get(key) is not None for values in reports))
+    }
+
+
 def headings(lines: Sequence[Row | Failure]) -> tuple[str, ...]:
     """Returns the names of the columns."""
     reference = reference_of(lines)
-    return (
-        "model", "bound", "distortion", "rate", "log-evidence",
-        "above the first" if reference is None else f"above {reference.name}",
-        "active", "PSNR", "parameters", "images/s", "note",
-    )  # fmt: skip
+    above = "above the first" if reference is None else f"above {reference.name}"
+    return ("model", *(metric.heading for metric in columns(lines).values()), above, "images/s", "note")
 
 
-def cells(row: Row | Failure, reference: Row | None = None) -> tuple[str, ...]:
+def cells(row: Row | Failure, shown: Mapping[str, Metric], reference: Row | None = None) -> tuple[str, ...]:
     """Returns a row of the table, one string per column; `reference` is the row that evidences are compared with."""
     if isinstance(row, Failure):
-        return (row.name, *["–"] * 9, row.reason)
-    report = row.report
-    active = f"{report.active_units}/{report.latents}" if report.active_units is not None else (
-        f"perplexity {report.perplexity:.0f}" if report.perplexity is not None else "–"
-    )  # fmt: skip
+        return (row.name, *["–"] * (len(shown) + 2), row.reason)
+    values = row.report.as_dict()
     return (
         row.name,
-        estimate_cells(report.bound),
-        estimate_cells(report.distortion),
-        estimate_cells(report.rate),
-        estimate_cells(report.log_evidence),
-        "" if reference is None or reference is row else estimate_cells(row.above(reference)),
-        active,
-        f"{report.psnr:.2f}",
-        f"{report.parameters:,}",
+        *(metric.in_table(key, values) for key, metric in shown.items()),
+        "" if reference is None or reference is row else text_of(row.above(reference)),
         f"{row.images_per_second:,.0f}",
         row.mark,
     )
@@ -298,7 +285,8 @@ def cells(row: Row | Failure, reference: Row | None = None) -> tuple[str, ...]:
 def table(lines: Sequence[Row | Failure]) -> list[tuple[str, ...]]:
     """Returns the cells of all lines."""
     reference = reference_of(lines)
-    return [cells(line, reference) for line in lines]
+    shown = columns(lines)
+    return [cells(line, shown, reference) for line in lines]
 
 
 def write(lines: Sequence[Row | Failure], folder: Path) -> Path:

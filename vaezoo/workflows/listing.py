@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from vaezoo.errors import UnknownNameError
-from vaezoo.recipe import list_recipes
-from vaezoo.storage.model_card import estimate_text, figures_table
+from vaezoo.evaluation.metric import all_metrics
+from vaezoo.recipe import list_recipes, published_metrics
+from vaezoo.storage.model_card import figures_table
 from vaezoo.zoo.index import list_models, read_index
 
 if TYPE_CHECKING:  # the registry imports torch
@@ -27,20 +28,6 @@ __all__ = ["describe", "markdown", "models", "recipes", "refresh", "variants"]
 WEIGHTS = ".safetensors"
 Rows = list[tuple[str, ...]]
 
-#: figures of the same class in the literature, nats, on all test images
-PUBLISHED = {
-    "vae-mnist": "-86.76 (Burda et al., 2016)",
-    "iwae-mnist": "-84.78 (Burda et al., 2016)",
-    "cvae-mnist": "-82.32 (label prior)",
-    "conv-vae-mnist": "-81.08 (ResNet; Kingma et al., 2016)",
-    "ladder-vae-mnist": "-81.74 (Sønderby et al., 2016)",
-    "top-down-vae-mnist": "-78.01 (NVAE; Vahdat & Kautz, 2020)",
-    "two-layer-vae-mnist": "-85.33 (Burda et al., 2016)",
-    "vae-fashion-mnist": "-228.70 (gated; Norouzi et al., 2020)",
-    "vamp-vae-fashion-mnist": "-227.35 (gated; Norouzi et al., 2020)",
-    "vamp-vae-mnist": "-82.43 (gated; Norouzi et al., 2020)",
-}
-
 #: LaTeX commands in the first sentences of docstrings; all others are dropped
 SYMBOLS = {
     "alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "sigma": "σ", "mu": "μ", "theta": "θ", "nabla": "∇",
@@ -48,35 +35,27 @@ SYMBOLS = {
     "|": "‖", ",": " ",
 }  # fmt: skip
 
-MODEL_HEADINGS = (
-    "model", "variant", "data", "bound", "log-evidence (K)", "published", "PSNR", "active", "parameters", "size"
-)  # fmt: skip
-
 
 def models(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
-    """Returns headings and rows of the pretrained models, from the index alone."""
+    """Returns headings and rows of the pretrained models, from the index and the recipes."""
+    shown = {key: metric for key, metric in all_metrics().items() if metric.listed}
     rows: Rows = []
     for name in list_models(pattern):
         facts = read_index()[name]
         metrics = cast(Mapping[str, object], facts["metrics"])
         files = cast(Mapping[str, Mapping[str, int]], facts["files"])
-        evidence = estimate_text(metrics["log_evidence"])
-        active, codes = metrics["active_units"], cast(float, metrics["perplexity"] or 0.0)
+        published = published_metrics(name)
         rows.append(
             (
                 name,
                 str(facts["variant"]),
                 f"{metrics['data']}, {'binarized' if metrics['binarization'] != 'none' else 'grey'}",
-                estimate_text(metrics["bound"]),
-                evidence if evidence == "–" else f"{evidence} ({metrics['samples']})",
-                PUBLISHED.get(name, ""),
-                f"{cast(float, metrics['psnr']):.1f}",
-                f"{codes:.0f} codes" if active is None else f"{active}/{metrics['latents']}",
-                f"{cast(int, metrics['parameters']):,}",
+                *(metric.in_table(key, metrics) for key, metric in shown.items()),
+                "" if published is None else published.text("log_evidence"),
                 f"{sum(known['size'] for file, known in files.items() if file.endswith(WEIGHTS)) / 1e6:.1f} MB",
             )
         )
-    return MODEL_HEADINGS, rows
+    return ("model", "variant", "data", *(metric.heading for metric in shown.values()), "published", "size"), rows
 
 
 def variants(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:

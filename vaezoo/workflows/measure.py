@@ -9,7 +9,9 @@ from typing import cast
 from vaezoo.core import VAE
 from vaezoo.errors import ConfigError, shorten
 from vaezoo.evaluation import disentanglement, evaluate
+from vaezoo.evaluation.metric import all_metrics
 from vaezoo.evaluation.report import test_set
+from vaezoo.recipe import published_metrics
 from vaezoo.storage.config import read_config
 from vaezoo.storage.documents import canonical
 from vaezoo.storage.files import write_file
@@ -62,6 +64,7 @@ def measure(
     chosen = known if samples is None else samples
     report = evaluate(model, data_of(model, data), chosen, binarize=binarize, limit=limit, report=bar).as_dict()
     parts = [f"{name}: {(model.config or {}).get('variant')}", figures_table(report)]
+    parts += in_the_literature(model)
     comparable = published and all(published.get(key) == report[key] for key in ("data", "examples", "samples"))
     if published and comparable and not write:
         parts += ["Published with the weights:", figures_table(published)]
@@ -69,6 +72,16 @@ def measure(
         store_metrics(folder, report)
         parts.append(f"Stored in {folder / METRICS}.")
     return "\n\n".join(parts)
+
+
+def in_the_literature(model: VAE) -> list[str]:
+    """Returns a line with the metrics that the literature reports, from the `[published]` table of the recipe."""
+    recipe = (model.config or {}).get("recipe")
+    published = published_metrics(str(recipe["name"])) if isinstance(recipe, dict) else None
+    if published is None:
+        return []
+    values = [f"{all_metrics()[key].label} {published.text(key)}" for key in all_metrics() if key in published.metrics]
+    return [f"In the literature: {', '.join(values)}."]
 
 
 def measure_disentanglement(

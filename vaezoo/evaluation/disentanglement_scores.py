@@ -1,9 +1,9 @@
-"""How well latents follow known factors: MIG, the FactorVAE score, total correlation.
+"""Disentanglement scores: MIG, the FactorVAE score, total correlation.
 
-All are functions of a representation, (N, D), and of the factors of its examples, so that anything that encodes can be
-measured: `representation` takes a model or any function. Code bases differ in their estimators, and their figures with
-them; each docstring says which one this is. The objective explains 37 % of the variance of such figures, seed and
-hyperparameters the rest (Locatello et al., 2019, https://arxiv.org/abs/1811.12359): report several seeds.
+All are functions of a representation, (N, D), and of the factors of its examples; `representation` computes one from a
+model or any function. Estimators differ between code bases; each docstring states the one in use. The objective
+explains 37 % of the variance of such scores, seed and hyperparameters the rest (Locatello et al., 2019,
+https://arxiv.org/abs/1811.12359): report several seeds.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.core import ACTIVE_VARIANCE, VAE, center, code_indices
+from vaezoo.core import ACTIVE_VARIANCE, VAE, center, code_indices, evaluating
 from vaezoo.data import Dataset, Factors
 from vaezoo.errors import ConfigError, DataError, ShapeError, shorten
 from vaezoo.evaluation.batches import batches
@@ -31,16 +31,16 @@ __all__ = [
 
 Encode = Callable[[Tensor], "Tensor | Distribution"]
 
-LEAST_VARIANCE = 0.05  # of a latent's mean: below it the FactorVAE score takes it for one that collapsed
+LEAST_VARIANCE = 0.05  # the FactorVAE score treats latents with a smaller variance of the mean as collapsed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disentanglement:
-    """Figures of a representation on `examples` images of a set.
+    """Scores of a representation on `examples` images of a set.
 
-    `mig` and `factor_vae_score` lie between 0 and 1, higher is better; `chance` is the score of guessing. Total
-    correlations, of all latents and of the `active` ones (variance above 0.01), are in nats, lower is better; they are
-    0 for latents that are not correlated.
+    `mig` and `factor_vae_score` lie between 0 and 1, higher is better; `chance` is the score of guessing. The total
+    correlations of all latents and of the `active` ones (variance above 0.01) are in nats, lower is better, 0 for
+    uncorrelated latents.
     """
 
     data: str
@@ -61,22 +61,22 @@ class Disentanglement:
 
 
 def disentanglement(model: VAE | Encode, data: Dataset, *, examples: int = 10_000, seed: int = 0) -> Disentanglement:
-    """Measures how well the posterior's centres follow the factors of a data set.
+    """Computes disentanglement scores of the posterior's centers with respect to the factors of a data set.
 
     Args:
-        model: in eval mode; or any function from x (B, *shape) to a representation, as in `representation`.
-        data: a set with `factors`, such as "dsprites"; best one that was not trained on.
-        examples: how many are used, chosen by `seed`; all where the set has fewer.
-        seed: of this choice and of the votes of the FactorVAE score.
+        model: a model, or any function from x (B, *shape) to a representation, as in `representation`.
+        data: a set with `factors`, such as "dsprites"; preferably held out.
+        examples: number of examples, chosen by `seed`; all if the set has fewer.
+        seed: seed of this choice and of the votes of the FactorVAE score.
 
     Raises:
-        DataError: the set has no factors, or too few examples.
+        DataError: the set has no factors or too few examples.
         ShapeError: see `representation`.
     """
     if data.factors is None:
         raise DataError(
-            f"{data.name!r} has no ground-truth factors; expected a set that has, such as 'dsprites'. For your own, "
-            "pass from_tensors(x, factors=Factors.of(values, names))."
+            f"{data.name!r} has no ground-truth factors; expected a set with factors, such as 'dsprites'. For your own "
+            "data, pass from_tensors(x, factors=Factors.of(values, names))."
         )
     if examples < 2:
         raise DataError(f"Got examples = {examples}; expected at least 2.")
@@ -100,28 +100,28 @@ def disentanglement(model: VAE | Encode, data: Dataset, *, examples: int = 10_00
     )
 
 
-@torch.no_grad()
 def representation(model: VAE | Encode, data: Dataset, *, size: int = 500) -> Tensor:
     """Returns the representation of every example of a set, (N, D), float64, on the CPU.
 
     Args:
-        model: a model, of whose posterior the centre is taken; or any function that is given x (B, *shape), `float32`
-            in [0, 1], and returns a tensor (B, …), or a distribution of which the centre is taken.
+        model: a model, represented by the centers of its posteriors; or any function of x (B, *shape), `float32` in
+            [0, 1], that returns a tensor (B, …) or a distribution, represented by its center.
         data: the examples.
-        size: how many are encoded at a time.
+        size: number of examples that are encoded at a time.
 
     Raises:
-        ShapeError: what the function returns is no row for each example, or the latents are discrete codes.
-        DataError: it is not finite.
+        ShapeError: the function does not return a row for each example, or the latents are discrete codes.
+        DataError: the representation is not finite.
     """
-    means = torch.cat([rows_of(given, len(given_x)) for given_x, given in encoded(model, data, size)])
+    with torch.no_grad(), evaluating(*([model] if isinstance(model, nn.Module) else [])):
+        means = torch.cat([rows_of(given, len(given_x)) for given_x, given in encoded(model, data, size)])
     if not bool(torch.isfinite(means).all()):
-        raise DataError("Got NaN or infinite values in the representation; expected finite ones. Look at the model.")
+        raise DataError("Got NaN or infinite values in the representation; expected finite ones. Inspect the model.")
     return means
 
 
 def encoded(model: VAE | Encode, data: Dataset, size: int) -> Iterator[tuple[Tensor, object]]:
-    """Yields x (B, *shape) and what becomes of it, for all examples of a set."""
+    """Yields x (B, *shape) and its encoding, for all examples of a set."""
     if isinstance(model, VAE):
         for x, c in batches(model, data, size):
             yield x, model.encoder(x, c)
@@ -131,7 +131,7 @@ def encoded(model: VAE | Encode, data: Dataset, size: int) -> Iterator[tuple[Ten
 
 
 def rows_of(given: object, count: int) -> Tensor:
-    """Returns (B, D) of what an encoder returned for `count` examples."""
+    """Returns the output of an encoder for `count` examples as (B, D), float64."""
     if isinstance(given, Distribution) and code_indices(given) is not None:
         raise ShapeError("Got a model of discrete codes; expected continuous latents, whose values have an order.")
     found = center(given) if isinstance(given, Distribution) else given
@@ -142,21 +142,21 @@ def rows_of(given: object, count: int) -> Tensor:
 
 
 def mutual_information_gap(latents: Tensor, factors: Factors, *, bins: int = 20) -> float:
-    r"""Returns the MIG, between 0 and 1: how much more the best latent tells of a factor than the second best.
+    r"""Returns the mutual information gap between the two best latents of each factor, between 0 and 1.
 
     $$\frac1K \sum_k \frac{1}{H(v_k)} \Big(I(z_{j_k}; v_k) - \max_{j \ne j_k} I(z_j; v_k)\Big)$$
 
-    Chen et al., 2018, https://arxiv.org/abs/1802.04942. The informations are those of the joint histogram of a factor
-    and a latent in `bins` intervals of equal width, as in Locatello et al. (2019), not of draws from the posterior as
-    in the paper. A factor of more than `bins` values cannot be told in full: it reaches log(bins) / log(size) at most.
+    Chen et al., 2018, https://arxiv.org/abs/1802.04942. The mutual information is that of the joint histogram of a
+    factor and a latent in `bins` intervals of equal width, as in Locatello et al. (2019), not of posterior samples as
+    in the paper. A factor with more than `bins` values reaches log(bins) / log(size) at most.
 
     Args:
         latents: a representation, (N, D).
-        factors: of the same examples; those with one value only are left out.
-        bins: how many intervals.
+        factors: factors of the same examples; those with a single value are left out.
+        bins: number of intervals.
 
     Raises:
-        ShapeError, DataError, ConfigError: what was got and what was expected.
+        ShapeError, DataError, ConfigError: an argument is invalid.
     """
     latents = checked(latents, factors)
     if bins < 2:
@@ -174,22 +174,22 @@ def mutual_information_gap(latents: Tensor, factors: Factors, *, bins: int = 20)
 
 
 def factor_vae_score(latents: Tensor, factors: Factors, *, votes: int = 800, group: int = 64, seed: int = 0) -> float:
-    """Returns the FactorVAE score, between 0 and 1: how well one tells a held factor from the latent that varies least.
+    """Returns the FactorVAE score, between 0 and 1: the accuracy of a majority vote on which factor is fixed.
 
-    Kim and Mnih, 2018, https://arxiv.org/abs/1802.05983, section 4: for each vote a factor is drawn and held at one
-    value in a group of examples; the vote is the latent whose variance in the group, over that in all, is the least.
-    Each latent then stands for the factor that most of its votes came from. As in Locatello et al. (2019), the score is
-    the share of right answers on votes of their own, and latents of variance below 0.05 do not vote.
+    Kim and Mnih, 2018, https://arxiv.org/abs/1802.05983, section 4: each vote fixes the value of a random factor in a
+    group of examples; the vote is the latent with the smallest variance in the group relative to the whole set. Each
+    latent predicts the factor of most of its votes. As in Locatello et al. (2019), the score is the accuracy on a
+    second set of votes, and latents with a variance below 0.05 do not vote.
 
     Args:
         latents: a representation, (N, D).
-        factors: of the same examples; those with one value only are left out.
-        votes: how many teach, and again how many are counted.
-        group: examples of a vote, drawn with replacement.
-        seed: of the votes.
+        factors: factors of the same examples; those with a single value are left out.
+        votes: number of votes for training, and again for the score.
+        group: number of examples of a vote, drawn with replacement.
+        seed: seed of the votes.
 
     Raises:
-        ShapeError, DataError, ConfigError: what was got and what was expected.
+        ShapeError, DataError, ConfigError: an argument is invalid.
     """
     latents = checked(latents, factors)
     if votes < 1 or group < 2:
@@ -207,8 +207,8 @@ def factor_vae_score(latents: Tensor, factors: Factors, *, votes: int = 800, gro
     for number, k in enumerate(which):
         rows = alike(values[:, k], factors.names[k], int((held == number).sum()), group, generator)
         answers[held == number] = (latents[rows].var(1) / variance).argmin(1)
-    taught = torch.bincount(answers[:votes] * len(which) + held[:votes], minlength=len(variance) * len(which))
-    meaning = taught.view(len(variance), len(which)).argmax(1)
+    tallies = torch.bincount(answers[:votes] * len(which) + held[:votes], minlength=len(variance) * len(which))
+    meaning = tallies.view(len(variance), len(which)).argmax(1)
     return float((meaning[answers[votes:]] == held[votes:]).double().mean())
 
 
@@ -218,11 +218,11 @@ def gaussian_total_correlation(latents: Tensor) -> float:
     $$\frac12 \Big(\sum_j \log \Sigma_{jj} - \log\det\Sigma\Big) = -\frac12 \log\det \mathrm{corr}(z)$$
 
     The estimator of Locatello et al., 2019, https://arxiv.org/abs/1811.12359: exact for Gaussian latents, and a measure
-    of linear dependence for others. Latents that do not vary at all are left out; it is infinite where one is a linear
+    of linear dependence for others. Constant latents are left out; the value is infinite if one latent is a linear
     function of the others.
 
     Raises:
-        ShapeError: `latents` is no (N, D) with N ≥ 2.
+        ShapeError: `latents` is not (N, D) with N ≥ 2.
     """
     if latents.dim() != 2 or len(latents) < 2:
         raise ShapeError(f"Got latents of shape {tuple(latents.shape)}; expected (N, D) of at least two examples.")
@@ -235,30 +235,30 @@ def gaussian_total_correlation(latents: Tensor) -> float:
 
 
 def checked(latents: Tensor, factors: Factors) -> Tensor:
-    """Returns the latents, float64, on the CPU; raises ShapeError or DataError unless they are those of the factors."""
+    """Returns the latents, float64, on the CPU; raises ShapeError or DataError unless they match the factors."""
     if latents.dim() != 2 or len(latents) != len(factors) or len(latents) < 2:
         raise ShapeError(
-            f"Got latents of shape {tuple(latents.shape)} and factors of {len(factors)} examples; expected (N, D), N."
+            f"Got latents of shape {tuple(latents.shape)} and factors of {len(factors)} examples; expected as many."
         )
     if not bool(torch.isfinite(latents).all()):
-        raise DataError("Got NaN or infinite values in the latents; expected finite ones. Look at the model.")
+        raise DataError("Got NaN or infinite values in the latents; expected finite ones. Inspect the model.")
     return latents.detach().double().cpu()
 
 
 def varying(factors: Factors) -> list[int]:
-    """Returns the factors that have more than one value among the examples; raises DataError if there is none."""
+    """Returns the numbers of the factors with more than one value; raises DataError if there is none."""
     values = factors.values()
     found = [k for k in range(len(factors.names)) if int(values[:, k].min()) < int(values[:, k].max())]
     if not found:
         raise DataError(
             f"Got {len(factors)} examples whose factors {shorten(factors.names)} do not vary; expected at least one "
-            "that does. Take more examples, in an order of chance."
+            "that does. Use more examples, in random order."
         )
     return found
 
 
 def intervals(latents: Tensor, bins: int) -> Tensor:
-    """Returns in which of `bins` intervals of equal width, from least to greatest, each value lies, int64 (N, D)."""
+    """Returns the interval of each value among `bins` of equal width between its extremes, int64 (N, D)."""
     low, high = latents.amin(0), latents.amax(0)
     share = (latents - low) / (high - low).clamp(min=torch.finfo(latents.dtype).tiny)
     return (share * bins).long().clamp(0, bins - 1)
@@ -271,22 +271,22 @@ def entropy(shares: Tensor) -> Tensor:
 
 
 def alike(values: Tensor, name: str, count: int, group: int, generator: torch.Generator) -> Tensor:
-    """Returns for `count` votes the rows of `group` examples that share a value, int64 (count, group).
+    """Returns the rows of `group` examples that share a value, for `count` votes, int64 (count, group).
 
     Args:
-        values: of one factor, (N,).
-        name: of the factor.
-        count: how many votes.
-        group: how many examples.
-        generator: what chooses the value, and the examples.
+        values: values of one factor, (N,).
+        name: name of the factor.
+        count: number of votes.
+        group: number of examples.
+        generator: chooses the values and the examples.
 
     Raises:
-        DataError: hardly any example shares its value with another.
+        DataError: no two examples share a value.
     """
     sizes = values.bincount()
     several = (sizes > 1).nonzero().flatten()
     if not len(several):
-        raise DataError(f"Got no two examples that share a value of {name!r}; expected groups. Take more examples.")
+        raise DataError(f"Got no two examples that share a value of {name!r}; expected groups. Use more examples.")
     starts = sizes.cumsum(0) - sizes
     order = values.argsort(stable=True)
     chosen = several[torch.randint(len(several), (count,), generator=generator)]

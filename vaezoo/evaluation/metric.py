@@ -1,0 +1,123 @@
+"""`Metric` and the registry of metrics. Imports no torch, since tables of stored metrics need none."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Final
+
+from vaezoo.errors import UnknownNameError
+from vaezoo.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vaezoo.evaluation.measurement import Measurement
+
+__all__ = ["Estimate", "Metric", "Value", "all_metrics", "metrics", "text_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean over examples and its standard error; None where there is no density."""
+
+    mean: float | None
+    error: float | None = None
+
+    @classmethod
+    def of(cls, values: Tensor) -> Estimate:
+        """Returns the mean of per-example `values` (N,) with its standard error; None if any of them is infinite."""
+        if not bool(values.isfinite().all()):
+            return cls(mean=None)
+        values = values.double()
+        error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
+        return cls(mean=values.mean().item(), error=error)
+
+
+Value = Estimate | float | int | None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A registered metric. Its key in `metrics.json` is the registry name with underscores.
+
+    `functools.partial(Metric, label="PSNR", unit="dB")` is a decorator for `compute`.
+
+    Args:
+        compute: returns the value of a measurement; None if the metric does not apply to the model or the data.
+        label: name in model cards.
+        unit: unit; metrics with a unit are also listed in the metadata of cards on the Hub.
+        detail: template for a detail of the label, filled in with the metrics of a model, such as "K = {samples}".
+        digits: digits after the decimal point.
+        percent: whether to show a share as percentage.
+        order: position in cards and tables.
+        always: whether to show and store a value of None; others are left out.
+        column: heading in tables; None for the label, "" for no column.
+        listed: whether the table of pretrained models has the column, too.
+        cell: text in tables, from the metrics of a model; None formats the value.
+    """
+
+    compute: Callable[[Measurement], Value]
+    _: KW_ONLY
+    label: str
+    unit: str = ""
+    detail: str = ""
+    digits: int = 2
+    percent: bool = False
+    order: int = 100
+    always: bool = False
+    column: str | None = None
+    listed: bool = False
+    cell: Callable[[Mapping[str, object]], str] | None = None
+
+    def title(self, values: Mapping[str, object], *, on_the_hub: bool = False) -> str:
+        """Returns the label with detail and unit, such as "log-evidence (K = 5000), nats"."""
+        detail = self.detail.format_map(defaultdict(lambda: "–", values))
+        if on_the_hub:
+            return f"{self.label} ({', '.join(filter(None, (self.unit, detail)))})"
+        return self.label + (f" ({detail})" if detail else "") + (f", {self.unit}" if self.unit else "")
+
+    @property
+    def heading(self) -> str:
+        """Heading of the column in tables; "" if there is none."""
+        return self.label if self.column is None else self.column
+
+    def text(self, value: object) -> str:
+        """Returns a value as text, with its standard error; a dash for None."""
+        if self.percent and isinstance(value, int | float):
+            return f"{100 * value:.{self.digits}f} %"
+        return text_of(value, self.digits)
+
+    def in_table(self, key: str, values: Mapping[str, object]) -> str:
+        """Returns the cell of a table, from the metrics of a model."""
+        return self.text(values.get(key)) if self.cell is None else self.cell(values)
+
+
+metrics: Final[Registry[Metric]] = Registry(
+    "metric", "vaezoo.metrics", "vaezoo.evaluation.metrics", accepts=lambda entry: isinstance(entry, Metric)
+)
+
+
+def all_metrics() -> dict[str, Metric]:
+    """Returns the registered metrics by key, in display order; plug-ins that fail to load are skipped."""
+    found = {}
+    for name in metrics.names():
+        try:
+            found[name.replace("-", "_")] = metrics.get(name)
+        except UnknownNameError:  # a PluginWarning gives the reason
+            continue
+    return dict(sorted(found.items(), key=lambda pair: pair[1].order))
+
+
+def text_of(value: object, digits: int = 2) -> str:
+    """Returns a number, an estimate or its dict as text, with the standard error; a dash for None."""
+    if isinstance(value, Estimate):
+        value = {"mean": value.mean, "error": value.error}
+    if isinstance(value, Mapping):
+        error = value.get("error")
+        return text_of(value.get("mean"), digits) + ("" if error is None else f" ± {float(error):.{digits}f}")
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"

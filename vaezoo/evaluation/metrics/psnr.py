@@ -1,0 +1,13 @@
+"""Peak signal-to-noise ratio of reconstructions."""
+
+import math
+from functools import partial
+
+from vaezoo.evaluation.measurement import Measurement
+from vaezoo.evaluation.metric import Metric
+
+
+@partial(Metric, label="PSNR", unit="dB", order=50, always=True, listed=True)
+def psnr(measurement: Measurement) -> float:
+    """Returns the PSNR of the mean squared error over the whole set, with peak 1."""
+    return -10.0 * math.log10(max(measurement.terms.squared_error.double().mean().item(), 1e-20))
