@@ -152,7 +152,7 @@ def test_a_disk_without_room_and_one_that_is_read_only(forks: Forks, tmp_path: P
 def test_a_file_in_place_of_the_folder(forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     status, said = forks.call(blocked, folder=str(tmp_path / "file" / "run"), beside=str(tmp_path / "said"))
-    assert status == 1 and errors(said)[0].startswith(f"error [checkpoint]: Could not make {tmp_path}/file/run")
+    assert status == 1 and errors(said)[0].startswith(f"error [checkpoint]: Could not create {tmp_path}/file/run")
 
 
 def blocked(folder: str, beside: str) -> tuple[int, str]:

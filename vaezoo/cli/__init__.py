@@ -1,4 +1,4 @@
-"""The commands. No logic of its own: each calls one function of the library and prints what it returns."""
+"""The command line. Each command calls one function of the library and prints the result."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["app", "data", "drawing", "evaluation", "listing", "main", "sharing",
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """Prints a warning as one line, without a place in the code."""
+    """Prints a warning as one line, without its location in the code."""
     print(f"warning: {message}", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; returns 0, or 1 after an error, 2 after a wrong call, 130 after Ctrl-C, 143 after SIGTERM."""
+    """Runs a command and returns 0, or 1 after an error, 2 after wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
     warnings.showwarning = show_warning
     first = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(format="%(message)s")
-    # Our own lines only: other libraries log every request.
+    # Only the messages of vaezoo: other libraries log every request.
     logging.getLogger("vaezoo").setLevel(logging.INFO if first else logging.WARNING)
     try:
         app(arguments, exit_on_error=True)

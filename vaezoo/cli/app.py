@@ -1,4 +1,4 @@
-"""The command line's application, and how it prints."""
+"""The application of the command line and its output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-__all__ = ["PICTURES", "Out", "Picture", "app", "console", "data_app", "print_table"]
+__all__ = ["PICTURES", "Out", "Picture", "app", "console", "data_app", "print_table", "show_progress"]
 
 app = App(
     name="vaezoo",
@@ -29,14 +29,21 @@ PICTURES = Path("pictures")
 
 
 def console() -> Console:
-    """Returns the console that results are printed on; wide where the output is a file."""
+    """Returns a console for results, which does not wrap lines if the output is a file."""
     return Console(width=None if sys.stdout.isatty() else 160, soft_wrap=not sys.stdout.isatty(), highlight=False)
 
 
 def print_table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Prints a table, in whose first column are names: those are never cut."""
+    """Prints a table; the names in its first column are never cut."""
     first, *others = headings
     table = Table(Column(first, min_width=max((len(row[0]) for row in rows), default=0)), *others)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console().print(table)
+
+
+def show_progress(done: int, total: int) -> None:
+    """Shows the progress of a long evaluation on a terminal."""
+    if sys.stderr.isatty():
+        line = "" if done == total else f"{done:,} of {total:,} examples"
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)

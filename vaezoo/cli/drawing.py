@@ -1,4 +1,4 @@
-"""Pictures of models, and samplers."""
+"""Commands that draw pictures of models, and fit samplers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def sample(
     name
         Pretrained model, folder or hf:owner/name.
     n
-        How many.
+        Number of samples.
     c
         Class of a conditional model; all in turn by default.
     sampler
-        Instead of the prior: "normal", "gaussian-mixture", …; fitted now unless it is saved beside the model.
+        "normal", "gaussian-mixture", … instead of the prior; fitted now unless it is saved with the model.
     """
     from vaezoo.workflows import draw as drawings
 
@@ -31,7 +31,7 @@ def sample(
 def fit_sampler(
     name: str, sampler: str, *options: str, data: str | None = None, seed: int = 0, out: Out = None
 ) -> None:
-    """Fit a sampler on a model's latents and keep it beside the model.
+    """Fit a sampler to a model's latents and save it with the model.
 
     Parameters
     ----------
@@ -40,9 +40,9 @@ def fit_sampler(
     sampler
         "normal", "gaussian-mixture", …
     options
-        The sampler's own, as key=value: components=20.
+        Options of the sampler as key=value: components=20.
     data
-        Data set; the one it was trained on by default.
+        Data set; the training data set by default.
     out
         Folder for model and sampler; the model's own by default.
     """
@@ -60,9 +60,9 @@ def reconstruct(name: str, n: int = 16, *, data: str | None = None, out: Picture
     name
         Pretrained model, folder or hf:owner/name.
     n
-        How many images.
+        Number of images.
     data
-        Data set; the one it was trained on by default.
+        Data set; the training data set by default.
     """
     from vaezoo.workflows import draw as drawings
 
@@ -73,16 +73,16 @@ def reconstruct(name: str, n: int = 16, *, data: str | None = None, out: Picture
 def traverse(
     name: str, *, index: int = 0, dims: list[int] | None = None, data: str | None = None, out: Picture = PICTURES
 ) -> None:
-    """Draw what each latent changes, from one test image.
+    """Draw the effect of each latent on one test image.
 
     Parameters
     ----------
     name
         Pretrained model, folder or hf:owner/name.
     index
-        Which test image.
+        Index of the test image.
     dims
-        Which latents; the most active by default.
+        Indices of latents; the most active by default.
     """
     from vaezoo.workflows import draw as drawings
 
@@ -93,16 +93,16 @@ def traverse(
 def interpolate(
     name: str, *, pairs: int = 6, steps: int = 10, data: str | None = None, out: Picture = PICTURES
 ) -> None:
-    """Draw the way from one test image to another through the latents.
+    """Draw interpolations between the latents of test images.
 
     Parameters
     ----------
     name
         Pretrained model, folder or hf:owner/name.
     pairs
-        How many pairs of images.
+        Number of pairs of images.
     steps
-        Images a row.
+        Images in a row.
     """
     from vaezoo.workflows import draw as drawings
 

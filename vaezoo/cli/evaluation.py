@@ -1,10 +1,10 @@
-"""Commands that measure models and compare them."""
+"""Commands that evaluate and compare models."""
 
 from __future__ import annotations
 
 import sys
 
-from vaezoo.cli.app import Out, app, console, print_table
+from vaezoo.cli.app import Out, app, console, print_table, show_progress
 
 
 @app.command
@@ -26,17 +26,17 @@ def evaluate(
     name
         Pretrained model, folder or hf:owner/name.
     data
-        Data set; the one it was trained on by default.
+        Data set; the training data set by default.
     samples
-        K of the importance-weighted evidence; what its published figures used, else 5000.
+        K of the importance-weighted evidence; that of its published metrics by default, else 5000.
     limit
-        Only the first so many examples.
+        Number of examples, the first of the test set; all by default.
     binarize
-        "none", "dynamic" or "static"; as it was trained by default.
+        "none", "dynamic" or "static"; that of the training data by default.
     device
-        Where to measure: auto takes a GPU where there is one.
+        "auto" takes a GPU if there is one.
     write
-        Store the figures in the model's folder.
+        Store the metrics in the model's folder.
     disentanglement
         Measure MIG, FactorVAE score and total correlation instead, on data with known factors such as dsprites.
     """
@@ -46,7 +46,7 @@ def evaluate(
         console().print(measure_disentanglement(name, data=data, limit=limit, device=device), markup=False)
         return
     lines = measure(
-        name, data=data, samples=samples, limit=limit, binarize=binarize, device=device, write=write, bar=progress
+        name, data=data, samples=samples, limit=limit, binarize=binarize, device=device, write=write, bar=show_progress
     )
     console().print(lines, markup=False)
 
@@ -63,16 +63,16 @@ def compare(
     device: str = "auto",
     out: Out = None,
 ) -> None:
-    """Put models side by side: pretrained names, run folders, and variants (trained first), or "all" variants.
+    """Compare models in a table: pretrained names, run folders, and variants (trained first), or "all" variants.
 
     Parameters
     ----------
     names
         Pretrained models, folders with a slash, variants such as vae or conv-vae+iwae, or all.
     variants
-        More variants, with commas between them, or all.
+        More variants, separated by commas, or all.
     data
-        Data set to measure on, and to train variants on.
+        Data set for evaluation, and for the training of variants.
     steps
         Training steps of each variant.
     seeds
@@ -80,12 +80,12 @@ def compare(
     samples
         K of the importance-weighted evidence.
     limit
-        How many test images.
+        Number of test images.
     device
-        Where to train and measure: auto takes a GPU where there is one.
+        "auto" takes a GPU if there is one.
     out
-        Folder for the table in Markdown, for two pictures, the same images under each model and samples of each,
-        and for the runs: the same command goes on where it was stopped.
+        Folder for the table in Markdown, for two pictures (reconstructions of the same images, and samples) and for
+        the runs; the same command continues a comparison that was stopped.
     """
     from vaezoo.workflows import compare as comparing
     from vaezoo.workflows import draw as drawings
@@ -103,9 +103,3 @@ def compare(
         models = {row.name: row.model for row in rows}
         drawn = drawings.comparison(models, data, out), drawings.sample_grids(models, out)
         console().print(f"Wrote {comparing.write(lines, out)}, {drawn[0]} and {drawn[1]}")
-
-
-def progress(done: int, total: int) -> None:
-    """Shows on a terminal how far a long measurement is."""
-    if sys.stderr.isatty():
-        print(f"\r{done:,} of {total:,} examples", end="\n" if done == total else "", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Commands that list models, variants and recipes and show one of them."""
+"""Commands that list and describe models, variants and recipes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def list_(pattern: str = "*", *, variants: bool = False, recipes: bool = False) 
     Parameters
     ----------
     pattern
-        Shell pattern that names must match.
+        Shell pattern for the names.
     variants
-        List the variants: what each changes, its rate, options, paper, and which models have weights.
+        List the variants with their parts, rates, options, papers and pretrained models.
     recipes
-        List the recipes that come with the package.
+        List the recipes of the package.
     """
     from vaezoo.workflows import listing as tables
 
@@ -27,12 +27,12 @@ def list_(pattern: str = "*", *, variants: bool = False, recipes: bool = False) 
 
 @app.command
 def show(name: str) -> None:
-    """Show what is known of a pretrained model, a variant or a recipe.
+    """Describe a pretrained model, a variant or a recipe.
 
     Parameters
     ----------
     name
-        Of a pretrained model, a variant, or a recipe.
+        Pretrained model, variant or recipe.
     """
     from vaezoo.workflows.listing import describe
 

@@ -1,30 +1,35 @@
-"""What there is, training and measuring."""
+"""Commands that train models, and the demo."""
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from vaezoo.cli.app import Out, app, console
+from vaezoo.cli.app import Out, app, console, show_progress
 
 
 @app.command
-def demo(*, out: Path = Path("demo"), seconds: float = 60.0) -> None:
-    """Load beta-vae-mnist, draw and measure it, then train the tutorial's VAE for about a minute beside it.
+def demo(*, out: Path = Path("demo"), seconds: float = 60.0, verbose: bool = False) -> None:
+    """Draw and evaluate a pretrained model, then train the tutorial's VAE for about a minute.
 
     Parameters
     ----------
     out
         Folder for the pictures.
     seconds
-        How long to train.
+        Duration of the training.
+    verbose
+        Also print details, such as the sources of downloads.
     """
     from vaezoo.workflows.demo import demo as run
 
-    run(out, seconds, say=console().print)
+    if verbose:
+        logging.getLogger("vaezoo").setLevel(logging.DEBUG)
+    run(out, seconds, report=console().print, progress=show_progress)
 
 
 @app.command
@@ -39,7 +44,7 @@ def train(
     seed: int | None = None,
     tracker: Annotated[list[str] | None, Parameter(negative=())] = None,
 ) -> None:
-    """Train by a recipe, into runs/NAME unless --out says otherwise.
+    """Train by a recipe; writes to runs/NAME by default.
 
     Several processes, on one machine or many: torchrun --nproc-per-node N -m vaezoo train RECIPE.
 
@@ -50,17 +55,17 @@ def train(
     overrides
         Settings as key=value: train.steps=1000, beta=2.
     resume
-        Go on from the newest valid checkpoint.
+        Continue from the newest valid checkpoint.
     any_size
-        Go on even where another number of processes began.
+        Continue also with another number of processes.
     extend
-        Go on, finished or not, with more steps in the last stage or stages after it; nothing else may have changed.
+        Continue a run, finished or not, with more steps in the last stage or with more stages; nothing else may change.
     device
         "auto", "cpu", "cuda", …
     seed
-        Instead of the recipe's.
+        Replaces the seed of the recipe.
     tracker
-        Also tell "tensorboard", "trackio" or "wandb"; may be repeated.
+        Also send metrics to "tensorboard", "trackio" or "wandb"; may be repeated.
     """
     from vaezoo.workflows.train import train as run
 

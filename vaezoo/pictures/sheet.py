@@ -199,6 +199,6 @@ def write(figure: Figure, path: str | os.PathLike[str], margin: int | None = Non
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CheckpointError(f"Could not make the folder {target.parent}: {error}. Choose another path.") from None
+        raise CheckpointError(f"Could not create the folder {target.parent}: {error}. Choose another path.") from None
     write_file(target, buffer.getvalue())
     return target

@@ -1,1 +1,1 @@
-"""What a user asks for in one call: load, train, measure, compare, fit a sampler, draw, publish."""
+"""High-level functions: load, train, measure, compare, fit a sampler, draw, publish."""

@@ -1,4 +1,4 @@
-"""The demo: what a pretrained model does, and a training run of a minute beside it."""
+"""The demo: pictures and metrics of a pretrained model, and of one that is trained for a minute."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vaezoo.core import VAE
 from vaezoo.data import Dataset, binarize, bundled_images, load_dataset
 from vaezoo.errors import ConfigError, DownloadError
 from vaezoo.evaluation import Report, evaluate
+from vaezoo.evaluation.metric import text_of
 from vaezoo.recipe import Recipe, read_recipe
-from vaezoo.workflows.compare import estimate_cells
 from vaezoo.workflows.load import load
 from vaezoo.workflows.train import train
 
@@ -23,60 +23,72 @@ __all__ = ["demo"]
 
 PRETRAINED = "beta-vae-mnist"
 TUTORIAL = "tutorial-vae-mnist"
-SHOWN = 12  # images in a row of a picture
-TRIAL_STEPS = 200  # steps that tell how many fit into the time
+IMAGES = 12  # in a picture
+TRIAL_STEPS = 200  # steps to estimate the speed
 
 
-def demo(out: Path, seconds: float = 60.0, *, say: Callable[[str], None] = print) -> dict[str, Report]:
-    """Draws and measures a pretrained model, trains the tutorial's recipe for a while, and puts both side by side.
+def demo(
+    out: Path,
+    seconds: float = 60.0,
+    *,
+    report: Callable[[str], None] = print,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Report]:
+    """Draws and evaluates a pretrained model, trains the tutorial's recipe for a while, and compares the two.
 
     Args:
         out: folder for the pictures.
-        seconds: how long to train, roughly.
-        say: hears what happens.
+        seconds: approximate duration of the training.
+        report: called with a line for each step.
+        progress: called with the number of evaluated images and of all images.
 
     Returns:
-        The figures of both models on the test images.
+        The reports of both models on the test images.
     """
     if not 0 < seconds < math.inf:
         raise ConfigError(f"Got seconds = {seconds}; expected a positive number.")
     model = load(PRETRAINED)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    say(f"Loaded {PRETRAINED}: latents {model.latent}, {parameters:,} parameters.")
-    training, test = mnist(say)
-    x = test.batch(torch.arange(SHOWN))
-    for path in (
+    report(f"1. Loaded the pretrained model {PRETRAINED} with {parameters:,} parameters.")
+    training, test = mnist(report)
+    report(f"2. Read MNIST: {len(training):,} training and {len(test):,} test images.")
+    x = test.batch(torch.arange(IMAGES))
+    files = [
         pictures.reconstructions(model, x, out / "reconstructions.png"),
         pictures.samples(model, 40, out / "samples.png"),
         pictures.traversal(model, x[:1], out / "traversal.png"),
-    ):
-        say(f"Wrote {path}")
-    reports = {PRETRAINED: evaluate(model, test, samples=0)}
-    say(f"Measured it on {len(test):,} test images: {figures(reports[PRETRAINED])}")
-    say(f"Training {TUTORIAL} on {len(training):,} images for about {seconds:.0f} s …")
+    ]
+    report("3. Drew reconstructions of test images, samples, and the effect of each latent.")
+    reports = {PRETRAINED: evaluate(model, test, samples=0, report=progress)}
+    report("4. Evaluated the model on the test images.")
+    report(f"5. Training {TUTORIAL} for about {seconds:.0f} s …")
     trained = train_for(seconds, training)
-    reports[TUTORIAL] = evaluate(trained, test, samples=0)
+    reports[TUTORIAL] = evaluate(trained, test, samples=0, report=progress)
     columns = {"original": x, PRETRAINED: model.reconstruct(x), TUTORIAL: trained.reconstruct(x)}
-    say(f"Wrote {pictures.comparison(columns, out / 'side-by-side.png')}")
-    say(f"Wrote {pictures.samples(trained, 40, out / 'tutorial-samples.png')}")
-    say("On the same test images:")
-    for name, report in reports.items():
-        say(f"  {name:20} {figures(report)}")
+    files.append(pictures.comparison(columns, out / "side-by-side.png"))
+    files.append(pictures.samples(trained, 40, out / "tutorial-samples.png"))
+    report("6. Trained, evaluated and drew it.")
+    report("\nOn the test images, in nats per image (the bound is higher for a better model):")
+    for name, figures in reports.items():
+        report(f"  {name:20}{summary(figures)}")
+    report("\nThe pictures:")
+    for file in files:
+        report(f"  {file}")
     return reports
 
 
-def mnist(say: Callable[[str], None]) -> tuple[Dataset, Dataset]:
-    """Returns training and test images, binarized; the 64 bundled ones for both when nothing can be downloaded."""
+def mnist(report: Callable[[str], None]) -> tuple[Dataset, Dataset]:
+    """Returns training and test images, binarized; the 64 bundled ones for both if MNIST cannot be downloaded."""
     try:
         training, test = load_dataset("mnist", "train"), load_dataset("mnist", "test")
     except DownloadError as error:
-        say(f"No MNIST here; going on with the 64 bundled test images, for training too. {error}")
+        report(f"MNIST could not be downloaded; the 64 bundled test images take its place. {error}")
         training = test = bundled_images()
     return binarize(training, "dynamic"), binarize(test, "dynamic")
 
 
 def train_for(seconds: float, data: Dataset) -> VAE:
-    """Returns the tutorial's model, trained for about `seconds`: a short trial tells how many steps fit."""
+    """Returns the tutorial's model, trained for about `seconds`; a short trial estimates how many steps that are."""
     start = time.perf_counter()
     train(tutorial(TRIAL_STEPS), data=data, out=None, trackers=())
     rate = TRIAL_STEPS / (time.perf_counter() - start)
@@ -85,12 +97,11 @@ def train_for(seconds: float, data: Dataset) -> VAE:
 
 
 def tutorial(steps: int) -> Recipe:
-    """Returns the tutorial's recipe for a number of steps, all of the data used for training."""
+    """Returns the tutorial's recipe for a number of steps, with all data used for training."""
     return read_recipe(TUTORIAL, steps=steps, validation=0)
 
 
-def figures(report: Report) -> str:
-    """Returns a report's main figures in one line."""
-    active = f"{report.active_units} of {report.latents} latents active"
-    parts = {key: estimate_cells(getattr(report, key)) for key in ("bound", "distortion", "rate")}
-    return ", ".join(f"{key} {value}" for key, value in parts.items()) + f" nats, PSNR {report.psnr:.1f} dB, {active}"
+def summary(report: Report) -> str:
+    """Returns the main metrics of a report in one line."""
+    parts = [f"{key} {text_of(getattr(report, key))}" for key in ("bound", "distortion", "rate")]
+    return f"{', '.join(parts)}; {report.active_units} of {report.latents} latents active"

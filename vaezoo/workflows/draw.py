@@ -1,4 +1,4 @@
-"""Pictures of models by name."""
+"""Pictures of models, which are given by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaezoo import pictures
 from vaezoo.core import VAE
-from vaezoo.data import Dataset, binarize, bundled_images, pad
+from vaezoo.data import bundled_images
 from vaezoo.errors import ConfigError, DataError
 from vaezoo.evaluation.batches import context_of
 from vaezoo.evaluation.report import test_set
@@ -25,23 +25,17 @@ IMAGES = 16  # of each model in a picture of several
 
 
 def some_images(model: VAE, data: str | None, n: int) -> tuple[Tensor, Tensor | None]:
-    """Returns the first `n` test images as the model was meant to see them, and their contexts.
+    """Returns the first `n` test images, padded and binarized for the model, and their contexts.
 
-    The first 64 of MNIST come with the package: pictures of them need no download.
+    The first 64 of MNIST are in the package, so that they need no download.
 
     Raises:
-        DataError: fewer images than asked for.
+        DataError: the test set has fewer images.
     """
     name = data_of(model, data)
     if n < 1:
         raise DataError(f"Got {n} images to draw; expected at least 1.")
-    chosen: Dataset
-    if name == "mnist" and n <= 64:
-        table = (model.config or {}).get("data")
-        known = table if isinstance(table, dict) else {}
-        chosen = binarize(pad(bundled_images(), int(known.get("pad", 0))), str(known.get("binarize", "none")))
-    else:
-        chosen = test_set(model, name)
+    chosen = test_set(model, bundled_images() if name == "mnist" and n <= 64 else name)
     if n > len(chosen):
         raise DataError(f"Got {n} images to draw; {name!r} has {len(chosen)} test images.")
     context = context_of(model, chosen)
@@ -49,20 +43,22 @@ def some_images(model: VAE, data: str | None, n: int) -> tuple[Tensor, Tensor | 
 
 
 def target(out: Path, name: str, what: str) -> Path:
-    """Returns where a picture of a model goes: `out` where that ends in .png, a file of its own in that folder else."""
+    """Returns the path of a picture of a model: `out` if it ends in .png, else a file in this folder."""
     if out.suffix.lower() == ".png" and not out.is_dir():
         return out
     return out / f"{Path(name.removeprefix('hf:').replace('@', '-')).name}-{what}.png"
 
 
 def samples(name: str, n: int, c: int | None, seed: int, out: Path, sampler: str | None = None) -> Path:
-    """Draws `n` samples; a conditional model's go through the classes in turn unless `c` is given.
+    """Draws `n` samples; those of a conditional model use the classes in turn unless `c` is given.
 
-    With a `sampler`, the one that is saved beside the model; where there is none, it is fitted on the training data.
+    A `sampler` is the one that is saved with the model, or else is fitted to the training data.
     """
     if sampler is not None:
         if c is not None:
-            raise ConfigError("Got a class and a sampler; expected one: samplers are of models without classes.")
+            raise ConfigError(
+                "Got a class and a sampler; expected one of them: samplers are for models without classes."
+            )
         fitted = sampler_for(name, sampler, seed)
         return pictures.grid(fitted.sample(n, seed=seed), target(out, name, f"{sampler}-samples"))
     model = load(name)
@@ -71,7 +67,7 @@ def samples(name: str, n: int, c: int | None, seed: int, out: Path, sampler: str
 
 
 def sampler_for(name: str, sampler: str, seed: int) -> Sampler:
-    """Returns the sampler that is saved beside a model; where there is none, one fitted on its training data."""
+    """Returns the sampler that is saved with a model, or one fitted to its training data."""
     if sampler in saved_samplers(locate(name)):
         return load_sampler(name, sampler)
     model = load(name)
@@ -86,7 +82,7 @@ def reconstructions(name: str, n: int, data: str | None, out: Path) -> Path:
 
 
 def traversal(name: str, index: int, dims: list[int] | None, data: str | None, out: Path) -> Path:
-    """Draws what each latent changes in test image number `index`."""
+    """Draws the effect of each latent on test image number `index`."""
     if index < 0:
         raise DataError(f"Got image number {index}; expected 0 or more.")
     model = load(name)
@@ -96,7 +92,7 @@ def traversal(name: str, index: int, dims: list[int] | None, data: str | None, o
 
 
 def interpolation(name: str, pairs: int, steps: int, data: str | None, out: Path) -> Path:
-    """Draws the way between pairs of test images; a conditional model stays with the first one's context."""
+    """Draws interpolations between pairs of test images, in the context of the first image of each pair."""
     model = load(name)
     x, c = some_images(model, data, 2 * pairs)
     both = x.reshape(pairs, 2, *x.shape[1:])
@@ -104,7 +100,7 @@ def interpolation(name: str, pairs: int, steps: int, data: str | None, out: Path
 
 
 def comparison(models: Mapping[str, VAE], data: str, out: Path) -> Path:
-    """Draws the same test images and what each model makes of them."""
+    """Draws test images and their reconstructions by each model."""
     columns: dict[str, Tensor] = {}
     for name, model in models.items():
         x, c = some_images(model, data, IMAGES)
@@ -114,7 +110,7 @@ def comparison(models: Mapping[str, VAE], data: str, out: Path) -> Path:
 
 
 def sample_grids(models: Mapping[str, VAE], out: Path) -> Path:
-    """Draws samples of each model side by side; those of conditional ones go through the classes in turn."""
+    """Draws samples of each model; those of conditional models use the classes in turn."""
     columns: dict[str, Tensor] = {}
     for name, model in models.items():
         context = torch.arange(IMAGES) % model.context if model.context else None

@@ -1,4 +1,4 @@
-"""`train`: from a recipe to a model folder."""
+"""`train`: trains a model by a recipe and writes its folder."""
 
 from __future__ import annotations
 
@@ -46,29 +46,29 @@ def train(
     Args:
         recipe: a recipe's name ("vae-mnist"), a path that ends in .toml, its tables as a dict, or a `Recipe`.
         *overrides: "key=value" strings.
-        data: your own data instead of the recipe's: a tensor, (x, c), a torch or a vaezoo `Dataset`.
+        data: data instead of the recipe's: a tensor, (x, c), a torch or a vaezoo `Dataset`.
         out: the folder for checkpoints, metrics and the final model; "auto" takes a free one under runs/, None writes
-            nothing.
-        device: "auto" takes a GPU when there is one.
-        resume: go on from the newest valid checkpoint in `out`.
-        any_size: let a run go on that another number of processes began.
-        extend: resume a run, finished or not, whose recipe now has a longer last stage, or stages after it.
-        trackers: what hears of the metrics: names ("bar", "tensorboard", "trackio", "wandb") and objects with `start`,
-            `log` and `close`; a progress bar by default. None of them can change or end a run.
-        workers: how many processes read data that are larger than memory, see `load_dataset`; no result depends on it.
+            no files.
+        device: "auto" takes a GPU if there is one.
+        resume: continue from the newest valid checkpoint in `out`.
+        any_size: continue a run also with another number of processes.
+        extend: continue a run, finished or not, whose recipe now has a longer last stage or more stages.
+        trackers: receivers of the metrics: names ("bar", "tensorboard", "trackio", "wandb") and objects with `start`,
+            `log` and `close`; a progress bar by default. A tracker cannot change or end a run.
+        workers: number of processes that read data larger than memory, see `load_dataset`; results do not depend on it.
         **changes: overrides by keyword: `steps=2_000`, `seed=1`.
 
     Raises:
         RecipeError: every mistake in the recipe at once.
-        UnknownNameError, MissingExtraError: a tracker has no such name, or its package is not installed.
-        DataError, DownloadError: the data could not be had.
+        UnknownNameError, MissingExtraError: a tracker is unknown, or its package is not installed.
+        DataError, DownloadError: the data are invalid or cannot be downloaded.
         NonFiniteLossError, InterruptedTrainingError, CheckpointError: see `Trainer.fit`.
     """
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, **changes)
     with process_group(device) as place:
         ranks = Processes.current()
         folder = None if out is None else shared_folder(chosen, out, resume or extend, ranks, place)
-        heard_by = listeners(trackers, chosen, folder) if ranks.first else []
+        receivers = trackers_of(trackers, chosen, folder) if ranks.first else []
         training, held_out = one_by_one(ranks, lambda: training_data(chosen, data, workers))
         seen = description(training, chosen)
         model = build_model(chosen, training)
@@ -82,7 +82,7 @@ def train(
             held_out=held_out,
             folder=folder,
             device=place,
-            trackers=heard_by,
+            trackers=receivers,
             fresh=fresh,
             any_size=any_size,
         ).fit(resume, extend)
@@ -93,8 +93,8 @@ def train(
         return run
 
 
-def listeners(trackers: Sequence[str | Tracker] | None, recipe: Recipe, folder: Path | None) -> list[Tracker]:
-    """Returns the trackers of a run, those that stand for a service told of its folder and recipe."""
+def trackers_of(trackers: Sequence[str | Tracker] | None, recipe: Recipe, folder: Path | None) -> list[Tracker]:
+    """Returns the trackers of a run; prepares those of services with its folder and recipe."""
     chosen = chosen_trackers(trackers)
     for each in chosen:
         if isinstance(each, Service):
@@ -103,19 +103,19 @@ def listeners(trackers: Sequence[str | Tracker] | None, recipe: Recipe, folder: 
 
 
 def description(data: Dataset, recipe: Recipe) -> dict[str, object]:
-    """Returns what a config says of the data; the digest's pass over streamed images finds those that are broken."""
+    """Returns the entry `data` of a config; its digest reads all streamed images, which finds broken ones."""
     padded = {"pad": recipe.data.pad} if recipe.data.pad else {}
     return {"name": data.name, "binarize": recipe.data.binarize, **padded, "digest": data.digest}
 
 
 def signature(run: Run) -> dict[str, object]:
-    """Returns what a config says of the recipe, also where a run was made longer than its recipe said at first."""
+    """Returns the entry `recipe` of a config, with the extensions of the run."""
     extended = {"extensions": run.extensions} if run.extensions else {}
     return {"name": run.recipe.name, "digest": run.recipe.digest, **extended}
 
 
 def one_by_one(ranks: Processes, work: Callable[[], Result]) -> Result:
-    """Returns what `work` returns; the first process does it before the others, which find its downloads in place."""
+    """Returns the result of `work`, which the first process runs before the others, so that only it downloads."""
     if not ranks.first:
         ranks.wait()
     try:
@@ -134,7 +134,7 @@ def shared_folder(recipe: Recipe, out: str | Path, resume: bool, ranks: Processe
 def training_data(
     recipe: Recipe, data: object | None = None, workers: int | None = None
 ) -> tuple[Dataset, Dataset | None]:
-    """Returns the training set as the recipe pads and binarizes it, labels hidden, and what it holds out, or None."""
+    """Returns the training set as the recipe pads, binarizes and hides labels, and the held-out set or None."""
     whole = load_dataset(recipe.data.name, "train", workers=workers) if data is None else from_tensors(data)
     if workers is not None and isinstance(whole, StreamedDataset):
         whole = replace(whole, workers=workers)
@@ -149,9 +149,9 @@ def training_data(
 
 
 def start_from(model: VAE, init: str | None) -> list[str] | None:
-    """Copies the weights of another model into `model`, and returns the parts that it says nothing about.
+    """Copies the weights of another model into `model` and returns the parts that it lacks.
 
-    Without another model there is nothing to copy, and None is returned, for all parts.
+    Without another model nothing is copied; the result is None, which stands for all parts.
 
     Raises:
         ConfigError: no tensor fits, or one of the same name has another shape.
@@ -181,18 +181,18 @@ def auto_folder(recipe: Recipe, resume: bool) -> Path:
 
 
 def prepare_folder(folder: Path, resume: bool) -> None:
-    """Makes the folder of a run.
+    """Creates the folder of a run.
 
     Raises:
-        CheckpointError: another run is in it, or it cannot be written.
+        CheckpointError: it holds another run, or cannot be written.
     """
     if (folder / "metrics.jsonl").exists() and not resume:
         raise CheckpointError(
-            f"{folder} already holds a run. Go on with it by resume=True (--resume), or choose another folder (--out)."
+            f"{folder} already holds a run. Continue it with resume=True (--resume), or choose another folder (--out)."
         )
     if resume and not (folder / "checkpoints").exists():
         warnings.warn(f"{folder} holds no checkpoint: the run starts from the beginning.", stacklevel=3)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CheckpointError(f"Could not make {folder}: {error}. Choose another folder (--out).") from None
+        raise CheckpointError(f"Could not create {folder}: {error}. Choose another folder (--out).") from None
