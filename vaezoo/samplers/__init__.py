@@ -1,9 +1,9 @@
-"""Ex-post samplers: distributions that are fitted on a trained model's latents, to draw from in the prior's place.
+"""Ex-post samplers: densities fitted to the latents of a trained model, which replace the prior for sampling.
 
-What a decoder has seen in training are draws from the aggregated posterior, the mean over x of q(z|x), which the prior
-is only meant to match. A distribution fitted on such draws makes better samples in minutes (Ghosh et al., 2020,
-https://arxiv.org/abs/1903.12436), and makes any autoencoder generative. The model itself, and its bound, stay as they
-are. One file each, found by its name.
+A decoder is trained on samples of the aggregated posterior, the mean over x of q(z|x), which the prior only
+approximates. A density fitted to such samples gives better images in minutes (Ghosh et al., 2020,
+https://arxiv.org/abs/1903.12436), and makes any autoencoder generative. Model and bound are unchanged. Each sampler is
+one file.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from vaezoo.errors import ConfigError, DataError, ShapeError
 
 __all__ = ["LatentDensity", "Sampler", "check_latents", "cholesky", "is_factor", "refuse_conditional", "shaped"]
 
-LARGEST = 2**26  # numbers of a density: beyond it a config is a mistake or an attack
+LARGEST = 2**26  # numbers of a density; a larger config is a mistake or an attack
 
 
 class LatentDensity(nn.Module):
-    """A distribution over latents that is fitted once; see the module's own words.
+    """A distribution over latents that is fitted once.
 
-    A subclass says in keyword-only parameters of `__init__` what its options are; everything that `fit` learns is a
-    parameter or a buffer whose shape follows from `latent` and the options.
+    The options of a subclass are keyword-only parameters of `__init__`. `fit` sets parameters and buffers, whose shapes
+    follow from `latent` and the options.
 
     Args:
-        latent: the event shape of z.
+        latent: event shape of z.
     """
 
     def __init__(self, latent: Sequence[int]) -> None:
@@ -41,10 +41,10 @@ class LatentDensity(nn.Module):
         self.width = math.prod(self.latent)
 
     def fit(self, z: Tensor, seed: int) -> None:
-        """Fits the density to latents `z` (N, D), float64, finite, flattened; `seed` is of whatever is drawn.
+        """Fits the density to flattened latents `z` (N, D), float64; `seed` determines all random numbers.
 
         Raises:
-            DataError: there are too few latents.
+            DataError: there are too few latents, or they are not finite.
         """
         raise NotImplementedError
 
@@ -53,20 +53,20 @@ class LatentDensity(nn.Module):
         raise NotImplementedError
 
     def is_valid(self) -> bool:
-        """Says whether the numbers, all finite, are those of a distribution; asked when they come from a file."""
+        """Returns whether the tensors, all finite, define a distribution; called after loading."""
         return True
 
     def check_size(self, numbers: int) -> None:
-        """Raises ConfigError unless a density of so many numbers can be held."""
+        """Raises ConfigError if a density of `numbers` numbers is too large."""
         if numbers > LARGEST:
             raise ConfigError(
-                f"Got latents of shape {self.latent}, whose sampler would hold {numbers:,} numbers; expected at most "
-                f"{LARGEST:,}. Full covariances are for small latents: take fewer components or another sampler."
+                f"Got latents of shape {self.latent}, whose sampler would have {numbers:,} numbers; expected at most "
+                f"{LARGEST:,}. Full covariances are for small latents: use fewer components or another sampler."
             )
 
 
 def shaped(flat: Distribution, latent: Sequence[int]) -> Distribution:
-    """Returns a distribution over (D,) as one over `latent`, of as many elements."""
+    """Returns a distribution over (D,) as one over `latent`, with D elements."""
     width = flat.event_shape[0]
     if tuple(latent) == (width,):
         return flat
@@ -78,7 +78,7 @@ def shaped(flat: Distribution, latent: Sequence[int]) -> Distribution:
 def cholesky(covariance: Tensor) -> Tensor:
     """Returns the Cholesky factor (..., D, D) of covariances (..., D, D), float64.
 
-    A millionth of the mean variance is added on the diagonal: latents without noise may lie on a line.
+    A millionth of the mean variance is added to the diagonal, since latents without noise may be degenerate.
     """
     width = covariance.shape[-1]
     mean = covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=1e-12)
@@ -88,24 +88,24 @@ def cholesky(covariance: Tensor) -> Tensor:
 
 
 def is_factor(scale: Tensor) -> bool:
-    """Says whether matrices (..., D, D) are Cholesky factors: lower triangles with a positive diagonal."""
+    """Returns whether matrices (..., D, D) are Cholesky factors: lower triangular with a positive diagonal."""
     diagonal = scale.diagonal(dim1=-2, dim2=-1)
     return bool((diagonal > 0).all()) and torch.equal(scale, scale.tril())
 
 
 class Sampler:
-    """A model together with a distribution that was fitted on its latents.
+    """A model with a density that was fitted to its latents.
 
     Args:
-        model: of continuous latents and without a context.
-        density: fitted on latents of this model.
-        name: of the kind of sampler, as it is registered.
-        options: of the density, as they are in its config.
-        fitted_on: what the latents were, in plain values.
+        model: a model of continuous latents without a context.
+        density: density fitted to latents of this model.
+        name: registered name of the sampler.
+        options: options of the density.
+        fitted_on: description of the latents, as plain values.
 
     Raises:
         ConfigError: the model is conditional.
-        ShapeError: the density is of other latents.
+        ShapeError: the density has another latent shape than the model.
     """
 
     def __init__(
@@ -113,13 +113,13 @@ class Sampler:
     ) -> None:
         refuse_conditional(model)
         if model.latent is not None and density.latent != model.latent:
-            raise ShapeError(f"Got a sampler of latents {density.latent}; expected those of the model, {model.latent}.")
+            raise ShapeError(f"Got a sampler of latents {density.latent}; expected {model.latent}, as the model.")
         self.model, self.density = model, density
         self.name, self.options, self.fitted_on = name, options, fitted_on
 
     @torch.no_grad()
     def latents(self, n: int = 1, seed: int | None = None) -> Tensor:
-        """Returns `n` draws of z, (n, *latent), on the model's device; `seed=None` draws from the caller's state."""
+        """Returns `n` samples of z, (n, *latent), on the model's device; `seed=None` uses the global generator."""
         if n < 1:
             raise ShapeError(f"Got n = {n}; expected at least 1 sample.")
         with seeded(seed, torch.device("cpu")):
@@ -128,9 +128,9 @@ class Sampler:
 
     @torch.no_grad()
     def sample(self, n: int = 1, seed: int | None = None) -> Tensor:
-        """Returns the means of p(x|z) for `n` draws of z, (n, *shape): what `model.sample` gives, by other latents.
+        """Returns the means of p(x|z) for `n` samples of z, (n, *shape), as `model.sample` does for the prior.
 
-        `seed=None` draws from the caller's random state; a number leaves that state alone.
+        `seed=None` uses the global generator; a number leaves its state unchanged.
         """
         return self.model.decode(self.latents(n, seed)).mean
 
@@ -139,14 +139,14 @@ def refuse_conditional(model: VAE) -> None:
     """Raises ConfigError for a model with a context."""
     if model.context:
         raise ConfigError(
-            f"Got a conditional model (context of width {model.context}); expected one without a context: a sampler's "
-            "latents would be those of all contexts at once. Use model.sample(n, c)."
+            f"Got a conditional model (context of width {model.context}); expected one without a context, since "
+            "a sampler mixes the latents of all contexts. Use model.sample(n, c)."
         )
 
 
 def check_latents(z: Tensor, least: int) -> None:
     """Raises DataError unless there are at least `least` latents (N, D), all finite."""
     if len(z) < least:
-        raise DataError(f"Got {len(z)} latents; expected at least {least} to fit this sampler. Take more examples.")
+        raise DataError(f"Got {len(z)} latents; expected at least {least} to fit this sampler. Use more examples.")
     if not bool(torch.isfinite(z).all()):
-        raise DataError("Got NaN or infinite latents; expected finite ones. Look at the model and at its data.")
+        raise DataError("Got NaN or infinite latents; expected finite ones. Inspect the model and its data.")

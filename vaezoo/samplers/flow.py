@@ -1,4 +1,4 @@
-"""A flow of affine couplings."""
+"""Flow of affine couplings as a sampler."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ BATCH, RATE, LARGEST_NORM = 256, 1e-3, 10.0
 
 
 class Whitened(Couplings):
-    r"""Couplings after $z \mapsto L^{-1}(z - \mu)$: they need not learn mean and covariance.
+    r"""Couplings after whitening, $z \mapsto L^{-1}(z - \mu)$.
 
     Args:
-        size: D. transforms: how many couplings. hidden: widths of the hidden layers of each.
+        size: D.
+        transforms: number of couplings.
+        hidden: widths of the hidden layers of each coupling.
     """
 
     loc: Tensor
@@ -53,17 +55,20 @@ class Whitened(Couplings):
 class Flow(LatentDensity):
     r"""$\log p(z) = \log \mathcal{N}(f(z); 0, 1) + \log |\det \partial f / \partial z|$ with a RealNVP f.
 
-    Dinh et al., 2017, https://arxiv.org/abs/1605.08803; the couplings are those of `flow-prior-vae`. It starts as the
-    sampler `normal`, and is fitted by Adam with a cosine schedule.
+    The couplings are those of `flow-prior-vae`. The flow is initialized as the sampler `normal` and fitted by Adam with
+    a cosine schedule.
 
     Args:
-        latent: the event shape of z.
-        transforms: how many affine couplings f is made of.
+        latent: event shape of z.
+        transforms: number of affine couplings.
         hidden: widths of the hidden layers of each coupling's network.
-        steps: of fitting, on batches of 256.
+        steps: number of steps, on batches of 256.
 
-    When to use it: where a mixture is too coarse; it takes longer. It is confused with `flow-prior-vae`, whose flow is
-    trained with the model and is in its bound.
+    When to use: if a mixture is too coarse; fitting takes longer.
+
+    See also: `flow-prior-vae`, whose flow is trained with the model and is part of its bound.
+
+    References: Dinh et al., 2017, https://arxiv.org/abs/1605.08803.
     """
 
     def __init__(
@@ -95,14 +100,16 @@ class Flow(LatentDensity):
                 torch.nn.utils.clip_grad_norm_(weights, LARGEST_NORM)
                 optimizer.step()
         if not all(bool(torch.isfinite(weight).all()) for weight in weights):
-            raise DataError("The flow's weights became NaN or infinite; look at the latents, or take fewer transforms.")
+            raise DataError(
+                "Got NaN or infinite weights of the flow; expected finite ones. Use fewer transforms."
+            )
 
     def forward(self) -> Distribution:
         """Returns the flow's distribution over `latent`."""
         return shaped(self._flat(), self.latent)
 
     def is_valid(self) -> bool:
-        """Says whether the scale is a Cholesky factor."""
+        """Returns whether the scale is a Cholesky factor."""
         return is_factor(self.flow.scale)
 
     def _flat(self) -> Distribution:

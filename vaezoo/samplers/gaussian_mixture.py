@@ -1,4 +1,4 @@
-"""A mixture of Gaussians with full covariances."""
+"""Mixture of Gaussians with full covariances as a sampler."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from vaezoo.samplers import LatentDensity, check_latents, cholesky, is_factor, s
 
 __all__ = ["GaussianMixture"]
 
-STEPS = 500  # of expectation and maximisation, at most; most mixtures settle in fewer than 100
+STEPS = 500  # largest number of EM steps; most mixtures converge in fewer than 100
 
 
 class GaussianMixture(LatentDensity):
-    r"""$\sum_k \pi_k\,\mathcal{N}(\mu_k, \Sigma_k)$, fitted by expectation-maximisation from a k-means start.
-
-    scikit-learn fits it: its EM is well kept, and quick enough for any latents that a full covariance suits.
+    r"""$\sum_k \pi_k\,\mathcal{N}(\mu_k, \Sigma_k)$, fitted by EM from a k-means start.
 
     Args:
-        latent: the event shape of z.
-        components: how many Gaussians; 10 in Ghosh et al. (2020).
+        latent: event shape of z.
+        components: number of Gaussians; 10 in Ghosh et al. (2020).
 
-    When to use it: first. Of the samplers it gives most for the time it takes.
+    When to use: as the first choice; it gives good samples for little time.
+
+    References: Ghosh et al., 2020, https://arxiv.org/abs/1903.12436.
     """
 
     weights: Tensor
@@ -48,7 +48,9 @@ class GaussianMixture(LatentDensity):
         check_latents(z, 2 * self.components)
         sklearn = require("sklearn.mixture", "scikit-learn", "Fitting a Gaussian mixture")
         mixture = sklearn.GaussianMixture(self.components, max_iter=STEPS, random_state=seed % 2**32)
-        with warnings.catch_warnings(action="ignore"):  # fewer distinct latents than components, or EM not settled yet
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # fewer distinct latents than components, or EM has not converged
             mixture.fit(z.numpy())
         self.weights.copy_(torch.from_numpy(mixture.weights_))
         self.loc.copy_(torch.from_numpy(mixture.means_))
@@ -61,6 +63,6 @@ class GaussianMixture(LatentDensity):
         return shaped(MixtureSameFamily(weights, parts, validate_args=False), self.latent)
 
     def is_valid(self) -> bool:
-        """Says whether the weights are shares of a whole and the scales Cholesky factors."""
+        """Returns whether the weights sum to 1 and the scales are Cholesky factors."""
         shares = bool((self.weights >= 0).all()) and abs(float(self.weights.sum()) - 1.0) < 1e-3
         return shares and is_factor(self.scale)

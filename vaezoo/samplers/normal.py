@@ -1,4 +1,4 @@
-"""One Gaussian with full covariance."""
+"""Gaussian with full covariance as a sampler."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ __all__ = ["Normal"]
 class Normal(LatentDensity):
     r"""$\mathcal{N}(\mu, \Sigma)$ with the mean and the covariance of the latents.
 
-    When to use it: to see how much of a prior's misfit is location, scale and correlation; it costs nothing. It is
-    confused with the prior N(0, 1), which is fitted to nothing.
+    When to use: to see how much of a prior's misfit is due to location, scale and correlation; takes no time to fit.
+
+    See also: the prior N(0, 1) of the model, which is not fitted.
+
+    References: Ghosh et al., 2020, https://arxiv.org/abs/1903.12436.
     """
 
     loc: Tensor
@@ -30,7 +33,7 @@ class Normal(LatentDensity):
         self.register_buffer("scale", torch.eye(self.width))
 
     def fit(self, z: Tensor, seed: int) -> None:
-        """Takes mean and covariance of `z` (N, D)."""
+        """Sets mean and covariance to those of `z` (N, D)."""
         check_latents(z, 2)
         self.loc.copy_(z.mean(0))
         self.scale.copy_(cholesky(torch.cov(z.T).view(self.width, self.width)))
@@ -40,5 +43,5 @@ class Normal(LatentDensity):
         return shaped(MultivariateNormal(self.loc, scale_tril=self.scale, validate_args=False), self.latent)
 
     def is_valid(self) -> bool:
-        """Says whether the scale is a Cholesky factor."""
+        """Returns whether the scale is a Cholesky factor."""
         return is_factor(self.scale)
