@@ -1,4 +1,4 @@
-"""Configs, recipes and names as somebody hostile would write them: refused, and nothing happens meanwhile."""
+"""Hostile configs, recipes and names: refused, without any side effect."""
 
 import json
 import os
@@ -54,7 +54,7 @@ CODE = {"_target_": "os.system", "command": "touch pwned"}
 
 
 def full(folder: Path) -> Table:
-    """Returns a config with everything that one may have."""
+    """Returns a config with all fields."""
     config = config_of(folder)
     config["data"] = {"name": "mnist", "binarize": "static", "digest": "0" * 64}
     config["recipe"] = {"name": "vae-mnist", "digest": "0" * 64, "extensions": []}
@@ -62,7 +62,7 @@ def full(folder: Path) -> Table:
 
 
 def refused(folder: Path, config: object) -> str:
-    """Returns with what words a folder of this config is refused."""
+    """Returns the error of a folder with this config."""
     write_config(folder, config)
     with pytest.raises(VaezooError) as caught:
         vaezoo.load(folder)
@@ -70,13 +70,13 @@ def refused(folder: Path, config: object) -> str:
     return str(caught.value)
 
 
-def test_the_full_config_is_good(folder: Path) -> None:
+def test_full_config_loads(folder: Path) -> None:
     write_config(folder, full(folder))
     assert vaezoo.load(folder).config is not None
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_key_that_none_may_have_is_refused(folder: Path, elsewhere: Path, table: str) -> None:
+def test_unknown_key_is_refused(folder: Path, elsewhere: Path, table: str) -> None:
     for key in KEYS:
         for value in ("os.system", CODE, [CODE], None, 1):
             config = full(folder)
@@ -88,7 +88,7 @@ def test_a_key_that_none_may_have_is_refused(folder: Path, elsewhere: Path, tabl
 
 
 @pytest.mark.parametrize("table", ["the config", "architecture", "data", "recipe", "weights"])
-def test_a_key_that_is_missing_is_refused(folder: Path, table: str) -> None:
+def test_missing_key_is_refused(folder: Path, table: str) -> None:
     optional = {"data": {"digest"}, "recipe": {"extensions"}}.get(table, set())
     for key in TABLES[table](full(folder)).keys() - optional:
         config = full(folder)
@@ -97,7 +97,7 @@ def test_a_key_that_is_missing_is_refused(folder: Path, table: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: repr(name[:30]))
-def test_a_name_in_a_config_is_a_registered_one(folder: Path, elsewhere: Path, name: str) -> None:
+def test_unregistered_name_in_a_config_is_refused(folder: Path, elsewhere: Path, name: str) -> None:
     good = full(folder)
     for path in ("variant", "architecture.backbone.name", "architecture.likelihood.name", "weights.file"):
         config = deepcopy(good)
@@ -113,7 +113,7 @@ def test_a_name_in_a_config_is_a_registered_one(folder: Path, elsewhere: Path, n
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 2**63, 2**64, 10**400, 1e-320, -1, True])
-def test_a_number_that_none_may_be_is_refused(folder: Path, value: object) -> None:
+def test_number_out_of_range_is_refused(folder: Path, value: object) -> None:
     good = full(folder)
     for path in ("format", "architecture.shape", "architecture.context", "architecture.examples", "weights.size"):
         config = deepcopy(good)
@@ -145,7 +145,7 @@ def test_a_number_that_none_may_be_is_refused(folder: Path, value: object) -> No
         ("\n", ",\n"),
     ],
 )
-def test_text_that_is_no_json_is_refused(folder: Path, old: str, new: str) -> None:
+def test_invalid_json_is_refused(folder: Path, old: str, new: str) -> None:
     text = (folder / CONFIG).read_text()
     assert old in text
     (folder / CONFIG).write_text(text.replace(old, new, 1))
@@ -153,23 +153,23 @@ def test_text_that_is_no_json_is_refused(folder: Path, old: str, new: str) -> No
         vaezoo.load(folder)
 
 
-def test_options_that_are_named_like_arguments_are_refused(folder: Path) -> None:
+def test_options_named_like_arguments_are_refused(folder: Path) -> None:
     for name in ("shape", "latent", "variant", "backbone", "examples"):
         assert name in refused(folder, full(folder) | {"options": {name: "vae"}})
 
 
-def test_a_config_names_no_data_that_a_stranger_chose(folder: Path) -> None:
+def test_data_of_a_config_are_read_only_if_registered(folder: Path) -> None:
     for name in ("folder:/etc", "torchvision:CIFAR10"):
         config = full(folder)
         config["data"]["name"] = name
         write_config(folder, config)
-        model = vaezoo.load(folder)  # said is said: nothing has been read
-        with pytest.raises(ConfigError, match="name the data yourself"):
+        model = vaezoo.load(folder)  # nothing has been read
+        with pytest.raises(ConfigError, match="expected a registered data set"):
             data_of(model, None)
         assert data_of(model, name) == name
 
 
-def test_what_could_not_be_read_again_is_not_saved(folder: Path) -> None:
+def test_config_that_could_not_be_read_is_not_saved(folder: Path) -> None:
     model = vaezoo.load(folder)
     assert model.config is not None
     model.config = {**model.config, "data": {"name": "two\nlines", "binarize": "none"}}
@@ -183,8 +183,8 @@ def test_what_could_not_be_read_again_is_not_saved(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*NAMES, "hf:", None, 5, b"vae-mnist", ["vae-mnist"], "~", "./" + "a" * 5000, "a/\ud800"], ids=lambda name: repr(name)[:30])  # fmt: skip # noqa: E501
-def test_names_lead_nowhere(elsewhere: Path, name: Any) -> None:
-    for door in (
+def test_hostile_name_is_refused_by_every_function(elsewhere: Path, name: Any) -> None:
+    for function in (
         vaezoo.load,
         vaezoo.info,
         lambda name: vaezoo.create(name, shape=4),
@@ -193,16 +193,16 @@ def test_names_lead_nowhere(elsewhere: Path, name: Any) -> None:
         vaezoo.load_dataset,
         read_recipe,
     ):
-        if door is vaezoo.load_dataset and (not isinstance(name, str) or name.startswith("torchvision:")):
-            continue  # a data set is always named by a text; and this one there is
+        if function is vaezoo.load_dataset and (not isinstance(name, str) or name.startswith("torchvision:")):
+            continue  # an existing data set
         with pytest.raises(VaezooError):
-            door(name)
+            function(name)
     assert not list(elsewhere.iterdir())
 
 
 @pytest.mark.parametrize("revision", ["/etc/passwd", "/tmp/x", "../x", "C:\\x", "a\0", "a b", "ä", "-x/..", "."])
-def test_a_revision_is_no_path(revision: str) -> None:
-    """The client keeps a file of a branch's name: an absolute one would lie outside its cache."""
+def test_path_as_revision_is_refused(revision: str) -> None:
+    """The client uses a branch's name as a path in its cache."""
     with pytest.raises(ConfigError, match="expected hf:owner/name"):
         Repository.of(f"hf:a/b@{revision}")
     with pytest.raises(ConfigError, match="expected hf:owner/name"):
@@ -210,7 +210,7 @@ def test_a_revision_is_no_path(revision: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["aä/b", "a/b٣", "\u202ea/b", "-a/b", ".a/b", "a/.b", "a\\b/c", "a/b#c", "a/b?c"])
-def test_a_repository_has_plain_letters(name: str) -> None:
+def test_repository_name_has_ascii_letters_only(name: str) -> None:
     with pytest.raises(ConfigError, match="expected hf:owner/name"):
         Repository.of(f"hf:{name}")
 
@@ -259,22 +259,22 @@ def write_recipe(place: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("name", HOSTILE_RECIPES)
 @pytest.mark.timeout(20)
-def test_hostile_recipes_are_refused(elsewhere: Path, tmp_path: Path, name: str) -> None:
+def test_hostile_recipe_is_refused(elsewhere: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(RecipeError) as caught:
         read_recipe(write_recipe(tmp_path, name))
     assert len(str(caught.value)) < 100_000 and not list(elsewhere.iterdir())
 
 
-def test_the_recipe_that_they_change_is_good(tmp_path: Path) -> None:
+def test_unchanged_recipe_is_valid(tmp_path: Path) -> None:
     (tmp_path / "good.toml").write_text(RECIPE)
     assert read_recipe(tmp_path / "good.toml").variant == "vae"
 
 
-# What happens meanwhile
+# Side effects
 
 
 def cached(cache: Path, name: str, files: dict[str, bytes]) -> str:
-    """Puts a repository into a cache, as the Hub's client keeps it, and returns its commit."""
+    """Writes a repository into a cache in the layout of the Hub's client, and returns its commit."""
     commit = sha256(name.encode())[:40]
     place = cache / f"models--{name.replace('/', '--')}"
     for path in ("blobs", f"snapshots/{commit}", "refs"):
@@ -312,13 +312,13 @@ def audited(job: Table, place: Path, **environment: str) -> Table:
 
 
 def places(*folders: Path) -> list[str]:
-    """Returns real paths of what may be read: these folders, vaezoo, and what is installed."""
+    """Returns the real paths that may be read: these folders, vaezoo, and the installation."""
     roots = [sys.prefix, sys.base_prefix, *{os.path.dirname(os.path.dirname(os.__file__))}, str(TESTS.parent)]
     return sorted({os.path.realpath(each) for each in (*roots, *folders)})
 
 
 def evil_repository(folder: Path) -> dict[str, bytes]:
-    """Returns the files of a good model, with what other libraries would run beside them."""
+    """Returns the files of a valid model, and files that other libraries would run."""
     code = b"open('pwned', 'w').close()\n"
     return {
         CONFIG: (folder / CONFIG).read_bytes(),
@@ -331,8 +331,8 @@ def evil_repository(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
-def test_nothing_happens_while_strangers_files_are_read(tmp_path: Path, warm: bool) -> None:
-    """After a first load: not one import. In a fresh process: imports of what vaezoo declares, and of nothing else."""
+def test_reading_hostile_files_has_no_side_effects(tmp_path: Path, warm: bool) -> None:
+    """After a first load there are no imports; in a fresh process, only of declared dependencies."""
     cache, good = tmp_path / "cache", small(tmp_path / "good")
     bad = []
     for number, (key, table) in enumerate((key, table) for key in KEYS[:10] for table in TABLES):

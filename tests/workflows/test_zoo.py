@@ -355,7 +355,7 @@ def test_a_comparison_that_is_stopped_says_how_to_go_on(kept, tmp_path, monkeypa
         raise InterruptedTrainingError("at step 3; repeat with --resume", signal.SIGTERM)
 
     monkeypatch.setattr("vaezoo.workflows.compare.train", stopped)
-    said = "the same call goes on" if kept else r"with out \(--out\)"
+    said = "the same call continues" if kept else r"use out \(--out\)"
     with pytest.raises(InterruptedTrainingError, match=f"Stopped at ae, 1 of 2; {said}") as caught:
         list(compare(["ae", "vae"], data="digits", out=tmp_path if kept else None))
     assert caught.value.exit_status == 143 and "--resume" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""`compare`: models side by side on one data set, in one table."""
+"""`compare`: models on one data set, in one table."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from vaezoo.zoo.index import read_index
 
 __all__ = ["Failure", "Row", "compare", "expand", "headings", "speed", "table", "write"]
 
-LITTLE_RATE = 0.1  # nats: below it the latents carry nothing
+LITTLE_RATE = 0.1  # nats; below it the latents carry no information
 FEW_UNITS = 0.1  # of the latents
-SAMPLES, LIMIT = 500, 1_000  # K of the evidence, and on how many test images
+SAMPLES, LIMIT = 500, 1_000  # K of the evidence, number of test images
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of a comparison; for several seeds means over them, with the spread of the evidence between seeds.
+    """A row of a comparison; for several seeds, means over them and the standard deviation of the evidence.
 
-    `evidences` is the log-evidence of each image, (N,), nats, None where there is none; `seen` says which images.
+    `evidences` is the log-evidence of each image, (N,), nats, or None; `statistics` is the digest of these images.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Row:
 
     @property
     def mark(self) -> str:
-        """What to beware of, or an empty string."""
+        """A note on a spread, an empty rate or inactive latents; otherwise an empty string."""
         rate, active = self.report.rate.mean, self.report.active_units
         notes = [f"± {self.spread:.2f} over {self.seeds} seeds"] if self.spread is not None else []
         if rate is not None and rate < LITTLE_RATE:
@@ -63,9 +63,9 @@ class Row:
         return "; ".join(notes)
 
     def above(self, other: Row) -> Estimate:
-        """Returns by how much the log-evidence is above that of another row, nats, with its paired standard error.
+        """Returns the difference of the log-evidence from that of another row, nats, with its paired standard error.
 
-        The mean is None where the two have no evidence, or not that of the same images with the same K.
+        The mean is None unless both have an evidence of the same images with the same K.
         """
         pair = (self.evidences, other.evidences)
         same = self.statistics == other.statistics and self.report.samples == other.report.samples
@@ -76,27 +76,27 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A line for what could not be trained or measured; the others go on."""
+    """A row for a model that could not be trained or evaluated."""
 
     name: str
     reason: str
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """Returns the names, "all" replaced by every registered variant, behind what it needs."""
+    """Returns the names, with "all" replaced by every registered variant, composed with those that it requires."""
     return [each for name in names for each in (map(with_requirements, variants.names()) if name == "all" else [name])]
 
 
 def recipe_for(variant: str, data: str, steps: int, seed: int) -> Recipe:
-    """Returns a short recipe for a variant that has no weights: the same for all, so that they can be compared."""
+    """Returns the recipe that a comparison trains a variant by."""
     entries = resolve(variant)
     conditional = any(entry.context != "optional" for entry in entries)
-    grey = any(entry.defaults.get("likelihood") for entry in entries)
+    gray = any(entry.defaults.get("likelihood") for entry in entries)
     return read_recipe(
         {
             "variant": variant,
             "seed": seed,
-            "data": {"name": data, "binarize": "none" if grey else "dynamic", "context": conditional},
+            "data": {"name": data, "binarize": "none" if gray else "dynamic", "context": conditional},
             "train": {"steps": steps, "batch_size": 100, "learning_rate": 1e-3, "schedule": "cosine"},
         }
     )
@@ -116,30 +116,30 @@ def compare(
 ) -> Iterator[Row | Failure]:
     """Yields a row for each pretrained model, run folder or variant; variants are trained for `steps` first, per seed.
 
-    Where one of several cannot be trained or measured on these data, its line says why and the others go on.
+    If one of several models cannot be trained or evaluated on these data, its row states the reason.
 
     Args:
         names: pretrained names, folders (with a slash), Hub repositories (hf:…), variants (also composed), or "all" of
             the variants.
-        data: the data set to measure on, and to train variants on.
-        steps: of training, for variants.
-        seeds: how many runs of each variant.
+        data: the data set for evaluation, and for the training of variants.
+        steps: training steps of variants.
+        seeds: number of runs of each variant.
         samples: K of the evidence.
-        limit: how many test images.
-        device: where to train and measure.
-        out: a folder for what is trained: with the same one, a comparison that was stopped goes on, see `trained`.
-        report: hears what is being done.
+        limit: number of test images.
+        device: device for training and evaluation.
+        out: a folder for the runs; with the same folder a comparison that was stopped continues.
+        report: called with the name of each model before its training.
 
     Raises:
         UnknownNameError: neither a pretrained model nor a variant, with the closest names; or no such data set.
-        ConfigError: nothing to compare, or no seed.
-        InterruptedTrainingError: Ctrl-C or SIGTERM while one was trained.
+        ConfigError: no models, or no seeds.
+        InterruptedTrainingError: Ctrl-C or SIGTERM during the training of a variant.
     """
     if seeds < 1:
         raise ConfigError(f"Got seeds = {seeds}; expected at least 1.")
     wanted = expand(names)
     if not wanted:
-        raise ConfigError("Got no model to compare; name some, such as vae iwae, or all.")
+        raise ConfigError("Got no model to compare; expected names, such as vae iwae, or all.")
     for name in wanted:  # before the first of them is trained
         if not is_trained(name):
             check_variant(name)
@@ -151,7 +151,7 @@ def compare(
             models = models_for(name, data=data, steps=steps, seeds=seeds, device=device, out=out)
             yield row_of(name, models, data, samples, limit)
         except InterruptedTrainingError as error:
-            kept = f"the same call goes on, with what is in {out}" if out else "with out (--out) runs are kept"
+            kept = f"the same call continues with the runs in {out}" if out else "use out (--out) to keep runs"
             raise InterruptedTrainingError(
                 f"Stopped at {name}, {number} of {len(wanted)}; {kept}.", error.exit_status - 128
             ) from None
@@ -162,7 +162,7 @@ def compare(
 
 
 def row_of(name: str, models: Sequence[VAE], data: str, samples: int, limit: int | None) -> Row:
-    """Returns the row of a model, or of several that were trained alike with different seeds."""
+    """Returns the row of a model, or of models that were trained with different seeds."""
     chosen = [first(test_set(model, data), limit) for model in models]
     pairs = [measured(model, part, samples) for model, part in zip(models, chosen, strict=True)]
     evidences = [each for _, each in pairs if each is not None]
@@ -198,12 +198,12 @@ def mean_value(values: Sequence[Value]) -> Value:
 
 
 def is_trained(name: str) -> bool:
-    """Says whether a name is that of a trained model: pretrained, a folder, or on the Hub."""
+    """Returns whether a name is that of a trained model: pretrained, a folder, or on the Hub."""
     return name in read_index() or "/" in name or name.startswith("hf:")
 
 
 def check_variant(name: str) -> None:
-    """Raises UnknownNameError or CompositionError unless `name` is that of a variant, or of several that compose."""
+    """Raises UnknownNameError or CompositionError unless `name` is that of a variant or a valid composition."""
     try:
         resolve(name)
     except UnknownNameError:
@@ -218,7 +218,7 @@ def models_for(name: str, *, data: str, steps: int, seeds: int, device: str, out
 
 
 def trained(recipe: Recipe, device: str, out: Path | None) -> VAE:
-    """Returns the model that a recipe gives; in `out` it stays, and is not trained again, nor from the start."""
+    """Returns the model of a recipe; a folder `out` keeps it, so that it is trained only once and can be resumed."""
     if out is None:
         return train(recipe, out=None, device=device).model
     folder = out / f"{recipe.variant}-{recipe.digest[:8]}"
@@ -230,7 +230,7 @@ def trained(recipe: Recipe, device: str, out: Path | None) -> VAE:
 
 @torch.no_grad()
 def speed(model: VAE, rows: int = 256, rounds: int = 5) -> float:
-    """Returns how many images a second the model encodes and decodes, the median of several rounds."""
+    """Returns the number of images that the model reconstructs per second, the median of several rounds."""
     device = next(model.parameters()).device
     x = torch.zeros(rows, *(model.shape or ()), device=device)
     c = torch.zeros(rows, dtype=torch.int64, device=device) if model.context else None
@@ -242,11 +242,11 @@ def speed(model: VAE, rows: int = 256, rounds: int = 5) -> float:
     return rows / statistics.median(times[1:])
 
 
-REFERENCE = "vae"  # whose evidence others are compared with, where it is among them; else the first that has one
+REFERENCE = "vae"  # row that evidences are compared with; without it, the first that has one
 
 
 def reference_of(lines: Sequence[Row | Failure]) -> Row | None:
-    """Returns the row that evidences are compared with, None where none has an evidence."""
+    """Returns the row that evidences are compared with, or None if no row has an evidence."""
     rows = [line for line in lines if isinstance(line, Row) and line.evidences is not None]
     return next((row for row in rows if row.name == REFERENCE), rows[0] if rows else None)
 
@@ -290,7 +290,7 @@ def table(lines: Sequence[Row | Failure]) -> list[tuple[str, ...]]:
 
 
 def write(lines: Sequence[Row | Failure], folder: Path) -> Path:
-    """Writes the table and what it was measured on as Markdown into a folder, and returns the file."""
+    """Writes the table as Markdown, with a description of the evaluation, and returns the file."""
     path = folder / "comparison.md"
     rows = [line for line in lines if isinstance(line, Row)]
     text = f"{tables.markdown(headings(lines), table(lines))}\n\n{measured_on(rows)}\n"
@@ -299,11 +299,11 @@ def write(lines: Sequence[Row | Failure], folder: Path) -> Path:
 
 
 def measured_on(rows: Sequence[Row]) -> str:
-    """Returns in words what rows were measured on, K that of the first row that has an evidence."""
+    """Returns a description of data and K of the evaluation, K from the first row that has an evidence."""
     report = next((row.report for row in rows if row.evidences is not None), rows[0].report)
     seed = f", binarized once with seed {report.binarization_seed}" if report.binarization_seed else ""
     return (
         f"{report.examples:,} {report.split} examples of {report.data}{seed}; log-evidence with K = {report.samples}; "
         "nats per example, higher is better for bound and log-evidence; ± is the standard error of the mean, under "
-        "'above …' that of the paired difference on the same images (– where the images are others)"
+        "'above …' that of the paired difference on the same images (– for other images)"
     )

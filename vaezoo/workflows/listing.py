@@ -49,7 +49,7 @@ def models(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
             (
                 name,
                 str(facts["variant"]),
-                f"{metrics['data']}, {'binarized' if metrics['binarization'] != 'none' else 'grey'}",
+                f"{metrics['data']}, {'binarized' if metrics['binarization'] != 'none' else 'gray'}",
                 *(metric.in_table(key, metrics) for key, metric in shown.items()),
                 "" if published is None else published.text("log_evidence"),
                 f"{sum(known['size'] for file, known in files.items() if file.endswith(WEIGHTS)) / 1e6:.1f} MB",
@@ -136,10 +136,10 @@ def summary(entry: Variant) -> str:
 
 
 def describe(name: str) -> str:
-    """Returns what is known of a pretrained model, a variant or a recipe, as text.
+    """Returns a description of a pretrained model, a variant or a recipe as text.
 
     Raises:
-        UnknownNameError: it is none of them; with the closest names.
+        UnknownNameError: nothing has this name; states the closest names.
     """
     if name in read_index():
         facts = read_index()[name]

@@ -1,4 +1,4 @@
-"""`measure`: evaluate a model by name and say on what."""
+"""`measure`: evaluates a model, which is given by name."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ __all__ = ["data_of", "measure", "measure_disentanglement", "store_metrics"]
 
 
 def data_of(model: VAE, data: str | None) -> str:
-    """Returns the name of the data set to use: the given one, or the one the model was trained on.
+    """Returns the given name of a data set, or that of the model's training data.
 
-    On a config's word only a registered data set is read: no folder, and nothing through torchvision.
+    A config is not trusted to name a folder or a data set of torchvision, only a registered data set.
 
     Raises:
-        ConfigError: neither is known, or the model's is none with a name of its own.
+        ConfigError: the config names no data set, or none that is registered.
     """
     table = (model.config or {}).get("data")
     known = table.get("name") if isinstance(table, dict) else None
     if data is None and not known:
-        raise ConfigError("The model does not say which data it was trained on: name one (data='mnist', --data mnist).")
+        raise ConfigError("The model's config names no training data: choose a data set (data='mnist', --data mnist).")
     if data is None and ":" in str(known):
         raise ConfigError(
-            f"The model says that it was trained on {shorten(known)}, which is not read on its word: name the data "
-            "yourself (data=…, --data …)."
+            f"The model's config names {shorten(known)} as training data; expected a registered data set. Choose one "
+            "(data=…, --data …)."
         )
     return data if data is not None else str(known)
 
@@ -53,9 +53,9 @@ def measure(
     write: bool = False,
     bar: Callable[[int, int], None] | None = None,
 ) -> str:
-    """Returns the figures of a model as text, beside those that its folder published; `write` stores them there.
+    """Returns the metrics of a model as text, with those in its folder; `write` replaces them.
 
-    K is by default that of the published figures. See `vaezoo.evaluate` for the other arguments and for what is raised.
+    K is by default that of the metrics in the folder. See `vaezoo.evaluate` for the other arguments and exceptions.
     """
     folder = locate(name)
     model = load(name, device=device)
@@ -89,7 +89,7 @@ def measure_disentanglement(
 ) -> str:
     """Returns MIG, FactorVAE score and total correlations of a model as text, on at most `limit` test images.
 
-    See `vaezoo.evaluation.disentanglement` for what they are and for what is raised.
+    See `vaezoo.evaluation.disentanglement` for definitions and exceptions.
     """
     model = load(name, device=device)
     chosen = test_set(model, data_of(model, data))
@@ -108,6 +108,6 @@ def measure_disentanglement(
 
 
 def store_metrics(folder: Path, metrics: dict[str, object]) -> None:
-    """Writes figures into a model folder, and its card again."""
+    """Writes metrics and a new model card into a model folder."""
     write_file(folder / METRICS, canonical(metrics).encode())
     write_file(folder / CARD, model_card(folder.name, read_config(folder), metrics).encode())
