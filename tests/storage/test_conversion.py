@@ -1,4 +1,4 @@
-"""Weights of other projects: the same numbers come out, or an error."""
+"""Conversion of weights of other projects: equal outputs, or an error."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def assert_equal(ours: VAE, theirs: nn.Module, shape: tuple[int, ...]) -> None:
 
 
 class TestKnownLayouts:
-    def test_pytorchs_example(self, tmp_path: Path) -> None:
+    def test_pytorch_example(self, tmp_path: Path) -> None:
         theirs = Example()
         done = convert(saved(tmp_path / "vae.pt", theirs.state_dict()), tmp_path / "mine")
         assert (done.layout, done.variant, done.shape, done.latent) == ("pytorch-example", "vae", (1, 28, 28), 20)
@@ -66,7 +66,7 @@ class TestKnownLayouts:
         head = ours.state_dict()["encoder.network.head.weight"]
         assert torch.equal(head[:20], theirs.fc21.weight) and torch.equal(2 * head[20:], theirs.fc22.weight)
 
-    def test_another_size_is_a_row_unless_a_shape_is_said(self, tmp_path: Path) -> None:
+    def test_another_size_is_a_vector_unless_a_shape_is_given(self, tmp_path: Path) -> None:
         assert convert(small(tmp_path / "vae.pt"), tmp_path / "row").shape == (12,)
         assert convert(small(tmp_path / "vae.pt"), tmp_path / "image", shape=(3, 2, 2)).shape == (3, 2, 2)
 
@@ -89,7 +89,7 @@ class TestKnownLayouts:
         assert ours.config is not None and ours.config["variant"] == variant
         assert dict(options).items() <= ours.config["options"].items()
 
-    def test_pythae_with_squared_error_only_where_the_user_says_so(self, tmp_path: Path) -> None:
+    def test_pythae_with_squared_error_needs_a_likelihood(self, tmp_path: Path) -> None:
         theirs = Pythae()
         folder = pythae_folder(tmp_path / "theirs", theirs, reconstruction_loss="mse")
         with pytest.raises(ConversionError, match="--likelihood bernoulli"):
@@ -120,7 +120,7 @@ class TestKnownLayouts:
             convert(pythae_folder(tmp_path / "theirs", **settings), tmp_path / "mine")
         assert not (tmp_path / "mine").exists()
 
-    def test_pythaes_weights_alone_lead_to_the_folder(self, tmp_path: Path) -> None:
+    def test_pythae_weights_without_settings_are_refused(self, tmp_path: Path) -> None:
         folder = pythae_folder(tmp_path / "theirs")
         with pytest.raises(ConversionError, match="name its folder"):
             convert(folder / "model.pt", tmp_path / "mine")
@@ -187,19 +187,19 @@ class TestNamedLayers:
             ({"mean": "fc3"}, ConversionError, r"would be lost: fc21.weight \(3, 8\)"),
         ],
     )
-    def test_words_that_do_not_fit(
+    def test_wrong_arguments_are_refused(
         self, tmp_path: Path, words: dict[str, object], error: type[VaezooError], message: str
     ) -> None:
         with pytest.raises(error, match=message):
             convert(small(tmp_path / "vae.pt"), tmp_path / "mine", **{**NAMED, **words})
         assert not (tmp_path / "mine").exists()
 
-    def test_an_activation_alone_names_no_layer(self, tmp_path: Path) -> None:
+    def test_activation_without_layers_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ConversionError, match="known layouts have their own"):
             convert(small(tmp_path / "vae.pt"), tmp_path / "mine", activation="tanh")
 
 
-class TestWhatCannotBeRepresented:
+class TestUnsupportedModels:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
@@ -214,7 +214,7 @@ class TestWhatCannotBeRepresented:
             ({"fc22.bias": torch.full((3,), 31.0)}, "standard deviation.*15"),
         ],
     )
-    def test_is_refused(self, tmp_path: Path, changes: dict[str, Tensor], message: str) -> None:
+    def test_unsupported_model_is_refused(self, tmp_path: Path, changes: dict[str, Tensor], message: str) -> None:
         source = small(tmp_path / "vae.pt", **changes)
         if message == "mirror":
             message = r"\[8\] wide.*\[6\].*cannot be represented"
@@ -230,7 +230,7 @@ class TestWhatCannotBeRepresented:
             ("decoder.network.layers.0.weight", slice(7, 8), "the mean of x"),
         ],
     )
-    def test_the_check_notices_a_wrong_conversion(
+    def test_wrong_conversion_is_detected(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, rows: slice, what: str
     ) -> None:
         right = Perceptron.state
@@ -246,11 +246,11 @@ class TestWhatCannotBeRepresented:
             convert(small(tmp_path / "vae.pt"), tmp_path / "mine")
         assert not (tmp_path / "mine").exists()
 
-    def test_unknown_layouts_list_what_was_found(self, tmp_path: Path) -> None:
+    def test_unknown_layout_lists_the_tensors(self, tmp_path: Path) -> None:
         with pytest.raises(ConversionError, match=r"Name its layers.*Found: a.weight \(2, 3\)"):
             convert(saved(tmp_path / "a.pt", {"a.weight": torch.zeros(2, 3)}), tmp_path / "mine")
 
-    def test_a_folder_that_is_in_use_is_left_alone(self, tmp_path: Path) -> None:
+    def test_existing_folder_is_not_changed(self, tmp_path: Path) -> None:
         source = small(tmp_path / "mine" / "vae.pt")
         for place in (tmp_path / "mine", source):
             with pytest.raises(ConversionError, match="not empty"):
@@ -258,8 +258,8 @@ class TestWhatCannotBeRepresented:
         assert [path.name for path in (tmp_path / "mine").iterdir()] == ["vae.pt"]
 
 
-class TestWhatBecomesOfIt:
-    def test_it_is_measured_and_published_and_says_where_it_is_from(self, tmp_path: Path) -> None:
+class TestConvertedModel:
+    def test_converted_model_is_evaluated_and_published_with_its_origin(self, tmp_path: Path) -> None:
         folder = tmp_path / "mine"
         source = saved(tmp_path / "vae.pt", Example(64, 8, 3).state_dict())
         convert(source, folder, shape=(1, 8, 8))
@@ -277,7 +277,7 @@ class TestWhatBecomesOfIt:
     @pytest.mark.parametrize(
         "origin", ["x", {"a": 1}, {"a": "[x](http://y)"}, {"a": "x" * 65}, {str(n): "x" for n in range(9)}]
     )
-    def test_a_config_says_only_a_few_words_of_its_origin(self, tmp_path: Path, origin: object) -> None:
+    def test_invalid_origin_is_refused(self, tmp_path: Path, origin: object) -> None:
         folder = vaezoo.save(vaezoo.create("vae", shape=(3,), latent=2), tmp_path / "mine")
         config = {**json.loads((folder / "config.json").read_text()), "origin": origin}
         del config["digest"]
@@ -286,13 +286,13 @@ class TestWhatBecomesOfIt:
         with pytest.raises(CorruptWeightsError, match="origin"):
             vaezoo.load(folder)
 
-    def test_the_callers_random_state_stays(self, tmp_path: Path) -> None:
+    def test_random_state_is_not_changed(self, tmp_path: Path) -> None:
         source = small(tmp_path / "vae.pt")
         before = torch.get_rng_state()
         convert(source, tmp_path / "mine")
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_the_command(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_convert_command(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         source = small(tmp_path / "vae.pt")
         words = [*WORDS.split(), "--likelihood", "bernoulli"]
         assert main(["convert", str(source), "--to", str(tmp_path / "named"), *words]) == 0

@@ -141,7 +141,6 @@ def test_number_out_of_range_is_refused(folder: Path, value: object) -> None:
         ('"vae"', "${env:HOME}"),
         ("{", "// a comment\n{"),
         ("{", "{} {"),
-        ("{", "\ufeff{"),
         ("\n", ",\n"),
     ],
 )

@@ -1,18 +1,25 @@
-"""Writing model folders: the same bytes each time, the umask's modes, and never through a link of the Hub's cache."""
+"""Writing model folders: reproducible bytes, half precision, file modes, symlinks."""
 
+import json
 import os
 import stat
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load as parse_tensors
+from safetensors.torch import save as pack_tensors
 from storage.test_hostile import cached
 from support.cases import ONE_EACH, Case
+from support.mutations import config_of, small, write_config, write_weights
 
 import vaezoo
-from vaezoo.errors import CheckpointError
+from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError
 from vaezoo.storage.config import CONFIG
-from vaezoo.storage.model_folder import CARD, METRICS, WEIGHTS
+from vaezoo.storage.model_folder import CARD, METRICS, WEIGHTS, published_state, read_metrics
+from vaezoo.workflows import bundle
+from vaezoo.zoo import index
+from vaezoo.zoo.index import PACKAGE_FOLDER
 
 FIGURES = {"data": "digits", "split": "test", "examples": 10, "samples": 5, "psnr": 1.0, "parameters": 10}
 
@@ -22,7 +29,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("case", ONE_EACH, ids=str)
-def test_saved_loaded_and_saved_again_is_the_same_to_the_byte(case: Case, quick_path: Path) -> None:
+def test_saving_a_loaded_model_writes_the_same_bytes(case: Case, quick_path: Path) -> None:
     model = case.build()
     one = vaezoo.save(model, quick_path / "one" / "model", metrics=FIGURES)
     again = vaezoo.save(vaezoo.load(one), quick_path / "two" / "model", metrics=FIGURES)
@@ -31,15 +38,82 @@ def test_saved_loaded_and_saved_again_is_the_same_to_the_byte(case: Case, quick_
     assert contents(one) == contents(again)
 
 
-@pytest.mark.parametrize("name", vaezoo.list_models())
-def test_a_bundled_model_saved_again_has_the_same_weights(name: str, quick_path: Path) -> None:
-    from vaezoo.zoo.index import PACKAGE_FOLDER
+@pytest.mark.parametrize("kind", [torch.float16, "bfloat16"])
+def test_half_precision_is_stored_and_loaded_as_float32(tmp_path: Path, kind: str | torch.dtype) -> None:
+    model = vaezoo.create("vq-vae", shape=(1, 8, 8), latent=(4, 2, 2)).eval()
+    whole = vaezoo.save(model, tmp_path / "whole")
+    half = vaezoo.save(model, tmp_path / "half", dtype=kind, shard_size=9000)
+    sizes = [sum(path.stat().st_size for path in folder.glob("*.safetensors")) for folder in (whole, half)]
+    assert sizes[1] < 0.6 * sizes[0] and len(list(half.glob("*.safetensors"))) > 1
+    loaded, stored = vaezoo.load(half), torch.float16 if kind is torch.float16 else torch.bfloat16
+    for key, tensor in published_state(model).items():
+        expected = tensor.to(stored).float() if tensor.is_floating_point() else tensor
+        assert torch.equal(loaded.state_dict()[key], expected)
+    assert loaded.config == vaezoo.load(whole).config
+    again = vaezoo.save(loaded, tmp_path / "again", dtype=kind, shard_size=9000)
+    assert all(path.read_bytes() == (half / path.name).read_bytes() for path in again.iterdir() if path.name != CARD)
+    assert "dtype" not in json.loads((vaezoo.save(loaded, tmp_path / "wide") / CONFIG).read_text())
 
-    saved = contents(vaezoo.save(vaezoo.load(name), quick_path / name))
-    assert saved[WEIGHTS] == (PACKAGE_FOLDER / name / WEIGHTS).read_bytes()
+
+def test_half_precision_refuses_what_it_cannot_store(tmp_path: Path) -> None:
+    model = vaezoo.create("vae", shape=4, latent=2)
+    for kind in ("float64", torch.float32, "int8", 16):
+        with pytest.raises(ConfigError, match="expected float16 or bfloat16"):
+            vaezoo.save(model, tmp_path / "x", dtype=kind)  # type: ignore[arg-type]
+    double = vaezoo.load(vaezoo.save(model, tmp_path / "y"), dtype=torch.float64)
+    with pytest.raises(ConfigError, match="only float32"):
+        vaezoo.save(double, tmp_path / "x", dtype="float16")
+    with torch.no_grad():
+        next(model.parameters()).fill_(70_000.0)
+    with pytest.raises(ConfigError, match="use bfloat16"):
+        vaezoo.save(model, tmp_path / "x", dtype="float16")
+    assert not (tmp_path / "x").exists()
+    assert vaezoo.load(vaezoo.save(model, tmp_path / "x", dtype="bfloat16")).config is not None
 
 
-@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])
+def test_only_a_config_with_a_dtype_accepts_narrower_tensors(tmp_path: Path) -> None:
+    folder = small(tmp_path / "model")
+    tensors = parse_tensors((folder / WEIGHTS).read_bytes())
+    first = next(iter(tensors))
+    write_weights(folder, pack_tensors({**tensors, first: tensors[first].half()}))
+    with pytest.raises(CorruptWeightsError, match="Different"):
+        vaezoo.load(folder)
+    write_config(folder, config_of(folder) | {"dtype": "float32"})
+    assert {tensor.dtype for tensor in vaezoo.load(folder).parameters()} == {torch.float32}
+    for kind in (torch.float64, torch.int32):
+        write_weights(folder, pack_tensors({**tensors, first: tensors[first].to(kind)}))
+        with pytest.raises(CorruptWeightsError, match="Different"):
+            vaezoo.load(folder)
+    write_config(folder, config_of(folder) | {"dtype": "float64"})
+    with pytest.raises(CorruptWeightsError, match="dtype"):
+        vaezoo.load(folder)
+
+
+def test_bundled_weights_take_55_megabytes_and_load_as_float32() -> None:
+    assert sum(path.stat().st_size for path in PACKAGE_FOLDER.glob("*/*.safetensors")) < 55e6
+    assert {tensor.dtype for tensor in vaezoo.load("vae-mnist").parameters()} == {torch.float32}
+
+
+def test_halve_keeps_codes_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "vq-vae-mnist"
+    metrics, model = read_metrics(PACKAGE_FOLDER / name), vaezoo.load(name)
+    for module in (bundle, index):
+        monkeypatch.setattr(module, "PACKAGE_FOLDER", tmp_path)
+    folder = vaezoo.save(model, tmp_path / name, metrics=metrics)
+    size = (folder / WEIGHTS).stat().st_size
+    index.read_index.cache_clear()
+    try:
+        bundle.reindex()
+        line = bundle.halve(name)
+        halved = vaezoo.load(name)
+    finally:
+        index.read_index.cache_clear()
+    assert line.startswith(f"{name}: outputs ") and "codes equal; half precision" in line
+    assert (folder / WEIGHTS).stat().st_size < 0.9 * size
+    assert torch.equal(halved.encoder.codebook, model.encoder.codebook)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
 def test_modes_follow_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
     model = vaezoo.create("vae", shape=4, latent=2)
     before = os.umask(mask)
@@ -52,7 +126,7 @@ def test_modes_follow_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
     )
 
 
-def test_saving_into_a_hub_snapshot_leaves_its_blobs_alone(tmp_path: Path) -> None:
+def test_saving_into_a_hub_snapshot_does_not_change_its_blobs(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = vaezoo.create("vae", shape=4, latent=2)
     files = contents(vaezoo.save(model, tmp_path / "model", metrics=FIGURES))
@@ -68,8 +142,7 @@ def test_saving_into_a_hub_snapshot_leaves_its_blobs_alone(tmp_path: Path) -> No
     assert torch.equal(vaezoo.load(snapshot).sample(3, seed=0), other.eval().sample(3, seed=0))
 
 
-def test_a_file_in_the_way_of_a_link_is_left_alone(tmp_path: Path) -> None:
-    """A link to nowhere, or to somebody's file, is replaced; what it leads to is neither made nor changed."""
+def test_saving_replaces_links_and_not_their_targets(tmp_path: Path) -> None:
     model = vaezoo.create("vae", shape=4, latent=2)
     folder = tmp_path / "model"
     folder.mkdir()

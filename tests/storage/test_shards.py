@@ -1,4 +1,4 @@
-"""Weights in several files: cut up, recorded, checked one by one."""
+"""Weights in several files."""
 
 import json
 import os
@@ -35,21 +35,21 @@ def shards(folder: Path) -> list[Path]:
 
 
 def resign(folder: Path, **changes: object) -> None:
-    """Writes a config with a correct digest, as somebody who wants to deceive would."""
+    """Writes a changed config with a correct digest."""
     config = {**json.loads((folder / CONFIG).read_text()), **changes}
     rest = {key: value for key, value in config.items() if key != "digest"}
     (folder / CONFIG).write_text(canonical({**rest, "digest": sha256(canonical(rest).encode())}))
 
 
 def replace(folder: Path, number: int, data: bytes) -> None:
-    """Puts other bytes in a shard's place, and has the config vouch for them."""
+    """Replaces the bytes of a shard and its record in the config."""
     files = json.loads((folder / CONFIG).read_text())["weights"]["files"]
     files[number] |= {"size": len(data), "sha256": sha256(data)}
     (folder / files[number]["file"]).write_bytes(data)
     resign(folder, weights={"files": files})
 
 
-def test_large_weights_are_in_several_files_and_come_back_equal(model: vaezoo.VAE, folder: Path) -> None:
+def test_large_weights_are_split_and_load_equal(model: vaezoo.VAE, folder: Path) -> None:
     config = json.loads((folder / CONFIG).read_text())
     count = len(config["weights"]["files"])
     names = [f"model-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
@@ -69,7 +69,7 @@ def test_large_weights_are_in_several_files_and_come_back_equal(model: vaezoo.VA
     assert (again / CONFIG).read_bytes() == (folder / CONFIG).read_bytes()
 
 
-def test_one_file_stays_as_it_was_and_each_form_replaces_the_other(model: vaezoo.VAE, folder: Path) -> None:
+def test_one_file_and_several_replace_each_other(model: vaezoo.VAE, folder: Path) -> None:
     one = pack_tensors(dict(sorted(published_state(model).items())))
     assert list(packed(published_state(model), 10**9)) == [(WEIGHTS, one)]
     vaezoo.save(model, folder)
@@ -84,7 +84,7 @@ def test_one_file_stays_as_it_was_and_each_form_replaces_the_other(model: vaezoo
         vaezoo.save(model, folder, shard_size=0)
 
 
-def test_every_shard_is_checked(folder: Path) -> None:
+def test_damaged_or_missing_shard_is_refused(folder: Path) -> None:
     for path in shards(folder):
         good = path.read_bytes()
         for bad, words in ((good[:-1], "bytes; expected"), (good[:-1] + bytes([good[-1] ^ 1]), "SHA-256")):
@@ -98,7 +98,7 @@ def test_every_shard_is_checked(folder: Path) -> None:
     vaezoo.load(folder)
 
 
-def test_what_a_shard_may_hold_is_what_the_others_lack(folder: Path) -> None:
+def test_shard_with_wrong_tensors_is_refused(folder: Path) -> None:
     files = [(path, path.read_bytes()) for path in shards(folder)]
     first, last = parse_tensors(files[0][1]), parse_tensors(files[-1][1])
     key, tensor = next(iter(last.items()))
@@ -120,7 +120,7 @@ def test_what_a_shard_may_hold_is_what_the_others_lack(folder: Path) -> None:
     read_model(folder)
 
 
-def test_a_config_cannot_name_files_or_promise_what_the_model_has_not(folder: Path) -> None:
+def test_wrong_record_of_shards_is_refused(folder: Path) -> None:
     config = json.loads((folder / CONFIG).read_text())
     files = config["weights"]["files"]
     zero = "0" * 64
