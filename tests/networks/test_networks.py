@@ -2,18 +2,20 @@
 
 import pytest
 import torch
-from support.cases import SMALL_BACKBONES
+from support.cases import SMALL_BACKBONES, Case
 from torch import Tensor
 
 import vaezoo
 from vaezoo.backbones import Backbone
 from vaezoo.backbones.conv import conv
+from vaezoo.core import Part, seeded
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.networks import MLP
 from vaezoo.networks.convolutional import grid_sizes
 from vaezoo.networks.initialization import scale_last_layer_to_data
 from vaezoo.networks.limits import LARGE_NETWORK
-from vaezoo.registry import backbones
+from vaezoo.networks.network import Network
+from vaezoo.registry import backbones, variants, with_requirements
 
 SIZES = ((1, 1, 1), (1, 2, 1), (3, 2, 3), (1, 5, 4), (2, 17, 23), (1, 28, 28), (1, 33, 64))
 
@@ -235,3 +237,17 @@ def test_constant_outputs_and_networks_without_a_last_layer_are_not_scaled() -> 
         old = network(rows)
         scale_last_layer_to_data(network, old, 5.0)
         assert torch.equal(network(rows), old)
+
+
+@pytest.mark.parametrize("name", variants.names())
+def test_models_accept_networks_that_take_x_alone(name: str) -> None:
+    case = Case(with_requirements(name), context=3 if variants.get(name).context != "optional" else 0)
+    model, (x, c) = case.build().eval(), case.inputs(3)
+    with seeded(1, x.device), torch.no_grad():
+        expected = model(x, c)
+    for part in [module for module in model.modules() if isinstance(module, Part)]:
+        for key, network in list(part.named_children()):
+            if isinstance(network, Network) and not network.context:
+                setattr(part, key, torch.nn.Sequential(network))  # whose `forward` has one argument
+    with seeded(1, x.device), torch.no_grad():
+        assert torch.equal(model(x, c).rate, expected.rate)

@@ -12,6 +12,7 @@ from support.cases import Case
 from support.gaussian_models import FreePosterior, one_latent
 from torch import Tensor, nn
 
+from vaezoo import objectives
 from vaezoo.core import VAE, seeded
 from vaezoo.errors import NoDensityError
 from vaezoo.objectives import PenalizedObjective
@@ -286,3 +287,9 @@ def test_a_penalty_of_weight_0_is_not_computed() -> None:
     elbo = model(Case("vae").inputs(3, torch.float64)[0])
     assert list(elbo.terms) == ["once"]
     torch.testing.assert_close(elbo.losses["model"], elbo.distortion + 2.0 * elbo.rate)
+
+
+@pytest.mark.parametrize(("former", "name"), objectives._FORMER_NAMES.items())
+def test_former_names_work_with_a_warning(former: str, name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=name):
+        assert getattr(objectives, former) is getattr(objectives, name)

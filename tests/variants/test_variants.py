@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from vaezoo.core import VAE
 from vaezoo.errors import ConfigError
 from vaezoo.networks import MLP
-from vaezoo.objectives import logit as logit_of
-from vaezoo.objectives.adversarial import TotalCorrelationObjective
+from vaezoo.objectives import TotalCorrelationObjective, critic_logit
 from vaezoo.priors.normal import ConditionalNormalPrior
 from vaezoo.registry import create
 
@@ -73,13 +72,13 @@ def test_the_critic_learns_the_total_correlation_of_a_gaussian() -> None:
         first, noise = torch.randn(2, 512)
         z = torch.stack([first, correlation * first + (1 - correlation**2) ** 0.5 * noise], 1)
         shuffled = z.gather(0, torch.rand_like(z).argsort(0))
-        logits = logit_of(objective.critic, z), logit_of(objective.critic, shuffled)
+        logits = critic_logit(objective.critic, z), critic_logit(objective.critic, shuffled)
         loss = 0.5 * (nn.functional.softplus(-logits[0]) + nn.functional.softplus(logits[1])).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     exact = -0.5 * math.log(1 - correlation**2)
-    assert float(logit_of(objective.critic, z).mean()) == pytest.approx(exact, abs=0.15)
+    assert float(critic_logit(objective.critic, z).mean()) == pytest.approx(exact, abs=0.15)
 
 
 def test_the_shuffle_keeps_every_column() -> None:
