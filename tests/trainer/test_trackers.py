@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import pytest
 from rich.console import Console
 
-from vaezoo.trainer.trackers.bar import Bar
-from vaezoo.trainer.trackers.hook import Trackers
+from vaezoo.trainer.trackers import Bar, Trackers
 
 
 class Broken:

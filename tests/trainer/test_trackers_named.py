@@ -15,10 +15,7 @@ from support.runs import equal, small_data, small_recipe
 from vaezoo import cli, train
 from vaezoo.errors import ConfigError, MissingExtraError, UnknownNameError
 from vaezoo.trainer import Run
-from vaezoo.trainer.trackers.bar import Bar
-from vaezoo.trainer.trackers.hook import Tracker
-from vaezoo.trainer.trackers.named import chosen_trackers
-from vaezoo.trainer.trackers.services import TensorBoard, WandB
+from vaezoo.trainer.trackers import Bar, TensorBoard, Tracker, WandB, chosen_trackers
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*latents are active")
 MODULES = {"tensorboard": "torch.utils.tensorboard", "trackio": "trackio", "wandb": "wandb"}

@@ -1,7 +1,7 @@
-"""The only training loop: any variant, any number of players and stages.
+"""The training loop for every variant, with any number of players and stages.
 
-Order of images and noise are functions of (seed, step, micro-batch), so that a run that was stopped goes on as if it
-had not been.
+The order of images and the noise are functions of (seed, step, micro-batch), so that an interrupted run resumes
+exactly.
 """
 
 from vaezoo.core import choose_device

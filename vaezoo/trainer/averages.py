@@ -11,27 +11,29 @@ EVERY = 10  # steps between two updates
 
 
 class Averages:
-    """Exponentially averaged parameters, updated every `EVERY` steps; buffers are the model's own.
+    """Exponentially averaged parameters, updated every `EVERY` steps; buffers are not averaged.
 
     Args:
-        model: whose parameters are averaged.
+        model: the model whose parameters are averaged.
         decay: of the average at each step, in [0, 1).
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay**EVERY
         self.values = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-        self._own = [parameter.detach() for parameter in model.parameters()]
-        self._averaged = list(self.values.values())
+        self._pairs = [(self.values[name], parameter.detach()) for name, parameter in model.named_parameters()]
 
     def update(self, step: int) -> None:
-        """Moves the averages after every `EVERY`th step; early ones forget faster, lest the start linger."""
+        """Updates the averages after every `EVERY`th step; early updates use a larger weight (bias correction)."""
         if step % EVERY == 0:
             share = max(1.0 - self.decay, 1.0 / (1 + step // EVERY))
-            torch._foreach_lerp_(self._averaged, self._own, share)
+            for average, own in self._pairs:
+                average.lerp_(own, share)
 
+    @torch.no_grad()
     def swap(self) -> None:
         """Exchanges the averages and the model's parameters, in place."""
-        before = [value.clone() for value in self._averaged]
-        torch._foreach_copy_(self._averaged, self._own)
-        torch._foreach_copy_(self._own, before)
+        for average, own in self._pairs:
+            before = average.clone()
+            average.copy_(own)
+            own.copy_(before)

@@ -16,7 +16,7 @@ from vaezoo.recipe import Stage
 
 __all__ = ["BatchStream", "noise_seed", "reseed", "stage_steps"]
 
-# Steps count from 0; what else draws noise has a number of its own below 0.
+# Steps count from 0; other uses of noise have negative numbers.
 BUILD, ORDER, START, START_IMAGES, HELD_OUT, LABELLED_ORDER = -1, -2, -3, -4, -5, -6
 
 
@@ -27,7 +27,7 @@ def noise_seed(seed: int, step: int, micro: int) -> int:
 
 
 def reseed(device: torch.device, seed: int, step: int, micro: int) -> None:
-    """Seeds the generators that a micro-batch on `device` draws from."""
+    """Seeds the generators of a micro-batch on `device`."""
     number = noise_seed(seed, step, micro)
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
@@ -37,34 +37,34 @@ def reseed(device: torch.device, seed: int, step: int, micro: int) -> None:
 
 
 def stage_steps(stage: Stage, examples: int, processes: int = 1) -> int:
-    """Returns how many optimizer steps a stage takes on a set of `examples`, at least one."""
+    """Returns the number of optimizer steps of a stage on a set of `examples`, at least one."""
     per_epoch = examples // min(stage.batch_size, examples)
     return stage.steps or max(1, stage.epochs * per_epoch // (stage.accumulation * processes))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExamplePool:
-    """Examples that are gone through together: `rows` of `count` in each batch; `places` (count,), None for all."""
+    """Examples with an epoch of their own: `rows` of `count` in each batch; `places` (count,), None for all."""
 
     rows: int
     count: int
     places: Tensor | None = None
 
     def __len__(self) -> int:
-        """Returns how many examples there are."""
+        """Returns the number of examples."""
         return self.count
 
     @property
     def batches(self) -> int:
-        """How many batches go through them once."""
+        """The number of batches in an epoch."""
         return self.count // self.rows
 
 
 def pools_of(data: Dataset, size: int, labelled_share: float) -> list[ExamplePool]:
-    """Returns the one pool of all examples, or those without a label and those with one.
+    """Returns one pool of all examples, or one of those without a label and one of those with a label.
 
     Raises:
-        DataError: a share is asked for, and there are no labels, or none is unknown, or a batch cannot hold both.
+        DataError: a share is set, but the set has no labels, or no unknown ones, or a batch cannot hold both kinds.
     """
     if not labelled_share:
         return [ExamplePool(rows=size, count=len(data))]
@@ -74,7 +74,7 @@ def pools_of(data: Dataset, size: int, labelled_share: float) -> list[ExamplePoo
     if not len(known) or not len(unknown) or not 0 < size - rows <= len(unknown):
         raise DataError(
             f"Got labelled_share = {labelled_share:g} of {size} examples a batch, {len(known)} with a label and "
-            f"{len(unknown)} without; expected both kinds in each batch. Leave it out, or set data.labels."
+            f"{len(unknown)} without; expected both kinds in each batch. Remove it, or set data.labels."
         )
     return [
         ExamplePool(rows=size - rows, count=len(unknown), places=unknown),
@@ -83,19 +83,19 @@ def pools_of(data: Dataset, size: int, labelled_share: float) -> list[ExamplePoo
 
 
 class BatchStream:
-    """Batches of a data set, as a function of their number: epoch by epoch, each in a new order, remainders dropped.
+    """Batches of a data set as a function of their number; each epoch has a new order and drops the remainder.
 
     Args:
         data: the examples; moved to `device` as a whole, or streamed to it batch by batch.
-        batch_size: examples in a batch; all of them where the set has fewer.
-        device: where batches are made.
+        batch_size: examples in a batch, at most the size of the set.
+        device: device of the batches.
         seed: of the recipe.
-        context: width of the context that is given with each example, 0 for none.
-        labelled_share: of each batch, the examples whose label is known; 0 takes all examples as they come. Those with
-            a label and those without are gone through each on their own; an epoch is as many batches as without it.
+        context: width of the context of each example, 0 for none.
+        labelled_share: share of labeled examples in each batch; 0 ignores labels. Examples with and without a label
+            are shuffled separately; the number of batches in an epoch stays the same.
 
     Attributes:
-        stride: from one batch that is taken here to the next: how many processes share the batches.
+        stride: number of processes that share the batches; this one takes every `stride`th.
     """
 
     stride = 1
@@ -121,20 +121,20 @@ class BatchStream:
             self._context = self._context.to(device, torch.float32)
         elif self._labels is not None:
             self._labels = self._labels.to(device)
-            # A row more than there are classes: the last one, which -1 takes, is that of an unknown label.
+            # One row more than classes: -1, an unknown label, selects the last one, which is all zeros.
             self._one_hot = torch.eye(context + 1, context, device=device)
-        # On a GPU the order of a set in memory is there too; workers want theirs here.
+        # The order is on the device of the images; worker processes that read images need it on the CPU.
         self._home = torch.device("cpu") if isinstance(data, StreamedDataset) else device
         self._orders: list[dict[int, Tensor]] = [{} for _ in self._pools]
         self._ahead: Generator[Tensor, None, None] | None = None
         self._next = 0
 
     def indices(self, number: int) -> Tensor:
-        """Returns which examples are in batch `number`, (B,)."""
+        """Returns the indices of the examples in batch `number`, (B,)."""
         return self._places(number).to(self.device)
 
     def batch(self, number: int) -> tuple[Tensor, Tensor | None]:
-        """Returns `take(indices(number))`; where images are streamed, the batches that follow are read ahead.
+        """Returns `take(indices(number))`; with streamed images the next batches are prefetched.
 
         Raises:
             DataError: an image cannot be read.
@@ -142,50 +142,54 @@ class BatchStream:
         if self._ahead is None or number != self._next:
             self.close()
             self._ahead = self.data.batches(self._places(each) for each in count(number, self.stride))
-        self._next = -1  # what fails is begun anew
+        self._next = -1  # a batch that fails is read again
         x = next(self._ahead)
         self._next = number + self.stride
-        return self._given(x, self.indices(number))
+        return self._binarized(x), self.context_of(self.indices(number)) if self._has_context else None
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Returns x (B, *shape) and the context (B, C) or None of examples; a dynamic binarization is drawn here."""
-        return self._given(self.data.batch(indices), indices)
+        """Returns x (B, *shape), binarized where that is dynamic, and the context (B, C) or None of examples."""
+        return self._binarized(self.data.batch(indices)), self.context_of(indices)
 
     def whole(self, rows: int, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yields `take` of all examples in the order of the set, `rows` at a time; streamed ones are read ahead.
+        """Yields `take` of all examples in the order of the set, `rows` at a time; streamed images are prefetched.
 
-        Of these parts `first` is the first one, and then each `every`th.
+        Of these batches it yields number `first` and then every `every`th.
         """
         parts = torch.arange(len(self.data), device=self._home).split(rows)[first::every]
         for indices, x in zip(parts, self.data.batches(parts), strict=True):
-            yield self._given(x, indices.to(self.device))
+            yield self._binarized(x), self.context_of(indices.to(self.device))
 
     def close(self) -> None:
-        """Ends the processes that read ahead, if there are any."""
+        """Ends the worker processes, if there are any."""
         if self._ahead is not None:
             self._ahead.close()
             self._ahead = None
 
     def context_of(self, indices: Tensor) -> Tensor | None:
-        """Returns the context (B, C) of examples, None where none is given."""
+        """Returns the context (B, C) of examples; None without a context."""
         if self._context is not None:
             return self._context[indices]
         return None if self._labels is None else self._one_hot[self._labels[indices]]
 
-    def _given(self, x: Tensor, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        return sample_binary(x) if self.dynamic else x, self.context_of(indices)
+    @property
+    def _has_context(self) -> bool:
+        return self._context is not None or self._labels is not None
+
+    def _binarized(self, x: Tensor) -> Tensor:
+        return sample_binary(x) if self.dynamic else x
 
     def _places(self, number: int) -> Tensor:
         return torch.cat([self._part(index, number) for index in range(len(self._pools))])
 
     def _part(self, index: int, number: int) -> Tensor:
-        """Returns which examples of one pool are in batch `number`."""
+        """Returns the indices of the examples of one pool in batch `number`."""
         pool, orders = self._pools[index], self._orders[index]
         epoch, position = divmod(number, pool.batches)
         if epoch not in orders:
             generator = torch.Generator().manual_seed(noise_seed(self.seed, (ORDER, LABELLED_ORDER)[index], epoch))
             order = torch.randperm(len(pool), generator=generator)
             order = order.to(self._home) if pool.places is None else pool.places[order].to(self._home)
-            # Two are kept: what reads ahead is in the next epoch while training ends this one.
+            # Two are kept: prefetching reaches the next epoch before training ends this one.
             orders = self._orders[index] = {**dict(list(orders.items())[-1:]), epoch: order}
         return orders[epoch][position * pool.rows : (position + 1) * pool.rows]

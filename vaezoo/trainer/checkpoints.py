@@ -1,10 +1,9 @@
-"""Checkpoints of a run: what is in them, and whether one belongs to the run that is to go on.
+"""Checkpoints of a run: their contents, and whether a checkpoint matches the run being resumed.
 
-They hold model, averages, optimizers, running totals and the best weights so far, but no state of a random generator:
-none outlives a step. Order of images, drawn pixels and noise are functions of (seed, step, micro-batch), since
-`feed.reseed` seeds torch's generator before each micro-batch; `after_step` and what parts start from draw on from
-there, held-out images are measured under a seed of their own, and no part of the loop draws from `random` or from
-numpy's global state.
+They hold model, averages, optimizers, running totals and the best weights so far, but no state of a random generator,
+since none outlives a step: `batches.reseed` seeds torch's generator before each micro-batch, `after_step` continues
+from there, held-out images are measured with a seed of their own, and no part of the loop uses `random` or numpy's
+global state.
 """
 
 from __future__ import annotations
@@ -31,19 +30,19 @@ from vaezoo.trainer.processes import Processes
 
 __all__ = ["Best", "Checkpoints"]
 
-KEEP = 2  # how many checkpoints stay on disk
+KEEP = 2  # checkpoints on disk
 
 
 @dataclass
 class Best:
-    """The best weights so far: highest bound on the held-out images or, where there is no bound, least distortion."""
+    """The best weights so far: highest bound on the held-out images, or lowest distortion where there is no bound."""
 
     #: (whether there is a bound, the bound or else the negative distortion): larger is better
     score: tuple[bool, float] | None = None
     weights: Mapping[str, Tensor] | None = None
 
     def offer(self, bound: float, distortion: float, model: VAE) -> None:
-        """Keeps a copy of the model's weights if its figures are the best so far; NaN or infinity never is."""
+        """Keeps a copy of the model's weights if its figures are the best so far; NaN and infinity never are."""
         score = (True, bound) if math.isfinite(bound) else (False, -distortion)
         if math.isfinite(score[1]) and (self.score is None or score > self.score):
             self.score = score
@@ -55,8 +54,8 @@ class Checkpoints:
 
     Args:
         folder: of the run.
-        recipe, model, data, held_out: what the run is of; a checkpoint of anything else is refused.
-        ranks: the processes of the run; one written by another number of them is refused unless `any_size`.
+        recipe, model, data, held_out: of the run; a checkpoint of any others is refused.
+        ranks: the processes of the run; a checkpoint of another number of processes is refused unless `any_size`.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class Checkpoints:
     ) -> None:
         self.folder, self.place = folder, folder / "checkpoints"
         self._size, self._any_size = (ranks or Processes()).size, any_size
-        #: how often and from where the run was made longer than its recipe said at first
+        #: when the recipe was extended: step, old and new number of steps, digest of the old recipe
         self.extensions: list[dict[str, object]] = []
         self._recipe, self._examples = recipe, len(data)
         self._identity = {
@@ -87,7 +86,7 @@ class Checkpoints:
         """Writes the checkpoint after `step` steps, and then removes all but the newest ones.
 
         Raises:
-            CheckpointError: disk full, no permission; the checkpoints of before are intact.
+            CheckpointError: disk full or no permission; the earlier checkpoints are intact.
         """
         content = checkpoint.Checkpoint(
             tensors={name: group for name, group in (*groups.items(), ("best", best.weights or {})) if group},
@@ -105,27 +104,27 @@ class Checkpoints:
         checkpoint.prune(self.place, KEEP, step)
 
     def write_recipe(self) -> None:
-        """Writes the recipe beside the checkpoints, all defaults written out, and removes what a crash left there."""
+        """Writes the recipe, with all defaults, beside the checkpoints, and removes incomplete files of a crash."""
         checkpoint.remove_stale_files(self.folder)
         checkpoint.remove_stale_files(self.place)
         write_file(self.folder / "recipe.json", canonical(self._recipe.as_dict()).encode())
 
     def refuse_if_any(self) -> None:
-        """Raises CheckpointError where a run has left checkpoints: a new one would be mistaken for it."""
+        """Raises CheckpointError if the folder holds checkpoints: they would be mistaken for those of a new run."""
         if any(self.place.glob("step-*")):
             raise CheckpointError(
-                f"{self.place} holds checkpoints of another run. Go on with it (resume=True, --resume), or choose "
+                f"{self.place} holds checkpoints of another run. Resume it (resume=True, --resume), or choose "
                 "another folder."
             )
 
     def newest(self, extend: bool = False) -> checkpoint.Checkpoint | None:
-        """Returns the newest valid checkpoint, or None where there is none at all; warns of each broken one.
+        """Returns the newest valid checkpoint, or None without any checkpoint; warns of each broken one.
 
         Args:
-            extend: accept one of a recipe with a shorter last stage, which is remembered, or without the last stages.
+            extend: also accept a recipe whose last stage is shorter, which is recorded, or that lacks the last stages.
 
         Raises:
-            CheckpointError: none is valid, or it is of another recipe, data set or number type.
+            CheckpointError: no checkpoint is valid, or it has another recipe, data set, dtype or number of processes.
         """
         found = checkpoint.newest(self.place)
         if found is None:
@@ -142,24 +141,24 @@ class Checkpoints:
                 self._accept_recipe(path, saved.state, extend)
             elif then != now:
                 raise CheckpointError(
-                    f"{path} was written by another {what} ({short(then)} there, {short(now)} now). Go on with the "
-                    "same one, or train into a new folder."
+                    f"{path} was written with another {what} ({short(then)} there, {short(now)} now). Use the same "
+                    "one, or train into a new folder."
                 )
         size = saved.state.get("processes", 1)
         if size != self._size and not self._any_size:
             raise CheckpointError(
-                f"{path} was written by {size} processes, this run has {self._size}, so that an epoch and a step are "
-                "not the same. Start as many, or ask for it: --any-size (in Python: any_size=True)."
+                f"{path} was written by {size} processes, this run has {self._size}; steps and epochs differ in size. "
+                "Start as many processes, or allow it with --any-size (in Python: any_size=True)."
             )
         warn_of_versions(path, saved.state)
         return saved
 
     def _accept_recipe(self, path: Path, state: Mapping[str, object], extend: bool) -> None:
-        """Remembers a longer last stage and allows further ones, where asked for; raises for any other recipe."""
+        """Accepts, with `extend`, a longer last stage, which is recorded, or more stages; else raises."""
         then, now = Recipe.from_settings(state.get("recipe")), self._recipe
-        advice = "Go on with the same one, or train into a new folder."
+        advice = "Use the same one, or train into a new folder."
         if then is None:
-            raise CheckpointError(f"{path} was written by another recipe, which this vaezoo cannot show. {advice}")
+            raise CheckpointError(f"{path} was written with another recipe, which this version cannot read. {advice}")
         was, steps = (stage_steps(recipe.stages[-1], self._examples, self._size) for recipe in (then, now))
         longer, further = differ_in_length_only(then, now) and steps > was, adds_stages(then, now)
         if longer and extend:
@@ -167,11 +166,11 @@ class Checkpoints:
         if extend and (longer or further):
             return
         if longer or further:
-            advice += " To make this run longer, add --extend to --resume (in Python: extend=True)."
+            advice += " To extend this run, add --extend to --resume (in Python: extend=True)."
         elif extend:
             advice += " --extend allows more steps in the last stage, or stages after it, and nothing else."
         lines = "\n  ".join(changes(then, now))
-        raise CheckpointError(f"{path} was written by another recipe:\n  {lines}\n{advice}")
+        raise CheckpointError(f"{path} was written with another recipe:\n  {lines}\n{advice}")
 
 
 def restored_best(saved: checkpoint.Checkpoint, device: torch.device) -> Best:
@@ -184,22 +183,22 @@ def restored_best(saved: checkpoint.Checkpoint, device: torch.device) -> Best:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of the libraries that a run's digits depend on."""
+    """Returns the versions of the libraries on which a run's results depend."""
     return {"vaezoo": library_version(), "torch": str(torch.__version__), "numpy": np.__version__}
 
 
 def warn_of_versions(path: Path, state: Mapping[str, object]) -> None:
-    """Warns where a checkpoint is of other versions than these."""
+    """Warns if a checkpoint was written with other versions of the libraries."""
     then = cast(Mapping[str, object], state.get("versions", {"torch": state.get("torch")}))
     other = [f"{name} {then[name]}, this is {now}" for name, now in versions().items() if then.get(name, now) != now]
     if other:
         warn(
-            f"{path} was written by {'; '.join(other)}: the run goes on, but may end with other digits than an "
-            "uninterrupted one."
+            f"{path} was written with {'; '.join(other)}: the run continues, but its last digits may differ from "
+            "those of an uninterrupted run."
         )
 
 
 def short(what: object) -> str:
-    """Returns a text, the first digits of a digest, or `none`."""
+    """Returns a value as text, `none`, or the first digits of a digest."""
     text = "none" if what is None else str(what)
     return text if len(text) < 64 else f"{text[:12]}…"

@@ -1,4 +1,4 @@
-"""`Trainer`: the stages of a recipe, what is measured between their steps, stopping and going on."""
+"""`Trainer`: runs the stages of a recipe, with metrics, validation, checkpoints, interruption and resume."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vaezoo.recipe import Recipe
 from vaezoo.storage import checkpoint
 from vaezoo.trainer.batches import START, START_IMAGES, BatchStream, noise_seed, reseed, stage_steps
 from vaezoo.trainer.checkpoints import Best, Checkpoints, restored_best
-from vaezoo.trainer.memory_format import prepared_networks
+from vaezoo.trainer.compilation import memory_format
 from vaezoo.trainer.metrics_log import MetricsLog
 from vaezoo.trainer.processes import Processes
 from vaezoo.trainer.run import Run
@@ -28,34 +28,34 @@ from vaezoo.trainer.signals import StopRequest
 from vaezoo.trainer.stage_run import StageRun
 from vaezoo.trainer.stages import Stages, starting
 from vaezoo.trainer.start import every_example_has_a_density, make_feed
-from vaezoo.trainer.trackers.hook import Tracker
+from vaezoo.trainer.tracking import Tracker
 from vaezoo.trainer.validation import feed_figures, note_on_latents
 
 __all__ = ["Trainer"]
 
 LOG = logging.getLogger("vaezoo")
 LOG_EVERY = 100  # steps between two lines of metrics
-VALIDATIONS = 20  # how often a stage looks at the held-out images
-CHECKPOINTS = 10  # how many checkpoints a stage writes
+VALIDATIONS = 20  # validations per stage
+CHECKPOINTS = 10  # checkpoints per stage
 
 
 class Trainer:
     """Trains one model by one recipe.
 
     Args:
-        recipe: what to do.
-        model: what to train, built by `build_model` or started elsewhere; moved to `device`.
+        recipe: the stages and their settings.
+        model: the model, built by `build_model` or pretrained; moved to `device`.
         data: the training set, binarized as the recipe says (`vaezoo.data.binarize`).
-        held_out: images that choose the best weights, prepared likewise; None keeps the last weights.
-        folder: where checkpoints and metrics go; None writes nothing.
+        held_out: validation set that selects the best weights, binarized likewise; None keeps the last weights.
+        folder: for checkpoints and metrics; None writes nothing.
         device: where to train.
-        trackers: what else hears of the metrics.
-        fresh: the parts that start from data; None for all.
-        any_size: let a run go on that another number of processes began.
+        trackers: receive the metrics.
+        fresh: the parts that are initialized from data; None for all.
+        any_size: allow to resume a run that was started with another number of processes.
 
     Raises:
-        RecipeError: the recipe asks for what the variant or the data does not have.
-        ContextError: the data gives another context than the model takes.
+        RecipeError: the recipe sets an option that the variant or the data does not support.
+        ContextError: the context of the data does not fit the model.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Trainer:
         self._stages = Stages(recipe, model, data)
         self._held_out = None if held_out is None else make_feed(recipe, model, held_out, len(held_out), self.device)
         self._feed = self._batches(recipe.stages[0].batch_size)
-        # One process writes; the folder is where all of them read.
+        # Only the first process writes metrics; every process reads checkpoints.
         self._journal = MetricsLog(self.folder if self.ranks.first else None, trackers if self.ranks.first else ())
         self._checkpoints = None
         if self.folder is not None:
@@ -90,24 +90,24 @@ class Trainer:
 
     @property
     def history(self) -> list[dict[str, float | None]]:
-        """The metrics so far, line by line as in `metrics.jsonl`."""
+        """The metrics so far, one dict for each line of `metrics.jsonl`."""
         return self._journal.history
 
     def fit(self, resume: bool = False, extend: bool = False) -> Run:
-        """Runs every stage that is not done yet, and returns the model with its best weights.
+        """Runs all stages, or those that remain after a resume, and returns the model with its best weights.
 
-        Best are those with the highest bound on the held-out images (the least distortion where there is no bound);
-        without held-out images, the last ones.
+        The best weights have the highest bound on the held-out images (the lowest distortion where there is no bound);
+        without held-out images they are the last ones.
 
         Args:
-            resume: go on from the newest valid checkpoint of the folder; from the start where there is none.
-            extend: resume a run, finished or not, whose recipe now has a longer last stage, or stages after it.
+            resume: continue from the newest valid checkpoint of the folder; start anew if there is none.
+            extend: resume a run, finished or not, whose recipe now has a longer last stage or additional stages.
 
         Raises:
             SupportError, ShapeError: the likelihood cannot be trained on the data; raised before the first step.
             NonFiniteLossError: a loss or a gradient became NaN or infinite; the last good weights are in a checkpoint.
-            InterruptedTrainingError: Ctrl-C or SIGTERM; a checkpoint was written. (SIGUSR1 has one written, no more.)
-            CheckpointError: nothing valid to resume, another recipe, or nowhere to write.
+            InterruptedTrainingError: Ctrl-C or SIGTERM; a checkpoint was written. (SIGUSR1 only writes a checkpoint.)
+            CheckpointError: no valid checkpoint, another recipe, or a folder that cannot be written.
         """
         with ExitStack() as stack:
             stack.enter_context(torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []))
@@ -144,7 +144,7 @@ class Trainer:
     def _run_stage(self, number: int, saved: checkpoint.Checkpoint | None) -> None:
         stage = self.recipe.stages[number]
         self._stages.begin(number, self.device)
-        with prepared_networks(self.model, stage, self.device):
+        with memory_format(self.model, stage):
             run = self._set_up(number, saved)
             self.model.train()
             self._take_steps(run, number)
@@ -173,7 +173,7 @@ class Trainer:
         return make_feed(self.recipe, self.model, self.data, size, self.device, labelled_share=share)
 
     def _set_up(self, number: int, saved: checkpoint.Checkpoint | None) -> StageRun:
-        """Returns a stage, ready for its first step or where a checkpoint left it."""
+        """Returns a stage at its first step, or in the state of a checkpoint."""
         stage = self.recipe.stages[number]
         self._feed.close()
         self._feed = self._batches(stage.batch_size)
@@ -195,7 +195,7 @@ class Trainer:
         return run
 
     def _initialize(self, number: int) -> None:
-        """Lets parts start from some of the images, chosen by the seed; the other processes get what came of it."""
+        """Initializes parts on the first process from a seeded subset of the data; the result is broadcast later."""
         parts = [name for name in starting(self.recipe.stages, number) if self.fresh is None or name in self.fresh]
         if not parts or not self.ranks.first:
             return
@@ -207,27 +207,27 @@ class Trainer:
         self.model.initialize([self._feed.take(part) for part in indices.split(500)], parts)
 
     def _advance(self, run: StageRun, number: int, periods: Sequence[int]) -> None:
-        """Takes a step; before anything of the run is read, after one of `periods` or at the end, settles it."""
+        """Takes a step, and reads the deferred check for non-finite values before anything else is read or saved."""
         try:
-            if self.ranks.size > 1:  # all processes do what one was asked for, after the same step
-                self._listen()
+            if self.ranks.size > 1:  # the step exchanges the requests, so that all processes act after the same step
+                self._read_signals()
             run.advance()
             if self.ranks.size == 1:
-                self._listen()
+                self._read_signals()
             due = run.done == run.steps or any(run.done % period == 0 for period in periods)
             if due or self.ranks.stop or self.ranks.save:
                 run.settle()
         except NonFiniteLossError as error:
-            kept = "Nothing was written; train with a folder to keep checkpoints."
+            kept = "Nothing was saved; train with a folder to keep checkpoints."
             if self._checkpoints is not None:
                 self._save(run, number)
-                kept = f"The weights of before are the newest checkpoint in {self._checkpoints.place}."
+                kept = f"The last good weights are in the newest checkpoint in {self._checkpoints.place}."
             raise NonFiniteLossError(
-                f"{error} No weight was changed by it. {kept} Lower the learning rate, clip gradients "
-                "(train.clip = 1.0), or look at these images."
+                f"{error} The update was not applied. {kept} Lower the learning rate, clip gradients "
+                "(train.clip = 1.0), or inspect these images."
             ) from None
 
-    # What is measured
+    # Metrics
 
     def _log(self, run: StageRun, number: int) -> None:
         metrics: dict[str, float] = {"step": run.number, "stage": number, **run.take_means()}
@@ -243,7 +243,7 @@ class Trainer:
         self._journal.notify(run.done, metrics, images / max(self._clock[1] - since, 1e-9))
 
     def _validate(self, run: StageRun, number: int) -> None:
-        """Measures the held-out images with the averaged weights, and keeps the best ones so far."""
+        """Measures the held-out images with the averaged weights, and keeps the weights if they are the best so far."""
         if self._held_out is None:
             return
         with self._final_weights(run):
@@ -277,27 +277,27 @@ class Trainer:
             self.notes.append(text)
             warn(text)
 
-    # Stopping and going on
+    # Interruption and resume
 
-    def _listen(self) -> None:
-        """Takes up what signals asked this process for."""
+    def _read_signals(self) -> None:
+        """Takes over the requests that this process received by signals."""
         self.ranks.stop = self._stop.received is not None
         self.ranks.save = self._stop.take_checkpoint_request()
 
     def _interrupted(self, run: StageRun, number: int) -> None:
         at = f"Stopped at step {run.number} of {run.offset + run.steps}"
-        by = self._stop.received or signal.SIGTERM  # which another process received
+        by = self._stop.received or signal.SIGTERM  # received by another process
         if self._checkpoints is None:
             raise InterruptedTrainingError(f"{at}; nothing was written, because the run has no folder.", by)
         self._save(run, number)
         raise InterruptedTrainingError(
-            f"{at}; a checkpoint is in {self._checkpoints.place}. To go on, repeat the same command with "
+            f"{at}; a checkpoint is in {self._checkpoints.place}. To continue, repeat the same command with "
             f"--resume --out {self.folder} (in Python: resume=True).",
             by,
         )
 
     def _save(self, run: StageRun, number: int) -> None:
-        """Writes a checkpoint, once after each step: one is never taken away for its equal."""
+        """Writes a checkpoint, at most once after each step."""
         if self._checkpoints is None or self._saved_at == run.number:
             return
         self._journal.flush()
@@ -309,7 +309,7 @@ class Trainer:
         self._saved_at = run.number
 
     def _begin(self, resume: bool, extend: bool) -> checkpoint.Checkpoint | None:
-        """Returns what to go on from; None where the run starts from the beginning."""
+        """Returns the checkpoint to continue from; None to start from the beginning."""
         self._saved_at = None
         saved = self._restore(extend) if resume or extend else None
         if saved is None:

@@ -1,6 +1,6 @@
-"""What a run reports: lines of metrics in memory, in `metrics.jsonl` and to trackers.
+"""Metrics of a run: in memory, in `metrics.jsonl` and sent to trackers.
 
-Only `timing.jsonl` holds a clock: the metrics of a run that was stopped and went on are those of one that was not.
+Times are only in `timing.jsonl`, so that a resumed run has the same metrics as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vaezoo.errors import CheckpointError
 from vaezoo.storage.files import write_file
-from vaezoo.trainer.trackers.hook import Tracker, Trackers
+from vaezoo.trainer.tracking import Tracker, Trackers
 
 __all__ = ["MetricsLog"]
 
@@ -21,11 +21,11 @@ METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
 
 
 class MetricsLog:
-    """The lines of one run.
+    """The metrics of one run, line by line.
 
     Args:
-        folder: where the files are; None keeps the lines in memory alone.
-        trackers: what else hears of them.
+        folder: of the files; None keeps the lines in memory only.
+        trackers: receive the metrics.
     """
 
     def __init__(self, folder: Path | None, trackers: Sequence[Tracker]) -> None:
@@ -33,10 +33,10 @@ class MetricsLog:
         self.history: list[dict[str, float | None]] = []
 
     def begin(self, lines: int = 0) -> bool:
-        """Starts over after the first `lines` lines of the file; says whether the file had that many.
+        """Keeps the first `lines` lines of the file and drops the rest; returns whether it had that many.
 
         Raises:
-            CheckpointError: the folder cannot be written, or a line is no JSON.
+            CheckpointError: the folder cannot be written, or a line is not JSON.
         """
         self.history = []
         if self.folder is None:
@@ -47,18 +47,18 @@ class MetricsLog:
             kept = path.read_text(encoding="utf-8").splitlines()[:lines] if lines and path.exists() else []
             self.history = [json.loads(line) for line in kept]
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"Could not go on with {path}: {error}. Choose another folder.") from None
+            raise CheckpointError(f"Could not continue {path}: {error}. Choose another folder.") from None
         write_file(path, "".join(f"{line}\n" for line in kept).encode())
         return len(kept) == lines
 
     def record(self, metrics: Mapping[str, float]) -> None:
-        """Adds a line; a figure that is NaN or infinite is None there."""
+        """Adds a line, with None for NaN and infinite figures."""
         line = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
         self.history.append(line)
         self._append(METRICS, line)
 
     def notify(self, done: int, metrics: Mapping[str, float], images_per_second: float | None = None) -> None:
-        """Tells the trackers of finite figures, measured up to step `done` of the stage."""
+        """Sends finite figures, measured up to step `done` of the stage, to the trackers."""
         finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
         if images_per_second is not None:
             self._append(TIMING, {"step": metrics["step"], "images_per_second": images_per_second})
@@ -66,7 +66,7 @@ class MetricsLog:
         self.trackers.notify("log", done, finite)
 
     def flush(self) -> None:
-        """Makes the lines durable, so that no checkpoint knows of more lines than there are."""
+        """Flushes the lines to disk, so that no checkpoint counts more lines than the file has."""
         if self.folder is not None:
             try:
                 with open(self.folder / METRICS, "ab") as file:
@@ -84,5 +84,5 @@ class MetricsLog:
         except OSError as error:
             raise CheckpointError(
                 f"Could not write {self.folder / name} ({len(data):,} bytes more): {error}. The last checkpoint is "
-                "intact: free space, and go on with --resume."
+                "intact: free space, and continue with --resume."
             ) from None

@@ -1,8 +1,8 @@
-"""The processes of one run: what they share at each step, so that N of them equal one that accumulates N times.
+"""Data-parallel training: N processes learn the same as one process with N times the accumulation.
 
-Micro-batch m of a step is taken by process m mod N, with the images and the noise that it would have in one process.
-Gradients are averaged once per step, for all players together and whatever the variant, after the local backward
-passes; what parts learn without a gradient is gathered in the order of the micro-batches.
+Process m mod N takes micro-batch m of a step, with the images and the noise that it has in a single process. Gradients
+are averaged once per step, for all players together, after the local backward passes; statistics that are learned
+without gradients are gathered in the order of the micro-batches.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ __all__ = ["Processes", "process_group"]
 
 
 class Processes:
-    """This process among those of the run; alone unless `torch.distributed` is initialized.
+    """This process among those of the run; the only one unless `torch.distributed` is initialized.
 
     Attributes:
-        rank, size: which process this is, of how many.
-        stop, save: set to True, they ask all processes to stop, or for a checkpoint, after the next step; after it
-            they say whether any process had asked.
+        rank, size: number of this process, and number of processes.
+        stop, save: requests to stop, or to write a checkpoint, after the next step; after it they are True in all
+            processes if any process had set them.
     """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
@@ -36,7 +36,7 @@ class Processes:
 
     @classmethod
     def current(cls) -> Processes:
-        """Returns this process's place in the default group, or alone where there is none."""
+        """Returns this process in the default group, or as the only one without a group."""
         if dist.is_available() and dist.is_initialized():
             return cls(dist.get_rank(), dist.get_world_size())
         return cls()
@@ -57,7 +57,7 @@ class Processes:
                 tensor.copy_(part.view_as(tensor))
 
     def exchange(self, parameters: Sequence[nn.Parameter], failed: bool) -> bool:
-        """Averages gradients over the processes, and says whether any failed; `stop` and `save` are agreed on."""
+        """Averages gradients over the processes, shares `stop` and `save`, and returns whether any process failed."""
         if self.size == 1:
             return failed
         gradients = [p.grad if p.grad is not None and not failed else torch.zeros_like(p) for p in parameters]
@@ -67,7 +67,7 @@ class Processes:
         return bool(any_failed)
 
     def gather(self, seen: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, Tensor]]:
-        """Returns what all processes saw in a step, in the order of the micro-batches."""
+        """Returns the statistics of all processes in a step, in the order of the micro-batches."""
         if self.size == 1:
             return list(seen)
         result: list[Mapping[str, Tensor]] = []
@@ -103,20 +103,20 @@ class Processes:
         return bytes(data.cpu().tolist()).decode()
 
     def wait(self) -> None:
-        """Waits until all processes are here."""
+        """Waits until all processes have called it."""
         if self.size > 1:
             dist.barrier()
 
 
 @contextmanager
 def process_group(device: str) -> Iterator[torch.device]:
-    """Joins the processes that `torchrun` started, if it did, for the block; yields the device of this one.
+    """Initializes the process group of `torchrun`, if any, for the block; yields the device of this process.
 
-    With `device = "auto"` each process takes the GPU of its local rank where there are GPUs. NCCL between GPUs, gloo
-    elsewhere. A group that was initialized before is used as it is.
+    With `device = "auto"` each process takes the GPU of its local rank if there are GPUs. The backend is NCCL for GPUs
+    and gloo otherwise. A group that exists already is used as it is.
 
     Raises:
-        ConfigError: `torchrun`'s processes cannot find each other.
+        ConfigError: the processes cannot connect to each other.
     """
     ours = "TORCHELASTIC_RUN_ID" in os.environ and dist.is_available() and not dist.is_initialized()
     if device == "auto" and (ours or dist.is_initialized()) and torch.cuda.is_available():
@@ -131,7 +131,7 @@ def process_group(device: str) -> Iterator[torch.device]:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"torchrun's processes could not find each other: {error}. Check MASTER_ADDR and MASTER_PORT, or the "
+            f"torchrun's processes could not connect: {error}. Check MASTER_ADDR and MASTER_PORT, or the "
             "rendezvous endpoint."
         ) from None
     try:

@@ -1,4 +1,4 @@
-"""What training returns."""
+"""`Run`, the result of training."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["Run"]
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A finished run: the model in eval mode, its metrics line by line as in `metrics.jsonl`, and what was noticed.
+    """A finished run: the model in eval mode, its metrics as in `metrics.jsonl`, and notes for the user.
 
-    Figures are nats per example; None where there is none (a bound on data that the likelihood gives no density).
+    Figures are nats per example; None if undefined, such as a bound on data that have no density.
     """
 
     model: VAE
@@ -23,5 +23,5 @@ class Run:
     history: list[dict[str, float | None]]
     folder: Path | None = None
     notes: list[str] = field(default_factory=list)
-    #: how often and from where the run was made longer: step, steps of the last stage before and after, old recipe
+    #: extensions of the run: step, steps of the last stage before and after, digest of the old recipe
     extensions: list[dict[str, object]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run after a checkpoint, SIGUSR1 only has one written."""
+"""Signals: Ctrl-C and SIGTERM end a run after a checkpoint, SIGUSR1 only writes a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ SAVING = getattr(signal, "SIGUSR1", None)  # Windows has none
 
 
 class StopRequest:
-    """Lets Ctrl-C and SIGTERM end the step first, a second one end at once, and SIGUSR1 ask for a checkpoint."""
+    """Records Ctrl-C, SIGTERM and SIGUSR1 until the step has ended; a second Ctrl-C or SIGTERM ends at once."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self._wants_checkpoint = False
+        self._checkpoint_requested = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Catches the signals inside the block, and puts the caller's handlers back.
+        """Handles the signals inside the block, and then restores the caller's handlers.
 
-        Elsewhere than in the main thread, where Python delivers no signals, it does nothing.
+        Outside the main thread, where Python delivers no signals, it does nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self.received, self._wants_checkpoint = None, False
+        self.received, self._checkpoint_requested = None, False
         before = {number: signal.signal(number, self._receive) for number in ENDING}
         if SAVING is not None:
-            before[SAVING] = signal.signal(SAVING, self._ask_for_checkpoint)
+            before[SAVING] = signal.signal(SAVING, self._request_checkpoint)
         try:
             yield
         finally:
             for number, handler in before.items():
-                # None: it was not set from Python, and cannot be put back from there.
+                # None: the handler was not set from Python and cannot be restored.
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -49,10 +49,10 @@ class StopRequest:
         else:
             raise SystemExit(128 + number)
 
-    def _ask_for_checkpoint(self, number: int, frame: FrameType | None) -> None:
-        self._wants_checkpoint = True
+    def _request_checkpoint(self, number: int, frame: FrameType | None) -> None:
+        self._checkpoint_requested = True
 
     def take_checkpoint_request(self) -> bool:
-        """Says whether a checkpoint was asked for since the last call."""
-        wanted, self._wants_checkpoint = self._wants_checkpoint, False
-        return wanted
+        """Returns whether a checkpoint was requested since the last call."""
+        requested, self._checkpoint_requested = self._checkpoint_requested, False
+        return requested

@@ -1,4 +1,4 @@
-"""What the stages of a recipe ask of a model: which parts learn, and how the objective changes."""
+"""Stages of a recipe: the parts that they train, and their changes to the objective."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCHEDULES = ("rate_warmup", "rate_cycles", "free_bits")
 
 
 def starting(stages: Sequence[Stage], number: int) -> list[str]:
-    """Returns which parts start from data before stage `number`: before the first that trains them, or any at all."""
+    """Returns the parts to initialize from data before stage `number`: the first that trains them, or stage 0."""
     return [
         part
         for part in PARTS
@@ -27,15 +27,15 @@ def starting(stages: Sequence[Stage], number: int) -> list[str]:
 
 
 class Stages:
-    """Makes a model ready for each stage of a recipe, however many stages were run before in this process.
+    """Prepares a model for each stage of a recipe.
 
     Args:
-        recipe: whose stages they are.
-        model: what is trained.
+        recipe: the recipe.
+        model: the model.
         data: the training set.
 
     Raises:
-        RecipeError: a stage asks for what the variant does not have; all such mistakes at once.
+        RecipeError: a stage sets options that the variant does not support; all such mistakes at once.
     """
 
     def __init__(self, recipe: Recipe, model: VAE, data: Dataset) -> None:
@@ -49,10 +49,10 @@ class Stages:
             raise RecipeError("\n".join(mistakes))
 
     def begin(self, number: int, device: torch.device) -> None:
-        """Puts the objective of stage `number` in place, and freezes the parts that it does not train.
+        """Sets the objective of stage `number`, and freezes the parts that it does not train.
 
         Raises:
-            RecipeError: the stage's options change what the objective learns, or leave nothing to train.
+            RecipeError: the options of the stage change tensors of the objective, or nothing is trained.
         """
         stage = self.recipe.stages[number]
         if any(each.options for each in self.recipe.stages):

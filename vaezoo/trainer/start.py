@@ -1,4 +1,4 @@
-"""What comes before the first step: the model of a recipe, the device, and whether model and data fit each other."""
+"""Before the first step: the model of a recipe, its batches, and the check that the model fits the data."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from vaezoo.trainer.batches import BUILD, BatchStream, noise_seed
 
 __all__ = ["build_model", "context_width", "every_example_has_a_density"]
 
-CHUNK = 1_000  # examples that are looked at together
+CHUNK = 1_000  # examples that are checked together
 
 
 def build_model(recipe: Recipe, data: Dataset, options: dict[str, object] | None = None) -> VAE:
     """Returns the recipe's untrained model for a data set; the weights depend on the recipe's seed only.
 
     Args:
-        recipe: what to build.
-        data: the training set: its shape, its size and its context.
-        options: instead of the recipe's, such as those of a stage.
+        recipe: variant, options and architecture.
+        data: the training set, which determines shape, number of examples and context.
+        options: replace the recipe's, such as those of a stage.
 
     Raises:
-        RecipeError: the recipe wants a context that the data lacks.
+        RecipeError: the recipe needs a context that the data does not have.
         ConfigError, CompositionError, ShapeError: see `vaezoo.create`.
     """
     table = recipe.architecture
@@ -46,12 +46,12 @@ def build_model(recipe: Recipe, data: Dataset, options: dict[str, object] | None
 
 
 def context_width(recipe: Recipe, data: Dataset) -> int:
-    """Returns the width of the context that the recipe's data gives, 0 for none.
+    """Returns the width of the context of the recipe's data, 0 for none.
 
-    Vectors (`data.context`) come before class numbers (`data.labels`), which are given as one-hot vectors.
+    The context is `data.context`, else the one-hot vectors of `data.labels`.
 
     Raises:
-        RecipeError: the recipe wants a context, and the data has neither.
+        RecipeError: the recipe needs a context, and the data has neither.
     """
     if not recipe.data.context:
         return 0
@@ -71,12 +71,12 @@ def make_feed(
     """Returns the batches of a data set with the context that the model takes.
 
     Raises:
-        RecipeError, ContextError: the data set lacks the context, or has another than the model's.
-        DataError: a labelled share is asked for of a set that lacks no labels, or has none.
+        RecipeError, ContextError: the data set has no context, or not that of the model.
+        DataError: a labeled share of a set whose labels are all known or all missing.
     """
     width = context_width(recipe, data)
     if width and data.context is None and data.labels is not None and width != model.context:
-        # A held-out part of one's own may lack the highest classes.
+        # A user's held-out set may lack the highest classes.
         width = model.context if int(data.labels.max()) < model.context else width
     if width != model.context:
         has = f"a context of width {width}" if width else "no context (data.context = false)"
@@ -87,18 +87,18 @@ def make_feed(
     lacking = width and data.context is None and data.labels is not None and int(data.labels.min()) < 0
     if lacking and not model.takes_unlabelled:
         raise ContextError(
-            f"The {data.split} set {data.name!r} lacks some labels (-1), which {recipe.variant!r} needs. Leave those "
-            "examples out, or take a variant that can do without, such as m2-vae."
+            f"The {data.split} set {data.name!r} lacks some labels (-1), which {recipe.variant!r} needs. Remove those "
+            "examples, or use a variant that supports missing labels, such as m2-vae."
         )
     return BatchStream(data, batch_size, device, seed=recipe.seed, context=width, labelled_share=labelled_share)
 
 
 @torch.no_grad()
 def every_example_has_a_density(model: VAE, feed: BatchStream) -> bool:
-    """Looks at a whole data set, and says whether the likelihood gives every example a density.
+    """Checks a whole data set, and returns whether every example has a density under the likelihood.
 
     Raises:
-        ShapeError, SupportError, ContextError: what the model cannot be trained on, naming the data set.
+        ShapeError, SupportError, ContextError: the model cannot be trained on the data set, which is named.
     """
     data, density = feed.data, True
     with seeded(0, feed.device):
@@ -115,7 +115,7 @@ def support_batches(feed: BatchStream) -> Iterator[tuple[Tensor, Tensor | None]]
     """Yields batches that hold every context and every value of a set, on which a likelihood's support depends."""
     data = feed.data
     parts = torch.arange(len(data), device=feed.device).split(CHUNK)
-    # What a dynamic binarization draws is 0 or 1 wherever it is looked at.
+    # Dynamic binarization yields 0 and 1 only.
     if not feed.dynamic and data.images.is_floating_point():
         yield from feed.whole(CHUNK)
         return
@@ -124,7 +124,7 @@ def support_batches(feed: BatchStream) -> Iterator[tuple[Tensor, Tensor | None]]
     if c is not None:
         yield from ((x[:1].expand(len(indices), *data.shape), feed.context_of(indices)) for indices in parts[1:])
     if not feed.dynamic:
-        # One example of each of at most 256 values stands for all that have it.
+        # One example for each of at most 256 values is enough.
         values = data.levels()
         yield (
             values.view(-1, *[1] * len(data.shape)).expand(-1, *data.shape),

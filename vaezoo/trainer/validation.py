@@ -1,4 +1,4 @@
-"""What is measured of a model on a whole data set while it is trained."""
+"""Validation: figures of a model on a whole data set during training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vaezoo.trainer.start import every_example_has_a_density, make_feed
 
 __all__ = ["held_out_figures", "note_on_latents"]
 
-ROWS = 500  # examples that are measured together
+ROWS = 500  # examples in a batch
 
 
 def held_out_figures(model: VAE, data: Dataset, recipe: Recipe, device: torch.device) -> tuple[float, float, float]:
@@ -34,7 +34,8 @@ def feed_figures(
 ) -> tuple[float, float, float]:
     """Returns mean bound, distortion and rate (nats) over a whole set; without `density` the bound is -inf.
 
-    The processes of `ranks` share the set; every part of it has noise of its own, so that their number says nothing.
+    The processes of `ranks` share the set; each batch has noise of its own, so the result does not depend on their
+    number.
     """
     ranks = ranks or Processes()
     examples = len(feed.data)
@@ -52,17 +53,17 @@ def feed_figures(
 
 
 def note_on_latents(model: VAE, feed: BatchStream) -> str | None:
-    """Returns a warning when most latents carry nothing, else None; for codes there is none."""
+    """Returns a warning if most latents are inactive, else None; None for codes."""
     indices = torch.arange(min(1000, len(feed.data)), device=feed.device)
     with torch.no_grad(), seeded(0, feed.device):
         posterior = model.encoder(*feed.take(indices))
-        centres = center(posterior).flatten(1)
+        centers = center(posterior).flatten(1)
     if code_indices(posterior) is not None or len(indices) < 2:
         return None
-    active = int((centres.var(0) > ACTIVE_VARIANCE).sum())
-    if active >= centres.shape[1] / 2:
+    active = int((centers.var(0) > ACTIVE_VARIANCE).sum())
+    if active >= centers.shape[1] / 2:
         return None
     return (
-        f"{active} of {centres.shape[1]} latents are active (variance of the posterior mean over {ACTIVE_VARIANCE}); "
-        "the others carry nothing. Fewer latents, a smaller rate weight, or rate_warmup may help."
+        f"{active} of {centers.shape[1]} latents are active (variance of the posterior mean over {ACTIVE_VARIANCE}); "
+        "the others are unused. Fewer latents, a smaller rate weight, or rate_warmup may help."
     )

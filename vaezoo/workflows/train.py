@@ -18,9 +18,7 @@ from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.storage.model_folder import save
 from vaezoo.trainer import Run, Trainer, build_model
 from vaezoo.trainer.processes import Processes, process_group
-from vaezoo.trainer.trackers.hook import Tracker
-from vaezoo.trainer.trackers.named import chosen_trackers
-from vaezoo.trainer.trackers.services import Service
+from vaezoo.trainer.tracking import Service, Tracker, chosen_trackers
 from vaezoo.workflows.load import load
 
 __all__ = ["auto_folder", "start_from", "train", "training_data"]

@@ -1,8 +1,9 @@
-"""Where metrics go besides `metrics.jsonl`: one small hook, the progress bar, and the services that go by a name."""
+"""Trackers receive the metrics of a run: the progress bar, TensorBoard, Trackio, Weights & Biases, or your own."""
 
 from vaezoo.trainer.trackers.bar import Bar
-from vaezoo.trainer.trackers.hook import Tracker, Trackers
-from vaezoo.trainer.trackers.named import NAMES, chosen_trackers
-from vaezoo.trainer.trackers.services import Service, TensorBoard, Trackio, WandB
+from vaezoo.trainer.trackers.tensorboard import TensorBoard
+from vaezoo.trainer.trackers.trackio import Trackio
+from vaezoo.trainer.trackers.wandb import WandB
+from vaezoo.trainer.tracking import Service, Tracker, Trackers, chosen_trackers, trackers
 
-__all__ = ["NAMES", "Bar", "Service", "TensorBoard", "Tracker", "Trackers", "Trackio", "WandB", "chosen_trackers"]
+__all__ = ["Bar", "Service", "TensorBoard", "Tracker", "Trackers", "Trackio", "WandB", "chosen_trackers", "trackers"]

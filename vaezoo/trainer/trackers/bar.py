@@ -1,4 +1,4 @@
-"""The progress bar."""
+"""The tracker `bar`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["Bar"]
 
 
 class Bar:
-    """A progress bar with distortion, rate, images/s and remaining time; silent when standard error is no terminal.
+    """A progress bar with distortion, rate, images/s and remaining time; silent if standard error is not a terminal.
 
     Args:
-        console: where it is drawn; standard error by default.
+        console: standard error by default.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -38,7 +38,7 @@ class Bar:
             self.task = self.progress.add_task(name, total=steps, completed=done, figures="")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Moves the bar; figures that `metrics` lacks stay as they are."""
+        """Moves the bar; figures that are not in `metrics` remain."""
         if self.task is None:
             return
         self.progress.update(self.task, completed=step)
@@ -49,7 +49,7 @@ class Bar:
             self.progress.update(self.task, figures=figures)
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Stops the bar and leaves it on the screen."""
         if self.task is not None:
             self.progress.stop()
             sys.stderr.flush()
