@@ -1,0 +1,122 @@
+"""`compare`: rows, failures, differences of evidences, interrupted comparisons."""
+
+import shutil
+import signal
+from dataclasses import replace
+
+import pytest
+
+import vaezoo
+from vaezoo.data import binarize, load_dataset
+from vaezoo.errors import ConfigError, InterruptedTrainingError, UnknownNameError
+from vaezoo.evaluation import Estimate, evidence
+from vaezoo.registry import variants
+from vaezoo.workflows.compare import Failure, check_variant, compare, expand, headings, measured_on, reference_of, table
+
+# Runs of a few steps leave latents inactive.
+pytestmark = pytest.mark.filterwarnings("ignore:.*latents are active")
+
+TINY = {
+    "variant": "vae",
+    "architecture": {"latent": 2, "backbone": {"name": "mlp", "hidden": [16]}},
+    "data": {"name": "digits", "binarize": "dynamic"},
+    "train": {"steps": 20, "batch_size": 32},
+}
+
+
+def train(folder, seed=0):
+    return str(vaezoo.train(TINY, out=folder, trackers=(), seed=seed).folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "error", "message"),
+    [
+        (["betavae"], {}, UnknownNameError, "beta-vae"),
+        (["beta-vae"], {"data": "digts"}, UnknownNameError, "digits"),
+        ([], {}, ConfigError, "no model"),
+        (["vae"], {"seeds": 0}, ConfigError, "seeds = 0"),
+    ],
+)
+def test_invalid_arguments_are_refused(names, options, error, message):
+    with pytest.raises(error, match=message):
+        list(compare(names, **{"data": "digits", "steps": 10, **options}))
+
+
+def test_comparison_continues_where_it_was_stopped(tmp_path, monkeypatch):
+    options = {"data": "digits", "steps": 10, "samples": 5, "limit": 50, "out": tmp_path}
+    first = list(compare(["vae", "ae"], **options))
+    runs = sorted(folder.name.rpartition("-")[0] for folder in tmp_path.iterdir())
+    assert runs == ["ae", "vae"] and not list(tmp_path.glob("*/checkpoints"))
+    shutil.rmtree(next(tmp_path.glob("ae-*")))
+    begun = []
+    monkeypatch.setattr(
+        "vaezoo.workflows.compare.train", lambda recipe, **given: begun.append(vaezoo.train(recipe, **given))
+    )
+    again = list(compare(["vae", "ae"], **options))
+    assert [run.recipe.variant for run in begun] == ["ae"]
+    assert [row.report for row in again] == [row.report for row in first]
+    assert list(compare(["vae"], **{**options, "steps": 11})) and len(begun) == 2  # another recipe, another run
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_interrupted_comparison_states_how_to_continue(kept, tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise InterruptedTrainingError("at step 3; repeat with --resume", signal.SIGTERM)
+
+    monkeypatch.setattr("vaezoo.workflows.compare.train", stopped)
+    text = "the same call continues" if kept else r"use out \(--out\)"
+    with pytest.raises(InterruptedTrainingError, match=f"Stopped at ae, 1 of 2; {text}") as caught:
+        list(compare(["ae", "vae"], data="digits", out=tmp_path if kept else None))
+    assert caught.value.exit_status == 143 and "--resume" not in str(caught.value)
+
+
+def test_all_expands_to_names_that_can_be_built():
+    names = expand(["vae-mnist", "all"])
+    assert names[0] == "vae-mnist" and len(names) == 1 + len(variants.names()) and "vq-vae+code-prior" in names
+    for name in names[1:]:
+        check_variant(name)
+
+
+def test_rows_and_differences_of_evidences_on_the_same_images(tmp_path):
+    folders = [train(tmp_path / str(seed), seed) for seed in range(2)]
+    rows = list(compare([*folders, "vq-vae"], data="digits", steps=5, seeds=2, samples=20, limit=60))
+    assert [(row.name, row.seeds) for row in rows] == [*((folder, 1) for folder in folders), ("vq-vae", 2)]
+    assert all(len(line) == len(headings(rows)) for line in table(rows))
+    assert rows[0].report.examples == 60 and "K = 20" in measured_on(rows)
+    test = binarize(load_dataset("digits", "test"), "dynamic").subset(range(60))
+    each = [evidence(vaezoo.load(folder), test, 20) for folder in folders]
+    difference = (each[1] - each[0]).double()
+    found = rows[1].above(rows[0])
+    assert found.mean == pytest.approx(difference.mean().item(), abs=1e-5)
+    assert found.error == pytest.approx(difference.std().item() / 60**0.5, abs=1e-5)
+    assert found.error < rows[1].report.log_evidence.error
+    assert rows[2].above(rows[0]).mean is None  # gray images, not binarized ones
+    column = [line[headings(rows).index(f"above {rows[0].name}")] for line in table(rows)]
+    assert column == ["", f"{found.mean:.2f} ± {found.error:.2f}", "–"]
+    renamed = [rows[0], replace(rows[1], name="vae"), rows[2]]
+    assert reference_of(renamed) is renamed[1] and "above vae" in headings(renamed)
+
+
+@pytest.fixture
+def impossible():
+    """Registers a variant that cannot be built."""
+
+    @vaezoo.register("impossible")
+    def build(base, architecture):
+        raise ConfigError("cannot be built")
+
+    yield
+    del variants._entries["impossible"], variants._owners["impossible"]
+
+
+def test_notes_of_rows_and_rows_of_failures(impossible):
+    lines = list(compare(["vae", "impossible"], data="digits", steps=1, samples=2, limit=20))
+    report = replace(lines[0].report, latents=20)
+    notes = [(0.3, 2, ""), (0.3, 1, "few active units"), (0.09, 1, "rate under 0.1 nats"), (None, None, "")]
+    for rate, active, note in notes:
+        values = {**report.values, "rate": Estimate(mean=rate), "active_units": active}
+        row = replace(lines[0], report=replace(report, values=values))
+        assert (row.mark, table([row])[0][-1]) == (note, note)
+    assert isinstance(lines[1], Failure) and "cannot be built" in table(lines)[1][-1]
+    with pytest.raises(ConfigError, match="cannot be built"):
+        list(compare(["impossible"], data="digits", steps=1))

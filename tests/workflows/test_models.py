@@ -1,0 +1,130 @@
+"""Saved models give equal outputs, bundled models are those of the index, and names are resolved."""
+
+import pytest
+import torch
+from support.cases import NAMES, Case
+from support.mutations import config_of, write_config
+
+import vaezoo
+from vaezoo.data import binarize, bundled_images, pad
+from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError, UnknownNameError
+from vaezoo.evaluation.batches import context_of
+from vaezoo.registry import resolve
+from vaezoo.storage.config import read_config
+from vaezoo.storage.documents import sha256
+from vaezoo.storage.model_card import licence_of, model_card
+from vaezoo.storage.model_folder import published_state, read_metrics
+from vaezoo.zoo.index import PACKAGE_FOLDER, read_index
+
+DAILY = ("vae", "cvae", "cvae+iwae", "vq-vae+code-prior", "m2-vae", "factor-vae", "top-down-vae", "s-vae", "vade")
+
+
+def case_of(name):
+    return Case(name, context=10 * any(entry.context != "optional" for entry in resolve(name)))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return vaezoo.save(Case("vae").build(), tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in DAILY else [pytest.mark.full]) for name in NAMES]
+)
+def test_loaded_model_gives_equal_outputs(name, tmp_path):
+    case = case_of(name)
+    model = case.build().eval()
+    x, c = case.inputs(6)
+    loaded = vaezoo.load(vaezoo.save(model, tmp_path / "model"))
+    assert not loaded.training and loaded.config["variant"] == name
+    assert torch.equal(model.reconstruct(x, c), loaded.reconstruct(x, c))
+    assert torch.equal(model.sample(6, c, seed=5), loaded.sample(6, c, seed=5))
+    for term in ("distortion", "rate", "bound"):
+        torch.manual_seed(3)
+        expected = getattr(model(x, c), term)
+        torch.manual_seed(3)
+        assert torch.equal(expected, getattr(loaded(x, c), term)), term
+
+
+def test_critics_are_not_published(tmp_path):
+    model = Case("factor-vae").build()
+    assert any("critic" in key for key in model.state_dict())
+    assert not any("critic" in key for key in published_state(model))
+    loaded = vaezoo.load(vaezoo.save(model, tmp_path / "model"))
+    assert set(loaded(torch.rand(2, 1, 8, 8).round()).losses) == {"model"}
+
+
+def test_loaded_model_can_be_trained_and_loading_keeps_the_random_state(folder):
+    before = torch.get_rng_state()
+    model = vaezoo.load(folder).train()
+    assert torch.equal(before, torch.get_rng_state())
+    model(torch.rand(4, 1, 8, 8).round()).losses["model"].mean().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_model_with_a_replaced_part_is_not_saved(tmp_path):
+    model = Case("vae").build()
+    with pytest.raises(ConfigError, match="Register"):
+        vaezoo.save(model.replace(objective=model.objective), tmp_path / "x")
+
+
+def test_weights_of_another_model_are_refused_with_names_and_shapes(folder):
+    config = config_of(folder)
+    write_config(folder, {**config, "architecture": {**config["architecture"], "latent": [17]}})
+    with pytest.raises(CorruptWeightsError, match="Different: decoder"):
+        vaezoo.load(folder)
+
+
+def test_unknown_name_is_an_error_with_close_names(tmp_path):
+    with pytest.raises(UnknownNameError, match="beta-vae-mnist"):
+        vaezoo.load("beta-vae-minst")
+    with pytest.raises(UnknownNameError, match=r"config.json"):
+        vaezoo.load(tmp_path)
+    with pytest.raises(UnknownNameError):
+        vaezoo.load("no/such\0folder")
+    with pytest.raises(UnknownNameError, match="Did you mean"):
+        vaezoo.info("beta-vae-mnits")
+
+
+def test_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CheckpointError, match="file"):
+        vaezoo.save(Case("vae").build(), tmp_path / "file" / "model")
+
+
+def test_lists_and_info():
+    assert vaezoo.list_models("*-mnist", variant="beta-vae") == ["beta-vae-mnist"]
+    assert vaezoo.info("beta-vae-mnist")["variant"] == "beta-vae"
+    assert vaezoo.list_variants("vq-*") == ["vq-vae", "vq-vae-2"]
+
+
+@pytest.mark.parametrize("name", sorted(read_index()))
+def test_bundled_model_is_that_of_the_index(name):
+    facts, folder = read_index()[name], PACKAGE_FOLDER / name
+    for file, known in facts["files"].items():
+        data = (folder / file).read_bytes()
+        assert (len(data), sha256(data)) == (known["size"], known["sha256"])
+    assert read_metrics(folder) == facts["metrics"]
+    assert (folder / "README.md").read_text() == model_card(name, read_config(folder), facts["metrics"])
+    model, metrics = vaezoo.load(name), facts["metrics"]
+    assert model.config["variant"] == facts["variant"]
+    assert model.config["recipe"] == {"name": name, "digest": vaezoo.read_recipe(name).digest}
+    images = model.sample(4, c=0 if model.context else None, seed=0)
+    side = 28 + 2 * int(model.config["data"].get("pad", 0))
+    assert images.shape == (4, 1, side, side) and torch.isfinite(images).all()
+    if metrics["data"] != "mnist":
+        return
+    # With other weights, metrics of the 64 bundled images would differ from those of the whole test set.
+    test = binarize(pad(bundled_images(), model.config["data"].get("pad", 0)), model.config["data"]["binarize"])
+    with torch.no_grad():
+        elbo = model(test.batch(torch.arange(64)), context_of(model, test))
+    key = "distortion" if metrics["bound"]["mean"] is None else "bound"
+    assert getattr(elbo, key).mean().item() == pytest.approx(metrics[key]["mean"], abs=12, rel=0.1)
+    assert elbo.rate.mean().item() == pytest.approx(metrics["rate"]["mean"], rel=0.15)
+
+
+def test_card_takes_the_license_from_the_data_set():
+    assert licence_of("fashion-mnist") == "Fashion-MNIST: Zalando SE, MIT"
+    assert licence_of("digits") == vaezoo.load_dataset("digits").licence != ""
+    assert licence_of("mnist") == bundled_images().licence != ""
+    assert licence_of("folder:somewhere") == licence_of("mnist\0") == ""
