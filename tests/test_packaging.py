@@ -289,7 +289,6 @@ def blocks(language: str) -> list[str]:
 
 CONTRIBUTED = """
 import sys, json
-from pathlib import Path
 
 import torch
 from vaezoo.data.load import datasets
@@ -305,7 +304,7 @@ likelihoods.register("laplace", names["Laplace"], override=True)
 datasets.register("stripes", names["stripes"], override=True)
 head = {"name": "laplace", "scale": 0.5}
 model = create("my-vae", shape=(1, 8, 8), latent=2, backbone="affine", likelihood=head, nats=1.0)
-data = names["stripes"]("train", cache=Path("."), download=False)
+data = names["stripes"]("train")
 x = data.batch(torch.arange(len(data)))
 model.initialize([(x, None)])
 optimizer = torch.optim.Adam(model.parameters(), 1e-2)
