@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from support.cases import Case
+from support.gaussian_models import linear_gaussian
 from torch import Tensor
-from walls.test_bound import linear_gaussian
 
 from vaezoo.core import VAE
 from vaezoo.distributions import HamiltonianPosterior

@@ -1,11 +1,12 @@
-"""The combinations that the walls run over: everything that is registered, so that what comes later is met too."""
+"""Combinations of everything that is registered, for tests over the whole registry."""
 
 import functools
 import itertools
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -14,55 +15,33 @@ from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.likelihoods import Likelihood
 from vaezoo.registry import Variant, backbones, create, likelihoods, options_of, resolve, variants, with_requirements
 
-COMPOSED = ("cvae+iwae", "conv-vae+beta-vae")
-#: every variant, behind one that has what it needs
-NAMES = (*map(with_requirements, variants.names()), *COMPOSED)
+#: every variant with what it requires, and two compositions
+NAMES = (*map(with_requirements, variants.names()), "cvae+iwae", "conv-vae+beta-vae")
 SMALL_SHAPE = (1, 8, 8)
 SHAPES = ((1, 28, 28), (3, 32, 32), (2, 17, 23), (30,))
 CONTEXTS = (0, 3)
-
-#: what makes a backbone or a variant quick; one that is not here runs as it is
+#: options for small networks; a backbone that is not listed is used with its defaults
 SMALL_BACKBONES: dict[str, dict[str, object]] = {
     "mlp": {"hidden": [12]},
     "conv": {"channels": [4, 6], "dense": [8]},
-}
-SMALL_VARIANTS: dict[str, dict[str, object]] = {
-    "aae": {"critic_hidden": [8]},
-    "categorical-vae": {"latent": [4, 3]},
-    "ciwae": {"samples": 3},
-    "code-prior": {"prior_width": 8, "prior_depth": 1, "prior_heads": 2},
-    "factor-vae": {"critic_hidden": [8]},
-    "gumbel-vq-vae": {"codes": 7},
-    "flow-prior-vae": {"transforms": 2, "hidden": [8]},
-    "hamiltonian-vae": {"leapfrogs": 2},
-    "iaf-vae": {"iaf_hidden": [17]},
-    "iwae": {"samples": 3},
-    "joint-vae": {"latent": 6, "categories": [2]},
-    "ladder-vae": {"widths": [7, 5]},
-    "m2-vae": {"latent": 7},
-    "miwae": {"samples": 2, "groups": 3},
-    "piwae": {"samples": 2, "groups": 3},
-    "planar-vae": {"flows": 2},
-    "residual-vq-vae": {"codes": 7, "depth": 2},
-    "sliced-wae": {"projections": 4},
-    "top-down-vae": {"width": 6},
-    "two-layer-vae": {"top_hidden": [5]},
-    "vade": {"clusters": 3},
-    "vae-gan": {"critic_channels": 3},
-    "vamp-vae": {"pseudo_inputs": 4},
-    "vq-vae": {"codes": 7},
-    "vq-vae-2": {"codes": 7},
-    "wae-gan": {"critic_hidden": [8]},
 }
 
 
 @dataclass(frozen=True)
 class Case:
+    """A variant with its example's options; without a backbone or likelihood, those that it is named for."""
+
     variant: str
     shape: tuple[int, ...] = SMALL_SHAPE
-    backbone: str = "mlp"
-    likelihood: str = "bernoulli"
+    backbone: str = ""
+    likelihood: str = ""
     context: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.backbone:
+            object.__setattr__(self, "backbone", fixed(self.variant, "backbone") or "mlp")
+        if not self.likelihood:
+            object.__setattr__(self, "likelihood", fixed(self.variant, "likelihood") or "bernoulli")
 
     def __str__(self) -> str:
         size = "x".join(map(str, self.shape))
@@ -82,7 +61,6 @@ class Case:
 
     def create(self, **options: object) -> VAE:
         name, *choice = self.likelihood.split("=", 1)
-        own = {key: value for entry in self.entries for key, value in SMALL_VARIANTS.get(entry.name, {}).items()}
         return create(
             self.variant,
             shape=self.shape,
@@ -90,7 +68,7 @@ class Case:
             backbone={"name": self.backbone, **SMALL_BACKBONES.get(self.backbone, {})},
             likelihood={"name": name, **dict(each.split(":") for each in choice)},
             examples=1000,
-            **{**own, **options},
+            **{**example_of(self.variant), **options},
         )
 
     def build(self, dtype: torch.dtype = torch.float32, seed: int = 0, **options: object) -> VAE:
@@ -98,30 +76,46 @@ class Case:
         return self.create(**options).to(dtype)
 
     def inputs(self, count: int, dtype: torch.dtype = torch.float32, seed: int = 1) -> tuple[Tensor, Tensor | None]:
-        """Returns data in the likelihood's support, and class indices where there is a context."""
+        """Returns data in the likelihood's support, and class indices for a conditional model."""
         generator = torch.Generator().manual_seed(seed)
         x = in_support(head_of(self), count, self.shape, generator).to(dtype)
         return x, torch.randint(self.context, (count,), generator=generator) if self.context else None
 
-    @property
-    def permitted(self) -> bool:
-        """Says whether the builders take this combination."""
-        return permits(self.variant, self.shape, self.backbone, self.context)
+
+def example_of(variant: str) -> dict[str, object]:
+    """Returns the examples of a composed name's variants, in one table."""
+    return {key: value for entry in resolve(variant) for key, value in entry.example.items()}
+
+
+def fixed(variant: str, field: str) -> str | None:
+    """Returns the backbone or likelihood that a variant is named for, as `Case` writes it."""
+    for entry in resolve(variant):
+        if field in entry.fixed:
+            name, *options = entry.fixed[field].items()
+            return str(name[1]) + "".join(f"={key}:{value}" for key, value in options)
+    return None
 
 
 @functools.cache
-def permits(variant: str, shape: tuple[int, ...], backbone: str, context: int) -> bool:
-    """Builds on the meta device, where nothing is computed; any likelihood goes with any network."""
+def fits(backbone: str, shape: tuple[int, ...]) -> bool:
+    """Returns whether a backbone accepts a shape; every variant then does."""
     try:
         with torch.device("meta"):
-            Case(variant, shape, backbone, context=context).create()
+            Case("vae", shape, backbone).create()
     except (ConfigError, ShapeError):
         return False
     return True
 
 
+def axes_of(name: str, *shapes: tuple[int, ...]) -> list[tuple[tuple[int, ...], str, int]]:
+    """Returns all combinations of shape, backbone and context that a variant permits."""
+    choices = [fixed(name, "backbone") or backbone for backbone in backbones.names()]
+    axes = itertools.product(shapes, dict.fromkeys(choices), contexts_of(name))
+    return [(shape, backbone, context) for shape, backbone, context in axes if fits(backbone, shape)]
+
+
 def likelihood_choices() -> tuple[str, ...]:
-    """Returns every likelihood, and every choice of its options that are choices: gaussian=scale_kind:learned."""
+    """Returns every likelihood, and every other choice of its options that are choices: gaussian=scale_kind:learned."""
     found: list[str] = []
     for name in likelihoods.names():
         found.append(name)
@@ -143,63 +137,64 @@ def head_of(case: Case) -> Likelihood:
 
 
 def in_support(head: Likelihood, count: int, shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Returns the least restricted data that the likelihood gives a density: real, then in [0, 1], 8-bit, binary."""
+    """Returns the least restricted data with a density: real, then in [0, 1], 8-bit, binary."""
     uniform = torch.rand(count, *shape, generator=generator)
-    candidates = (
-        torch.randn(count, *shape, generator=generator),
-        uniform,
-        (uniform * 255).round() / 255,
-        uniform.round(),
-    )
+    real = torch.randn(count, *shape, generator=generator)
+    candidates = (real, uniform, (uniform * 255).round() / 255, uniform.round())
     return next(x for x in candidates if bool(head.contains(x).all()))
 
 
 def contexts_of(name: str) -> tuple[int, ...]:
-    """Returns the contexts that a variant's entry states."""
+    """Returns the contexts that a variant permits."""
     return CONTEXTS if all(entry.context == "optional" for entry in resolve(name)) else CONTEXTS[1:]
 
 
-def full(name: str) -> list[Case]:
-    return [
-        Case(name, SMALL_SHAPE, backbone, likelihood, context)
-        for backbone, likelihood, context in itertools.product(backbones.names(), LIKELIHOODS, contexts_of(name))
-    ]
+def likelihoods_of(name: str) -> Sequence[str]:
+    """Returns the likelihoods that a variant permits."""
+    own = fixed(name, "likelihood")
+    return LIKELIHOODS if own is None else [own]
+
+
+def product(name: str) -> list[Case]:
+    """Returns all combinations of backbone, likelihood and context on the small shape."""
+    axes = itertools.product(likelihoods_of(name), axes_of(name, SMALL_SHAPE))
+    return [Case(name, shape, backbone, likelihood, context) for likelihood, (shape, backbone, context) in axes]
+
+
+def rotating(name: str) -> list[Case]:
+    """Returns one case for each backbone and context on the small shape; the likelihoods take turns over variants."""
+    cases, choices, number = product(name), likelihoods_of(name), NAMES.index(name)
+    count = len(cases) // len(choices)
+    return [cases[count * ((number + number // 4 + place) % len(choices)) + place] for place in range(count)]
 
 
 def pairwise(name: str) -> list[Case]:
-    """Returns cases in which any two of shape, backbone and context meet, greedily; the likelihoods take turns."""
-    axes: list[Sequence[object]] = [SHAPES, backbones.names(), contexts_of(name)]
-
-    def case(shape: tuple[int, ...], backbone: str, context: int, turn: int) -> Case:
-        return Case(name, shape, backbone, LIKELIHOODS[turn % len(LIKELIHOODS)], context)
-
-    rows = [row for row in itertools.product(*axes) if case(*row, 0).permitted]  # type: ignore[arg-type]
+    """Returns cases in which any two of shape, backbone and context occur, greedily; the likelihoods take turns."""
+    rows, choices = axes_of(name, *SHAPES), likelihoods_of(name)
 
     def pairs(row: tuple[object, ...]) -> set[tuple[tuple[int, object], ...]]:
         return set(itertools.combinations(enumerate(row), 2))
 
-    missing, found = set().union(*map(pairs, rows)), []
+    missing, found = set().union(*map(pairs, rows)), list[Case]()
     while missing:
-        best = max(rows, key=lambda row: len(pairs(row) & missing))
-        found.append(case(*best, len(found) + NAMES.index(name)))  # type: ignore[arg-type]
+        shape, backbone, context = best = max(rows, key=lambda row: len(pairs(row) & missing))
+        turn = (len(found) + NAMES.index(name)) % len(choices)
+        found.append(Case(name, shape, backbone, choices[turn], context))
         missing -= pairs(best)
     return found
 
 
-FULL = [case for name in NAMES for case in full(name) if case.permitted]
-PAIRWISE = [case for name in NAMES for case in pairwise(name)]
-EVERYWHERE = FULL + PAIRWISE
-
-#: one for each variant, backbone and context, the likelihoods taking turns
-ROTATING = [
-    case
-    for position, case in enumerate(
-        Case(name, SMALL_SHAPE, backbone, "", context)
-        for name in NAMES
-        for backbone, context in itertools.product(backbones.names(), contexts_of(name))
-    )
-    for case in [Case(case.variant, case.shape, case.backbone, LIKELIHOODS[position % len(LIKELIHOODS)], case.context)]
-    if case.permitted
-]
-#: one for each variant
+#: one for each variant, backbone and context
+ROTATING = [case for name in NAMES for case in rotating(name)]
+EVERYWHERE = [case for name in NAMES for case in (*product(name), *pairwise(name))]
+#: one for each variant, with a multilayer perceptron and binary data
 ONE_EACH = [Case(name, context=contexts_of(name)[0]) for name in NAMES]
+#: one for each variant, in which backbones, likelihoods and contexts take turns
+DAILY = [rotating(name)[place % len(rotating(name))] for place, name in enumerate(NAMES)]
+
+
+def over(cases: Iterable[Case], daily: Collection[Case] = DAILY) -> pytest.MarkDecorator:
+    """Parametrizes `case`; cases that are not among the daily ones are marked `full`."""
+    chosen = set(daily)
+    params = [pytest.param(case, id=str(case), marks=() if case in chosen else pytest.mark.full) for case in cases]
+    return pytest.mark.parametrize("case", params)

@@ -1,18 +1,22 @@
-"""Gaussian models of one latent whose every integral is known, with posteriors that are parameters."""
+"""Gaussian models whose integrals are known in closed form."""
+
+import math
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, MultivariateNormal
 
 from vaezoo.core import VAE, Objective, Part
 from vaezoo.decoders import Decoder
 from vaezoo.distributions.normal import DiagonalNormal
 from vaezoo.likelihoods.gaussian import Gaussian
+from vaezoo.networks import MLP
+from vaezoo.objectives import WeightedObjective
 from vaezoo.priors.normal import StandardNormalPrior
 
 
 class FreePosterior(Part):
-    """N(loc, scale²) for each row of a batch, whatever x: row by row a parameter, so that gradients come row by row."""
+    """N(loc, scale²) for each row of a batch, independent of x, with parameters and so gradients of each row."""
 
     def __init__(self, rows: int, loc: float, log_scale: float, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
@@ -47,3 +51,36 @@ def one_latent(
     decoder = Decoder(Slope(weight), Gaussian((1,), scale=noise))
     prior = StandardNormalPrior((1,)).double()
     return VAE(FreePosterior(rows, loc, log_scale), decoder, prior, objective, shape=(1,), latent=(1,)).train()
+
+
+class LinearPosterior(Part):
+    """The true posterior of a linear-Gaussian model, shifted by `shift` and scaled by `widen`."""
+
+    def __init__(self, weight: Tensor, mean: Tensor, scale: float, shift: float = 0.0, widen: float = 1.0) -> None:
+        super().__init__()
+        precision = weight.T @ weight / scale**2 + torch.eye(weight.shape[1], dtype=weight.dtype)
+        self.covariance = precision.inverse()
+        self.gain, self.mean, self.shift, self.widen = self.covariance @ weight.T / scale**2, mean, shift, widen
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        loc = (x - self.mean) @ self.gain.T + self.shift
+        if torch.allclose(self.covariance, self.covariance.diag().diag()):
+            return DiagonalNormal(loc, (0.5 * self.covariance.diag().log() + math.log(self.widen)).expand_as(loc))
+        return MultivariateNormal(loc, self.covariance * self.widen**2)
+
+
+def linear_gaussian(orthogonal: bool, scale: float = 0.6, **posterior: float) -> tuple[VAE, Tensor, Tensor]:
+    """Returns a linear-Gaussian VAE, data, and their exact log p(x): probabilistic PCA's (Tipping & Bishop, 1999)."""
+    torch.manual_seed(2)
+    weight, mean = torch.randn(5, 2, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
+    weight = torch.linalg.qr(weight)[0] * torch.tensor([2.0, 0.7], dtype=torch.float64) if orthogonal else weight
+    network = MLP((2,), (1, 5), 0, [], "relu").double()
+    with torch.no_grad():
+        network.head.weight.copy_(weight)
+        network.head.bias.copy_(mean)
+    decoder = Decoder(network, Gaussian((5,), scale=scale)).double()
+    encoder = LinearPosterior(weight, mean, scale, **posterior)
+    model = VAE(encoder, decoder, StandardNormalPrior((2,)).double(), WeightedObjective(), shape=(5,), latent=(2,))
+    exact = MultivariateNormal(mean, weight @ weight.T + scale**2 * torch.eye(5, dtype=torch.float64))
+    x = exact.sample((40,))
+    return model, x, exact.log_prob(x)

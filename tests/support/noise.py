@@ -1,4 +1,4 @@
-"""Noise that is the same for every example, so that a batch and its single examples can be compared exactly."""
+"""Noise that is equal for all examples, so that a batch and its single examples can be compared exactly."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class SharedNoise(TorchDispatchMode):
-    """Inside it a random draw is a function of how many came before, and equal along the dimension of size `batch`."""
+    """A mode in which a draw depends on the number of draws before it, and is equal along the batch dimension."""
 
     def __init__(self, batch: int) -> None:
         super().__init__()
@@ -19,7 +19,9 @@ class SharedNoise(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if torch.Tag.nondeterministic_seeded not in func.tags or "attention" in func._schema.name:  # without dropout
+        if (
+            torch.Tag.nondeterministic_seeded not in func.tags or "attention" in func._schema.name
+        ):  # attention without dropout is deterministic
             return func(*args, **kwargs)
         self.draws += 1
         generator = torch.Generator().manual_seed(self.draws)
@@ -58,7 +60,7 @@ def normal(mode: SharedNoise, generator: torch.Generator, mean: Tensor | float, 
 
 
 def multinomial(mode: SharedNoise, generator: torch.Generator, p: Tensor, samples: int, *_: object) -> Tensor:
-    """Draws by the inverse of the distribution function; rows (B·N, V), the examples outermost."""
+    """Samples by the inverse of the distribution function; rows (B·N, V), the examples outermost."""
     u = torch.rand(len(p) // mode.batch, samples, generator=generator, dtype=p.dtype).repeat(mode.batch, 1)
     return torch.searchsorted(p.cumsum(-1), u * p.sum(-1, keepdim=True)).clamp(max=p.shape[-1] - 1)
 

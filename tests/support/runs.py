@@ -1,4 +1,4 @@
-"""Small runs: 40 images of 4 x 4 and networks of a few units, trained in a fraction of a second."""
+"""Small runs: 40 images of 4 x 4, trained in a fraction of a second with the options of each variant's example."""
 
 import warnings
 from collections.abc import Mapping
@@ -6,50 +6,17 @@ from pathlib import Path
 
 import torch
 
+from support.cases import example_of
 from vaezoo.data import Dataset, binarize, from_tensors
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.registry import resolve
 from vaezoo.trainer import Run, Trainer, build_model
 from vaezoo.trainer.stage_run import StageRun
 from vaezoo.trainer.start import make_feed
-from vaezoo.trainer.trackers.hook import Tracker
+from vaezoo.trainer.tracking import Tracker
 
 CPU = torch.device("cpu")
-CODES = ("fsq-vae", "gumbel-vq-vae", "lfq-vae", "residual-vq-vae", "vq-vae")
-LATENT: dict[str, object] = {
-    "joint-vae": 12,
-    "m2-vae": 5,
-    "top-down-vae": 4,
-    "vq-vae-2": [3, 5],
-    **dict.fromkeys(CODES, (3, 2, 2)),
-}
-OPTIONS: dict[str, dict[str, object]] = {
-    "aae": {"critic_hidden": [6]},
-    "code-prior": {"prior_width": 4, "prior_depth": 1, "prior_heads": 2},
-    "factor-vae": {"critic_hidden": [6]},
-    "fsq-vae": {"levels": [4, 3, 3]},
-    "flow-prior-vae": {"transforms": 2, "hidden": [5]},
-    "gumbel-vq-vae": {"codes": 4},
-    "geco-vae": {"target": 8.0, "speed": 1e-2},
-    "iaf-vae": {"iaf_hidden": [5]},
-    "iwae": {"samples": 3},
-    "ladder-vae": {"widths": [6, 5]},
-    "planar-vae": {"flows": 2},
-    "residual-vq-vae": {"codes": 4, "depth": 2},
-    "top-down-vae": {"width": 6},
-    "two-layer-vae": {"top_hidden": [5]},
-    "vade": {"clusters": 3},
-    "vamp-vae": {"pseudo_inputs": 4},
-    "vq-vae": {"codes": 5},
-    "vq-vae-2": {"codes": 4},
-}
-BACKBONE: dict[str, object] = {name: {"name": "conv", "channels": [4], "dense": []} for name in (*CODES, "vq-vae-2")}
-BINARIZE: dict[str, object] = dict.fromkeys((*CODES, "vq-vae-2"), "none")
-
-
-def own(table: Mapping[str, object], variant: str, default: object) -> object:
-    """Returns what a table says of the first variant of a composed name that is in it."""
-    return next((table[name] for name in variant.split("+") if name in table), default)
+CONV = {"name": "conv", "channels": [4], "dense": []}
 
 
 def small_recipe(
@@ -60,25 +27,32 @@ def small_recipe(
     **train: object,
 ) -> Recipe:
     """Returns a recipe for `small_data`; `data` goes to [data], other keywords to [train]."""
-    conditional = any(entry.context != "optional" for entry in resolve(variant))
-    table = {"name": "small", "binarize": own(BINARIZE, variant, "dynamic"), "context": conditional}
+    entries, options = resolve(variant), example_of(variant)
+    defaults = {key: value for entry in entries for key, value in entry.defaults.items()}
+    convolutional, gray = defaults.get("backbone") == "conv", "likelihood" in defaults
+    latent = options.pop("latent", None if "latent" in defaults else 3)
     return read_recipe(
         {
             "variant": variant,
-            "options": {key: value for name in variant.split("+") for key, value in OPTIONS.get(name, {}).items()},
+            "options": options,
             "architecture": {
-                "latent": own(LATENT, variant, 3),
-                "backbone": own(BACKBONE, variant, {"name": "mlp", "hidden": [6]}),
+                **({} if latent is None else {"latent": latent}),
+                "backbone": CONV if convolutional else {"name": "mlp", "hidden": [6]},
             },
-            "data": table | dict(data or {}),
+            "data": {
+                "name": "small",
+                "binarize": "none" if gray else "dynamic",
+                "context": any(entry.context != "optional" for entry in entries),
+                **(data or {}),
+            },
             **({"stage": stages} if stages else {"train": {"steps": 24, "batch_size": 8} | train}),
         }
     )
 
 
-#: nine labels of 40, three in each batch of eight
+#: nine labels of 40 examples, three in each batch of eight
 FEW_LABELS = {"labels": 9, "labelled_share": 0.4}
-#: what two processes train as one process with twice the accumulation does
+#: recipes that two processes train like one process with twice the accumulation
 RANKS_RECIPES = {
     "vae": small_recipe("vae", steps=100, average=0.9, clip=1.0),
     "vq-vae": small_recipe("vq-vae", steps=100),
@@ -91,7 +65,7 @@ RANKS_RECIPES = {
 
 
 def small_data(recipe: Recipe, count: int = 40, split: str = "train") -> Dataset:
-    """Returns grey blobs with labels, binarized as the recipe says; it hides those of the training set."""
+    """Returns gray blobs with labels, binarized and with hidden labels as in the recipe."""
     generator = torch.Generator().manual_seed(len(split))
     labels = torch.arange(count) % 3
     x = torch.rand(count, 1, 4, 4, generator=generator) * 0.3 + 0.3 * labels[:, None, None, None]
@@ -124,14 +98,14 @@ def trainer(
 
 
 def fit(chosen: Trainer, resume: bool = False, extend: bool = False) -> Run:
-    """Trains; few of the latents are active after so few steps, which is no news here."""
+    """Trains without the warning that few latents are active, which is true after so few steps."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*latents are active")
         return chosen.fit(resume, extend)
 
 
 def equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
-    """Says whether two models have equal tensors, bit for bit."""
+    """Returns whether two models have equal tensors, bit for bit."""
     x, y = a.state_dict(), b.state_dict()
     return x.keys() == y.keys() and all(torch.equal(x[key], y[key]) for key in x)
 
@@ -146,7 +120,7 @@ def first_stage(recipe: Recipe, data: Dataset | None = None) -> StageRun:
 
 
 def with_bernoulli_on_grey(**train: object) -> tuple[Recipe, Dataset]:
-    """Returns a recipe whose likelihood is a mere loss of its data, and the data."""
+    """Returns a recipe whose likelihood gives its data no density, and the data."""
     tables = small_recipe(**train).as_dict()
     recipe = read_recipe(tables | {"data": {"name": "small"}})
     return recipe, small_data(recipe)

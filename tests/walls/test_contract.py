@@ -1,16 +1,18 @@
-"""What every variant keeps to in every combination: shapes, finiteness, buffers, random state."""
+"""The contract of every variant in every combination: shapes, finiteness, buffers, random state, documentation."""
 
 import inspect
+import re
 
 import pytest
 import torch
-from support.cases import EVERYWHERE, LIKELIHOODS, NAMES, ONE_EACH, ROTATING, SMALL_SHAPE, Case, contexts_of, permits
+from support.cases import DAILY, EVERYWHERE, ONE_EACH, ROTATING, Case, contexts_of, over, product
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import ELBO, VAE, has_closed_form_rate, has_density
-from vaezoo.errors import NoDensityError
-from vaezoo.registry import backbones, resolve, variants, with_requirements
+from vaezoo.core import ELBO, VAE, has_density
+from vaezoo.errors import CompositionError, NoDensityError
+from vaezoo.registry import resolve, variants, with_requirements
+from vaezoo.workflows.listing import option_texts
 
 
 def finite(tensor: Tensor) -> bool:
@@ -28,7 +30,7 @@ def check_report(elbo: ELBO, count: int, density: bool) -> None:
     assert not any(value.requires_grad for value in elbo.statistics.values())
 
 
-@pytest.mark.parametrize("case", EVERYWHERE, ids=str)
+@over(EVERYWHERE, [*DAILY, *product("vae")])
 def test_every_combination_works(case: Case) -> None:
     model, (x, c) = case.build(), case.inputs(3)
     before = buffers(model)
@@ -45,7 +47,7 @@ def test_every_combination_works(case: Case) -> None:
             model.log_evidence(x, c, samples=3, seed=5)
     drawn = model.sample(3, c, seed=5)
     posterior = model.encode(x, c)
-    assert torch.equal(state, torch.get_rng_state())  # nothing random happens unasked
+    assert torch.equal(state, torch.get_rng_state())
     assert first.shape == drawn.shape == x.shape and finite(first) and finite(drawn) and torch.equal(first, again)
     assert torch.equal(drawn, model.sample(3, c, seed=5)) and not torch.equal(drawn, model.sample(3, c, seed=6))
     assert isinstance(posterior, Distribution) and posterior.batch_shape == (3,)
@@ -53,16 +55,8 @@ def test_every_combination_works(case: Case) -> None:
     assert all(torch.equal(before[name], buffer) for name, buffer in model.named_buffers())
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_each_runs_on_all_that_it_states(name: str) -> None:
-    default = next((e.defaults["backbone"] for e in resolve(name)[::-1] if "backbone" in e.defaults), "mlp")
-    for context in contexts_of(name):
-        assert permits(name, SMALL_SHAPE, str(default), context) and permits(name, (30,), "mlp", context)
-    assert len(LIKELIHOODS) >= 6 and {"mlp", "conv"} <= set(backbones.names())
-
-
 @pytest.mark.parametrize("name", variants.names())
-def test_a_builder_changes_the_parts_that_it_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_registration_states_parts_rate_and_context(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     changed: set[str] = set()
     replace = VAE.replace
 
@@ -71,41 +65,37 @@ def test_a_builder_changes_the_parts_that_it_says(name: str, monkeypatch: pytest
         return replace(self, **parts)
 
     monkeypatch.setattr(VAE, "replace", recorded)
-    Case(with_requirements(name), context=contexts_of(with_requirements(name))[0]).build()
-    stated = {part for entry in resolve(with_requirements(name)) for part in entry.changes}
+    whole, entry = with_requirements(name), variants.get(name)
+    case = Case(whole, context=contexts_of(whole)[0])
+    model, (x, c) = case.build(torch.float64), case.inputs(3, torch.float64)
+    stated = {part for each in resolve(whole) for part in each.changes}
     assert changed == stated - {"backbone", "likelihood"}
+    vectors = model.check_context(c, 3)
+    rates = [model.infer(x, vectors).rate() for _ in range(2)]
+    density = has_density(model.encode(x, c))
+    assert density == (entry.rate != "no density")
+    assert not density or torch.equal(*rates) == (entry.rate == "closed form")
+    if entry.context != "optional":
+        with pytest.raises(CompositionError, match="context=N"):
+            Case(whole).build()
 
 
 @pytest.mark.parametrize("name", variants.names())
-def test_every_variant_says_what_it_minimises_and_how_its_rate_is_computed(name: str) -> None:
-    case = Case(with_requirements(name), context=contexts_of(with_requirements(name))[0])
-    model, (x, c) = case.build(), case.inputs(3)
-    vectors = model.check_context(c, 3)
-    text = inspect.getdoc(variants.get(name).builder)
-    assert text is not None and "$" in text and "When to use it" in text
-    assert "confused with" in " ".join(text.split())
-    posterior, entry = model.encode(x, c), variants.get(name)
-    rate = "closed form" if has_closed_form_rate(posterior, model.prior(vectors)) else "sampled"
-    assert entry.rate == (rate if has_density(posterior) else "no density")
-    words = {"closed form": "in closed form", "sampled": "is sampled", "no density": "no density"}
-    assert words[entry.rate] in " ".join(text.split())
-    assert entry.year > 1980 and entry.paper and entry.url.startswith("https://")
-    assert all(option in text for option in entry.options)
+def test_the_docstring_has_equation_options_and_fields(name: str) -> None:
+    entry = variants.get(name)
+    text = inspect.getdoc(entry.builder) or ""
+    first, _, rest = text.partition("\n\n")
+    assert "\n" not in first and first.endswith(".") and "$" in text
+    assert option_texts(entry).keys() == entry.options.keys()
+    related = re.search(r"^See also: (.+?)(\n\n|\Z)", rest, re.MULTILINE | re.DOTALL)
+    assert related and any(each != name and each in variants.names() for each in re.findall(r"`([^`]+)`", related[1]))
+    references = rest.partition("\nReferences:\n")[2]
+    assert entry.url.startswith("https://") and entry.url in references
+    assert str(entry.year) in references and entry.paper.split()[0] in references
 
 
-@pytest.mark.parametrize("case", ONE_EACH, ids=str)
-def test_what_needs_a_context_says_so(case: Case) -> None:
-    needy = any(entry.context != "optional" for entry in case.entries)
-    without = Case(case.variant, context=0)
-    if needy:
-        with pytest.raises(ValueError, match=r"needs a context: pass context=N"):
-            without.build()
-    else:
-        assert without.build().context == 0
-
-
-@pytest.mark.parametrize("case", ROTATING, ids=str)
-def test_what_learns_without_a_gradient_moves_after_the_step(case: Case) -> None:
+@over(ROTATING)
+def test_statistics_move_buffers_after_the_step_alone(case: Case) -> None:
     model, (x, c) = case.build(), case.inputs(4)
     before = buffers(model)
     elbo = model(x, c)
@@ -114,13 +104,11 @@ def test_what_learns_without_a_gradient_moves_after_the_step(case: Case) -> None
     moved = {name for name, buffer in model.named_buffers() if not torch.equal(before[name], buffer)}
     assert bool(moved) == bool(elbo.statistics)
     assert all(finite(buffer) for buffer in model.buffers())
-    model.eval()
-    assert not model(x, c).statistics  # frozen at evaluation
-    model.train().requires_grad_(False)
-    assert not model(x, c).statistics  # and in a stage that trains something else
+    assert not model.eval()(x, c).statistics
+    assert not model.train().requires_grad_(False)(x, c).statistics
 
 
-@pytest.mark.parametrize("case", ONE_EACH, ids=str)
+@over(ONE_EACH, ONE_EACH)
 def test_half_precision_weights_give_float32_densities(case: Case) -> None:
     model, (x, c) = case.build(torch.bfloat16), case.inputs(3)
     check_report(model(x, c), 3, case.has_density)
@@ -128,7 +116,7 @@ def test_half_precision_weights_give_float32_densities(case: Case) -> None:
         check_report(case.build()(x, c), 3, case.has_density)
 
 
-@pytest.mark.parametrize("case", ROTATING, ids=str)
+@over(ROTATING)
 def test_double_precision_stays_double(case: Case) -> None:
     model, (x, c) = case.build(torch.float64), case.inputs(3, torch.float64)
     elbo = model(x, c)
@@ -139,15 +127,13 @@ def test_double_precision_stays_double(case: Case) -> None:
     torch.testing.assert_close(narrow.reconstruct(x, c).double(), model.reconstruct(x, c), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("case", ROTATING, ids=str)
-def test_initialize_starts_from_data(case: Case) -> None:
-    model, (x, c) = case.build(), case.inputs(12)
+@over(ROTATING)
+def test_models_initialize_from_batches_and_from_a_single_example(case: Case) -> None:
+    model, single, (x, c) = case.build(), case.build(), case.inputs(12)
     vectors = model.check_context(c, 12)
-    model.initialize(
-        [(x[:6], None if vectors is None else vectors[:6]), (x[6:], None if vectors is None else vectors[6:])]
-    )
-    check_report(model(x, c), 12, case.has_density)
-    single = case.build()
-    single.initialize([(x[:1], None if vectors is None else vectors[:1])])
-    check_report(single(x, c), 12, case.has_density)
+    batches = [(x[rows], None if vectors is None else vectors[rows]) for rows in (slice(6), slice(6, 12), slice(1))]
+    model.initialize(batches[:2])
+    single.initialize(batches[2:])
+    for each in (model, single):
+        check_report(each(x, c), 12, case.has_density)
     assert has_density(model.encode(x, c)) == case.has_density

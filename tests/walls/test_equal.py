@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.cases import NAMES, ROTATING, Case, contexts_of
+from support.cases import NAMES, ROTATING, Case, contexts_of, over
 from support.noise import SharedNoise
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from vaezoo.objectives import PenalizedObjective, log_mean_exp
 from vaezoo.registry import backbones
 
 CPU = torch.device("cpu")
-B = 5  # occurs in no shape of these cases
+B = 7  # occurs in no shape of these cases
 
 
 def gradients(loss: Tensor, model: VAE) -> list[Tensor]:
@@ -66,7 +66,7 @@ def test_one_importance_sample_is_the_vae_in_the_mean(context: int) -> None:
     assert difference.mean().abs() < 4 * difference.std() / len(x) ** 0.5
 
 
-def test_more_importance_samples_are_tighter_and_reported_as_the_objective() -> None:
+def test_more_importance_samples_give_a_tighter_bound_which_is_the_objective() -> None:
     case = Case("iwae")
     x, _ = case.inputs(256, torch.float64)
     means = [case.build(torch.float64, samples=k)(x).bound.mean().item() for k in (1, 10, 100)]
@@ -91,11 +91,11 @@ def test_a_zero_width_context_is_none(name: str) -> None:
 
 
 def shared(model: VAE, x: Tensor, c: Tensor | None) -> dict[str, Tensor]:
-    """Returns the figures of a batch under noise that is the same for every example."""
+    """Returns the values of a batch under noise that is equal for all examples."""
     with torch.random.fork_rng(devices=[]), SharedNoise(len(x)):
         elbo = model(x, c)
     figures = {"distortion": elbo.distortion, "rate": elbo.rate, "bound": elbo.bound}
-    # What is left of a loss without its penalties.
+    # The loss without its penalties.
     if isinstance(model.objective, PenalizedObjective) and "model" in elbo.losses:
         weighted = [weight * elbo.terms[name] for name, (weight, _) in model.objective.penalties.items()]
         figures["rest"] = elbo.losses["model"].detach() - sum(weighted, torch.zeros_like(elbo.rate))
@@ -103,12 +103,12 @@ def shared(model: VAE, x: Tensor, c: Tensor | None) -> dict[str, Tensor]:
 
 
 def mixed(figures: dict[str, Tensor], names: list[str]) -> Tensor:
-    """Returns the examples' sums of figures in proportions of no meaning, so that one gradient is a test of all."""
+    """Returns a weighted sum of values, (B,), so that one gradient is a test of all of them."""
     return torch.stack([figures[name] / (1.0 + number) ** 0.5 for number, name in enumerate(names)]).sum(0)
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-@pytest.mark.parametrize("case", ROTATING, ids=str)
+@over(ROTATING)
 def test_examples_are_separable_or_declared_coupled(case: Case, training: bool) -> None:
     model, (x, c) = case.build(torch.float64).train(training), case.inputs(B, torch.float64)
     batch = shared(model, x, c)
@@ -124,8 +124,7 @@ def test_examples_are_separable_or_declared_coupled(case: Case, training: bool) 
         torch.testing.assert_close(double, wanted, rtol=1e-8, atol=1e-9)
 
 
-def test_the_wall_of_separability_stands() -> None:
-    """A batch mean in a loss is seen, so that the test above means something."""
+def test_the_separability_test_detects_a_batch_mean() -> None:
     case = Case("vae")
     model, (x, _) = case.build(torch.float64), case.inputs(B, torch.float64)
     whole = shared(model, x, None)["distortion"]

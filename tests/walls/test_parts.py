@@ -1,14 +1,14 @@
-"""Parameters and their players; copies, changes and what refers to what."""
+"""Parameters and their players; copies, replaced parts and references between parts."""
 
 import copy
 from collections import Counter
 
 import pytest
 import torch
-from support.cases import ONE_EACH, ROTATING, Case
+from support.cases import ONE_EACH, ROTATING, Case, over
 from torch import Tensor, nn
 
-from vaezoo.core import VAE
+from vaezoo.core import PARTS, VAE
 from vaezoo.objectives import WeightedObjective
 
 
@@ -22,8 +22,8 @@ def step(model: VAE, x: Tensor, c: Tensor | None, optimizers: dict[str, torch.op
     model.after_step([elbo.statistics], torch.tensor(0))
 
 
-@pytest.mark.parametrize("case", ROTATING, ids=str)
-def test_players_partition_the_parameters_and_all_of_them_learn(case: Case) -> None:
+@over(ROTATING)
+def test_players_partition_the_parameters_and_all_parameters_learn(case: Case) -> None:
     model, (x, c) = case.build(), case.inputs(16)
     players = model.players()
     owners = Counter(id(parameter) for parameters in players.values() for parameter in parameters)
@@ -39,7 +39,7 @@ def test_players_partition_the_parameters_and_all_of_them_learn(case: Case) -> N
         assert all(bool(torch.isfinite(gradient).all()) and bool((gradient != 0).any()) for gradient in found)
 
 
-@pytest.mark.parametrize("case", ONE_EACH, ids=str)
+@over(ONE_EACH, ONE_EACH)
 def test_a_frozen_part_belongs_to_no_player(case: Case) -> None:
     model, (x, c) = case.build(), case.inputs(4)
     model.encoder.requires_grad_(False)
@@ -51,7 +51,7 @@ def test_a_frozen_part_belongs_to_no_player(case: Case) -> None:
             elbo.losses[name].mean().backward(inputs=parameters, retain_graph=True)
 
 
-@pytest.mark.parametrize("case", ROTATING, ids=str)
+@over(ROTATING)
 def test_deep_copies_share_nothing(case: Case) -> None:
     model, (x, c) = case.build(), case.inputs(8)
     twin = copy.deepcopy(model)
@@ -83,28 +83,23 @@ def reachable(model: VAE) -> list[nn.Module]:
     return list(found.values())
 
 
-@pytest.mark.parametrize("case", ONE_EACH, ids=str)
-def test_a_changed_model_is_nobodys_by_name(case: Case) -> None:
-    model, (x, c) = case.build(), case.inputs(4)
+@over(ONE_EACH, ONE_EACH)
+def test_a_replaced_part_clears_the_config_and_is_the_one_that_others_refer_to(case: Case) -> None:
+    model, other, (x, c) = case.build(), case.build(seed=1), case.inputs(8)
     assert model.config is not None and model.config["variant"] == case.variant
-    changed = model.replace(objective=WeightedObjective())
+    model.initialize([(x, model.check_context(c, 8))])
+    changed = model.replace(encoder=other.encoder)
     assert changed.config is None and model.config is not None
+    mine, theirs = set(map(id, model.encoder.modules())), set(map(id, other.encoder.modules()))
+    assert not set(map(id, reachable(changed))) & mine
+    assert not set(map(id, reachable(model))) & theirs
+    changed = model.replace(objective=WeightedObjective())
     assert {id(p) for p in changed.encoder.parameters()} == {id(p) for p in model.encoder.parameters()}
     assert changed(x, c).losses.keys() == {"model"}
     model.decoder = copy.deepcopy(model.decoder)
     assert model.config is None
     with pytest.raises(TypeError, match="decoder, prior"):
         model.replace(critic=nn.Identity())
-
-
-@pytest.mark.parametrize("case", ONE_EACH, ids=str)
-def test_a_replaced_part_is_what_the_others_refer_to_in_the_new_model_alone(case: Case) -> None:
-    model, other = case.build(), case.build(seed=1)
-    model.initialize([(case.inputs(8)[0], None if not case.context else torch.eye(3)[torch.arange(8) % 3])])
-    changed = model.replace(encoder=other.encoder)
-    mine, theirs = set(map(id, model.encoder.modules())), set(map(id, other.encoder.modules()))
-    assert not set(map(id, reachable(changed))) & mine
-    assert not set(map(id, reachable(model))) & theirs
 
 
 def test_the_prior_over_codes_follows_the_encoder() -> None:
@@ -120,17 +115,12 @@ def test_the_prior_over_codes_follows_the_encoder() -> None:
     assert twin.prior(None).source.codebook is twin.encoder.codebook
 
 
-@pytest.mark.parametrize("case", ONE_EACH, ids=str)
-def test_state_goes_through_its_dictionary(case: Case) -> None:
+@over(ONE_EACH, ONE_EACH)
+def test_the_state_dict_holds_the_whole_state(case: Case) -> None:
     model, other = case.build(), case.build(seed=1)
     x, c = case.inputs(4)
     other.load_state_dict(model.state_dict())
     assert torch.equal(model.reconstruct(x, c), other.reconstruct(x, c))
     assert torch.equal(model.sample(4, c, seed=0), other.sample(4, c, seed=0))
     keys = list(model.state_dict())
-    assert len(keys) == len(set(keys)) and {key.split(".")[0] for key in keys} <= {
-        "encoder",
-        "decoder",
-        "prior",
-        "objective",
-    }
+    assert len(keys) == len(set(keys)) and {key.split(".")[0] for key in keys} <= set(PARTS)

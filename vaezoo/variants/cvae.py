@@ -34,7 +34,7 @@ def cvae(
 
     The rate is in closed form. Use it to sample a class, or to model x given side information.
 
-    See also: any other variant with `context > 0`, which is conditional with a prior that ignores c.
+    See also: `vae` and other variants with `context > 0`, which are conditional with a prior that ignores c.
 
     References:
         Sohn et al. (2015),

@@ -39,8 +39,8 @@ def dae(
     In eval mode x is not corrupted. There is no density of z and so no bound; the reported rate is $-\log p(z)$, which
     is not minimized. Use it for codes that do not depend on single pixels, also with more latents than pixels.
 
-    See also: diffusion models, which remove noise in many steps and have no codes; the denoising criterion for VAEs,
-    which has a density.
+    See also: `ae`, which is this without corruption; diffusion models, which remove noise in many steps and have no
+    codes; the denoising criterion for VAEs, which has a density.
 
     References:
         Vincent et al. (2008), https://doi.org/10.1145/1390156.1390294

@@ -45,7 +45,8 @@ def hamiltonian_vae(
     without momentum. Use it for a tighter bound where the encoder is too weak for the decoder and gradients of the
     decoder are affordable.
 
-    See also: Hamiltonian Monte Carlo, which accepts or rejects and gives no bound.
+    See also: `iaf-vae`, whose flow has more parameters; Hamiltonian Monte Carlo, which accepts or rejects and gives no
+    bound.
 
     References:
         Caterini et al. (2018), https://arxiv.org/abs/1805.11328
