@@ -1,6 +1,4 @@
-"""Binarization: its statistics, its stability, and what is drawn when."""
-
-import hashlib
+"""Binarization: statistics, stability, and seeds."""
 
 import numpy as np
 import pytest
@@ -26,13 +24,10 @@ def every_level(count: int, split: str = "train") -> Dataset:
     return from_tensors(torch.arange(256, dtype=torch.uint8).repeat(count, 1), split=split)
 
 
-def test_probabilities_are_exact_to_a_few_millionths() -> None:
+def test_frequencies_are_the_pixel_values() -> None:
     probability = thresholds(torch.arange(256, dtype=torch.uint8), 255) / 65536
     assert np.abs(probability - np.arange(256) / 255).max() < 8e-6
     assert probability[0] == 0 and probability[255] == 1
-
-
-def test_frequencies_are_the_pixel_values() -> None:
     count = 4000
     drawn = binarize_fixed(every_level(count), 3).images
     p = torch.arange(256) / 255
@@ -47,7 +42,7 @@ def test_pixels_and_images_are_independent() -> None:
     assert correlation.abs().max() < 4.5 / 4000**0.5
 
 
-def test_the_draw_does_not_depend_on_how_many_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_do_not_depend_on_the_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = binarize_fixed(every_level(40), 1).images
     assert torch.equal(binarize_fixed(every_level(7), 1).images, whole[:7])
     monkeypatch.setattr("vaezoo.data.transforms.binarize._CHUNK_BYTES", 3 * 8 * 256)  # three images at a time
@@ -55,20 +50,20 @@ def test_the_draw_does_not_depend_on_how_many_follow(monkeypatch: pytest.MonkeyP
     assert not torch.equal(binarize_fixed(every_level(40), 2).images, whole)
 
 
-def test_widths_that_no_word_fits() -> None:
+def test_widths_that_are_no_multiple_of_four() -> None:
     for width in (1, 2, 3, 5, 30):
         drawn = binarize_fixed(from_tensors(torch.full((50, width), 0.5)), 0)
         assert drawn.images.shape == (50, width) and 0 < drawn.images.double().mean() < 1
 
 
-def test_floats_and_pixels_are_drawn_alike() -> None:
+def test_floats_and_pixels_give_the_same_samples() -> None:
     pixels = bundled_images()
     floats = from_tensors(pixels.batch(torch.arange(64)).double())
     assert torch.equal(binarize_fixed(pixels, 5).images, binarize_fixed(floats, 5).images)
 
 
 def test_the_binarized_test_sets_never_change() -> None:
-    """Golden: every published figure is a figure on these very images."""
+    """Golden digests: all published figures are on these images."""
     assert (
         binarize(bundled_images(), "dynamic").digest
         == "d45a7c0185e7df252d15dd4d40e6c4441ff3bf1588f7a4c71ec8913bea595353"
@@ -79,12 +74,7 @@ def test_the_binarized_test_sets_never_change() -> None:
     assert first.flatten().tolist() == [1, 0, 0, 1, 0, 0, 0, 1, 1, 0, 1, 0, 0, 1, 0, 0]
 
 
-def test_the_noise_is_the_raw_stream_of_pcg64() -> None:
-    raw = np.random.PCG64(0).random_raw(4)
-    assert hashlib.sha256(raw.astype("<u8").tobytes()).hexdigest()[:16] == "a47ac94189b7f2d0"
-
-
-def test_prepare_draws_tests_with_the_test_seed_whatever_the_training() -> None:
+def test_test_sets_are_binarized_with_the_test_seed() -> None:
     test = bundled_images()
     fixed = binarize_fixed(test, TEST_SEED).digest
     assert binarize(test, "dynamic").digest == binarize(test, "static").digest == fixed
@@ -92,7 +82,7 @@ def test_prepare_draws_tests_with_the_test_seed_whatever_the_training() -> None:
     assert binarize(held_out, "dynamic").digest == binarize_fixed(held_out, TEST_SEED).digest
 
 
-def test_prepare_of_training_sets() -> None:
+def test_training_sets() -> None:
     train = from_tensors(bundled_images().images)
     assert binarize(train, "none") is train
     dynamic = binarize(train, "dynamic")
@@ -100,18 +90,15 @@ def test_prepare_of_training_sets() -> None:
     static = binarize(train, "static")
     assert (static.binarization, static.scale, static.images.dtype) == ("static", 1, torch.uint8)
     assert static.digest == binarize_fixed(train, STATIC_SEED).digest
+    masks = from_tensors(torch.eye(5, dtype=torch.bool))
+    assert torch.equal(binarize(masks, "static").images, masks.images)
     assert binarize(static, "static") is static and binarize(static, "dynamic") is static
     assert set(static.batch(torch.arange(64)).flatten().tolist()) == {0.0, 1.0}
 
 
-def test_binary_images_stay_as_they_are() -> None:
-    masks = from_tensors(torch.eye(5, dtype=torch.uint8))
-    assert torch.equal(binarize(masks, "static").images, masks.images)
-
-
 @pytest.mark.parametrize("how", ["dynamic", "static"])
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_values_that_are_no_probabilities_are_refused(how: str, split: str) -> None:
+def test_values_outside_0_and_1_are_refused(how: str, split: str) -> None:
     table = from_tensors(torch.tensor([[-0.5, 2.0]]), split=split)
     with pytest.raises(DataError, match=r"from -0\.5 to 2"):
         binarize(table, how)
@@ -123,7 +110,7 @@ def test_unknown_binarizations_are_refused() -> None:
         binarize(bundled_images(), "dynamik")
 
 
-def test_draw_follows_its_generator_and_type() -> None:
+def test_sample_binary_uses_its_generator_and_type() -> None:
     x = torch.full((1000, 4), 0.25, dtype=torch.float64)
     one, two = (sample_binary(x, torch.Generator().manual_seed(1)) for _ in range(2))
     assert torch.equal(one, two) and one.dtype == torch.float64

@@ -1,5 +1,6 @@
-"""The record, a user's own tensors, and the bundled images."""
+"""`Dataset`, `from_tensors` and the bundled images."""
 
+import warnings
 from importlib.resources import files
 
 import numpy as np
@@ -12,37 +13,28 @@ from vaezoo.data.bundled import _FILE
 from vaezoo.errors import DataError, ShapeError
 
 
-def grey(count: int = 6) -> torch.Tensor:
+def gray(count: int = 6) -> torch.Tensor:
     return (torch.arange(count * 4) * 10 % 256).to(torch.uint8).reshape(count, 1, 2, 2)
 
 
 def labelled() -> Dataset:
-    return Dataset(name="toy", split="train", images=grey(), labels=torch.arange(6) % 3, classes=3)
+    return Dataset(name="toy", split="train", images=gray(), labels=torch.arange(6) % 3, classes=3)
 
 
-def test_batch_scales_pixels_to_exactly_zero_and_one() -> None:
+def test_batch_scales_pixels_and_leaves_floats_alone() -> None:
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(3, 1)
     batch = Dataset(name="toy", split="train", images=images).batch(torch.tensor([2, 0, 1, 2]))
     assert batch.dtype == torch.float32
     assert batch.flatten().tolist() == [1.0, 0.0, pytest.approx(0.2), 1.0]
-
-
-def test_batch_leaves_floating_values_alone() -> None:
-    images = torch.tensor([[-3.0, 300.0]], dtype=torch.float64)
-    batch = Dataset(name="table", split="train", images=images).batch(torch.tensor([0]))
+    table = torch.tensor([[-3.0, 300.0]], dtype=torch.float64)
+    batch = Dataset(name="table", split="train", images=table).batch(torch.tensor([0]))
     assert batch.dtype == torch.float32 and batch.tolist() == [[-3.0, 300.0]]
 
 
-def test_length_shape_and_identity() -> None:
-    dataset = labelled()
-    assert len(dataset) == 6 and dataset.shape == (1, 2, 2)
-    assert dataset != labelled()  # compared by identity: tensors have no truth value
-
-
-def test_subset_takes_everything_along() -> None:
-    dataset = Dataset(name="toy", split="train", images=grey(), context=torch.arange(12.0).reshape(6, 2))
+def test_subset_keeps_labels_context_and_classes() -> None:
+    dataset = Dataset(name="toy", split="train", images=gray(), context=torch.arange(12.0).reshape(6, 2))
     part = dataset.subset([4, 1, -1])
-    assert torch.equal(part.images, grey()[[4, 1, 5]])
+    assert torch.equal(part.images, gray()[[4, 1, 5]])
     assert part.context is not None and part.context[:, 0].tolist() == [8.0, 2.0, 10.0]
     assert labelled().subset(torch.tensor([0])).classes == 3
 
@@ -67,17 +59,12 @@ def test_split_off_leaves_no_part_empty(count: int) -> None:
         labelled().split_off(count, 0)
 
 
-def test_to_moves_every_tensor() -> None:
-    moved = labelled().to("cpu")
-    assert moved.labels is not None and moved.images.device.type == "cpu"
-
-
-def test_digest_is_of_the_content_alone() -> None:
+def test_digest_covers_the_content_alone() -> None:
     dataset = labelled()
-    renamed = Dataset(name="other", split="test", images=grey(), labels=torch.arange(6) % 3, classes=3)
+    renamed = Dataset(name="other", split="test", images=gray(), labels=torch.arange(6) % 3, classes=3)
     assert dataset.digest == renamed.digest == dataset.digest
-    assert dataset.digest != Dataset(name="toy", split="train", images=grey()).digest
-    assert dataset.digest != from_tensors(grey().reshape(6, 4)).digest
+    assert dataset.digest != Dataset(name="toy", split="train", images=gray()).digest
+    assert dataset.digest != from_tensors(gray().reshape(6, 4)).digest
     halves = from_tensors(torch.zeros(2, 2, dtype=torch.bfloat16))
     assert len(halves.digest) == 64
 
@@ -85,7 +72,7 @@ def test_digest_is_of_the_content_alone() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
-        ({"images": grey().long()}, ShapeError, "int64"),
+        ({"images": gray().long()}, ShapeError, "int64"),
         ({"images": torch.zeros(0, 1, 2, 2)}, DataError, "at least one"),
         ({"images": torch.zeros(6)}, DataError, "at least one"),
         ({"images": torch.tensor([[1.0]] * 5 + [[float("nan")]])}, DataError, "example 5"),
@@ -100,36 +87,44 @@ def test_digest_is_of_the_content_alone() -> None:
         ({"context": torch.full((6, 2), torch.inf)}, DataError, "context"),
     ],
 )
-def test_what_is_no_data_is_refused(change: dict[str, object], error: type[Exception], match: str) -> None:
-    good = {"name": "toy", "split": "train", "images": grey(), "labels": torch.arange(6) % 3, "classes": 3}
+def test_invalid_data_is_refused(change: dict[str, object], error: type[Exception], match: str) -> None:
+    good = {"name": "toy", "split": "train", "images": gray(), "labels": torch.arange(6) % 3, "classes": 3}
     with pytest.raises(error, match=match):
-        Dataset(**{**good, **change})  # type: ignore[arg-type]  # wrong types are the point
+        Dataset(**{**good, **change})  # type: ignore[arg-type]  # wrong types on purpose
 
 
 def test_from_tensors_takes_tensors_and_arrays() -> None:
-    tensor = from_tensors(grey())
+    tensor = from_tensors(gray())
     assert (tensor.name, tensor.split, tensor.labels, tensor.scale) == ("tensors", "train", None, 255)
-    array = from_tensors(grey().numpy(), "mine", split="test")
+    array = from_tensors(gray().numpy(), "mine", split="test")
     assert array.digest == tensor.digest and (array.name, array.split) == ("mine", "test")
     assert from_tensors(tensor) is tensor
 
 
-def test_from_tensors_reads_masks_as_binary() -> None:
-    for masks in (torch.eye(3, dtype=torch.bool), torch.eye(3, dtype=torch.uint8)):
-        dataset = from_tensors(masks)
-        assert dataset.scale == 1 and torch.equal(dataset.batch(torch.arange(3)), torch.eye(3))
+def test_scale_of_pixels_is_stated_and_can_be_set() -> None:
+    masks = torch.eye(3, dtype=torch.uint8)
+    with pytest.warns(UserWarning, match=r"mine: .*scale=1\).*scale=255"):
+        guessed = from_tensors(masks, "mine")
+    with warnings.catch_warnings(action="error"):
+        sets = [guessed, from_tensors(masks.bool()), from_tensors(masks, scale=1)]
+        assert all(each.scale == 1 and torch.equal(each.batch(torch.arange(3)), torch.eye(3)) for each in sets)
+        dark, bright = from_tensors(masks, scale=255), from_tensors(255 * masks)
+        assert torch.equal(dark.batch(torch.arange(3)) * 255, bright.batch(torch.arange(3)))
+        assert from_tensors(0 * masks).scale == 255
+    with pytest.raises(DataError, match="scale = 1"):
+        from_tensors(gray(), scale=1)
 
 
 def test_from_tensors_takes_pairs() -> None:
-    by_class = from_tensors((grey(), np.array([0, 1, 2, 0, 1, 2], dtype=np.int32)))
+    by_class = from_tensors((gray(), np.array([0, 1, 2, 0, 1, 2], dtype=np.int32)))
     assert by_class.labels is not None and by_class.labels.dtype == torch.int64 and by_class.classes == 3
-    assert from_tensors((grey(), torch.zeros(6).long()), classes=10).classes == 10
-    by_vector = from_tensors((grey(), torch.randn(6, 4, requires_grad=True)))
+    assert from_tensors((gray(), torch.zeros(6).long()), classes=10).classes == 10
+    by_vector = from_tensors((gray(), torch.randn(6, 4, requires_grad=True)))
     assert by_vector.labels is None and by_vector.context is not None and not by_vector.context.requires_grad
 
 
 class Squares(torch.utils.data.Dataset[object]):
-    """Map-style, and endless for an iterator that waits for IndexError."""
+    """Map-style; never raises IndexError."""
 
     def __init__(self, sizes: tuple[int, ...] = (2, 2, 2)) -> None:
         self.sizes = sizes
@@ -145,7 +140,7 @@ class Squares(torch.utils.data.Dataset[object]):
 class Stream(torch.utils.data.IterableDataset[object]):
     """Iterable, x alone."""
 
-    def __iter__(self):  # type: ignore[no-untyped-def]  # as users write it
+    def __iter__(self):  # type: ignore[no-untyped-def]  # as in user code
         return iter([np.zeros(3, dtype=np.float32), np.ones(3, dtype=np.float32)])
 
 
@@ -153,9 +148,9 @@ def test_from_tensors_takes_torch_datasets() -> None:
     squares = from_tensors(Squares())
     assert squares.shape == (1, 2, 2) and squares.labels is not None and squares.labels.tolist() == [0, 1, 2]
     assert from_tensors(Stream()).images.tolist() == [[0.0] * 3, [1.0] * 3]
-    plain = from_tensors(torch.utils.data.TensorDataset(grey()))
-    assert plain.digest == from_tensors(grey()).digest
-    vectors = from_tensors(torch.utils.data.TensorDataset(grey(), torch.zeros(6, 2)))
+    plain = from_tensors(torch.utils.data.TensorDataset(gray()))
+    assert plain.digest == from_tensors(gray()).digest
+    vectors = from_tensors(torch.utils.data.TensorDataset(gray(), torch.zeros(6, 2)))
     assert vectors.context is not None and vectors.context.shape == (6, 2)
 
 
@@ -173,25 +168,25 @@ def test_from_tensors_takes_pillow_items() -> None:
 @pytest.mark.parametrize(
     ("data", "error", "match"),
     [
-        ([grey(), grey()], ShapeError, "got a list"),
+        ([gray(), gray()], ShapeError, "got a list"),
         ("mnist", ShapeError, "got a str"),
-        ((grey(), torch.zeros(6)), ShapeError, "condition"),
-        ((grey(), torch.zeros(6, 1).long()), ShapeError, "condition"),
-        ((grey(), torch.zeros(6, dtype=torch.bool)), ShapeError, "condition"),
-        ((grey(), torch.zeros(5, 2)), ShapeError, "context"),
-        (grey().long(), ShapeError, "int64"),
-        (np.array([["a"]]), ShapeError, "no tensor"),
-        (np.array([None]), ShapeError, "no tensor"),
+        ((gray(), torch.zeros(6)), ShapeError, "condition"),
+        ((gray(), torch.zeros(6, 1).long()), ShapeError, "condition"),
+        ((gray(), torch.zeros(6, dtype=torch.bool)), ShapeError, "condition"),
+        ((gray(), torch.zeros(5, 2)), ShapeError, "context"),
+        (gray().long(), ShapeError, "int64"),
+        (np.array([["a"]]), ShapeError, "not a tensor"),
+        (np.array([None]), ShapeError, "not a tensor"),
         (Squares((2, 2, 3)), ShapeError, "item 2"),
         (Squares(()), DataError, "0 items"),
     ],
 )
-def test_from_tensors_refuses_what_it_cannot_read(data: object, error: type[Exception], match: str) -> None:
+def test_from_tensors_refuses_other_data(data: object, error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         from_tensors(data)
 
 
-def test_bundled_images_are_whole_and_licensed() -> None:
+def test_bundled_images_and_their_license() -> None:
     images = bundled_images()
     assert len(images) == 64 and images.shape == (1, 28, 28) and images.classes == 10
     assert images.labels is not None and images.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
@@ -200,7 +195,7 @@ def test_bundled_images_are_whole_and_licensed() -> None:
     assert _FILE in sidecar and "CC BY-SA 3.0" in sidecar
 
 
-def test_a_damaged_installation_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_installation_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vaezoo.data.bundled._FILE", "mnist64.LICENCE.txt")
     with pytest.raises(DataError, match="reinstall"):
         bundled_images()

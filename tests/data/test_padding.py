@@ -18,7 +18,7 @@ from vaezoo.workflows.draw import some_images
 
 @dataclass
 class Kept:
-    """A source whose images are in memory."""
+    """A source with its images in memory."""
 
     images: Tensor
 
@@ -32,7 +32,7 @@ class Kept:
         return self.images[position]
 
 
-def grey(count: int = 20, streamed: bool = False) -> Dataset:
+def gray(count: int = 20, streamed: bool = False) -> Dataset:
     images = torch.randint(0, 256, (count, 3, 5, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     if streamed:
         return StreamedDataset(name="mine", split="train", reader=stream(Kept(images)))
@@ -40,10 +40,10 @@ def grey(count: int = 20, streamed: bool = False) -> Dataset:
 
 
 @pytest.mark.parametrize("how", ["none", "static", "dynamic"])
-def test_streamed_or_not_the_zeros_are_numpys(how: str) -> None:
-    chosen, everything = torch.tensor([3, 0, 19]), grey()
+def test_padding_equals_numpys_in_memory_and_streamed(how: str) -> None:
+    chosen, everything = torch.tensor([3, 0, 19]), gray()
     wanted = np.pad(everything.images.numpy(), [(0, 0), (0, 0), (2, 2), (2, 2)])
-    kept, streamed = (binarize(pad(each, 2), how) for each in (everything, grey(streamed=True)))
+    kept, streamed = (binarize(pad(each, 2), how) for each in (everything, gray(streamed=True)))
     assert kept.shape == streamed.shape == (3, 9, 8)
     assert torch.equal(kept.batch(chosen), streamed.batch(chosen)) and kept.digest == streamed.digest
     if how != "static":
@@ -51,19 +51,19 @@ def test_streamed_or_not_the_zeros_are_numpys(how: str) -> None:
     assert not kept.batch(chosen)[wanted[chosen] == 0].any()  # zeros stay zeros
 
 
-def test_what_cannot_be_padded_is_refused() -> None:
-    assert pad(grey(), 0).shape == (3, 5, 4)
-    for data, width in ((from_tensors(torch.rand(5, 30)), 1), (grey(), -1), (grey(), 9)):
+def test_invalid_padding_is_refused() -> None:
+    assert pad(gray(), 0).shape == (3, 5, 4)
+    for data, width in ((from_tensors(torch.rand(5, 30)), 1), (gray(), -1), (gray(), 9)):
         with pytest.raises(DataError, match=rf"pad = {width} .*expected images"):
             pad(data, width)
-    with pytest.raises(DataError, match="Pad them first"):
-        pad(binarize(grey(streamed=True), "static"), 1)
+    with pytest.raises(DataError, match="Pad them before"):
+        pad(binarize(gray(streamed=True), "static"), 1)
     recipe = {"variant": "vae", "data": {"name": "digits", "pad": -1}, "train": {"steps": 1}}
     with pytest.raises(RecipeError, match=r"data\.pad: "):
         vaezoo.read_recipe(recipe)
 
 
-def test_a_recipe_that_pads_nothing_has_the_digest_that_it_had() -> None:
+def test_a_recipe_without_padding_keeps_its_digest() -> None:
     recipe = vaezoo.read_recipe("vae-mnist")
     assert "pad" not in recipe.settings["data"]  # type: ignore[operator]
     assert vaezoo.read_recipe("vae-mnist", ["data.pad=2"]).digest != recipe.digest

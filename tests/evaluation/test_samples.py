@@ -1,4 +1,4 @@
-"""Samples of a learnt prior over codes, judged by a classifier that has seen nothing but MNIST."""
+"""Samples of a learned prior over codes, judged by a classifier that was trained on MNIST alone."""
 
 import math
 import sys
@@ -19,7 +19,8 @@ finally:
     sys.path.remove(FOLDER)
 
 
-def test_the_classifier_is_sure_of_digits_and_not_of_noise() -> None:
+@pytest.mark.full
+def test_the_classifier_is_confident_on_digits() -> None:
     training, test = load_dataset("digits", "train"), load_dataset("digits", "test")
     network = classifier(training, 12, batch=50)
     assert accuracy(network, test) > 0.9
@@ -27,7 +28,7 @@ def test_the_classifier_is_sure_of_digits_and_not_of_noise() -> None:
     assert digits > 0.7 and noise in (0.0, 1.0)
 
 
-def test_uniform_codes_stand_beside_learnt_ones() -> None:
+def test_uniform_codes_replace_learned_ones() -> None:
     options = {"shape": (1, 8, 8), "codes": 4}
     model = create("vq-vae+code-prior", prior_width=8, prior_depth=1, prior_heads=2, **options).eval()
     uniform = under_uniform_codes(model)
@@ -37,7 +38,7 @@ def test_uniform_codes_stand_beside_learnt_ones() -> None:
     assert under_uniform_codes(create("vae", shape=(1, 8, 8))) is None
 
 
-def test_the_learnt_prior_over_codes_saves_most_of_what_uniform_codes_cost() -> None:
+def test_a_learned_prior_over_codes_has_a_lower_rate_than_uniform_codes() -> None:
     model = vaezoo.load("code-prior-mnist")
     with torch.no_grad():
         rate = model(bundled_images().batch(torch.arange(64))).rate
@@ -45,7 +46,7 @@ def test_the_learnt_prior_over_codes_saves_most_of_what_uniform_codes_cost() -> 
 
 
 @pytest.mark.deep
-def test_a_classifier_is_sure_of_half_of_the_samples() -> None:
+def test_a_classifier_is_confident_on_half_of_the_samples() -> None:
     found = figures("code-prior-mnist", 1000, 3, 0)
     assert found["accuracy"] >= 0.97 and found["samples"] >= 0.5
     assert found["uniform codes"] < found["samples"] < found["test images"]
