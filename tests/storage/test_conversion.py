@@ -174,7 +174,7 @@ class TestNamedLayers:
             ({"likelihood": "continuous-bernoulli"}, UnknownNameError, "bernoulli, gaussian"),
             ({"likelihood": "bernoulli", "scale": 2.0}, ConversionError, "only gaussian has one"),
             ({"likelihood": "gaussian", "scale": -1.0}, ConfigError, "scale"),
-            ({"shape": None}, ConversionError, "Say the shape"),
+            ({"shape": None}, ConversionError, "shape of one x"),
             ({"shape": (13,)}, ConversionError, r"fc1 takes 12 numbers; shape \(13,\) has 13"),
             ({"shape": (-12, -1)}, ConfigError, "positive sizes"),
             ({"log_scale": "fc22"}, ConversionError, "either log_variance or log_scale"),
@@ -217,7 +217,7 @@ class TestUnsupportedModels:
     def test_unsupported_model_is_refused(self, tmp_path: Path, changes: dict[str, Tensor], message: str) -> None:
         source = small(tmp_path / "vae.pt", **changes)
         if message == "mirror":
-            message = r"\[8\] wide.*\[6\].*cannot be represented"
+            message = r"\[8\] wide.*\[6\].*cannot be converted"
         with pytest.raises(ConversionError, match=message):
             convert(source, tmp_path / "mine", **NAMED)
         assert not (tmp_path / "mine").exists()

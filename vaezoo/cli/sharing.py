@@ -1,4 +1,4 @@
-"""The Hub and weights of other projects."""
+"""Commands for the Hub and for weights of other projects."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def push(
     names
         Pretrained models or model folders.
     owner
-        Your name there, or an organisation's.
+        Your name there, or an organization's.
     everything
         All bundled models.
     private
@@ -58,7 +58,7 @@ def push(
 
 @app.command
 def pull(name: str, *, revision: str | None = None, to: Path | None = None) -> None:
-    """Fetch a model from the Hugging Face Hub into the cache, and check it.
+    """Download a model from the Hugging Face Hub into the cache, and verify it.
 
     Parameters
     ----------
@@ -114,9 +114,9 @@ def convert(
     likelihood: str | None = None,
     scale: float | None = None,
 ) -> None:
-    """Make a model folder of another project's weights, exactly or not at all; none of its code is run.
+    """Convert another project's weights into a model folder, exactly or not at all; none of its code is run.
 
-    A pythae folder and a state dict of PyTorch's examples/vae are recognised; of any other VAE of fully connected
+    A pythae folder and a state dict of PyTorch's examples/vae are recognized; for any other VAE of fully connected
     layers, name the layers: --shape 1 28 28 --encoder fc1 --mean fc21 --log-variance fc22 --decoder fc3 fc4
     --activation relu --likelihood bernoulli.
 
@@ -133,7 +133,7 @@ def convert(
     mean
         Layer of the posterior's mean.
     log_variance
-        Layer of log σ²; the same as --mean where one layer gives both.
+        Layer of log σ²; the same as --mean if one layer computes both.
     log_scale
         Layer of log σ, instead.
     decoder
@@ -143,7 +143,7 @@ def convert(
     likelihood
         bernoulli (the output goes through a sigmoid) or gaussian (it is the mean).
     scale
-        σ of gaussian; 1 unless said.
+        σ of gaussian; 1 by default.
     """
     from vaezoo.storage.conversion.convert import convert as run
 

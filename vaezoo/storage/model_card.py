@@ -41,12 +41,12 @@ def model_card(name: str, config: Mapping[str, object], metrics: Mapping[str, ob
 
 
 def page(*parts: str | None) -> str:
-    """Returns a page of these paragraphs; None is no paragraph."""
+    """Returns a page of these paragraphs, without None."""
     return "\n\n".join(part for part in parts if part is not None) + "\n"
 
 
 def sections(address: str, config: Mapping[str, object], metrics: Mapping[str, object] | None) -> list[str]:
-    """Returns what every card says of a model that `load(address)` gives: usage, figures, recipe, config."""
+    """Returns the sections of all cards: usage of `load(address)`, figures, recipe, config."""
     architecture = cast(Mapping[str, object], config["architecture"])
     data = cast(Mapping[str, object] | None, config.get("data"))
     recipe = cast(Mapping[str, object] | None, config.get("recipe"))
@@ -81,7 +81,7 @@ CITATION = """```bibtex
 
 
 def hub_card(repository: str, config: Mapping[str, object], metrics: Mapping[str, object], picture: str | None) -> str:
-    """Returns the README.md of a repository on the Hub: figures that the Hub can read, picture, usage, citation."""
+    """Returns the README.md of a repository on the Hub: metadata, picture, usage, figures, citation."""
     return page(
         front_matter(repository, config, metrics),
         f"# {repository.partition('/')[2]}",
@@ -94,7 +94,7 @@ def hub_card(repository: str, config: Mapping[str, object], metrics: Mapping[str
 
 
 def data_section(data: Mapping[str, object] | None) -> list[str]:
-    """Returns what a card says of the data: whose they are, their licence, how they were seen."""
+    """Returns the section about the data: owners, license, binarization."""
     licence = "" if data is None else licence_of(str(data["name"]))
     if data is None or not licence:
         return []
@@ -103,7 +103,7 @@ def data_section(data: Mapping[str, object] | None) -> list[str]:
 
 
 def licence_of(data: str) -> str:
-    """Returns "TITLE: OWNERS, LICENCE" of a registered data set, from its own module; empty where none is known."""
+    """Returns "TITLE: OWNERS, LICENSE" of a registered data set, or an empty text."""
     from vaezoo.data import datasets  # here: what only shows cards needs no torch
 
     if data not in datasets.names():
@@ -113,7 +113,7 @@ def licence_of(data: str) -> str:
 
 
 def front_matter(repository: str, config: Mapping[str, object], metrics: Mapping[str, object]) -> str:
-    """Returns what the Hub reads of a card: library, tags, data, and the figures as a model index."""
+    """Returns the metadata of a card for the Hub: library, tags, data, and the figures as a model index."""
     from huggingface_hub import EvalResult, ModelCardData
 
     data = str(metrics.get("data"))

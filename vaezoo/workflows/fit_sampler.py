@@ -1,4 +1,4 @@
-"""Ex-post samplers by name: fitted on a model's latents, saved beside the model, and loaded again."""
+"""Ex-post samplers by name: fitting on a model's latents, saving beside the model, loading."""
 
 from __future__ import annotations
 
@@ -39,18 +39,17 @@ def fit_sampler(
     """Returns a sampler that is fitted on the latents of a trained model: one draw of q(z|x) for each example.
 
     Args:
-        model: of continuous latents, without a context; put into eval mode here.
-        data: what it was trained on: a name (its training split), a tensor, or a `Dataset`. Binarized as in training,
-            once.
-        name: of the sampler: "normal", "gaussian-mixture", or another that is registered.
-        examples: how many at most, chosen by `seed`.
-        seed: of everything that is drawn.
-        **options: the sampler's own, such as `components=10`.
+        model: with continuous latents and without a context; set to eval mode.
+        data: the training data: a name (its training split), a tensor, or a `Dataset`; binarized once, as in training.
+        name: of the sampler: "normal", "gaussian-mixture", or another registered name.
+        examples: the largest number of examples, chosen by `seed`.
+        seed: of all draws.
+        **options: of the sampler, such as `components=10`.
 
     Raises:
-        UnknownNameError: there is no such sampler, with the closest name.
-        ConfigError: wrong options; a conditional model; one of discrete codes.
-        DataError, ShapeError, SupportError: see `vaezoo.evaluate`; or there are too few examples.
+        UnknownNameError: no such sampler; with the closest name.
+        ConfigError: wrong options, a conditional model, or discrete codes.
+        DataError, ShapeError, SupportError: see `vaezoo.evaluate`; or too few examples.
     """
     kind = samplers.get(name)
     chosen = parse_options(f"sampler {name}", options_of(kind), options)
@@ -92,25 +91,25 @@ def refuse_codes(posterior: Distribution) -> None:
         support = None
     if code_indices(posterior) is not None or getattr(support, "is_discrete", False):
         raise ConfigError(
-            "Got a model of discrete codes; expected continuous latents. Codes need a prior over their indices, which "
-            "is a variant's own: model.sample(n)."
+            "Got a model of discrete codes; expected continuous latents. Codes need a prior over their indices: use "
+            "model.sample(n), or train one with the variant code-prior."
         )
 
 
 def save_sampler(sampler: Sampler, folder: str | Path) -> Path:
     """Writes a sampler beside its model, into FOLDER/samplers/NAME, and returns that path.
 
-    The folder is that of the model; where it holds none, the model is saved there too.
+    The model is saved too if the folder holds none.
 
     Raises:
-        ConfigError: another model is in the folder, or this one was changed by hand.
+        ConfigError: the folder holds another model, or this one was changed by hand.
         CheckpointError: disk full, no permission.
     """
     place = Path(folder)
     if not (place / CONFIG).is_file():
         save(sampler.model, place)
     elif digest_of(read_model(place)) != digest_of(sampler.model):
-        raise ConfigError(f"{place} holds another model than that of the sampler. Choose another folder.")
+        raise ConfigError(f"{place} holds another model than the sampler's. Choose another folder.")
     state = {
         "format": FORMAT,
         "vaezoo": library_version(),
@@ -134,21 +133,21 @@ def fit_and_save(
     seed: int = 0,
     out: Path | None = None,
 ) -> Path:
-    """Fits a sampler on a model by name and saves it beside the model, or both into `out`; returns where.
+    """Fits a sampler on a model by name, saves it beside the model or both into `out`, and returns the path.
 
     Args:
-        name: whatever `vaezoo.load` takes.
+        name: a name for `vaezoo.load`.
         sampler: its name.
-        options: its own, "key=value" each.
-        data: the one that the model was trained on where None.
-        seed: of everything that is drawn.
-        out: a folder; needed for models that are not in a folder of one's own.
+        options: of the sampler, "key=value" each.
+        data: the name of a data set; None for the model's training data.
+        seed: of all draws.
+        out: a folder; required for bundled models and those on the Hub.
 
     Raises:
         ConfigError: a malformed option, or no folder to save in; otherwise see `fit_sampler` and `save_sampler`.
     """
     if out is None and not ("/" in name and not name.startswith("hf:")):
-        raise ConfigError(f"Got {shorten(name)}, which is in no folder of yours; expected --out FOLDER (out=) as well.")
+        raise ConfigError(f"Got {shorten(name)}, which is not in a folder of yours; expected --out FOLDER (out=) too.")
     mistakes: list[str] = []
     given = dict(pair for pair in (split_override(each, mistakes) for each in options) if pair is not None)
     if mistakes:
@@ -160,23 +159,24 @@ def fit_and_save(
 
 
 def saved_samplers(folder: Path) -> list[str]:
-    """Returns the names of the samplers beside a model that are registered here."""
+    """Returns the registered samplers that are saved beside a model."""
     return [name for name in samplers.names() if (folder / SAMPLERS_FOLDER / name).is_dir()]
 
 
 def load_sampler(model: str | Path, name: str, *, device: str = "cpu") -> Sampler:
-    """Returns a model with one of the samplers beside it, every byte of both verified before it is used.
+    """Returns a model with one of the samplers saved beside it; every byte of both is verified before it is used.
 
     Args:
-        model: a model folder, or whatever else `vaezoo.load` takes.
+        model: a model folder, or another name for `vaezoo.load`.
         name: of the sampler.
-        device: of the model.
+        device: see `vaezoo.load`.
 
     Raises:
-        UnknownNameError: there is no such model, no such sampler, or none beside the model.
-        CorruptWeightsError: bytes, names, shapes or digests are not the recorded ones; it was fitted on another model.
+        UnknownNameError: no such model, no such sampler, or none beside the model.
+        CorruptWeightsError: bytes, names, shapes or hashes differ from the recorded ones, or the sampler was fitted on
+            another model.
     """
-    samplers.get(name)  # a name of ours, before it becomes part of a path
+    samplers.get(name)  # only a registered name becomes part of a path
     folder = locate(model)
     if not (folder / SAMPLERS_FOLDER / name).is_dir():
         hint = f"vaezoo.fit_sampler(model, data, {name!r}) fits one, vaezoo.save_sampler keeps it."
@@ -191,13 +191,13 @@ def load_sampler(model: str | Path, name: str, *, device: str = "cpu") -> Sample
 
 
 def rebuilt(saved: Checkpoint, name: str, place: str) -> tuple[LatentDensity, dict[str, object]]:
-    """Returns the density of a sampler's folder, and its options; raises CorruptWeightsError for what does not fit."""
+    """Returns a sampler's density and options; raises CorruptWeightsError if state or tensors are not a sampler's."""
     state, tensors = saved.state, saved.tensors.get(GROUP, {})
     latent, options = state.get("latent"), state.get("options")
     sizes = latent if isinstance(latent, list) and all(type(size) is int and size > 0 for size in latent) else None
     known = set(state) == FIELDS and state["format"] == FORMAT and state["sampler"] == name
     if not known or not sizes or not isinstance(options, dict) or not isinstance(state["fitted_on"], dict):
-        raise CorruptWeightsError(f"{place} has not the state of a sampler {name!r} of format {FORMAT}. Fit it again.")
+        raise CorruptWeightsError(f"{place} is not a sampler {name!r} of format {FORMAT}. Fit it again.")
     kind = samplers.get(name)
     try:
         parsed = parse_options(f"sampler {name}", options_of(kind), options)
@@ -206,7 +206,7 @@ def rebuilt(saved: Checkpoint, name: str, place: str) -> tuple[LatentDensity, di
     except VaezooError as error:
         raise CorruptWeightsError(f"{place} cannot be built: {error}") from None
     check_tensors(tensors, twin.state_dict(), place)
-    with seeded(0, torch.device("cpu")):  # weights are drawn, to be replaced
+    with seeded(0, torch.device("cpu")):  # initial weights, which are replaced
         density = cast(LatentDensity, kind(tuple(sizes), **parsed))
     density.load_state_dict(dict(tensors))
     if not density.is_valid():
@@ -218,13 +218,13 @@ def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], pla
     """Raises CorruptWeightsError unless names, shapes and types are the same and all values are finite."""
     shapes = ({key: (tuple(each.shape), each.dtype) for key, each in group.items()} for group in (found, wanted))
     if len({str(sorted(group.items(), key=str)) for group in shapes}) > 1:
-        raise CorruptWeightsError(f"{place} does not hold the tensors that its options say. Fit it again.")
+        raise CorruptWeightsError(f"{place} does not hold the tensors of its options. Fit it again.")
     if not all(bool(torch.isfinite(each).all()) for each in found.values()):
         raise CorruptWeightsError(f"{place} holds NaN or infinite values. Fit it again.")
 
 
 def digest_of(model: VAE) -> str:
-    """Returns the SHA-256 of what is published of a model: names, types, shapes and bytes of its tensors."""
+    """Returns the SHA-256 of a model's saved tensors: names, types, shapes and bytes."""
     total = hashlib.sha256()
     add_to_digest(total, **dict(sorted(published_state(model).items())))
     return total.hexdigest()

@@ -33,22 +33,22 @@ def load(
 
     Args:
         name: a pretrained model's name ("beta-vae-mnist"), a folder (anything with a slash: "runs/mine"), or a Hub
-            repository ("hf:owner/name" or "hf:owner/name@revision"). A pretrained model that does not come with the
-            package is fetched from the Hub once; the package's index says what each of its files must be.
-        revision: of a Hub repository: a branch, a tag, or a commit of 40 digits, which can be loaded again without any
-            request. Otherwise the commit is looked up, reported, and recorded as `model.config["source"]`.
-        device: "cpu", "cuda", …, or "auto".
-        dtype: the floating type of the weights; as they were saved where None.
-        cache_dir: where copies from the Hub are kept; its own cache (`HF_HOME`) where None.
-        token: for private repositories; the one that is logged in (`HF_TOKEN`) where None.
-        local_files_only: ask nobody; take what is in the cache.
+            repository ("hf:owner/name" or "hf:owner/name@revision"). A pretrained model that is not bundled is
+            downloaded from the Hub once, and compared with the hashes in the package's index.
+        revision: of a Hub repository: a branch, a tag, or a commit of 40 digits, which needs no request once it is
+            cached. The commit of a branch is logged and recorded as `model.config["source"]`.
+        device: "cpu", "cuda", … or "auto", which chooses a GPU if there is one.
+        dtype: the floating type of the weights; None for the type in which the model was saved.
+        cache_dir: the folder of cached files; None for the Hub's own cache (`HF_HOME`).
+        token: for private repositories; None for the stored one (`HF_TOKEN`).
+        local_files_only: whether to load from the cache without requests.
 
     Raises:
         UnknownNameError: no such name or folder, with the closest names.
-        CorruptWeightsError: bytes, names, shapes or digests are not the recorded ones; a damaged copy in the cache is
-            fetched once more before.
+        CorruptWeightsError: bytes, names, shapes or hashes differ from the recorded ones; a damaged cached file is
+            first fetched once more.
         DownloadError: the Hub could not be reached, or has no such repository.
-        ConfigError: a malformed repository, a revision of what is not on the Hub, or a type that is not floating.
+        ConfigError: a malformed repository, a revision of a model without revisions, or a type that is not floating.
     """
     target = choose_device(device)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
@@ -67,12 +67,12 @@ def pull(
     cache_dir: str | Path | None = None,
     token: str | None = None,
 ) -> Path:
-    """Fetches a model from the Hub into the cache, checks it as `load` does, and returns its folder.
+    """Downloads a model from the Hub into the cache, verifies it as `load` does, and returns its folder.
 
     Args:
         name: a pretrained model's name, or "hf:owner/name" or "hf:owner/name@revision".
         revision: of a Hub repository.
-        to: a folder to copy it to, which is then what is returned.
+        to: a folder to copy it to, which is then returned.
         cache_dir: see `load`.
         token: see `load`.
 
@@ -98,17 +98,17 @@ def pull(
 
 
 def from_hub(remote: Remote) -> VAE:
-    """Returns the model of a repository; its config says which commit it is."""
+    """Returns the model of a repository, with the commit in its config."""
     repository = remote.repository
     _, commit, model = fetched(remote, read_model)
     if not repository.pinned:
-        LOG.info("hf:%s is at commit %s; hf:%s@%s stays as it is.", repository.name, commit, repository.name, commit)
+        LOG.info("hf:%s is at commit %s; hf:%s@%s never changes.", repository.name, commit, repository.name, commit)
     model.config = {**(model.config or {}), "source": {"repository": repository.name, "commit": commit}}
     return model
 
 
 def locate(name: str | Path) -> Path:
-    """Returns the folder of a model, fetched if need be; see `load`."""
+    """Returns the folder of a model, downloaded if necessary; see `load`."""
     remote = on_the_hub(name)
     if remote is not None:
         return fetched(remote, verified_folder)[0]
@@ -116,7 +116,7 @@ def locate(name: str | Path) -> Path:
         return verified(name)
     if isinstance(name, Path) or (isinstance(name, str) and ("/" in name or "\\" in name)):
         for folder in (Path(name), Path(name) / "model"):
-            with suppress(OSError, ValueError):  # a name that no folder can have, or none of ours to read
+            with suppress(OSError, ValueError):  # an invalid path, or no permission
                 if (folder / CONFIG).is_file():
                     return folder
         raise UnknownNameError("model folder", str(name), (), f"Expected a folder with {CONFIG} and {WEIGHTS}.")

@@ -1,4 +1,4 @@
-"""`push`: a model folder onto the Hugging Face Hub, in one commit."""
+"""`push`: publish a model on the Hugging Face Hub in one commit."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def push(
 ) -> str:
     """Publishes a model on the Hugging Face Hub in one commit, and returns "hf:owner/name@COMMIT", which loads it.
 
-    Config, weights, figures, a picture of samples and a model card go there; `load` checks them on the other side.
+    The commit holds config, weights, metrics, a picture of samples and a model card.
 
     Args:
         model: a model, a pretrained model's name, or a model folder.
-        repository: owner/name; made if it is not there yet.
-        metrics: the figures of `evaluate(...).as_dict()`; taken from the folder where None.
-        private: whether a new repository is private; one that is there stays as it is.
-        revision: the branch, "main" where None.
+        repository: owner/name; created if it does not exist.
+        metrics: the figures of `evaluate(...).as_dict()`; None for those of the folder.
+        private: whether a new repository is private; an existing one is not changed.
+        revision: the branch; None for "main".
         commit_message: the first line of the commit.
-        token: one that may write; the one that is logged in (`HF_TOKEN`) where None.
-        dry_run: check everything and send nothing; returns "hf:owner/name".
+        token: one with write access; None for the stored one (`HF_TOKEN`).
+        dry_run: checks everything and sends nothing; returns "hf:owner/name".
 
     Raises:
-        ConfigError: a malformed repository, a model without figures, or one that was changed by hand.
+        ConfigError: a malformed repository, a model without metrics, or one that was changed by hand.
         CorruptWeightsError: the folder is damaged.
         DownloadError: the Hub could not be reached, or refused.
     """
@@ -80,20 +80,20 @@ def push(
 
 
 def selected_models(names: Sequence[str], everything: bool) -> list[str]:
-    """Returns the models to publish: those named, or all that come with the package.
+    """Returns the models to publish: the named ones, or all bundled ones.
 
     Raises:
-        ConfigError: none are named, or some although all are asked for.
+        ConfigError: no names without `everything`, or names with it.
     """
     if bool(names) == everything:
-        raise ConfigError("Say which models to publish: NAME…, or --all for all bundled ones.")
+        raise ConfigError("Name the models to publish: NAME…, or --all for all bundled ones.")
     return [name for name in list_models() if "repository" not in info(name)] if everything else list(names)
 
 
 def staged(
     model: VAE | str | Path, folder: Path, target: Repository, metrics: Mapping[str, object] | None = None
 ) -> Path:
-    """Writes what is published of a model into `folder`, all of it checked, and returns it; see `push`."""
+    """Writes the verified files of a model for the Hub into `folder`, and returns it; see `push`."""
     if isinstance(model, VAE):
         save(model, folder)
         figures = metrics or {}
@@ -107,8 +107,8 @@ def staged(
     missing = [key for key in MEASURED if figures.get(key) is None]
     if missing:
         raise ConfigError(
-            f"This model has no figures ({', '.join(missing)} missing), and none is published without: run `vaezoo "
-            "evaluate FOLDER --write` first (in Python: metrics=vaezoo.evaluate(model).as_dict())."
+            f"This model has no figures ({', '.join(missing)} missing). Run `vaezoo evaluate FOLDER --write` before "
+            "publishing (in Python: metrics=vaezoo.evaluate(model, data).as_dict())."
         )
     write_file(folder / METRICS, canonical(figures).encode())
     picture = SAMPLES if draw_samples(load(folder), folder / SAMPLES) else None
@@ -118,7 +118,7 @@ def staged(
 
 
 def draw_samples(model: VAE, path: Path) -> bool:
-    """Draws 64 samples, and says whether it could: models of other data than images have no pictures."""
+    """Draws 64 samples, and returns whether that was possible: models of other data than images have no pictures."""
     from vaezoo import pictures
 
     context = torch.arange(64) % model.context if model.context else None

@@ -1,4 +1,4 @@
-"""Weights of other projects into model folders. Nothing that loads a model imports this room."""
+"""Conversion of weights of other projects into model folders; `load` does not import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`convert`: a state dict of another project into a model folder, checked against its own arithmetic."""
+"""`convert`: writes a model folder from a state dict of another project, after comparing the outputs of both."""
 
 from __future__ import annotations
 
@@ -15,22 +15,29 @@ from vaezoo.core import VAE, seeded
 from vaezoo.distributions.normal import DiagonalNormal
 from vaezoo.errors import ConversionError
 from vaezoo.registry import create
-from vaezoo.storage.conversion.layouts import Words, recognise
+from vaezoo.storage.conversion.layouts import ModelDescription, recognize
 from vaezoo.storage.conversion.perceptron import Perceptron
 from vaezoo.storage.conversion.state_dict import read_source
 from vaezoo.storage.model_folder import drop_critics, save
 
 __all__ = ["Conversion", "convert"]
 
-ROWS = 32  # random inputs that the two are compared on
-ROUNDING = 1e-9  # in float64, of a number around 1
+ROWS = 32  # random inputs of the comparison
+ROUNDING = 1e-9  # largest relative difference in float64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What was done: the folder, the layout that was recognised, and the largest difference from the original.
+    """The result of a conversion.
 
-    `difference` is in float64, over means and standard deviations of z and means of x, relative to 1 + |original|.
+    Attributes:
+        folder: of the converted model.
+        layout: the recognized layout of the source.
+        variant: of the converted model.
+        shape: event shape of x.
+        latent: number of latents.
+        difference: the largest difference from the original in float64, over means and standard deviations of z and
+            means of x, relative to 1 + |original|.
     """
 
     folder: Path
@@ -64,32 +71,32 @@ def convert(
 ) -> Conversion:
     """Writes a model folder from the state dict of a VAE of fully connected layers, exactly or not at all.
 
-    A pythae folder with its default networks and a state dict of PyTorch's examples/vae are recognised. For any other,
-    the layers are named as their keys have them: "fc1" for fc1.weight and fc1.bias.
+    A pythae folder with default networks and a state dict of PyTorch's examples/vae are recognized. For other layouts,
+    name the layers after their keys: "fc1" for fc1.weight and fc1.bias.
 
     Args:
-        source: a file of `torch.save` or safetensors, or a pythae folder (of which `model_config.json` and `model.pt`
-            are read, and no pickled network). No code in it is run.
+        source: a file of `torch.save` or safetensors, or a pythae folder, of which only `model_config.json` and
+            `model.pt` are read. No code of it is run.
         to: the folder to write, new or empty.
         shape: event shape of x, such as (1, 28, 28).
         encoder: the hidden layers in order.
         mean: the layer of the posterior's mean.
-        log_variance: the layer of log σ²; the same as `mean` where one layer gives both, the mean first.
-        log_scale: the layer of log σ, instead.
+        log_variance: the layer of log σ²; the same as `mean` if one layer computes both, the mean first.
+        log_scale: the layer of log σ, in place of `log_variance`.
         decoder: the hidden layers in order, and the output layer last.
         activation: after each hidden layer: "relu", "tanh", "silu", "gelu", "elu" (α = 1) or "leaky-relu" (0.01).
-        likelihood: "bernoulli", where the output goes through a sigmoid, or "gaussian", where it is the mean.
+        likelihood: "bernoulli" if the output goes through a sigmoid, "gaussian" if it is the mean.
         scale: σ of "gaussian".
 
     Raises:
-        ConversionError: a source that is no plain state dict, or a model that cannot be represented exactly.
-        UnknownNameError: a layer, activation or likelihood that is not there, with the closest names.
+        ConversionError: the source is not a plain state dict, or the model cannot be represented exactly.
+        UnknownNameError: an unknown layer, activation or likelihood; with the closest names.
         CheckpointError: disk full, no permission.
     """
     folder = Path(to)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConversionError(f"{folder} is there and not empty; name a new folder.")
-    words = Words(
+        raise ConversionError(f"{folder} exists and is not empty; name a new folder.")
+    description = ModelDescription(
         shape=shape,
         encoder=(encoder,) if isinstance(encoder, str) else encoder,
         mean=mean,
@@ -100,7 +107,7 @@ def convert(
         likelihood=likelihood,
         scale=scale,
     )
-    found = recognise(read_source(Path(source)), words)
+    found = recognize(read_source(Path(source)), description)
     model = built(found)
     difference = compare(model, found)
     save(model, folder)
@@ -115,7 +122,7 @@ def convert(
 
 
 def built(found: Perceptron) -> VAE:
-    """Returns our model of the same layers, in eval mode."""
+    """Returns the vaezoo model of the same layers, in eval mode."""
     options = cast(dict[str, Any], found.options)  # Any: the variant checks each
     with seeded(0, torch.device("cpu")):
         model = create(
@@ -134,10 +141,10 @@ def built(found: Perceptron) -> VAE:
 
 @torch.no_grad()
 def compare(model: VAE, found: Perceptron) -> float:
-    """Returns the largest difference between our model and the original's own arithmetic, both in float64.
+    """Returns the largest difference between the model's outputs and those of the original, both in float64.
 
     Raises:
-        ConversionError: it is more than rounding.
+        ConversionError: it is larger than rounding.
     """
     twin = deepcopy(model).double()
     generator = torch.Generator().manual_seed(0)
@@ -150,12 +157,12 @@ def compare(model: VAE, found: Perceptron) -> float:
         "the posterior's standard deviation": (posterior.stddev, deviation),
         "the mean of x": (twin.decode(z).mean, found.decode(z)),
     }
-    differences = {what: relative(ours, theirs) for what, (ours, theirs) in pairs.items()}
-    for what, difference in differences.items():
+    differences = {output: relative(ours, theirs) for output, (ours, theirs) in pairs.items()}
+    for output, difference in differences.items():
         if not difference <= ROUNDING:
             raise ConversionError(
-                f"The converted model differs from the original in {what}, by {difference:.2g}: it cannot be "
-                "represented exactly. A log σ beyond ±15 is one reason: it is held there."
+                f"The converted model differs from the original in {output} by {difference:.2g}: it cannot be "
+                "represented exactly. One possible reason: log σ is clamped to ±15."
             )
     return max(differences.values())
 

@@ -1,4 +1,4 @@
-"""Which tensor is which layer: two layouts that are known, and one that the user names."""
+"""Layouts of state dicts: two known ones, and one whose layers the user names."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from vaezoo.registry.architecture import sizes
 from vaezoo.storage.conversion.perceptron import Layer, Perceptron, inventory, layer
 from vaezoo.storage.conversion.state_dict import Source
 
-__all__ = ["Words", "recognise"]
+__all__ = ["ModelDescription", "recognize"]
 
-#: of the class in pythae's settings: our variant, and its options by the names they have there
+#: class name in pythae's settings -> variant, and option -> name in the settings
 PYTHAE: dict[str, tuple[str, dict[str, str]]] = {
     "VAEConfig": ("vae", {}),
     "BetaVAEConfig": ("beta-vae", {"beta": "beta"}),
     "IWAEConfig": ("iwae", {"samples": "number_samples"}),
     "FactorVAEConfig": ("factor-vae", {"gamma": "gamma"}),
 }
-CRITIC = "discriminator."  # of pythae's FactorVAE; no critic is part of a model folder
+CRITIC = "discriminator."  # of pythae's FactorVAE; model folders have no critics
 EXAMPLE = ("fc1", "fc21", "fc22", "fc3", "fc4")  # https://github.com/pytorch/examples/tree/main/vae
-LIKELIHOODS = ("bernoulli", "gaussian")  # whose means are a sigmoid of the output, and the output
+LIKELIHOODS = ("bernoulli", "gaussian")  # the mean is the sigmoid of the output, or the output
 
 
 @dataclass(frozen=True, kw_only=True)
-class Words:
-    """What the user says of a model; see `convert`."""
+class ModelDescription:
+    """The user's given of a model; see `convert`."""
 
     shape: int | Sequence[int] | None = None
     encoder: Sequence[str] = ()
@@ -45,17 +45,17 @@ class Words:
 
     @property
     def names_layers(self) -> bool:
-        """Says whether any layer is named."""
+        """Whether any layer is named."""
         return bool(self.encoder or self.mean or self.log_variance or self.log_scale or self.decoder)
 
     def head(self, default: str | None = None) -> dict[str, object]:
-        """Returns the likelihood, one whose mean is known to be what plain networks give."""
+        """Returns the likelihood, one whose mean plain networks compute."""
         name = default if self.likelihood is None else self.likelihood
         if name not in LIKELIHOODS:
             if name is not None:
                 raise UnknownNameError("likelihood of a converted model", name, LIKELIHOODS)
             raise ConversionError(
-                "Say which likelihood the decoder has: bernoulli (its output goes through a sigmoid) or gaussian (its "
+                "Name the decoder's likelihood: bernoulli (its output goes through a sigmoid) or gaussian (its "
                 "output is the mean; scale is σ: 1 for half the squared error, 0.7071 for the whole)."
             )
         if self.scale is not None and name != "gaussian":
@@ -64,8 +64,8 @@ class Words:
 
 
 @dataclass
-class Shelf:
-    """The tensors of a source, and which of them have been used."""
+class TensorPool:
+    """The tensors of a source, and the names of those already used."""
 
     tensors: Mapping[str, Tensor]
     used: set[str] = field(default_factory=set)
@@ -77,7 +77,7 @@ class Shelf:
         return found
 
     def close(self, but: str | None = None) -> None:
-        """Raises ConversionError if tensors are left, other than those whose keys start with `but`."""
+        """Raises ConversionError if tensors are unused, except those whose keys start with `but`."""
         left = {
             key: tensor
             for key, tensor in self.tensors.items()
@@ -86,28 +86,28 @@ class Shelf:
         if left:
             raise ConversionError(
                 f"Tensors that no named layer uses would be lost: {inventory(left)}. A model with other parts than "
-                "fully connected layers (normalisation, convolutions, embeddings) cannot be represented here."
+                "fully connected layers (normalization, convolutions, embeddings) cannot be converted."
             )
 
 
-def recognise(source: Source, words: Words) -> Perceptron:
-    """Returns the model in a source: as its layers are named, else in a layout that is known.
+def recognize(source: Source, given: ModelDescription) -> Perceptron:
+    """Returns the model in a source, by the named layers, or by a known layout.
 
     Raises:
-        ConversionError, UnknownNameError: what was found, and what to say or why it cannot be converted.
+        ConversionError, UnknownNameError: with the tensors found, and the missing argument or the reason.
     """
-    if words.names_layers:
-        found = as_named(source, words)
-    elif words.activation is not None:
+    if given.names_layers:
+        found = as_named(source, given)
+    elif given.activation is not None:
         raise ConversionError("An activation goes with named layers (mean, decoder …); known layouts have their own.")
     elif source.settings is not None:
-        found = pythae(source, source.settings, words)
+        found = pythae(source, source.settings, given)
     elif {f"{name}.{end}" for name in EXAMPLE for end in ("weight", "bias")} == set(source.tensors):
-        found = example(source, words)
+        found = example(source, given)
     else:
         hint = " It looks like pythae's: name its folder." if "encoder.embedding.weight" in source.tensors else ""
         raise ConversionError(
-            f"{source.name} has no layout that is known.{hint} Name its layers: encoder (hidden layers in order), "
+            f"{source.name} has no known layout.{hint} Name its layers: encoder (hidden layers in order), "
             "mean, log_variance or log_scale, decoder (in order, the output layer last), with activation, likelihood "
             f"and shape. Found: {inventory(source.tensors)}."
         )
@@ -115,52 +115,55 @@ def recognise(source: Source, words: Words) -> Perceptron:
     return found
 
 
-def as_named(source: Source, words: Words) -> Perceptron:
+def as_named(source: Source, given: ModelDescription) -> Perceptron:
     """Returns the model whose layers the user named."""
-    spread = words.log_variance or words.log_scale
-    if not words.mean or not spread or not words.decoder or (words.log_variance and words.log_scale):
+    spread = given.log_variance or given.log_scale
+    if not given.mean or not spread or not given.decoder or (given.log_variance and given.log_scale):
         raise ConversionError(
             "Name mean, either log_variance or log_scale, and decoder (in order, the output layer last), and encoder "
             f"where there are hidden layers. Found: {inventory(source.tensors)}."
         )
-    if words.shape is None:
-        raise ConversionError("Say the shape of one x: 1 28 28 for grey images of 28 x 28, 30 for rows of 30 numbers.")
-    shelf = Shelf(source.tensors)
-    encoder, decoder = [shelf.take(name) for name in words.encoder], [shelf.take(name) for name in words.decoder]
-    if words.mean == spread:
-        mean, second = shelf.take(spread).halves()
+    if given.shape is None:
+        raise ConversionError("Give the shape of one x: 1 28 28 for images of 28 x 28, 30 for vectors of 30 numbers.")
+    pool = TensorPool(source.tensors)
+    encoder, decoder = (
+        [pool.take(name) for name in given.encoder],
+        [pool.take(name) for name in given.decoder],
+    )
+    if given.mean == spread:
+        mean, second = pool.take(spread).halves()
     else:
-        mean, second = shelf.take(words.mean), shelf.take(spread)
-    shelf.close()
+        mean, second = pool.take(given.mean), pool.take(spread)
+    pool.close()
     return Perceptron(
         encoder=encoder,
         mean=mean,
         spread=second,
-        variance=words.log_variance is not None,
+        variance=given.log_variance is not None,
         decoder=decoder,
-        activation=activation_of(words, needed=bool(encoder) or len(decoder) > 1),
-        shape=sizes(words.shape, "shape"),
-        likelihood=words.head(),
+        activation=activation_of(given, needed=bool(encoder) or len(decoder) > 1),
+        shape=sizes(given.shape, "shape"),
+        likelihood=given.head(),
         origin={"layout": "named", "sha256": source.sha256},
     )
 
 
-def activation_of(words: Words, needed: bool) -> Activation:
-    """Returns the activation that the user named; any, where there is nothing to activate."""
+def activation_of(given: ModelDescription, needed: bool) -> Activation:
+    """Returns the named activation; an arbitrary one without hidden layers."""
     known = get_args(Activation)
-    if words.activation is None:
+    if given.activation is None:
         if needed:
-            raise ConversionError(f"Say the activation after each hidden layer: {', '.join(known)}.")
+            raise ConversionError(f"Name the activation after each hidden layer: {', '.join(known)}.")
         return "relu"
-    if words.activation not in known:
-        raise UnknownNameError("activation", words.activation, known)
-    return cast(Activation, words.activation)
+    if given.activation not in known:
+        raise UnknownNameError("activation", given.activation, known)
+    return cast(Activation, given.activation)
 
 
-def example(source: Source, words: Words) -> Perceptron:
+def example(source: Source, given: ModelDescription) -> Perceptron:
     """Returns the model of PyTorch's examples/vae: two heads, log σ², one hidden layer of ReLUs, sigmoid pixels."""
-    shelf = Shelf(source.tensors)
-    hidden, mean, spread, *decoder = (shelf.take(name) for name in EXAMPLE)
+    pool = TensorPool(source.tensors)
+    hidden, mean, spread, *decoder = (pool.take(name) for name in EXAMPLE)
     usual = (1, 28, 28) if hidden.inputs == 784 else hidden.inputs
     return Perceptron(
         encoder=[hidden],
@@ -169,14 +172,14 @@ def example(source: Source, words: Words) -> Perceptron:
         variance=True,
         decoder=decoder,
         activation="relu",
-        shape=sizes(usual if words.shape is None else words.shape, "shape"),
-        likelihood=words.head("bernoulli"),
+        shape=sizes(usual if given.shape is None else given.shape, "shape"),
+        likelihood=given.head("bernoulli"),
         origin={"layout": "pytorch-example", "sha256": source.sha256},
     )
 
 
-def pythae(source: Source, settings: Mapping[str, object], words: Words) -> Perceptron:
-    """Returns a pythae model with its default networks, as its settings and shapes say."""
+def pythae(source: Source, settings: Mapping[str, object], given: ModelDescription) -> Perceptron:
+    """Returns a pythae model with its default networks, by its settings and shapes."""
     name = settings.get("name")
     if not isinstance(name, str) or name not in PYTHAE:
         raise ConversionError(
@@ -185,29 +188,29 @@ def pythae(source: Source, settings: Mapping[str, object], words: Words) -> Perc
         )
     if settings.get("uses_default_encoder") is not True or settings.get("uses_default_decoder") is not True:
         raise ConversionError(
-            "This pythae model has networks of its own, which it keeps as pickles (encoder.pkl, decoder.pkl): they "
-            "would run code, and are never opened. If they are fully connected, give model.pt itself and name its "
-            f"layers. Found: {inventory(source.tensors)}."
+            "This pythae model has custom networks in pickles (encoder.pkl, decoder.pkl), which would run code and are "
+            "never opened. If they are fully connected, pass model.pt itself and name its layers. "
+            f"Found: {inventory(source.tensors)}."
         )
     variant, options = PYTHAE[name]
     missing = [key for key in options.values() if key not in settings]
     if missing:
         raise ConversionError(f"pythae's settings lack {', '.join(missing)}.")
-    shelf = Shelf(source.tensors)
+    pool = TensorPool(source.tensors)
     found = Perceptron(
-        encoder=[shelf.take("encoder.layers.0.0")],
-        mean=shelf.take("encoder.embedding"),
-        spread=shelf.take("encoder.log_var"),
+        encoder=[pool.take("encoder.layers.0.0")],
+        mean=pool.take("encoder.embedding"),
+        spread=pool.take("encoder.log_var"),
         variance=True,
-        decoder=[shelf.take("decoder.layers.0.0"), shelf.take("decoder.layers.1.0")],
+        decoder=[pool.take("decoder.layers.0.0"), pool.take("decoder.layers.1.0")],
         activation="relu",
-        shape=shape_of(settings, words),
-        likelihood=pythae_head(settings, words),
+        shape=shape_of(settings, given),
+        likelihood=pythae_head(settings, given),
         variant=variant,
         options={key: settings[other] for key, other in options.items()},
         origin={"layout": "pythae", "loss": str(settings.get("reconstruction_loss")), "sha256": source.sha256},
     )
-    shelf.close(but=CRITIC if variant == "factor-vae" else None)
+    pool.close(but=CRITIC if variant == "factor-vae" else None)
     if settings.get("latent_dim") != found.latent:
         raise ConversionError(
             f"pythae's settings say {shorten(settings.get('latent_dim'))} latents; its tensors have {found.latent}."
@@ -215,28 +218,28 @@ def pythae(source: Source, settings: Mapping[str, object], words: Words) -> Perc
     return found
 
 
-def shape_of(settings: Mapping[str, object], words: Words) -> tuple[int, ...]:
-    """Returns the event shape in pythae's settings, unless the user says another of the same size."""
-    given = sizes(settings.get("input_dim"), "pythae's input_dim")
-    shape = given if words.shape is None else sizes(words.shape, "shape")
-    if math.prod(shape) != math.prod(given):
-        raise ConversionError(f"Got shape {shape}; pythae's settings say {given}.")
+def shape_of(settings: Mapping[str, object], given: ModelDescription) -> tuple[int, ...]:
+    """Returns the event shape in pythae's settings, or the user's of the same size."""
+    recorded = sizes(settings.get("input_dim"), "pythae's input_dim")
+    shape = recorded if given.shape is None else sizes(given.shape, "shape")
+    if math.prod(shape) != math.prod(recorded):
+        raise ConversionError(f"Got shape {shape}; pythae's settings say {recorded}.")
     return shape
 
 
-def pythae_head(settings: Mapping[str, object], words: Words) -> dict[str, object]:
+def pythae_head(settings: Mapping[str, object], given: ModelDescription) -> dict[str, object]:
     """Returns the likelihood of pythae's default decoder, which ends in a sigmoid."""
     loss = settings.get("reconstruction_loss")
     if loss not in ("bce", "mse"):
         raise ConversionError(f"pythae's settings say reconstruction_loss = {shorten(loss)}; expected 'bce' or 'mse'.")
-    if words.likelihood not in (None, "bernoulli"):
+    if given.likelihood not in (None, "bernoulli"):
         raise ConversionError(
-            f"Got likelihood {shorten(words.likelihood)}; pythae's default decoder ends in a sigmoid: bernoulli."
+            f"Got likelihood {shorten(given.likelihood)}; pythae's default decoder ends in a sigmoid: bernoulli."
         )
-    if loss == "mse" and words.likelihood is None:
+    if loss == "mse" and given.likelihood is None:
         raise ConversionError(
-            "This model was trained with the squared error around a sigmoid, a Gaussian that no likelihood here is. "
-            "Say likelihood bernoulli (--likelihood bernoulli) to keep its networks, whose means stay exactly the "
-            "same, with Bernoulli pixels around them; its figures are then those of that likelihood."
+            "This model was trained with the squared error around a sigmoid, which is no likelihood of vaezoo. "
+            "Pass likelihood bernoulli (--likelihood bernoulli) to keep its networks, whose means stay the same, with "
+            "Bernoulli pixels; the metrics are then those of that likelihood."
         )
-    return words.head("bernoulli")
+    return given.head("bernoulli")

@@ -1,4 +1,4 @@
-"""What is converted: a VAE of fully connected layers, with the arithmetic that its own project gives it."""
+"""A VAE of fully connected layers, with the arithmetic of its original project."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vaezoo.networks.network import Activation
 
 __all__ = ["Layer", "Perceptron", "inventory", "layer"]
 
-# As functions, apart from the modules of our own networks: what was converted is checked against these.
+# Independent of vaezoo's networks, since the converted model is compared with these.
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "tanh": torch.tanh,
@@ -30,7 +30,7 @@ SHOWN = 24  # tensors in a message
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """An affine map: `weight` (outputs, inputs) and `bias` (outputs,), under the name it had."""
+    """An affine map with its original name: `weight` (outputs, inputs) and `bias` (outputs,)."""
 
     name: str
     weight: Tensor
@@ -42,12 +42,12 @@ class Layer:
 
     @property
     def inputs(self) -> int:
-        """Returns how many numbers it takes."""
+        """Number of inputs."""
         return self.weight.shape[1]
 
     @property
     def outputs(self) -> int:
-        """Returns how many numbers it gives."""
+        """Number of outputs."""
         return self.weight.shape[0]
 
     def halves(self) -> tuple[Layer, Layer]:
@@ -61,10 +61,20 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Perceptron:
-    """A VAE of fully connected layers, the activation between them, as it was found.
+    """A VAE of fully connected layers with one activation between them.
 
-    `encoder`: the hidden layers. `mean`, `spread`: the two heads; `spread` gives log σ² where `variance`, else log σ.
-    `decoder`: hidden layers, and the output layer last. `origin`: what the config says of where it is from.
+    Attributes:
+        encoder: the hidden layers.
+        mean: the head of the posterior mean.
+        spread: the head of log σ² if `variance`, else of log σ.
+        variance: see `spread`.
+        decoder: the hidden layers, and the output layer last.
+        activation: after each hidden layer.
+        shape: event shape of x.
+        likelihood: its name and options.
+        variant: of the converted model.
+        options: of the variant.
+        origin: the source, for the config.
     """
 
     encoder: Sequence[Layer]
@@ -81,16 +91,16 @@ class Perceptron:
 
     @property
     def latent(self) -> int:
-        """Returns the number of latents."""
+        """Number of latents."""
         return self.mean.outputs
 
     @property
     def hidden(self) -> list[int]:
-        """Returns the widths of the encoder's hidden layers."""
+        """Widths of the encoder's hidden layers."""
         return [each.outputs for each in self.encoder]
 
     def check(self) -> None:
-        """Raises ConversionError unless the layers fit each other, x, and what the backbone `mlp` can be."""
+        """Raises ConversionError unless the layers fit each other, x, and the backbone `mlp`."""
         if len(self.decoder) == 0:
             raise ConversionError("The decoder has no layers; name them in order, the output layer last.")
         for chain in ([*self.encoder, self.mean], [*self.encoder, self.spread], self.decoder):
@@ -105,7 +115,7 @@ class Perceptron:
         for text, number in ends.items():
             if number != size:
                 raise ConversionError(
-                    f"{text} {number} numbers; shape {self.shape} has {size}. Say the shape of one x, such as 1 28 28."
+                    f"{text} {number} numbers; shape {self.shape} has {size}. Give the shape of one x, such as 1 28 28."
                 )
         if not self.spread.outputs == self.latent == self.decoder[0].inputs:
             raise ConversionError(
@@ -116,17 +126,17 @@ class Perceptron:
         if mirrored != self.hidden:
             raise ConversionError(
                 f"The encoder's hidden layers are {self.hidden} wide, the decoder's, from the end, {mirrored}. The mlp "
-                "backbone has the same widths both ways, so that this model cannot be represented here."
+                "backbone has the same widths in both, so this model cannot be converted."
             )
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns mean and standard deviation of z, (rows, latents) each, for x (rows, ...), as its project does."""
+        """Returns mean and standard deviation of z, (rows, latents) each, for x (rows, ...), as in the original."""
         features = self._hidden(self.encoder, x.flatten(1))
         spread = self.spread(features)
         return self.mean(features), torch.exp(0.5 * spread if self.variance else spread)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Returns the mean of x, (rows, *shape), for z (rows, latents), as its project does."""
+        """Returns the mean of x, (rows, *shape), for z (rows, latents), as in the original."""
         out = self.decoder[-1](self._hidden(self.decoder[:-1], z))
         mean = torch.sigmoid(out) if self.likelihood["name"] == "bernoulli" else out
         return mean.reshape(-1, *self.shape)
@@ -137,9 +147,9 @@ class Perceptron:
         return x
 
     def state(self) -> dict[str, Tensor]:
-        """Returns the tensors under the names of our `vae` on the backbone `mlp`.
+        """Returns the tensors under the names of the variant `vae` with the backbone `mlp`.
 
-        One head gives μ and log σ there: the second half of its rows is halved where it was log σ², which is exact.
+        Its one head computes μ and log σ: rows of log σ² are halved, which is exact.
         """
         share = 0.5 if self.variance else 1.0
         head = Layer(
