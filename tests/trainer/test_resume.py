@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from support.runs import FEW_LABELS, equal, fit, small_data, small_recipe, trainer
 
 from vaezoo.data import Dataset
@@ -29,12 +30,14 @@ STAGES: dict[str, list[dict[str, object]]] = {
         {"steps": 12, "batch_size": 8, "train": ["decoder"], "average": 0.9},
     ],
 }
+CHANNELS_LAST = small_recipe("vq-vae", channels_last=True, average=0.9, precision="bf16")
+DEEPER = {"name": "conv", "channels": [4, 6], "dense": []}  # several channels in and out: layouts differ
 RECIPES: dict[str, Recipe] = {
     "vae": small_recipe("vae", average=0.9, schedule="cosine", warmup=5, rate_warmup=8, free_bits=0.1),
     "iwae": small_recipe("iwae", optimizer="adamw", weight_decay=0.1, clip=0.5),
     "cvae": small_recipe("cvae", precision="bf16", batch_size=16),
     "vq-vae": small_recipe("vq-vae", accumulation=2),
-    "vq-vae, channels last": small_recipe("vq-vae", channels_last=True, average=0.9, precision="bf16"),
+    "vq-vae, channels last": replace(CHANNELS_LAST, architecture=replace(CHANNELS_LAST.architecture, backbone=DEEPER)),
     "factor-vae": small_recipe("factor-vae", accumulation=2, average=0.9, learning_rates={"critic": 1e-2}),
     "m2-vae, few labels": small_recipe("m2-vae", average=0.9, data=FEW_LABELS),
     "beta-vae, two stages": small_recipe("beta-vae", stages=STAGES["beta-vae"]),

@@ -11,13 +11,14 @@ import torch
 from support.runs import equal, first_stage, fit, small_data, small_recipe, trainer
 from torch import Tensor
 
-from vaezoo.core import VAE, Part
+from vaezoo.core import ELBO, VAE, Model, Objective, Part
 from vaezoo.data import from_tensors
 from vaezoo.errors import RecipeError
 from vaezoo.objectives import Warmup, WeightedObjective
-from vaezoo.recipe import Stage, read_recipe
+from vaezoo.recipe import Recipe, Stage, read_recipe
 from vaezoo.trainer import Trainer, build_model, optimizers
 from vaezoo.trainer.batches import BatchStream, noise_seed, reseed, stage_steps
+from vaezoo.trainer.stage_run import StageRun
 
 CPU = torch.device("cpu")
 
@@ -259,7 +260,7 @@ def test_stages_change_the_objective_and_its_schedule() -> None:
     recipe = small_recipe("beta-vae", stages=stages)
     chosen = trainer(recipe, trackers=(Listener(),))
     run = fit(chosen)
-    assert seen == [(8.0, 3.0, True), (4.0, 0.0, False)]
+    assert seen == [(8.0, 3.0, True), (recipe.options.get("beta", 4.0), 0.0, False)]
     assert run.model.config == build_model(recipe, chosen.data).config
     assert [line["step"] for line in run.history] == [4, 8] and [line["stage"] for line in run.history] == [0, 1]
 
@@ -278,6 +279,87 @@ def test_schedules_of_the_rate_need_a_rate_weight(variant: str) -> None:
     first, second = str(caught.value).splitlines()
     assert first.startswith(f"train.rate_warmup and train.free_bits: the objective of {variant!r} has no rate weight")
     assert second.startswith("train.learning_rates.critc:") and second.endswith("Players: model.")
+
+
+class Rising(Objective):
+    """An objective of the user's own: it has a rate weight, and is no `WeightedObjective`."""
+
+    has_rate_weight = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.warmup, self.calls = 0, list[dict[str, float]]()
+
+    def schedule(self, *, warmup: int = 0, cycles: int = 0, free_bits: float = 0.0) -> None:
+        self.warmup = warmup
+        self.calls.append({"warmup": warmup, "cycles": cycles, "free_bits": free_bits})
+
+    def rate_weight(self, step: Tensor | None) -> float:
+        return 1.0 if step is None or not self.warmup else min(1.0, float(step) / self.warmup)
+
+    def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
+        inference = model.infer(x, c)
+        distortion, rate = inference.distortion(), inference.rate()
+        loss = distortion + self.rate_weight(step) * rate
+        bound = self.bound_of(inference, distortion, rate)
+        return ELBO(distortion=distortion, rate=rate, bound=bound, losses={"model": loss})
+
+
+def with_objective(recipe: Recipe, objective: Objective) -> Trainer:
+    data = small_data(recipe)
+    return Trainer(recipe, build_model(recipe, data).replace(objective=objective), data)
+
+
+def test_any_objective_with_a_rate_weight_can_be_scheduled() -> None:
+    run = fit(with_objective(small_recipe(rate_warmup=48, free_bits=0.5), Rising()))
+    objective = run.model.objective
+    assert isinstance(objective, Rising)
+    assert objective.calls == [{"warmup": 48, "cycles": 0, "free_bits": 0.5}]
+    assert [line["rate_weight"] for line in run.history] == [24 / 48]
+
+
+@pytest.mark.parametrize("place", ["forward", "after_step"])
+def test_a_weight_in_a_plain_attribute_is_applied_at_every_step(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients are those of the weight of the step, which the objective itself changes."""
+
+    class Annealed(Rising):
+        has_rate_weight = False
+        weight, taken = 0.0, 0
+
+        def rate_weight(self, step: Tensor | None) -> float:
+            if place == "forward":
+                self.weight = 0.25 * self.taken
+                self.taken += step is not None
+            return self.weight
+
+        def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+            if place == "after_step":
+                self.weight += 0.25
+
+    def gradients(run: StageRun, weight: float) -> list[Tensor]:
+        reseed(CPU, 0, run.number, 0)
+        x, c = run.feed.batch(run.done)
+        inference = run.model.infer(x, c)
+        loss = (inference.distortion() + weight * inference.rate()).mean()
+        return list(torch.autograd.grad(loss, run.parameters))
+
+    advance, applied = StageRun.advance, list[bool]()
+
+    def checked(run: StageRun) -> None:
+        expected = gradients(run, 0.25 * run.done)
+        seen: list[Tensor] = []
+        handles = [
+            each.register_post_accumulate_grad_hook(lambda own: seen.append(own.grad.clone()))  # type: ignore[union-attr]
+            for each in run.parameters
+        ]
+        advance(run)
+        for handle in handles:
+            handle.remove()
+        applied.append(len(seen) == len(expected) and all(any(torch.equal(a, b) for b in expected) for a in seen))
+
+    monkeypatch.setattr(StageRun, "advance", checked)
+    fit(with_objective(small_recipe(steps=12), Annealed()))
+    assert applied == [True] * 12
 
 
 def test_unknown_players_are_named_with_the_known_ones() -> None:
