@@ -198,7 +198,7 @@ def test_rae_l2_penalizes_half_the_squared_norm() -> None:
     x = data(7)
     elbo, z = model(x), model.encode(x).mean
     squares = 0.5 * (z[:, 0] ** 2 + z[:, 1] ** 2)
-    weights = sum(float((p**2).sum()) for p in model.decoder.parameters())
+    weights = sum(float((p.detach() ** 2).sum()) for p in model.decoder.parameters())
     torch.testing.assert_close(elbo.losses["model"], elbo.distortion + 3.0 * squares + 0.5 * weights)
     torch.testing.assert_close(elbo.rate, squares + math.log(2 * math.pi))  # -log p(z)
 

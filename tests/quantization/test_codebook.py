@@ -188,6 +188,6 @@ def test_what_cannot_be_a_codebook_is_refused() -> None:
         with pytest.raises(ConfigError, match="vq-vae: option"):
             create("vq-vae", shape=(1, 8, 8), **options)
     with pytest.raises(ShapeError, match="weights"):
-        create("vq-vae", shape=(1, 8, 8), latent=(2**13, 2, 2), codes=65536)
+        create("vq-vae", shape=(1, 8, 8), latent=(2**13, 2, 2), codes=2**22)
     with pytest.raises(ShapeError, match="'mlp'"):
         create("vq-vae", shape=30)
