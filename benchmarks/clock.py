@@ -1,4 +1,4 @@
-"""When a loop was called, took its first step, passed each step, and came back."""
+"""Times of a training loop: call, first step, each step and return."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Clock:
     def finish(self) -> None:
         self.end = time.perf_counter() - self.called
 
-    # vaezoo's trainer tells its trackers of the start and of every 100th step, and of the last one.
+    # The methods of a tracker: vaezoo's trainer calls them at the start, at every 100th step and at the last one.
 
     def start(self, name: str, steps: int, done: int) -> None:
         self.begin()
@@ -33,11 +33,9 @@ class Clock:
         self.at[step] = time.perf_counter() - self.called
 
     def close(self) -> None:
-        """Nothing to close."""
-
-    # What is reported
+        """Does nothing."""
 
     def figures(self, windows: tuple[tuple[int, int], ...], steps: int, batch: int) -> list[float]:
-        """Returns the seconds before the first step, images/s in each window of steps, and over the whole call."""
+        """Returns the seconds before the first step, and the images/s of each window of steps and of the whole call."""
         rates = [(last - first) * batch / (self.at[last] - self.at[first]) for first, last in windows]
         return [self.at[0], *rates, steps * batch / self.end]

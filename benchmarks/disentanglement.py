@@ -1,11 +1,11 @@
-"""Total correlation, MIG and FactorVAE score on dSprites, over seeds, beside published figures.
+"""Total correlation, MIG and FactorVAE score on dSprites, over seeds, with published figures.
 
     python benchmarks/disentanglement.py [--variants vae factor-vae beta-tc-vae] [--seeds 3] [--steps 30000]
         [--backbone conv|mlp|small] [--results disentanglement.jsonl]
 
 Trains each variant once per seed on the drawn dSprites (train split) and measures the posterior means of held-out
-images (test split). Variants that are not registered are left out. Each finished run is a line of the results file:
-what is in it is not trained again, so that an interrupted series goes on where it stopped.
+images (test split). Variants that are not registered are left out. Each finished run is a line of the results file
+and is not trained again, so that an interrupted series can be continued.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import vaezoo
 from vaezoo.data import load_dataset
 from vaezoo.evaluation import disentanglement
 
-# FactorVAE score and MIG with ten latents, as tables of the literature have them; protocols differ in detail.
+# FactorVAE score and MIG with ten latents from the literature; protocols differ in detail.
 PUBLISHED = {
     "vae": (0.63, 0.10),
     "beta-vae": (0.63, 0.21),
@@ -34,7 +34,7 @@ BACKBONES: dict[str, dict[str, object]] = {
     "mlp": {"name": "mlp", "hidden": [1200, 1200]},
     "small": {"name": "conv", "channels": [16, 32, 32, 64], "dense": [128]},  # for a processor
 }
-# A falling rate lets unused latents collapse: those that hold a little noise correlate with all others.
+# A decaying learning rate lets unused latents collapse; with a little noise left they correlate with all others.
 TRAIN = {"batch_size": 64, "schedule": "cosine", "final_learning_rate": 1e-5, "precision": "bf16"}
 CRITICS = {"small": [256, 256, 256]}  # FactorVAE's; the paper's five layers of 1,000 elsewhere
 FIGURES = {
@@ -48,7 +48,7 @@ FIGURES = {
 
 
 def recipe_of(variant: str, seed: int, steps: int, backbone: str, rate: float) -> dict[str, object]:
-    """Returns the recipe of a run: the same for all variants but for their own options."""
+    """Returns the recipe of a run, the same for all variants except for their own options."""
     options = dict(OPTIONS.get(variant, {}))
     if variant == "factor-vae" and backbone in CRITICS:
         options["critic_hidden"] = CRITICS[backbone]
@@ -65,7 +65,7 @@ def recipe_of(variant: str, seed: int, steps: int, backbone: str, rate: float) -
 def run(variant: str, seed: int, steps: int, backbone: str, rate: float, examples: int) -> dict[str, object]:
     """Trains and measures once."""
     start = time.perf_counter()
-    with warnings.catch_warnings(action="ignore"):  # unused latents, which the figures show
+    with warnings.catch_warnings(action="ignore"):  # of unused latents; the figures show them
         model = vaezoo.train(recipe_of(variant, seed, steps, backbone, rate), out=None, trackers=()).model
     test = load_dataset("dsprites", "test")
     found = disentanglement(model, test, examples=examples)

@@ -23,13 +23,13 @@ BATCH = 128
 
 
 def installed(name: str) -> bool:
-    """Says whether a library can be imported; it is not imported here."""
+    """Returns whether a library can be imported, without importing it."""
     return importlib.util.find_spec(name) is not None
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[str]:
-    """Lends a folder for what a library writes, and hides what it says: bars and logs are made, but not shown."""
+    """Yields a temporary folder for a library's files, and hides its output; bars and logs are made but not shown."""
     sink = io.StringIO()
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -107,7 +107,7 @@ def pythae_model(build: Callable[[], straight.VAE], latent: int) -> nn.Module:
 
 
 class EnoughSteps(Exception):
-    """Ends pythae's run, which counts epochs only."""
+    """Ends pythae's run, whose length can only be set in epochs."""
 
 
 def pythae(clock: Clock, data: Dataset, steps: int, build: Callable[[], straight.VAE], latent: int) -> None:

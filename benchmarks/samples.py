@@ -1,10 +1,10 @@
-"""How sure a classifier of MNIST is of a model's samples, beside those of the uniform prior and test images.
+"""Confidence of an MNIST classifier in a model's samples, in samples of the uniform prior, and in test images.
 
     python benchmarks/samples.py MODEL [MODEL …] [--samples 1000] [--epochs 3] [--seed 0]
 
-Trains a small convolutional classifier on the training images (padded as the model's were), which is used for nothing
-else, and prints the share of samples to whose likeliest class it gives a probability of 0.8 or more. A model of codes
-is measured a second time, under the uniform prior that it was trained under.
+Trains a small convolutional classifier on the training images (padded like the model's), and prints the share of
+samples whose most probable class has a probability of at least 0.8. A model of codes is measured a second time, with
+the uniform prior of its first training stage.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ def classifier(data: Dataset, epochs: int, seed: int = 0, batch: int = 100) -> n
 
 @torch.no_grad()
 def accuracy(network: nn.Module, data: Dataset) -> float:
-    """Returns the share of examples whose class is told."""
+    """Returns the share of examples that are classified correctly."""
     assert data.labels is not None
     parts = torch.arange(len(data)).split(1000)
-    told = torch.cat([network(data.batch(each)).argmax(1) for each in parts])
-    return float((told == data.labels).double().mean())
+    predicted = torch.cat([network(data.batch(each)).argmax(1) for each in parts])
+    return float((predicted == data.labels).double().mean())
 
 
 @torch.no_grad()
 def sureness(network: nn.Module, x: Tensor) -> float:
-    """Returns the share of images (B, *shape) to whose likeliest class the network gives at least `SURE`."""
+    """Returns the share of images (B, *shape) whose most probable class has at least probability `SURE`."""
     sure: Tensor = network(x).softmax(1).amax(1) >= SURE
     return float(sure.double().mean())
 
 
 def drawn(model: VAE, count: int, seed: int) -> Tensor:
-    """Returns samples (count, *shape); a conditional model's go through the classes in turn."""
+    """Returns samples (count, *shape); those of a conditional model cycle through the classes."""
     return model.sample(count, torch.arange(count) % model.context if model.context else None, seed=seed)
 
 
@@ -77,7 +77,7 @@ def under_uniform_codes(model: VAE) -> VAE | None:
 
 
 def figures(name: str, count: int, epochs: int, seed: int) -> dict[str, float]:
-    """Returns the classifier's accuracy, and how sure it is of test images, of samples, and of uniform codes."""
+    """Returns the classifier's accuracy and its confidence in test images, samples and samples of uniform codes."""
     model = vaezoo.load(name)
     margin = (model.shape or (1, 28, 28))[-1] - 28
     training, test = (pad(load_dataset("mnist", split), margin // 2) for split in ("train", "test"))

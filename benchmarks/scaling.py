@@ -1,4 +1,4 @@
-"""What several processes cost: a small model of the time of a step, and what was measured beside it.
+"""Cost of several processes: a model of the time of a step, and measurements.
 
     python -m torch.distributed.run --standalone --nproc-per-node 2 benchmarks/scaling.py [--rounds 5] [--steps 30]
 

@@ -1,30 +1,32 @@
-"""Images per second of vaezoo beside loops written by hand and other libraries: one run, interleaved rounds, medians.
+"""Images per second of vaezoo, of loops written by hand and of other libraries: interleaved rounds, medians, ratios.
 
+    python benchmarks/speed.py --summary
     python benchmarks/speed.py [--rounds 5] [--only mlp,conv,vq,iwae,libraries,evidence] [--threads 2] [--write]
 
-Prints the tables of docs/benchmarks.md, each as soon as it is measured, and with --write puts them there. All of it
-takes about 40 minutes on two cores; leave the machine alone meanwhile. --quick takes four steps of everything, to
-see that it runs: its figures mean nothing.
+The first command compares vaezoo's trainer with the straight loop with fused Adam, with pythae and with Lightning, for
+an MLP and for convolutions, in seven rounds. The second one prints the tables of docs/benchmarks.md, each as soon as it
+is measured, and with --write puts them there; all of them take about 40 minutes on two cores. Keep the machine idle
+meanwhile. --quick takes four steps of everything, as a test of the script; its figures mean nothing.
 
-Every measurement is a process of its own, as people run such loops: how the C library gives memory back and gets it
-anew, a large part of some rows, depends on all that a process did before.
+Every measurement is a process of its own, since the C library's memory management, a large part of some rows, depends
+on everything that a process did before.
 
-The tasks, the rows of vaezoo and their options stand in tasks.py; the straight loops in straight.py. vaezoo is timed
-from outside, as `Trainer.fit` with a tracker, which hears of every 100th step: what it logs, checks and sweeps is
-included. Other libraries are timed by callbacks of their own. The time before the first step is a column of its own:
-building model, loader and optimizer, turning the images into one tensor, vaezoo's look at the data; not imports, nor
-reading the data set. A few steps of the loop come first, to warm the process up.
+The tasks, the rows of vaezoo and their options are in tasks.py, the straight loops in straight.py. vaezoo is timed as
+`Trainer.fit` with a tracker, logging, checks and validation included; other libraries are timed by callbacks. The time
+before the first step is a column of its own: construction of model, loader and optimizer, conversion of the images to
+one tensor, vaezoo's check of the data; imports and reading the data set are not included. A few steps warm the process
+up first.
 
-pythae and Lightning are no requirements of vaezoo; a row of one that is missing says so. In an environment of its own:
+pythae and Lightning are no requirements of vaezoo; the row of a missing one says so. In an environment of its own:
 
     pip install -e . -r benchmarks/requirements.txt
 
-or in a folder beside an environment that has vaezoo and shall stay as it is. pythae 0.1.2 also asks for the old
-`dataclasses` backport, which it does not need, hence --no-deps; so installed it runs with torch 2.15:
+or in a folder beside an existing environment that has vaezoo. pythae 0.1.2 also requires the old `dataclasses`
+backport, which it does not use, hence --no-deps; installed like this it runs with torch 2.15:
 
     pip install --no-deps --target peers pythae pydantic annotated-types typing-inspection imageio \\
         lightning pytorch-lightning lightning-utilities torchmetrics
-    pip install --no-deps --target peers pydantic-core==VERSION    (the one that `import pydantic` asks for)
+    pip install --no-deps --target peers pydantic-core==VERSION    (the one that `import pydantic` requires)
     PYTHONPATH=peers python benchmarks/speed.py
 """
 
@@ -55,9 +57,10 @@ from vaezoo.data import binarize, load_dataset
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 START, END = "<!-- speed -->\n", "<!-- end -->"
 SAMPLES = 5000
+SUMMARY = ("vaezoo", "straight loop, fused Adam", "pythae", "Lightning, default logging")  # rows of --summary
 
 Row = Callable[[], list[float]]
-Found = dict[str, list[list[float]] | str]  # a row's figures, one list a round; or why there are none
+Found = dict[str, list[list[float]] | str]  # a row's figures, one list for each round; or why there are none
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def bound(row: str, quick: bool) -> list[float]:
 
 
 def measured(name: str, row: str, options: argparse.Namespace) -> list[float]:
-    """Measures a row in a process of its own; raises RuntimeError with the last line of what that one said."""
+    """Measures a row in a process of its own; raises RuntimeError with the last line of its error output."""
     command = [sys.executable, __file__, "--only", name, "--row", row, "--threads", str(options.threads)]
     done = subprocess.run([*command, *(["--quick"] if options.quick else [])], capture_output=True, text=True)
     if done.returncode:
@@ -136,7 +139,7 @@ def measured(name: str, row: str, options: argparse.Namespace) -> list[float]:
 
 
 def rounds_of(rows: Mapping[str, Row | str], rounds: int) -> Found:
-    """Measures all rows in turn, each round from another one on; a row that fails says why and is left out after."""
+    """Measures all rows in turn, each round starting at another one; a row that fails is not measured again."""
     found: Found = {name: [] if callable(row) else row for name, row in rows.items()}
     names = list(rows)
     for number in range(rounds):
@@ -147,13 +150,13 @@ def rounds_of(rows: Mapping[str, Row | str], rounds: int) -> Found:
                 continue
             try:
                 figures.append(row())
-            except Exception as error:  # one library's failure is no reason to lose an hour
+            except Exception as error:  # the failure of one library must not end the run
                 found[name] = f"failed: {str(error).splitlines()[0][:100]}"
     return found
 
 
 def table(title: str, columns: list[str], found: Found) -> str:
-    """Returns a table: medians, beside each rate the median ratio of vaezoo to it in a round, and the spread."""
+    """Returns a table of medians, each with the median ratio of vaezoo to it within a round, and the spread."""
     lines = [f"**{title}**", "", f"| | {' | '.join(columns)} | least - most |", "| --- " * (len(columns) + 2) + "|"]
     own = found["vaezoo"]
     for name, figures in found.items():
@@ -178,7 +181,7 @@ def table(title: str, columns: list[str], found: Found) -> str:
 
 
 def machine(rounds: int, threads: int) -> str:
-    """Returns a sentence on the machine and its software."""
+    """Returns a description of the machine and its software."""
     processor = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
@@ -189,25 +192,28 @@ def machine(rounds: int, threads: int) -> str:
         f"{processor} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores, {threads} threads{load}; "
         f"torch {torch.__version__}, Python {platform.python_version()}; medians of {rounds} interleaved rounds. "
         "Every measurement is a process of its own. "
-        "In brackets: how many times as fast vaezoo with default settings is. The spread is that of the last column."
+        "In brackets: the speed of vaezoo with default settings relative to the row. "
+        "The spread is that of the last column."
     )
 
 
 def arguments() -> argparse.Namespace:
-    """Returns what the command line says."""
+    """Returns the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--summary", action="store_true", help=f"only {', '.join(SUMMARY)}: an MLP and convolutions")
+    parser.add_argument("--rounds", type=int, help="5 by default, 7 with --summary")
     parser.add_argument("--only", default=",".join([*TASKS, "evidence"]))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     parser.add_argument("--quick", action="store_true", help="a few steps of everything")
     parser.add_argument("--row", help="measure this row of --only in this process, and print its figures alone")
     options = parser.parse_args()
-    options.only = options.only.split(",")
+    options.only = ["libraries", "conv"] if options.summary else options.only.split(",")
+    options.rounds = options.rounds or (7 if options.summary else 5)
     unknown = set(options.only) - {*TASKS, "evidence"}
     if unknown:
         parser.error(f"--only takes {', '.join([*TASKS, 'evidence'])}; got {', '.join(sorted(unknown))}")
-    if options.write and (options.quick or len(options.only) <= len(TASKS) or options.rounds < 5):
+    if options.write and (options.quick or options.summary or len(options.only) <= len(TASKS) or options.rounds < 5):
         parser.error("--write takes all tables of at least five rounds of one run")
     return options
 
@@ -231,6 +237,7 @@ def main() -> None:
         rows = {
             row: "not installed" if library and not peers.installed(library) else partial(measured, name, row, options)
             for row, library in asked.rows.items()
+            if not options.summary or row in SUMMARY
         }
         parts.append(table(asked.title, asked.columns, rounds_of(rows, options.rounds)))
         print(f"\n{parts[-1]}", flush=True)

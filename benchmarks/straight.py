@@ -1,6 +1,6 @@
-"""Straight loops, as a competent person writes them: no logging, no `.item()`, images as one float tensor in memory.
+"""Training loops by hand: no logging, no `.item()`, images as one float tensor in memory.
 
-Each has the layers and the loss of the vaezoo model that it stands beside (tests hold them against each other).
+Each has the layers and the loss of the vaezoo model that it is compared with; tests check that they are equal.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class IWAE(VAE):
 
 
 class Introduction(nn.Module):
-    """784-400-20 as introductions to the VAE write it: two heads, a sigmoid, and cross-entropy of probabilities."""
+    """784-400-20 as in introductions to the VAE: two heads, a sigmoid, and cross-entropy of probabilities."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,8 +97,8 @@ def iwae() -> IWAE:
 class VQ(nn.Module):
     """512 codes of 64 on a 7 x 7 grid, moving averages; a Gaussian whose scale is the running error.
 
-    `one_hot` works with (rows, codes) matrices of zeros and ones, as common implementations do; without it codes are
-    looked up and summed by their index.
+    `one_hot` uses (rows, codes) matrices of zeros and ones, as common implementations do; without it codes are selected
+    and summed by index.
     """
 
     def __init__(self, one_hot: bool, codes: int = 512, width: int = 64, decay: float = 0.99) -> None:
@@ -116,7 +116,7 @@ class VQ(nn.Module):
         self.register_buffer("variance", torch.tensor(0.01))
 
     def quantise(self, rows: Tensor) -> Tensor:
-        """Returns the nearest codes of `rows` (R, D), and moves the averages."""
+        """Returns the nearest codes of `rows` (R, D), and updates the moving averages."""
         distances = rows.square().sum(1, keepdim=True) + self.codebook.square().sum(1) - 2.0 * rows @ self.codebook.T
         indices = distances.argmin(1)
         if self.one_hot:
@@ -143,7 +143,7 @@ class VQ(nn.Module):
 
 
 def train(clock: Clock, data: Dataset, steps: int, model: nn.Module, batch: int, fused: bool | None) -> list[Tensor]:
-    """The loop: shuffled batches by index; `fused=None` is Adam as it comes. Returns the losses, unread."""
+    """Trains with shuffled batches by index; `fused=None` is the default Adam. Returns the losses, unread."""
     images, losses = data.batch(torch.arange(len(data))), list[Tensor]()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused)
     clock.begin()
@@ -159,10 +159,10 @@ def train(clock: Clock, data: Dataset, steps: int, model: nn.Module, batch: int,
 
 
 class Pictures(torch.utils.data.Dataset[Tensor]):
-    """One image at a time: an array to a PIL image, that to a tensor, as torchvision's MNIST does it."""
+    """Converts one image at a time from array to PIL image to tensor, as torchvision's MNIST does."""
 
     def __init__(self, data: Dataset) -> None:
-        from torchvision.transforms import ToTensor  # which takes two seconds to import
+        from torchvision.transforms import ToTensor  # takes two seconds to import
 
         self.images, self.convert = data.images[:, 0], ToTensor()
 
@@ -175,7 +175,7 @@ class Pictures(torch.utils.data.Dataset[Tensor]):
 
 
 def data_loader(clock: Clock, data: Dataset, steps: int) -> None:
-    """The MLP over a DataLoader with per-image conversion in the main process, and Adam as it comes."""
+    """Trains the MLP with a DataLoader, per-image conversion in the main process, and the default Adam."""
     loader = DataLoader(Pictures(data), batch_size=128, shuffle=True, drop_last=True)
     model = mlp()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)

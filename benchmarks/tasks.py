@@ -1,4 +1,4 @@
-"""What is timed: models, data, windows of steps, and the loops beside vaezoo's trainer."""
+"""The tasks: models, data, windows of steps, and the loops that vaezoo's trainer is compared with."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vaezoo.trainer import Trainer, build_model
 
 Loop = Callable[[Clock, Dataset, int], object]
 
-# The rows of vaezoo: a name, the tasks that it is timed in, and what its recipe says in [train].
+# The rows of vaezoo: name, tasks, and keys of [train].
 OPTION_SETS: dict[str, tuple[str, dict[str, object]]] = {
     "vaezoo": ("mlp libraries conv vq iwae", {}),
     "vaezoo, bf16": ("mlp conv vq iwae", {"precision": "bf16"}),
@@ -44,7 +44,7 @@ class Task:
     windows: tuple[tuple[int, int], ...] = ((0, 100),)
 
     def data(self) -> Dataset:
-        """Returns MNIST, as the recipe wants it."""
+        """Returns MNIST, binarized as the recipe says."""
         return binarize(load_dataset("mnist", "train"), self.read({}, 1).data.binarize)
 
     def read(self, keys: dict[str, object], steps: int) -> Recipe:
@@ -54,9 +54,9 @@ class Task:
 
 
 def ours(task: Task, keys: dict[str, object], clock: Clock, data: Dataset, steps: int) -> list[float]:
-    """vaezoo's `Trainer.fit`, timed by a tracker, which hears of every 100th step; returns the logged distortions."""
+    """Runs vaezoo's `Trainer.fit` with the clock as a tracker; returns the logged distortions."""
     recipe = task.read(keys, steps)
-    with warnings.catch_warnings(action="ignore"):  # short runs leave latents unused, and say so
+    with warnings.catch_warnings(action="ignore"):  # of unused latents, after so few steps
         run = Trainer(recipe, build_model(recipe, data), data, trackers=[clock]).fit()
     return [line["distortion"] for line in run.history if line["distortion"] is not None]
 
@@ -95,6 +95,7 @@ TASKS = {
         steps=1000,
         windows=((0, 500),),
         others={
+            "straight loop, fused Adam": (by_hand(straight.mlp, 128, True), ""),
             "straight loop, Adam as it comes": (by_hand(straight.mlp, 128, None), ""),
             "straight loop of introductions (two heads, sigmoid)": (by_hand(straight.Introduction, 128, None), ""),
             "DataLoader + ToTensor for each image": (straight.data_loader, ""),
@@ -145,9 +146,9 @@ TASKS = {
 
 
 def twin(task: Task, plain: nn.Module, data: Dataset) -> VAE:
-    """Returns vaezoo's untrained model of a task, and gives the straight one its weights."""
+    """Returns vaezoo's untrained model of a task, and copies its weights to the straight one."""
     model = build_model(task.read({}, 1), data)
-    # Ours have an offset for each pixel where a transposed convolution has one bias; both start at 0.
+    # vaezoo has an offset for each pixel in place of the bias of a transposed convolution; both start at 0.
     own = [value for key, value in model.named_parameters() if not key.endswith("offset")]
     theirs = [value for value in plain.parameters() if value.shape != (1,)]
     with torch.no_grad():

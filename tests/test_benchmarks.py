@@ -1,4 +1,4 @@
-"""The loops that the benchmark compares with do the same work: the same sizes, the same loss, and it goes down."""
+"""The loops of the benchmarks do the same work as vaezoo: equal sizes, equal loss, and they learn."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ def data_of(name: str, grey: Dataset) -> Dataset:
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_a_straight_model_has_the_weights_and_the_loss_of_ours(name: str, grey: Dataset) -> None:
+def test_a_straight_model_has_the_loss_of_the_vaezoo_model(name: str, grey: Dataset) -> None:
     data, plain = data_of(name, grey), PLAIN[name]()
     model = twin(TASKS[name], plain, data)
     x = data.batch(torch.arange(32))
@@ -58,7 +58,7 @@ def test_a_straight_model_has_the_weights_and_the_loss_of_ours(name: str, grey: 
     torch.testing.assert_close(plain(x), elbo.losses["model"].mean(), rtol=1e-5, atol=1e-3)
 
 
-def test_the_loop_of_introductions_has_the_same_loss(grey: Dataset) -> None:
+def test_the_model_of_introductions_has_the_same_loss(grey: Dataset) -> None:
     introduction, plain, x = straight.Introduction(), straight.mlp(), grey.batch(torch.arange(32))
     first, _, head = plain.encoder[1:]
     with torch.no_grad():
@@ -74,7 +74,7 @@ def test_the_loop_of_introductions_has_the_same_loss(grey: Dataset) -> None:
     torch.testing.assert_close(plain(x), loss, rtol=1e-5, atol=1e-3)
 
 
-def test_both_codebooks_learn_alike(grey: Dataset) -> None:
+def test_one_hot_and_indexed_codebooks_are_equal(grey: Dataset) -> None:
     one_hot, indexed = straight.VQ(one_hot=True), straight.VQ(one_hot=False)
     indexed.load_state_dict(one_hot.state_dict())
     x = grey.batch(torch.arange(32))
@@ -92,16 +92,16 @@ def test_a_straight_loop_learns(name: str, grey: Dataset) -> None:
     assert all(figure > 0 for figure in clock.figures(((0, 4), (4, 12)), 12, 32))
 
 
-def test_the_loop_over_single_images_takes_its_steps(grey: Dataset) -> None:
+def test_the_loop_over_single_images_runs(grey: Dataset) -> None:
     clock = Clock()
     straight.data_loader(clock, grey.subset(list(range(64)) * 3), 2)
     assert clock.done == 2
 
 
-def test_three_ways_to_the_evidence_agree(grey: Dataset) -> None:
+def test_all_implementations_of_the_evidence_agree(grey: Dataset) -> None:
     data, plain = data_of("iwae", grey), straight.iwae()
     model = twin(TASKS["iwae"], plain, data).eval()
-    with torch.no_grad():  # log-weights that differ little, so that few samples are enough
+    with torch.no_grad():  # similar log-weights, so that few samples are enough
         for one in (plain, model):
             list(one.parameters())[-2].mul_(0.2)
     x = data.batch(torch.arange(6))
@@ -111,7 +111,7 @@ def test_three_ways_to_the_evidence_agree(grey: Dataset) -> None:
 
 
 @pytest.mark.parametrize("row", OPTION_SETS)
-def test_every_set_of_options_is_one_that_recipes_take(row: str, grey: Dataset) -> None:
+def test_recipes_accept_every_set_of_options(row: str, grey: Dataset) -> None:
     where, keys = OPTION_SETS[row]
     for name in where.split():
         assert row in loops(name)
@@ -121,7 +121,7 @@ def test_every_set_of_options_is_one_that_recipes_take(row: str, grey: Dataset) 
     assert set(clock.at) == {0, 2}
 
 
-def test_a_table_says_what_is_missing_and_what_failed() -> None:
+def test_a_table_shows_missing_libraries_and_failures() -> None:
     def broken() -> list[float]:
         raise RuntimeError("no such thing")
 
@@ -134,7 +134,7 @@ def test_a_table_says_what_is_missing_and_what_failed() -> None:
     assert "| y | failed: no such thing |" in text
 
 
-def test_the_table_of_disentanglement_keeps_seeds_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disentanglement_table_averages_over_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(variant: str, seed: int, *_: object) -> dict[str, object]:
         setting = {"steps": 7, "backbone": "mlp", "learning_rate": 5e-4, "schedule": "cosine"}
         return {**dict.fromkeys(disentanglement.FIGURES, float(seed)), **setting, "variant": variant, "seed": seed}
@@ -142,7 +142,7 @@ def test_the_table_of_disentanglement_keeps_seeds_apart(tmp_path: Path, monkeypa
     monkeypatch.setattr(disentanglement, "run", run)
     results = tmp_path / "results.jsonl"
     command = ["x", "--variants", "vae", "none-such", "--steps", "7", "--backbone", "mlp", "--results", str(results)]
-    for seeds, lines in (("2", 2), ("3", 3), ("3", 3)):  # what is there is not trained again
+    for seeds, lines in (("2", 2), ("3", 3), ("3", 3)):  # finished runs are not repeated
         monkeypatch.setattr(sys, "argv", [*command, "--seeds", seeds])
         disentanglement.main()
         assert len(results.read_text().splitlines()) == lines
@@ -150,7 +150,7 @@ def test_the_table_of_disentanglement_keeps_seeds_apart(tmp_path: Path, monkeypa
     assert "| vae | 3 | 1.000 ± 1.000 |" in disentanglement.table(lines)
 
 
-def test_a_run_of_the_benchmark_is_told_apart_by_its_own_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disentanglement_run_records_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     sprites = load_dataset("dsprites", "test").subset(range(200))
     monkeypatch.setattr(disentanglement, "load_dataset", lambda *_: sprites)
     model = vaezoo.create("vae", shape=(1, 64, 64), latent=3, backbone={"name": "mlp", "hidden": [4]})
