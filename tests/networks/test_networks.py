@@ -177,7 +177,7 @@ def test_defaults_for_small_images_and_for_grids_stay() -> None:
 def test_the_advice_for_large_networks_works() -> None:
     backbone = {"name": "conv", "channels": [32, 64], "dense": [4096]}
     with torch.device("meta"):
-        with pytest.raises(ShapeError, match=r"grid of 512x512 with 64 channels.*[Aa]dd entries to channels.*dense"):
+        with pytest.raises(ShapeError, match="channels.*dense"):
             vaezoo.create("vae", shape=(3, 2048, 2048), backbone=backbone)
         vaezoo.create("vae", shape=(3, 2048, 2048), backbone=backbone | {"channels": [32, 64, 64, 64, 64]})
         vaezoo.create("vae", shape=(3, 2048, 2048), backbone=backbone | {"dense": [64]})

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from vaezoo.backbones import Backbone
-from vaezoo.networks import ConvDown, ConvOptions, ConvUp
-from vaezoo.networks.convolutional import MOST_STAGES, Width, check_image, grid_sizes
+from vaezoo.networks import ConvDown, ConvUp
+from vaezoo.networks.convolutional import MOST_STAGES, ConvOptions, Width, check_image, grid_sizes
 from vaezoo.networks.network import Activation
 
 __all__ = ["conv"]

@@ -14,8 +14,6 @@ from vaezoo.core.precision import full_precision
 from vaezoo.likelihoods import Likelihood
 from vaezoo.networks.network import HasOutputBias
 
-__all__ = ["Decoder"]
-
 
 class Decoder(Part):
     """A network and a likelihood, which together are $p(x|z,c)$.

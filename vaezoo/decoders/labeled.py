@@ -8,8 +8,6 @@ from torch.distributions import Distribution
 from vaezoo.decoders.decoder import Decoder
 from vaezoo.likelihoods import Likelihood
 
-__all__ = ["LabeledDecoder"]
-
 
 class LabeledDecoder(Decoder):
     """A decoder p(x|z,y) of latents (z, y).

@@ -14,8 +14,6 @@ from vaezoo.core.precision import full_precision
 from vaezoo.distributions import CholeskyNormal
 from vaezoo.distributions.joint_sampling import LOG_SCALE_LIMIT
 
-__all__ = ["CholeskyEncoder"]
-
 
 class CholeskyEncoder(Part):
     r"""A Gaussian $q(z|x,c) = \mathcal{N}(\mu, L L^\top)$ with a lower-triangular $L$.

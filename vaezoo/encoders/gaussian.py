@@ -11,8 +11,6 @@ from vaezoo.core import Part
 from vaezoo.core.part import network_inputs
 from vaezoo.distributions.normal import normal_from
 
-__all__ = ["GaussianEncoder"]
-
 
 class GaussianEncoder(Part):
     r"""A diagonal Gaussian $q(z|x,c) = \mathcal{N}(\mu(x,c), \mathrm{diag}\,\sigma^2(x,c))$.

@@ -12,8 +12,6 @@ from vaezoo.core.precision import full_precision
 from vaezoo.distributions import LabelledPosterior
 from vaezoo.distributions.normal import normal_from
 
-__all__ = ["LabeledEncoder"]
-
 
 class LabeledEncoder(Part):
     """Two networks for q(y|x) and q(z|x,y), where the label y may be missing.

@@ -10,8 +10,6 @@ from vaezoo.core.part import network_inputs
 from vaezoo.core.precision import full_precision
 from vaezoo.distributions import ContinuousDelta
 
-__all__ = ["PointEncoder"]
-
 
 class PointEncoder(Part):
     """A deterministic encoder, $z = f(x,c)$.

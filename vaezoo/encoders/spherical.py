@@ -11,8 +11,6 @@ from vaezoo.core.part import network_inputs
 from vaezoo.core.precision import full_precision
 from vaezoo.distributions import VonMisesFisher
 
-__all__ = ["SphericalEncoder"]
-
 LARGEST_CONCENTRATION = 1e7  # above it, draws are equal in float32
 
 

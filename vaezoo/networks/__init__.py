@@ -2,21 +2,12 @@
 
 from pathlib import Path
 
-from vaezoo.networks.convolutional import ConvDown, ConvOptions, ConvUp
+from vaezoo.networks.convolutional import ConvDown, ConvUp
 from vaezoo.networks.flows import MADE, Couplings, InverseAutoregressive
 from vaezoo.networks.perceptron import MLP
 from vaezoo.networks.transformer import CausalTransformer
 
-__all__ = [
-    "MADE",
-    "MLP",
-    "CausalTransformer",
-    "ConvDown",
-    "ConvOptions",
-    "ConvUp",
-    "Couplings",
-    "InverseAutoregressive",
-]
+__all__ = ["MADE", "MLP", "CausalTransformer", "ConvDown", "ConvUp", "Couplings", "InverseAutoregressive"]
 
 # `vaezoo.networks.mlp` and `.conv`, the former names of modules here, with a DeprecationWarning.
 __path__.append(str(Path(__file__).parents[1] / "_deprecated" / "networks"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,9 +17,8 @@ from vaezoo.networks.limits import check_weights
 from vaezoo.networks.network import ACTIVATIONS, Activation, Network
 from vaezoo.networks.perceptron import MLP
 
-__all__ = ["ConvDown", "ConvOptions", "ConvUp"]
-
 MOST_STAGES = 8
+DENSE_ADVICE = "Add entries to channels, each of which halves the grid, or choose smaller widths in dense."
 
 Width = Annotated[int, Meta(ge=1, le=8192)]
 
@@ -50,13 +48,9 @@ class ConvOptions:
         blocks = self.blocks * self.channels[-1] ** 2 * (self.kernel**2 + 1)
         check_weights("convolutional network", [blocks, *(a * b * self.kernel**2 for a, b in pairwise(widths))])
 
-    def check_dense(self, grid: Sequence[int], sizes: Sequence[int]) -> None:
-        """Validates the number of weights of perceptrons from a grid (channels, h, w) to `sizes`."""
-        check_weights(
-            f"perceptron on a grid of {grid[1]}x{grid[2]} with {grid[0]} channels",
-            (a * b for a, b in pairwise([math.prod(grid), *sizes])),
-            "Add entries to channels, each of which halves the grid, or choose smaller widths in dense.",
-        )
+    def mlp(self, shape: Sequence[int], out: Sequence[int], context: int, hidden: Sequence[int]) -> MLP:
+        """Returns the dense layers between a grid and a vector."""
+        return MLP(shape, out, context, hidden, self.activation, advice=DENSE_ADVICE)
 
 
 class ResidualBlock(nn.Module):
@@ -104,8 +98,7 @@ class ConvDown(Network):
             check_weights("convolutional head", [grid[0] * out[0] * out[1]])
             self.head = nn.Conv2d(grid[0], out[0] * out[1], 1)
         else:
-            options.check_dense(grid, [*options.dense, math.prod(out)])
-            self.head = MLP(grid, out, context, options.dense, options.activation)
+            self.head = options.mlp(grid, out, context, options.dense)
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Returns (rows, *out)."""
@@ -137,8 +130,7 @@ class ConvUp(Network):
             check_weights("convolutional stem", [grid[0] * (shape[0] + context)])
             self.stem = nn.Conv2d(shape[0] + context, grid[0], 1)
         else:
-            options.check_dense(grid, [*options.dense, math.prod(shape) + context])
-            self.stem = MLP(shape, grid, context, options.dense[::-1], options.activation)
+            self.stem = options.mlp(shape, grid, context, options.dense[::-1])
         widths = [*options.channels[::-1], out[0] * out[1]]
         options.check_convolutions(widths)
         layers = options.make_blocks()

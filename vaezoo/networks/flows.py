@@ -20,8 +20,6 @@ from vaezoo.networks.limits import check_weights
 from vaezoo.networks.network import Network, append_context
 from vaezoo.networks.perceptron import MLP
 
-__all__ = ["MADE", "Couplings", "InverseAutoregressive"]
-
 LARGEST_LOG_SCALE = 2.0  # of a coupling
 GATE_BIAS = 1.5  # so that a gate keeps most of z at the start (Kingma et al., 2016, recommend 1 to 2)
 

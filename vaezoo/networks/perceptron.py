@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from vaezoo.networks.limits import check_weights
 from vaezoo.networks.network import ACTIVATIONS, Activation, Network, append_context
 
-__all__ = ["MLP"]
-
 Width = Annotated[int, Meta(ge=1, le=65536)]
 
 
@@ -27,18 +25,21 @@ class MLP(Network):
         context: width of the context, 0 for none.
         hidden: widths of the hidden layers; may be empty.
         activation: the non-linearity after each hidden layer.
+        advice: the end of the error if there are too many weights.
     """
 
     def __init__(
-        self, shape: Sequence[int], out: Sequence[int], context: int, hidden: Sequence[int], activation: Activation
+        self,
+        shape: Sequence[int],
+        out: Sequence[int],
+        context: int,
+        hidden: Sequence[int],
+        activation: Activation,
+        advice: str = "Choose a smaller shape, latent, context or width, or the backbone 'conv' for images.",
     ) -> None:
         super().__init__(shape, out, context)
         widths = [math.prod(shape) + context, *hidden]
-        check_weights(
-            "perceptron",
-            (before * after for before, after in pairwise([*widths, math.prod(out)])),
-            "Choose a smaller shape, latent, context or width, or the backbone 'conv' for images.",
-        )
+        check_weights("perceptron", (before * after for before, after in pairwise([*widths, math.prod(out)])), advice)
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]

@@ -15,8 +15,6 @@ from vaezoo.errors import ConfigError
 from vaezoo.networks.initialization import normal_init
 from vaezoo.networks.limits import check_weights
 
-__all__ = ["CausalTransformer"]
-
 ROWS = 256  # sequences that are sampled together: their keys and values take a few MB
 
 #: keys and values of the positions sampled so far, (rows, heads, N, width / heads) each

@@ -26,16 +26,6 @@ from vaezoo.core.precision import full_precision
 from vaezoo.objectives.penalties.discrepancy import sample_prior
 from vaezoo.objectives.weighted import PenalizedObjective, WeightedObjective
 
-__all__ = [
-    "AdversarialObjective",
-    "FeatureCritic",
-    "LatentAdversarialObjective",
-    "critic_accuracy",
-    "critic_logit",
-    "critic_loss",
-    "players_of",
-]
-
 NEGATIVE_SLOPE = 0.2  # of a critic's leaky ReLU, as is usual for critics of images (Radford et al., 2016)
 
 

@@ -14,8 +14,6 @@ from vaezoo.distributions import ProductDistribution
 from vaezoo.objectives.schedules import Warmup
 from vaezoo.objectives.weighted import PenalizedObjective
 
-__all__ = ["TwoCapacitiesObjective"]
-
 AVERAGE_DECAY = 0.99  # of the running mean of the constraint, as in the paper
 LARGEST_LOG_MULTIPLIER = 15.0  # so that the multiplier of an unreachable target stays finite
 

@@ -22,8 +22,6 @@ from vaezoo.distributions.normal import DiagonalNormal
 from vaezoo.errors import CompositionError
 from vaezoo.objectives.adversarial import players_of
 
-__all__ = ["GradientEstimator", "ImportanceObjective", "log_mean_exp"]
-
 GradientEstimator = Literal["plain", "sticking-the-landing", "doubly-reparametrized"]
 
 

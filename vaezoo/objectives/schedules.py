@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Cooling", "Cyclical", "Schedule", "Warmup"]
-
 
 class Schedule(nn.Module):
     """A weight as a function of the step, a 0-dim tensor; None is the end of the schedule."""

@@ -10,8 +10,6 @@ from torch import Tensor
 from vaezoo.core import ELBO, Inference, Model, Objective
 from vaezoo.objectives.schedules import Constant, Cyclical, Schedule, Warmup
 
-__all__ = ["PenalizedObjective", "Penalty", "WeightedObjective"]
-
 #: a term of a loss: (model, inference) -> (B,), or a 0-dim tensor for the whole batch
 Penalty = Callable[[Model, Inference], Tensor]
 

@@ -4,34 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import Part
 from vaezoo.distributions import OneHotCategoricals, ProductDistribution
 from vaezoo.distributions.normal import StandardNormal
+from vaezoo.priors.normal import FixedPrior
 
 
-class UniformCategoriesPrior(Part):
-    """Independent uniform categories, for every context.
-
-    Args:
-        latent: the event shape of z, its last axis over the categories.
-    """
-
-    zeros: Tensor
-
-    def __init__(self, latent: Sequence[int]) -> None:
-        super().__init__()
-        self.register_buffer("zeros", torch.zeros(*latent), persistent=False)
+class UniformCategoriesPrior(FixedPrior):
+    """Independent uniform categories, the last axis of `latent`, for every context."""
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Returns the prior, with no batch dimension."""
         return OneHotCategoricals(self.zeros, self.zeros.dim())
 
 
-class JointPrior(Part):
+class JointPrior(FixedPrior):
     """A standard normal over the first latents and uniform categories over the others, for every context.
 
     Args:
@@ -39,12 +28,9 @@ class JointPrior(Part):
         categories: number of categories of each categorical latent.
     """
 
-    zeros: Tensor
-
     def __init__(self, size: int, categories: Sequence[int]) -> None:
-        super().__init__()
+        super().__init__([size + sum(categories)])
         self.sizes = [size, *categories]
-        self.register_buffer("zeros", torch.zeros(sum(self.sizes)), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Returns the prior, with no batch dimension."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import Part
 from vaezoo.distributions import FlowDistribution
 from vaezoo.networks import Couplings
+from vaezoo.priors.normal import FixedPrior
 
 
-class FlowPrior(Part):
+class FlowPrior(FixedPrior):
     """The density p(z|c) of a flow from z to N(0, 1); initially N(0, 1).
 
     Args:
@@ -21,12 +20,9 @@ class FlowPrior(Part):
         flow: a flow of z as a vector, which takes the context if there is one.
     """
 
-    zeros: Tensor
-
     def __init__(self, latent: Sequence[int], flow: Couplings) -> None:
-        super().__init__()
+        super().__init__(latent)
         self.flow = flow
-        self.register_buffer("zeros", torch.zeros(*latent), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Returns p(z|c), with a batch (B,) if there is a context."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import Part
 from vaezoo.distributions import OneHotCategoricals, ProductDistribution
 from vaezoo.distributions.labelled import condition_on_labels
 from vaezoo.distributions.normal import StandardNormal
+from vaezoo.priors.normal import FixedPrior
 
-__all__ = ["LabeledPrior"]
 
-
-class LabeledPrior(Part):
+class LabeledPrior(FixedPrior):
     """A standard normal z and a class y, which is given or uniform.
 
     Args:
@@ -22,12 +19,9 @@ class LabeledPrior(Part):
         classes: V.
     """
 
-    zeros: Tensor
-
     def __init__(self, size: int, classes: int) -> None:
-        super().__init__()
+        super().__init__([size + classes])
         self.size = size
-        self.register_buffer("zeros", torch.zeros(size + classes), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Returns p(z) p(y); labels `c` (B, V), whose rows are one-hot, or zeros if unknown, give it a batch (B,)."""

@@ -12,8 +12,8 @@ from vaezoo.core import Part
 from vaezoo.distributions.normal import StandardNormal, normal_from
 
 
-class StandardNormalPrior(Part):
-    """The standard normal distribution over `latent`, for every context.
+class FixedPrior(Part):
+    """Base of priors that need no tensor of their own, but the device and dtype of the model.
 
     Args:
         latent: the event shape of z.
@@ -23,8 +23,11 @@ class StandardNormalPrior(Part):
 
     def __init__(self, latent: Sequence[int]) -> None:
         super().__init__()
-        # Not saved, since it only has the device and dtype of the model.
         self.register_buffer("zeros", torch.zeros(*latent), persistent=False)
+
+
+class StandardNormalPrior(FixedPrior):
+    """The standard normal distribution N(0, 1) over `latent`, for every context."""
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Returns N(0, 1) with no batch dimension."""
