@@ -1,7 +1,7 @@
 """Every error that vaezoo raises on purpose.
 
-Each is a `VaezooError`, and also the built-in exception that Python users would catch in its place. Messages say what
-was got, what was expected and what to do next; `code` is stable, so that scripts and logs can rely on it.
+Each is a `VaezooError`, and also the built-in exception that Python users would catch in its place. Messages state what
+was received, what was expected and what to do next; `code` is stable, so that scripts and logs can rely on it.
 """
 
 import difflib
@@ -15,11 +15,11 @@ class VaezooError(Exception):
     """Base of all errors that vaezoo raises on purpose."""
 
     code = "error"
-    exit_status = 1  #: of the command that it ends
+    exit_status = 1  #: of the command that ends with it
 
 
 class UnknownNameError(VaezooError, LookupError):
-    """A name (variant, model, data set, backbone, likelihood, recipe) that nothing is registered under."""
+    """A name (variant, model, data set, backbone, likelihood, recipe) that is not registered."""
 
     code = "unknown-name"
 
@@ -37,7 +37,7 @@ class RegistryCollisionError(VaezooError, ValueError):
 
 
 class ConfigError(VaezooError, ValueError):
-    """An option, an architecture, a recipe or a config file that does not say what it must."""
+    """An invalid option, architecture, recipe or config file."""
 
     code = "config"
 
@@ -49,7 +49,7 @@ class RecipeError(ConfigError):
 
 
 class CompositionError(ConfigError):
-    """Variants that cannot be composed, because they change the same part or need what is missing."""
+    """Variants that cannot be composed, because they change the same part or one needs a part that is missing."""
 
     code = "composition"
 
@@ -61,7 +61,7 @@ class ShapeError(VaezooError, ValueError):
 
 
 class SupportError(VaezooError, ValueError):
-    """Values that the likelihood gives no density: NaN, infinite, or outside its support."""
+    """Values without a density under the likelihood: NaN, infinite, or outside its support."""
 
     code = "support"
 
@@ -73,25 +73,25 @@ class ContextError(VaezooError, ValueError):
 
 
 class NoDensityError(VaezooError, ValueError):
-    """A likelihood or an evidence was asked of a model that has no density."""
+    """A likelihood or an evidence was requested from a model that has no density."""
 
     code = "no-density"
 
 
 class DataError(VaezooError, ValueError):
-    """A data set that is empty, unreadable or not what it claims to be."""
+    """A data set that is empty, unreadable or inconsistent with its description."""
 
     code = "data"
 
 
 class DownloadError(VaezooError, OSError):
-    """Nothing could be fetched: each source is listed with its reason."""
+    """A download failed from all sources; each is listed with its reason."""
 
     code = "download"
 
 
 class CorruptWeightsError(VaezooError, ValueError):
-    """A model folder whose bytes, names, shapes or digests are not the recorded ones."""
+    """A model folder whose bytes, names, shapes or digests differ from the recorded ones."""
 
     code = "corrupt-weights"
 
@@ -103,7 +103,7 @@ class CheckpointError(VaezooError, OSError):
 
 
 class ConversionError(VaezooError, ValueError):
-    """Weights of another project that are no plain state dict, or that cannot be represented exactly."""
+    """Weights of another project that are not a plain state dict, or that cannot be represented exactly."""
 
     code = "conversion"
 
@@ -115,11 +115,11 @@ class NonFiniteLossError(VaezooError, ArithmeticError):
 
 
 class InterruptedTrainingError(VaezooError, RuntimeError):
-    """Training was stopped by a signal; the message says how to go on.
+    """Training was stopped by a signal; the message says how to resume.
 
     Args:
-        message: what was done, and how to go on.
-        signal: its number; the command then ends with 128 more, as a shell reports it: 130 for Ctrl-C, 143 for SIGTERM.
+        message: what was saved, and how to resume.
+        signal: its number; the exit status is 128 more, as in a shell: 130 for Ctrl-C, 143 for SIGTERM.
     """
 
     code = "interrupted"
@@ -136,11 +136,11 @@ class MissingExtraError(VaezooError, ImportError):
 
 
 class PluginWarning(UserWarning):
-    """A third-party plug-in could not be loaded; everything else works on."""
+    """A third-party plug-in could not be loaded and was ignored."""
 
 
 def warn(text: str, category: type[Warning] = UserWarning) -> None:
-    """Warns at the innermost line outside vaezoo: there the reader can do something about it."""
+    """Warns at the innermost line outside vaezoo, which is the one that the user can change."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "vaezoo":
         level, frame = level + 1, frame.f_back
@@ -161,7 +161,7 @@ def deprecated_module(old: str, *homes: str) -> Callable[[str], object]:
 
 
 def shorten(value: object, limit: int = 80) -> str:
-    """Returns `repr(value)`, cut to `limit` characters, so that no message is flooded by hostile input."""
+    """Returns `repr(value)`, cut to `limit` characters, so that large input does not flood a message."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 

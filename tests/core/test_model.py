@@ -1,4 +1,4 @@
-"""What a user calls: random state, decoding, contexts, precision, models put together by hand."""
+"""Methods of `VAE`: decoding, contexts, devices, modes, replaced parts, models assembled by hand."""
 
 import copy
 
@@ -8,34 +8,12 @@ from support.cases import Case
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from vaezoo.core import VAE, seeded
-from vaezoo.errors import ShapeError
+from vaezoo.core import VAE, evaluating
+from vaezoo.errors import ContextError, ShapeError
 from vaezoo.objectives import WeightedObjective
 
 
-def test_seeded_puts_the_random_state_back_even_after_an_error() -> None:
-    torch.manual_seed(3)
-    wanted = torch.rand(2)
-    torch.manual_seed(3)
-    with pytest.raises(ZeroDivisionError), seeded(1, torch.device("cpu")):
-        torch.rand(5)
-        raise ZeroDivisionError
-    assert torch.equal(torch.rand(2), wanted)
-    with seeded(None, torch.device("cpu")):
-        moved = torch.rand(2)
-    assert not torch.equal(moved, wanted)
-
-
-def test_without_a_seed_the_callers_state_is_drawn_from() -> None:
-    model, (x, _) = Case("vae").build(), Case("vae").inputs(3)
-    for call in (lambda: model.sample(2), lambda: model.log_evidence(x, samples=2), lambda: model(x).bound):
-        torch.manual_seed(7)
-        one, two = call(), call()
-        torch.manual_seed(7)
-        assert torch.equal(call(), one) and not torch.equal(one, two)
-
-
-def test_nothing_that_only_measures_builds_a_graph() -> None:
+def test_functions_that_only_measure_build_no_graph() -> None:
     model, (x, _) = Case("vae").build(), Case("vae").inputs(3)
     for figure in (model.reconstruct(x), model.sample(2), model.log_evidence(x, samples=2)):
         assert not figure.requires_grad
@@ -68,7 +46,7 @@ def test_a_context_is_used() -> None:
 
 
 class PlainEncoder(nn.Module):
-    """An encoder of torch's own parts: neither a Part nor one of our distributions."""
+    """An encoder made of torch's own modules and distributions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +71,7 @@ class PlainPrior(nn.Module):
         return Independent(Normal(torch.zeros(2), 1.0), 1)
 
 
-def test_a_model_of_plain_modules_and_torchs_distributions_works() -> None:
+def test_a_model_of_plain_modules_and_distributions_of_torch_works() -> None:
     model = VAE(PlainEncoder(), PlainDecoder(), PlainPrior(), WeightedObjective())
     x = torch.randn(5, 6)
     elbo = model(x)
@@ -108,7 +86,87 @@ def test_a_model_of_plain_modules_and_torchs_distributions_works() -> None:
         model(x[:0])
 
 
-def test_a_model_on_another_device_says_how_to_get_there() -> None:
+def test_contexts_may_be_numbers_and_lists() -> None:
+    model = Case("cvae", context=3).build().eval()
+    x, c = Case("cvae", context=3).inputs(3)[0], torch.tensor([0, 1, 2])
+    expected = model.sample(3, c, seed=0)
+    for found in (model.sample(c=c, seed=0), model.sample(c=[0, 1, 2], seed=0), model.sample(c=torch.eye(3), seed=0)):
+        assert torch.equal(found, expected)
+    assert torch.equal(model.sample(c=1, seed=0), model.sample(1, [1], seed=0)) and len(model.sample(4, 1)) == 4
+    assert torch.equal(model.reconstruct(x, [0, 1, 2]), model.reconstruct(x, c))
+    for wrong in ([[0], [1, 2]], ["a"], "012", torch.tensor([0, 1])):
+        with pytest.raises(ContextError):
+            model.sample(3, wrong)
+
+
+class OnAnotherDevice(Tensor):
+    """A tensor on the CPU that reports another device, until it is moved."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda:7")
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def, override]
+        plain = [each.as_subclass(Tensor) if isinstance(each, cls) else each for each in args]
+        return func(*plain, **(kwargs or {}))
+
+
+def test_inputs_are_moved_to_the_device_of_the_model() -> None:
+    model, (x, _) = Case("cvae", context=3).build(), Case("cvae", context=3).inputs(2)
+    z, c = torch.randn(2, 16), torch.eye(3)[:2]
+    x_there, z_there, c_there = (each.as_subclass(OnAnotherDevice) for each in (x, z, c))
+    assert torch.equal(model.encode(x_there, c_there).mean, model.encode(x, c).mean)
+    assert torch.equal(model.decode(z_there, c_there).mean, model.decode(z, c).mean)
+    for values in (x.to("meta"), torch.zeros(2, 1, 8, 8, device="meta")):
+        with pytest.raises(ShapeError, match=r"Use x\.to\('cpu'\) or model\.to\('meta'\)"):
+            model(values, c)
+
+
+def test_the_evidence_is_computed_in_eval_mode_and_the_mode_is_restored() -> None:
+    model, (x, _) = Case("categorical-vae").build().train(), Case("categorical-vae").inputs(3)
+    model.encoder.eval()
+    modes = [each.training for each in model.modules()]
+    found = model.log_evidence(x, samples=5, seed=0)
+    assert [each.training for each in model.modules()] == modes
+    assert torch.equal(found, model.eval().log_evidence(x, samples=5, seed=0))
+    model.train()
+    with pytest.raises(ZeroDivisionError), evaluating(model):
+        assert not any(each.training for each in model.modules()) and not torch.is_grad_enabled()
+        raise ZeroDivisionError
+    assert all(each.training for each in model.modules())
+
+
+def test_a_model_with_replaced_parts_shares_tensors_and_nothing_else() -> None:
+    model, (x, _) = Case("vae").build(), Case("vae").inputs(2)
+    changed = model.replace(objective=WeightedObjective(rate=2.0))
+    weight = next(model.encoder.parameters())
+    assert next(changed.encoder.parameters()) is weight
+    before = model.reconstruct(x)
+    changed.encoder.network = nn.Identity()
+    changed.decoder.network.register_forward_hook(lambda *_: pytest.fail("a hook of another model"))
+    changed.prior.eval(), changed.decoder.network.eval()
+    assert torch.equal(model.reconstruct(x), before) and model.decoder.network.training and model.prior.training
+
+
+def test_converting_a_model_with_replaced_parts_converts_that_model_alone() -> None:
+    case = Case("vae", likelihood="gaussian=scale_kind:optimal")
+    model = case.build()
+    for converted, other in (pair := (model, model.replace(objective=WeightedObjective()))), pair[::-1]:
+        shared = list(other.parameters())
+        converted.double()
+        assert {each.dtype for each in converted.state_dict().values()} == {torch.float64}
+        assert {each.dtype for each in other.state_dict().values()} == {torch.float32}
+        assert list(map(id, other.parameters())) == list(map(id, shared))
+        converted.float()
+    named = case.build()
+    before = list(map(id, named.parameters()))
+    assert list(map(id, named.double().parameters())) == before  # which an optimizer may already refer to
+
+
+def test_setting_a_part_to_itself_keeps_the_config() -> None:
     model = Case("vae").build()
-    with pytest.raises(ShapeError, match=r"Use x\.to\('cpu'\) or model\.to\('meta'\)"):
-        model(torch.zeros(2, 1, 8, 8, device="meta"))
+    model.encoder, model.objective = model.encoder, model.objective
+    assert model.config is not None
+    model.objective = WeightedObjective()
+    assert model.config is None

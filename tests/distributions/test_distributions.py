@@ -83,20 +83,6 @@ def midpoints(count: int) -> Tensor:
     return (torch.arange(count, dtype=torch.float64) + 0.5) / count
 
 
-@pytest.mark.parametrize("shape", [(5, 3, 300), (1, 7, 300), (1, 1, 300), (9, 20), (300,)])
-def test_many_pixels_are_summed_in_parts(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaezoo.distributions.pixels.TOGETHER", 650)
-    logits = torch.randn(shape, dtype=torch.float64, requires_grad=True)
-    value = (torch.rand(shape[1:] if len(shape) == 3 else shape) < 0.3).double()
-    ours, theirs = BernoulliPixels(logits, 1), Independent(Bernoulli(logits=logits), 1)
-    torch.testing.assert_close(ours.log_prob(value), theirs.log_prob(value))
-    slopes = [torch.autograd.grad(each.log_prob(value).square().sum(), logits)[0] for each in (ours, theirs)]
-    torch.testing.assert_close(*slopes)
-    if len(shape) > 1:
-        mapped = torch.func.vmap(lambda row: BernoulliPixels(row, 1).log_prob(value[0]))(logits)
-        torch.testing.assert_close(mapped, BernoulliPixels(logits, 1).log_prob(value[0]))
-
-
 def test_the_continuous_bernoulli_integrates_to_one() -> None:
     x = midpoints(200_000)[:, None]
     density = ContinuousBernoulliPixels(LOGITS, 0).log_prob(x).exp()

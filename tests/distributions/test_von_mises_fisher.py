@@ -75,12 +75,12 @@ def test_extremes_of_concentration_and_dimension(dtype: torch.dtype) -> None:
     """Where Bessel functions over- or underflow: bounds on their ratio (Amos, 1974), and two limits of the rate."""
     for width in (2, 3, 10, 100, 1000, 100_000):
         k = torch.logspace(-12, 8, 60, dtype=torch.float64)
-        mean, log_normaliser = Angle(k.to(dtype), width).expectation_and_log_normaliser()
+        mean, log_normalizer = Angle(k.to(dtype), width).expectation_and_log_normalizer()
         k = k.to(dtype).double()
         half, ratio = (width - 1) / 2, 1 - mean
         assert (ratio >= k / (half + (k**2 + (half + 1) ** 2).sqrt()) - 1e-10).all()
         assert (ratio <= k / (half + (k**2 + half**2).sqrt()) + 1e-10).all()
-        rate = -k * mean - log_normaliser
+        rate = -k * mean - log_normalizer
         assert torch.isfinite(rate).all() and (rate >= -1e-9).all() and (rate.diff() > -1e-9).all()
         small = k < 1e-3
         torch.testing.assert_close(rate[small], k[small] ** 2 / (2 * width), rtol=1e-3, atol=1e-9)

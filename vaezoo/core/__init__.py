@@ -2,7 +2,7 @@
 
 from vaezoo.core.checks import LARGEST_VALUE
 from vaezoo.core.device import choose_device
-from vaezoo.core.elbo import ELBO, Inference, has_closed_form_rate
+from vaezoo.core.elbo import ELBO, Inference, closed_form_rate
 from vaezoo.core.evaluating import evaluating
 from vaezoo.core.model import VAE
 from vaezoo.core.part import PARTS, Model, Objective, Part, as_part
@@ -32,9 +32,9 @@ __all__ = [
     "as_part",
     "center",
     "choose_device",
+    "closed_form_rate",
     "code_indices",
     "evaluating",
-    "has_closed_form_rate",
     "has_density",
     "is_deterministic",
     "responsibilities",

@@ -5,29 +5,71 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vaezoo.errors import ContextError, ShapeError, SupportError
+from vaezoo.errors import ContextError, ShapeError, SupportError, shorten
 
 LARGEST_VALUE = 1e9  # of inputs: beyond it squares and their sums, or networks, overflow float32
 
 
+def as_context(c: object) -> Tensor | None:
+    """Returns a context as a tensor: an index or a list of them, or the tensor itself; raises ContextError."""
+    if isinstance(c, int | list | tuple | range):
+        try:
+            c = torch.tensor(c)
+        except (TypeError, ValueError, RuntimeError):
+            raise ContextError(f"Got c = {shorten(c)}; expected whole numbers, or a list of them.") from None
+    if c is not None and not isinstance(c, Tensor):
+        raise ContextError(
+            f"Got a context of type {type(c).__name__}; expected a torch.Tensor. Use torch.as_tensor(c)."
+        )
+    return c
+
+
 def label_vectors(c: Tensor | None, rows: int, classes: int) -> Tensor:
-    """Returns label vectors (rows, classes), all zeros where a class is not known: everywhere without `c`.
+    """Returns label vectors (rows, classes); an all-zero row means that the label is unknown, as all are without `c`.
 
     Raises:
-        ContextError: neither class indices from -1 (not known), nor rows that are one-hot or all zeros.
+        ContextError: neither class indices from -1 (unknown), nor rows that are one-hot or all zeros.
     """
     if c is None:
         return torch.zeros(rows, classes)
-    expected = f"class indices ({rows},) from -1 (not known) to {classes - 1}, or one-hot vectors ({rows}, {classes})"
-    if c.shape == (rows,) and not c.is_floating_point() and not c.is_complex():
-        if rows and (int(c.min()) < -1 or int(c.max()) >= classes):
-            raise ContextError(f"Got class indices from {int(c.min())} to {int(c.max())}; expected {expected}.")
+    expected = f"class indices ({rows},) from -1 (unknown) to {classes - 1}, or one-hot vectors ({rows}, {classes})"
+    if is_indices(c, rows):
+        check_range(c, -1, classes, expected)
         return nn.functional.one_hot(c.long().clamp(min=0), classes) * (c >= 0).unsqueeze(1)
     if c.shape != (rows, classes) or c.is_complex():
         raise ContextError(f"Got a context of shape {tuple(c.shape)} and type {c.dtype}; expected {expected}.")
     if not bool(((c == 0) | (c == 1)).all()) or not bool((c.sum(1) <= 1).all()):
-        raise ContextError(f"Got a context that is not made of one-hot rows; expected {expected}; zeros say not known.")
+        raise ContextError(f"Got a context that is not made of one-hot rows; expected {expected}; zeros: unknown.")
     return c
+
+
+def context_vectors(c: Tensor | None, rows: int, width: int) -> Tensor:
+    """Returns a context (rows, width), one-hot for class indices (rows,); raises ContextError."""
+    expected = f"class indices ({rows},) from 0 to {width - 1} or vectors ({rows}, {width})"
+    if c is None:
+        raise ContextError(f"Got no context; this model needs c: {expected}.")
+    if is_indices(c, rows):
+        check_range(c, 0, width, expected)
+        return nn.functional.one_hot(c.long(), width)
+    if c.shape != (rows, width) or c.is_complex():
+        raise ContextError(f"Got a context of shape {tuple(c.shape)} and type {c.dtype}; expected {expected}.")
+    if not bool((c.float().abs() <= LARGEST_VALUE).all()):
+        raise ContextError(
+            f"Got a context with NaN, infinite or huge values; expected {expected}, finite and up to "
+            f"{LARGEST_VALUE:g} in magnitude."
+        )
+    return c
+
+
+def is_indices(c: Tensor, rows: int) -> bool:
+    """Returns whether `c` has the shape and type of class indices."""
+    return c.shape == (rows,) and not c.is_floating_point() and not c.is_complex()
+
+
+def check_range(c: Tensor, least: int, end: int, expected: str) -> None:
+    """Raises ContextError for class indices outside [least, end)."""
+    if len(c) and (int(c.min()) < least or int(c.max()) >= end):
+        raise ContextError(f"Got class indices from {int(c.min())} to {int(c.max())}; expected {expected}.")
 
 
 def check_latent(z: object, latent: tuple[int, ...] | None) -> Tensor:
@@ -44,7 +86,11 @@ def check_latent(z: object, latent: tuple[int, ...] | None) -> Tensor:
 
 
 def check_tensor(x: object, shape: tuple[int, ...] | None, device: torch.device) -> Tensor:
-    """Returns `x` if it is a non-empty batch (B, *shape) of floats (or bool) on `device`; raises ShapeError."""
+    """Returns `x` if it is a non-empty batch (B, *shape) of floats (or bool), with values if `device` has them.
+
+    Raises:
+        ShapeError: another shape or type, or a tensor that cannot be moved to `device`.
+    """
     if not isinstance(x, Tensor):
         raise ShapeError(f"Got x of type {type(x).__name__}; expected a torch.Tensor. Use torch.as_tensor(x).")
     wanted = "(B, ...)" if shape is None else f"(B, {', '.join(map(str, shape))})"
@@ -57,7 +103,7 @@ def check_tensor(x: object, shape: tuple[int, ...] | None, device: torch.device)
         raise ShapeError(f"Got x of layout {x.layout}; expected a dense tensor. Use x.to_dense().")
     if not (x.is_floating_point() or x.dtype == torch.bool):
         raise ShapeError(f"Got x of type {x.dtype}; expected floating values: for 8-bit images use x.float() / 255.")
-    if x.device != device:
+    if x.is_meta != (device.type == "meta"):  # other devices are moved
         raise ShapeError(
             f"Got x on {x.device}; the model is on {device}. Use x.to('{device}') or model.to('{x.device}')."
         )

@@ -10,10 +10,10 @@ __all__ = ["choose_device"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Returns the device of a name; "auto" takes a GPU when there is one.
+    """Returns the device of this name; "auto" chooses a GPU if there is one.
 
     Raises:
-        DataError: there is no such device here.
+        DataError: the device cannot be used.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

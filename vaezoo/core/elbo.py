@@ -1,33 +1,40 @@
-r"""The one language that every variant speaks: distortion, rate and bound, per example, in nats.
+r"""What every variant reports per example, in nats: distortion, rate and bound.
 
 $$\log p(x) \ge \mathbb{E}_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(q(z|x)\,\|\,p(z)) = -(D + R)$$
 
-*Distortion* $D$ is what the decoder loses, *rate* $R$ is what the posterior tells beyond the prior (Alemi et al., 2018,
-"Fixing a Broken ELBO", https://arxiv.org/abs/1711.00464). Both are summed over event dimensions and never averaged over
-the batch; only the trainer averages. An objective may minimise something else, but it always reports these two and a
-bound that no weight has touched.
+*Distortion* $D$ is the decoder's loss, *rate* $R$ is the information of the posterior beyond the prior (Alemi et al.,
+2018, "Fixing a Broken ELBO", https://arxiv.org/abs/1711.00464). Both are summed over event dimensions and not averaged
+over the batch; only the trainer averages. An objective may minimize something else; it always reports these two and an
+unweighted bound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from traceback import walk_tb
 
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution, kl, kl_divergence
 
 from vaezoo.core.posterior import is_deterministic
 
-__all__ = ["ELBO", "Inference", "has_closed_form_rate"]
+__all__ = ["ELBO", "Inference", "closed_form_rate"]
 
 
-def has_closed_form_rate(posterior: Distribution, prior: Distribution) -> bool:
-    """Says whether KL(posterior || prior) is registered in closed form; otherwise the rate is sampled."""
+def closed_form_rate(posterior: Distribution, prior: Distribution) -> Tensor | None:
+    """Returns KL(posterior || prior), or None without a closed form: for the pair, or for components that it is of.
+
+    torch reports both cases by a NotImplementedError from its own module. One from a registered function is an error
+    in that function and is raised.
+    """
     try:
-        kl_divergence(posterior, prior)
-    except NotImplementedError:
-        return False
-    return True
+        return kl_divergence(posterior, prior)
+    except NotImplementedError as error:
+        *_, (frame, _) = walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__") != kl.__name__:
+            raise
+        return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,36 +52,39 @@ class Inference:
     likelihood: Distribution
 
     def log_likelihood(self) -> Tensor:
-        """Returns log p(x|z), (K, B), nats; the dearest term with many samples: take it once."""
+        """Returns log p(x|z), (K, B), nats; the most expensive term for many samples; compute it once."""
         return self.likelihood.log_prob(self.x)
 
     def distortion(self, log_likelihood: Tensor | None = None) -> Tensor:
-        r"""Returns $-\mathbb{E}_q \log p(x|z)$, (B,), nats; `log_likelihood` (K, B) where it is known already."""
+        r"""Returns $-\mathbb{E}_q \log p(x|z)$, (B,), nats; `log_likelihood`: (K, B) if it is already computed."""
         return -(self.log_likelihood() if log_likelihood is None else log_likelihood).mean(0)
 
     def rate(self) -> Tensor:
         r"""Returns $\mathrm{KL}(q\|p)$, (B,), nats: closed form where registered, else the mean over the K samples."""
-        try:
-            return kl_divergence(self.posterior, self.prior).expand(self.log_q.shape[1:])
-        except NotImplementedError:
-            return (self.log_q - self.prior.log_prob(self.z)).mean(0)
+        exact = closed_form_rate(self.posterior, self.prior)
+        return (
+            (self.log_q - self.prior.log_prob(self.z)).mean(0) if exact is None else exact.expand(self.log_q.shape[1:])
+        )
 
     def log_weights(self, log_likelihood: Tensor | None = None) -> Tensor:
         r"""Returns $\log p(x|z) + \log p(z) - \log q(z|x)$, (K, B), nats; `log_likelihood` as in `distortion`."""
         known = self.log_likelihood() if log_likelihood is None else log_likelihood
         if is_deterministic(self.posterior):
-            return known - self.rate()  # of the only outcome, log p(z) - log q(z|x) is minus the divergence
+            return known - self.rate()  # for a single outcome, log p(z) - log q(z|x) is minus the divergence
         return known + self.prior.log_prob(self.z) - self.log_q
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ELBO:
-    """What every variant reports, per example, in nats.
+    """The report of an objective, per example, in nats.
 
-    `distortion`, `rate`, `bound`: (B,); the bound is a lower bound on log p(x) that no weight has touched, -inf where
-    there is no density. `losses`: what each player minimises, (B,) each. `terms`: the variant's own named terms, (B,)
-    each. `seen`: what parts that learn without a gradient (an EMA codebook, a running scale) need of this pass,
-    detached, keyed `part.name`.
+    Attributes:
+        distortion, rate: (B,).
+        bound: (B,), a lower bound on log p(x) without weights; -inf where there is no density.
+        losses: the loss of each player, (B,) each.
+        terms: the objective's own named terms, (B,) each.
+        statistics: detached statistics for parts that learn without gradients (EMA codebooks, running scales), keyed
+            `part.name`.
     """
 
     distortion: Tensor

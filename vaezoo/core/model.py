@@ -1,28 +1,30 @@
-"""`VAE`: the four parts, and what a user calls on them."""
+"""The `VAE` module and its public methods."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from itertools import chain
-from typing import cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.core.checks import LARGEST_VALUE, check_latent, check_tensor, label_vectors
+from vaezoo.core.checks import as_context, check_latent, check_tensor, context_vectors, label_vectors
 from vaezoo.core.elbo import ELBO, Inference
-from vaezoo.core.part import PARTS, Objective, Part, as_part
+from vaezoo.core.evaluating import evaluating
+from vaezoo.core.part import PARTS, LikelihoodHead, Objective, Part, as_part
 from vaezoo.core.posterior import center, has_density, is_deterministic, sample_with_log_prob
 from vaezoo.core.random import seeded
+from vaezoo.core.sharing import Convert, second, unshare
 from vaezoo.errors import ContextError, NoDensityError, ShapeError, SupportError
 
 __all__ = ["VAE"]
 
-PIXELS = 784_000  # elements of x that log_evidence decodes at a time: they and their activations stay in cache
+CHUNK = 784_000  # elements of x that log_evidence decodes at a time on a CPU: activations stay in its cache
+CHUNK_ON_GPU = 2**24  # enough work for each kernel
 
 
 class VAE(nn.Module):
@@ -37,6 +39,8 @@ class VAE(nn.Module):
         latent: the event shape of z; None leaves it unchecked.
         context: width of the context, 0 for an unconditional model.
     """
+
+    _shares = False  # tensors with another model, see `replace`
 
     def __init__(
         self,
@@ -53,15 +57,18 @@ class VAE(nn.Module):
         self.shape = None if shape is None else tuple(shape)
         self.latent = None if latent is None else tuple(latent)
         self.context = context
-        #: how to build this model again by name; None for one that was put together by hand
+        #: how to build this model again by name; None for one that was assembled by hand
         self.config: Mapping[str, object] | None = None
         self.encoder, self.decoder, self.prior, self.objective = encoder, decoder, prior, objective
         self._bind()
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Sets an attribute; a part that is set makes this a model of one's own (no config) and is told the others."""
+        """Sets an attribute; replacing a part clears `config` and binds all parts again."""
+        replaced = name in PARTS and self._modules.get(name, value) is not value
         super().__setattr__(name, value)  # type: ignore[arg-type]  # nn.Module narrows what it accepts
-        if name in PARTS and "objective" in self._modules:
+        if name == "config":
+            self._shares = False  # built by name: the models that it was built from are gone
+        if replaced:
             self.config = None
             self._bind()
 
@@ -74,10 +81,12 @@ class VAE(nn.Module):
         return {name: module for name, module in modules.items() if isinstance(module, Part)}
 
     def replace(self, **parts: nn.Module) -> VAE:
-        """Returns a model with other parts (`encoder`, `decoder`, `prior`, `objective`); the rest shares its tensors.
+        """Returns a model with other parts (`encoder`, `decoder`, `prior`, `objective`).
 
-        Each part is a second module around the same tensors: where it refers to another part (a prior to the encoder's
-        codebook), that is the new model's there, and still what it was where the part came from.
+        All of its modules are new, and parts that refer to each other (a prior to the encoder's codebook) refer to the
+        new ones, so that assignments, modes and hooks stay in one model. Parameters and buffers are the same tensors:
+        training, freezing or loading a state changes both models. A conversion to another type or device first gives
+        the converted model tensors of its own. Use `copy.deepcopy` for a model that shares nothing.
 
         Raises:
             TypeError: a name that is no part.
@@ -85,45 +94,57 @@ class VAE(nn.Module):
         unknown = set(parts) - set(PARTS)
         if unknown:
             raise TypeError(f"replace() takes {', '.join(PARTS)}; got {', '.join(sorted(unknown))}.")
-        chosen = {name: copy(parts.get(name, self._modules[name])) for name in PARTS}
-        return VAE(**chosen, shape=self.shape, latent=self.latent, context=self.context)  # type: ignore[arg-type]  # modules by name
+        made: dict[nn.Module, nn.Module] = {}
+        chosen = {name: second(parts.get(name) or cast(nn.Module, self._modules[name]), made) for name in PARTS}
+        model = VAE(**chosen, shape=self.shape, latent=self.latent, context=self.context)  # type: ignore[arg-type]  # modules by name
+        model._shares = self._shares = True
+        return model
 
-    # What objectives and the trainer use: nothing is checked here.
+    def _apply(self, fn: Convert, recurse: bool = True) -> Self:
+        if self._shares:
+            unshare(self, fn)
+        return cast(Self, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]  # torch's own has no types
+
+    # Used by objectives and the trainer; inputs are not validated.
 
     def infer(self, x: Tensor, c: Tensor | None = None, samples: int = 1) -> Inference:
-        """Returns one stochastic pass of checked inputs: K = `samples` draws of z for each of B examples."""
+        """Returns one stochastic pass of validated inputs: K = `samples` draws of z for each of B examples."""
         posterior = cast(Distribution, self.encoder(x, c))
         z, log_q = sample_with_log_prob(posterior, samples)
         likelihood = cast(Distribution, self.decoder(z, c))
         return Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=self.prior(c), likelihood=likelihood)
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
-        """Returns what parts that learn without a gradient need of a pass, keyed `part.name`; nothing in eval mode."""
+        """Returns the statistics of a pass that `after_step` needs, keyed `part.name`; none in eval mode."""
         if not self.training:
             return {}
         observed = {name: part.observe(inference) for name, part in self._parts().items()}
         return {
             f"{name}.{key}": value
             for name, values in observed.items()
-            if values and not is_frozen(self._parts()[name])  # asked last: it walks through all parameters
+            if values and not is_frozen(self._parts()[name])  # last, since it visits all parameters
             for key, value in values.items()
         }
 
     def initialize(self, batches: Sequence[tuple[Tensor, Tensor | None]], parts: Sequence[str] | None = None) -> None:
-        """Starts from data what should start from data, in all or in the named parts; (x, c) batches, c as vectors."""
+        """Runs data-dependent initialization of all or the named parts on (x, c) batches, c as vectors."""
         for name, part in self._parts().items():
             if parts is None or name in parts:
                 part.initialize(self, batches)
 
     def initialization_examples(self, parts: Sequence[str]) -> int:
-        """Returns how many examples `initialize` of the named parts is best given: as many as one of them asks for."""
+        """Returns how many examples `initialize` of the named parts needs, the maximum over them."""
         wanted = (part.initialization_examples for name, part in self._parts().items() if name in parts)
         return max(wanted, default=Part.initialization_examples)
 
     def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
-        """Moves what learns without a gradient; `seen`: `ELBO.seen` of each micro-batch and rank, in order.
+        """Updates statistics that are learned without gradients (EMA codebooks, running scales).
 
-        A part whose parameters are all frozen (in a stage that trains others) stays as it is.
+        Parts whose parameters are all frozen are skipped.
+
+        Args:
+            statistics: `ELBO.statistics` of each micro-batch and rank, in order.
+            step: the number of the optimizer step, a 0-dim tensor.
         """
         with torch.no_grad():
             for name, part in self._parts().items():
@@ -140,23 +161,20 @@ class VAE(nn.Module):
         """Returns each player's trainable parameters."""
         return self.objective.players(self)
 
-    # The public door: what the user passes in is checked here, once.
+    # Public API; inputs are validated here and moved to the device of the model.
 
     def forward(self, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
         """Returns the ELBO of `x` (B, *shape) given `c`, class indices (B,) or vectors (B, context).
 
-        Where there is no density (grey pixels under a Bernoulli, say) an example's bound is -inf, and its losses are no
-        likelihood.
+        The bound is -inf for examples without a density, such as gray pixels under a Bernoulli; their losses are then
+        no log-likelihoods.
 
         Raises:
-            ShapeError, SupportError, ContextError: what was got, what was expected and what to do.
+            ShapeError, SupportError, ContextError: see `check`.
         """
-        x, c = self.check(x, c)
+        x, c, dense = self._checked(x, c)
         elbo = cast(ELBO, self.objective(self, x, c, step))
-        likelihood = as_part(self.decoder).likelihood
-        if likelihood is None:
-            return elbo
-        return replace(elbo, bound=elbo.bound.where(likelihood.contains(x), -torch.inf))
+        return elbo if dense is None else replace(elbo, bound=elbo.bound.where(dense, -torch.inf))
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior q(z|x,c) of `x` (B, *shape); nothing random happens."""
@@ -167,7 +185,8 @@ class VAE(nn.Module):
         """Returns the likelihood p(x|z,c) of `z` (..., B, *latent), `c` as in `forward`.
 
         Raises:
-            ShapeError, SupportError, ContextError: what was got, what was expected and what to do.
+            ShapeError, SupportError: another shape, or values that are not finite.
+            ContextError: see `check_context`.
         """
         z = check_latent(z, self.latent).to(*self._home())
         leading = z.dim() - len(self.latent) if self.latent is not None else 1
@@ -175,70 +194,98 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """Returns the mean of p(x|z,c) at the posterior's centre, (B, *shape); deterministic."""
+        """Returns the mean of p(x|z,c) at the center of the posterior, (B, *shape); deterministic."""
         x, c = self.check(x, c)
         return cast(Tensor, self.decoder(center(self.encoder(x, c)), c).mean)
 
     @torch.no_grad()
-    def sample(self, n: int = 1, c: Tensor | int | None = None, seed: int | None = None) -> Tensor:
+    def sample(
+        self, n: int | None = None, c: Tensor | Sequence[int] | int | None = None, seed: int | None = None
+    ) -> Tensor:
         """Returns the means of p(x|z,c) for `n` draws of z ~ p(z|c), (n, *shape).
 
-        `c`: one class index for all, class indices (n,) or vectors (n, context). `seed=None` draws from the caller's
-        random state; a number leaves that state alone.
+        Args:
+            n: number of samples; None: as many as `c` has rows, else 1.
+            c: one class index for all, class indices (n,) or vectors (n, context).
+            seed: leaves all random states unchanged, and may be used in several threads; None draws from the caller's.
+
+        Raises:
+            ShapeError: n is below 1.
+            ContextError: see `check_context`.
         """
+        c = as_context(c)
+        if n is None:
+            n = len(c) if c is not None and c.dim() else 1
         if n < 1:
             raise ShapeError(f"Got n = {n}; expected at least 1 sample.")
-        if isinstance(c, int):
-            c = torch.full((n,), c)
+        if c is not None and not c.dim():
+            c = c.expand(n)
         context = self.check_context(c, n)
-        with seeded(seed, self._home()[0]):
+        with seeded(seed):
             prior = cast(Distribution, self.prior(context))
             z = prior.sample(() if prior.batch_shape else (n,))
             return cast(Tensor, self.decoder(z, context).mean)
 
     @torch.no_grad()
-    def log_evidence(self, x: Tensor, c: Tensor | None = None, samples: int = 5000, seed: int | None = None) -> Tensor:
+    def log_evidence(
+        self,
+        x: Tensor,
+        c: Tensor | Sequence[int] | None = None,
+        samples: int = 5000,
+        seed: int | None = None,
+        chunk: int | None = None,
+    ) -> Tensor:
         r"""Returns an importance-weighted lower bound on log p(x|c) for each example, (B,), nats.
 
         $\log \frac1K \sum_k p(x|z_k)\,p(z_k)/q(z_k|x)$ with K = `samples` (Burda et al., 2016,
-        https://arxiv.org/abs/1509.00519): a stochastic lower bound that rises with K, in chunks that fit in cache.
+        https://arxiv.org/abs/1509.00519): a stochastic lower bound that rises with K, computed in eval mode.
+
+        Args:
+            x: (B, *shape).
+            c: as in `forward`.
+            samples: K.
+            seed: as in `sample`; the draws also depend on `chunk`.
+            chunk: elements of x that are decoded at a time; None: what suits the device.
 
         Raises:
             NoDensityError: the posterior is a point mass in a continuous space.
-            SupportError: x has no density under the likelihood, such as grey pixels under a Bernoulli.
+            SupportError: x has no density under the likelihood, such as gray pixels under a Bernoulli.
         """
-        x, c = self.check(x, c)
+        x, c, dense = self._checked(x, c)
         if self.takes_unlabelled and c is not None:
-            c = torch.zeros_like(c)  # log p(x): a label would make it log p(x|c)
+            c = torch.zeros_like(c)  # a label would make it log p(x|c)
         if samples < 1:
             raise ShapeError(f"Got samples = {samples}; expected at least 1.")
-        likelihood = as_part(self.decoder).likelihood
-        if likelihood is not None and not bool(likelihood.contains(x).all()):
+        if dense is not None:
+            likelihood = cast(LikelihoodHead, as_part(self.decoder).likelihood)
             raise SupportError(
                 f"Got x to which the {type(likelihood).__name__} likelihood gives no density; expected "
                 f"{likelihood.support}. `model(x)` still gives the losses."
             )
-        rows = min(len(x), 10)  # few examples and many samples: the encoder runs once for each example either way
-        with seeded(seed, x.device):
+        on_cpu = x.device.type == "cpu"
+        chunk = chunk or (CHUNK if on_cpu else CHUNK_ON_GPU)
+        rows = 10 if on_cpu else 100  # many samples of few examples, since the encoder runs once for each example
+        with evaluating(self), seeded(seed):
             parts = [
-                self._log_evidence(x[start : start + rows], None if c is None else c[start : start + rows], samples)
+                self._log_evidence(
+                    x[start : start + rows], None if c is None else c[start : start + rows], samples, chunk
+                )
                 for start in range(0, len(x), rows)
             ]
         return torch.cat(parts)
 
-    def _log_evidence(self, x: Tensor, c: Tensor | None, samples: int) -> Tensor:
+    def _log_evidence(self, x: Tensor, c: Tensor | None, samples: int, chunk: int) -> Tensor:
         posterior, prior = cast(Distribution, self.encoder(x, c)), self.prior(c)
         if not has_density(posterior):
             raise NoDensityError(
                 "Got a model whose posterior is a point mass in a continuous space; expected one that has a density. "
                 "Compare distortions, or train another variant."
             )
-        # One draw says all where every draw is the same.
         samples = 1 if is_deterministic(posterior) else samples
-        chunk = max(1, PIXELS // max(1, x.numel()))
+        draws = max(1, chunk // max(1, x.numel()))
         total = x.new_full((len(x),), -torch.inf)
-        for done in range(0, samples, chunk):
-            z, log_q = sample_with_log_prob(posterior, min(chunk, samples - done))
+        for done in range(0, samples, draws):
+            z, log_q = sample_with_log_prob(posterior, min(draws, samples - done))
             inference = Inference(
                 x=x, z=z, log_q=log_q, posterior=posterior, prior=prior, likelihood=self.decoder(z, c)
             )
@@ -246,79 +293,78 @@ class VAE(nn.Module):
         return total - math.log(samples)
 
     def has_density(self, x: Tensor) -> bool:
-        """Says whether all of checked `x` (B, *shape) lies where the likelihood is one (and not a mere loss)."""
+        """Returns whether the likelihood is a density at all of validated `x` (B, *shape), and not only a loss."""
         likelihood = as_part(self.decoder).likelihood
         return likelihood is None or bool(likelihood.contains(x).all())
 
-    def check(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Returns `x` and `c` in the model's dtype (float32 for a model in half precision), `c` as vectors or None.
+    def check(self, x: Tensor, c: Tensor | Sequence[int] | None = None) -> tuple[Tensor, Tensor | None]:
+        """Returns `x` and `c` on the model's device, in float32 or the model's wider type, `c` as vectors or None.
 
         Raises:
-            ShapeError: wrong shape, type or device, or an empty batch.
+            ShapeError: wrong shape or type, or an empty batch.
             SupportError: NaN, infinite, or values that the likelihood cannot even take as a loss.
             ContextError: see `check_context`.
         """
-        device, dtype = self._home()
-        x = check_tensor(x, self.shape, device).to(dtype)
-        if not bool(torch.isfinite(x).all()):
-            bad = (~torch.isfinite(x)).reshape(len(x), -1).any(1).nonzero().flatten().tolist()
-            raise SupportError(
-                f"Got NaN or infinite values ({dtype}) in examples {bad[:8]} of x; expected finite ones. Clean them."
-            )
-        likelihood = as_part(self.decoder).likelihood
-        if likelihood is not None and not bool(likelihood.accepts(x).all()):
-            raise SupportError(
-                f"Got x from {x.min().item():.6g} to {x.max().item():.6g}; the {type(likelihood).__name__} likelihood "
-                f"expected {likelihood.domain}. Scale the data or choose another likelihood."
-            )
-        return x, self.check_context(c, len(x))
+        return self._checked(x, c)[:2]
 
-    def check_context(self, c: Tensor | None, rows: int) -> Tensor | None:
+    def _checked(self, x: Tensor, c: Tensor | Sequence[int] | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Returns `check(x, c)`, and which examples (B,) have a density; None for all, which takes one reduction."""
+        device, dtype = self._home()
+        x = check_tensor(x, self.shape, device).to(device, dtype)
+        likelihood, dense = as_part(self.decoder).likelihood, None
+        if likelihood is None:
+            valid = bool(torch.isfinite(x).all())
+        elif not (valid := bool((dense := likelihood.contains(x)).all())):
+            valid = bool(likelihood.accepts(x).all())
+        else:
+            dense = None
+        if not valid:
+            raise self._invalid(x, likelihood)
+        return x, self.check_context(c, len(x)), dense
+
+    def _invalid(self, x: Tensor, likelihood: LikelihoodHead | None) -> SupportError:
+        if likelihood is None or not bool(torch.isfinite(x).all()):
+            bad = (~torch.isfinite(x)).reshape(len(x), -1).any(1).nonzero().flatten().tolist()
+            return SupportError(
+                f"Got NaN or infinite values ({x.dtype}) in examples {bad[:8]} of x; expected finite ones. Clean them."
+            )
+        return SupportError(
+            f"Got x from {x.min().item():.6g} to {x.max().item():.6g}; the {type(likelihood).__name__} likelihood "
+            f"expected {likelihood.domain}. Scale the data or choose another likelihood."
+        )
+
+    def check_context(self, c: Tensor | Sequence[int] | None, rows: int) -> Tensor | None:
         """Returns the context as vectors (rows, context), or None for an unconditional model.
+
+        Args:
+            c: class indices (rows,), a tensor or a list, or vectors (rows, context).
+            rows: how many examples there are.
 
         Raises:
             ContextError: missing, unwanted, of the wrong shape, or class indices out of range.
         """
         device, dtype = self._home()
-        if c is not None and not isinstance(c, Tensor):
-            raise ContextError(
-                f"Got a context of type {type(c).__name__}; expected a torch.Tensor. Use torch.as_tensor(c)."
-            )
+        c = as_context(c)
         if self.takes_unlabelled:
             return label_vectors(c, rows, self.context).to(device, dtype)
-        if not self.context:
-            if c is not None and c.shape != (rows, 0):
-                raise ContextError(f"Got a context of shape {tuple(c.shape)}; this model expected none. Leave c out.")
-            return None
-        expected = f"class indices ({rows},) from 0 to {self.context - 1} or vectors ({rows}, {self.context})"
-        if c is None:
-            raise ContextError(f"Got no context; this model needs c: {expected}.")
-        c = c.to(device)
-        if c.shape == (rows,) and not c.is_floating_point() and not c.is_complex():
-            if rows and (int(c.min()) < 0 or int(c.max()) >= self.context):
-                raise ContextError(f"Got class indices from {int(c.min())} to {int(c.max())}; expected {expected}.")
-            return nn.functional.one_hot(c.long(), self.context).to(dtype)
-        if c.shape == (rows, self.context) and not c.is_complex():
-            if not bool((c.to(dtype).abs() <= LARGEST_VALUE).all()):
-                raise ContextError(
-                    f"Got a context with NaN, infinite or huge values; expected {expected}, finite and up to "
-                    f"{LARGEST_VALUE:g} in magnitude."
-                )
-            return c.to(dtype)
-        raise ContextError(f"Got a context of shape {tuple(c.shape)} and type {c.dtype}; expected {expected}.")
+        if self.context:
+            return context_vectors(c, rows, self.context).to(device, dtype)
+        if c is not None and c.shape != (rows, 0):
+            raise ContextError(f"Got a context of shape {tuple(c.shape)}; this model expected none. Leave c out.")
+        return None
 
     @property
     def takes_unlabelled(self) -> bool:
-        """Whether the context holds labels that may lack: -1, or zeros in place of a one-hot vector."""
+        """Whether the context holds labels that may be missing: -1, or zeros in place of a one-hot vector."""
         return as_part(self.encoder).takes_unlabelled
 
     def _home(self) -> tuple[torch.device, torch.dtype]:
         tensor = next(chain(self.parameters(), self.buffers()), torch.zeros(()))
-        # Data stay in float32 for a model in half precision: densities are computed in it.
+        # Densities of a model in half precision are computed in float32.
         return tensor.device, torch.promote_types(tensor.dtype, torch.float32)
 
 
 def is_frozen(part: nn.Module) -> bool:
-    """Says whether a part has parameters and none of them is trained."""
-    flags = [parameter.requires_grad for parameter in part.parameters()]
-    return bool(flags) and not any(flags)
+    """Returns whether a part has parameters and none of them is trained."""
+    flags = (parameter.requires_grad for parameter in part.parameters())
+    return next(flags, None) is False and not any(flags)

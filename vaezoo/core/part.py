@@ -18,7 +18,7 @@ PARTS = ("encoder", "decoder", "prior", "objective")
 
 
 class Model(Protocol):
-    """What objectives and parts may ask of a model (see `vaezoo.core.model.VAE`)."""
+    """The interface of a model that objectives and parts may use (see `vaezoo.core.model.VAE`)."""
 
     encoder: nn.Module
     decoder: nn.Module
@@ -28,7 +28,7 @@ class Model(Protocol):
         """Returns one stochastic pass with `samples` draws per example."""
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
-        """Returns what the parts that learn without a gradient need of this pass."""
+        """Returns the statistics of a pass for parts that learn without gradients."""
 
     def parameters(self, recurse: bool = True) -> Iterable[nn.Parameter]:
         """Returns the parameters of the parts and of the objective."""
@@ -76,10 +76,10 @@ class Part(nn.Module):
         return None
 
     def bind(self, model: Model) -> None:
-        """Receives the model when it is built, copied or changed; refer to other parts, never register them."""
+        """Called when the model is built or changed. Keep references to other parts, but do not register them."""
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
-        """Starts what should start from data (biases, codebooks), once, before the first step; (x, c) batches."""
+        """Runs data-dependent initialization (biases, codebooks), once, before the first step, on (x, c) batches."""
 
     def begin_stage(self, trained: bool) -> None:
         """Called before each stage of training and after the last one; `trained`: whether the stage trains the part."""
@@ -89,11 +89,11 @@ class Part(nn.Module):
         return {}
 
     def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
-        """Moves what learns without a gradient; `seen`: a mapping (maybe empty) per micro-batch and rank, in order."""
+        """Updates statistics that are learned without gradients; a mapping per micro-batch and rank, in order."""
 
 
 class Objective(Part):
-    """What is minimised. `forward(model, x, c, step)` returns an `ELBO`; `players` says who minimises which loss."""
+    """What is minimized: `forward` returns an `ELBO`, `players` the parameters that minimize each of its losses."""
 
     #: whether the objective has a rate weight, which `schedule` sets and a recipe's stages may schedule
     has_rate_weight = False
@@ -101,11 +101,11 @@ class Objective(Part):
     critics: tuple[str, ...] = ()
 
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
-        """Returns the ELBO of the examples `x` (B, *shape); `step` is a 0-dim tensor, None a schedule's end."""
+        """Returns the ELBO of `x` (B, *shape); `step`: a 0-dim tensor, None after the end of all schedules."""
         raise NotImplementedError
 
     def players(self, model: Model) -> dict[str, list[nn.Parameter]]:
-        """Returns player -> its trainable parameters; together they are all of them, each once."""
+        """Returns the trainable parameters of each player; every parameter belongs to one of them."""
         return {"model": [parameter for parameter in model.parameters() if parameter.requires_grad]}
 
     def rate_weight(self, step: Tensor | None) -> float:
@@ -140,7 +140,7 @@ def as_part(module: nn.Module) -> Part:
 
 
 def network_inputs(x: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:
-    """Returns what a network is called with: an unconditional one need not know of contexts."""
+    """Returns the arguments of a network: `(x,)` without a context."""
     return (x,) if c is None else (x, c)
 
 

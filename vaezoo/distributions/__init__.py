@@ -1,4 +1,4 @@
-"""Distributions that torch lacks or that are too slow there for the inner loop, and their KL divergences."""
+"""Distributions that torch lacks, or whose torch version is too slow for training, and their KL divergences."""
 
 from vaezoo.distributions.categorical import OneHotCategoricals, gumbel_like, one_hot_like
 from vaezoo.distributions.flow import FlowDistribution, FlowPosterior

@@ -1,4 +1,4 @@
-"""One-hot latents and their relaxation, and latents of several kinds side by side."""
+"""One-hot latents and their relaxation."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["OneHotCategoricals", "gumbel_like", "one_hot_like"]
 
 
 def gumbel_like(logits: Tensor, shape: Sequence[int]) -> Tensor:
-    """Returns draws of the standard Gumbel distribution of a shape, finite whatever the uniform draws are."""
+    """Returns finite draws of the standard Gumbel distribution, of this shape."""
     uniform = clamp_probs(torch.rand(*shape, dtype=logits.dtype, device=logits.device))
     return -(-uniform.log()).log()
 
 
 def one_hot_like(indices: Tensor, like: Tensor) -> Tensor:
-    """Returns one-hot vectors (..., V) of `indices` (...), of the type of `like` (..., V); no value is looked at."""
+    """Returns one-hot vectors (..., V) of `indices` (...), of the type of `like` (..., V); values are not checked."""
     return (indices.unsqueeze(-1) == torch.arange(like.shape[-1], device=like.device)).to(like.dtype)
 
 
@@ -35,7 +35,7 @@ class OneHotCategoricals(JointlyDrawn):
     $\sum_i z_i \log \pi_i$, which equals that of the categories at the corners. Without one, a draw is exact.
 
     Args:
-        logits: (*batch, *event), the last axis of the event being the categories.
+        logits: (*batch, *event); the last axis of the event are the categories.
         event_dims: how many trailing dimensions are the event.
         temperature: $\tau > 0$, a 0-dim tensor or a number; None for exact draws.
     """
@@ -58,7 +58,7 @@ class OneHotCategoricals(JointlyDrawn):
 
     @property
     def mode(self) -> Tensor:
-        """The likeliest category as a one-hot vector, (*batch, *event)."""
+        """The most likely category as a one-hot vector, (*batch, *event)."""
         return one_hot_like(self.log_probs.argmax(-1), self.log_probs)
 
     @property

@@ -1,4 +1,4 @@
-"""Distributions that are transformed by invertible maps."""
+"""Distributions transformed by invertible maps."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class FlowDistribution(JointlyDrawn):
 
     Args:
         flow: from z to u (`forward`) and back (`inverse`), both with log |det ∂u/∂z|.
-        zeros: (*latent), whose type and device the draws have.
-        c: contexts (B, context), which then make the batch, or None.
+        zeros: (*latent), of the type and device of the draws.
+        c: contexts (B, context), one for each element of the batch; None for no batch dimension.
     """
 
     def __init__(self, flow: Flow, zeros: Tensor, c: Tensor | None = None) -> None:
@@ -56,7 +56,7 @@ class FlowDistribution(JointlyDrawn):
 
 
 class FlowPosterior(JointlyDrawn):
-    """What a flow makes of a normal; its density is known of its own draws only.
+    """A normal transformed by a flow without an inverse, so that the density is limited to its own draws.
 
     Args:
         base: the normal, over (B, D).

@@ -1,4 +1,4 @@
-r"""Gaussians with a full covariance, by their Cholesky factor."""
+r"""Gaussians with a full covariance, given by its Cholesky factor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CholeskyNormal(JointlyDrawn):
     Args:
         loc: (*batch, D)
         log_diagonal: (*batch, D), $\log L_{jj}$
-        lower: (*batch, D, D), whose entries under the diagonal are those of L; the others do not count.
+        lower: (*batch, D, D), with the entries of L below the diagonal; the others are ignored.
     """
 
     def __init__(self, loc: Tensor, log_diagonal: Tensor, lower: Tensor) -> None:
@@ -60,7 +60,7 @@ class CholeskyNormal(JointlyDrawn):
         return (-0.5 * (noise.square() + LOG_TWO_PI) - self.log_diagonal).sum(-1)
 
     def take(self, indices: Tensor) -> CholeskyNormal:
-        """Returns those with these numbers of a batch (M,), with the shape of `indices` as batch shape."""
+        """Returns the elements `indices` of a batch (M,), with the shape of `indices` as batch shape."""
         return CholeskyNormal(self.loc[indices], self.log_diagonal[indices], self.factor[indices])
 
 
@@ -70,8 +70,8 @@ def product(matrices: Tensor, vectors: Tensor) -> Tensor:
     columns = vectors.flatten(0, leading - 1) if leading else vectors.unsqueeze(0)
     # Autocast would round densities to 8 bits.
     with torch.autocast(vectors.device.type, enabled=False):
-        made = matrices @ columns.movedim(0, -1)
-    return made.movedim(-1, 0).reshape(vectors.shape)
+        products = matrices @ columns.movedim(0, -1)
+    return products.movedim(-1, 0).reshape(vectors.shape)
 
 
 @register_kl(CholeskyNormal, DiagonalNormal)  # type: ignore[untyped-decorator]  # torch's own has no types

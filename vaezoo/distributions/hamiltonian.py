@@ -1,4 +1,4 @@
-r"""Posteriors that Hamiltonian dynamics have moved towards where the joint density is high.
+r"""Posteriors moved by Hamiltonian dynamics towards high joint density.
 
 $$\rho \leftarrow \rho + \tfrac{\epsilon}{2} \nabla_z \log p(x, z), \qquad z \leftarrow z + \epsilon \odot \rho, \qquad
     \rho \leftarrow \alpha \big(\rho + \tfrac{\epsilon}{2} \nabla_z \log p(x, z)\big)$$
@@ -20,14 +20,14 @@ __all__ = ["HamiltonianPosterior"]
 class HamiltonianPosterior(JointlyDrawn):
     r"""A normal, moved by leapfrog steps with tempering (Caterini et al., 2018, https://arxiv.org/abs/1805.11328).
 
-    Its momenta are auxiliary variables: where a posterior has a log density this one has the whole log ratio, so that
-    $\log p(x, z_K)$ minus it is an unbiased log-weight.
+    Its momenta are auxiliary variables: in place of a log density it gives the log ratio of the whole chain, so that
+    $\log p(x, z_K)$ minus the ratio is an unbiased log-weight.
 
     Args:
         base: the normal that z starts from, with batch shape (B,).
-        log_joint: maps z (..., B, *latent) to log p(x, z), (..., B), each of its own z alone.
+        log_joint: maps z (..., B, *latent) to log p(x, z), (..., B), each a function of its own z.
         step: ε, (*latent).
-        cooling: $1/\alpha_k \ge 1$ for each of the K steps, (K,); momenta start as many times warmer.
+        cooling: $1/\alpha_k \ge 1$ for each of the K steps, (K,); their product scales the first momenta.
     """
 
     knows_density = False
@@ -40,14 +40,14 @@ class HamiltonianPosterior(JointlyDrawn):
 
     @property
     def center(self) -> Tensor:
-        """Where the normal's mean comes to without momentum, (B, *latent)."""
+        """The end of the trajectory from the normal's mean without momentum, (B, *latent)."""
         return self.move(self.base.loc, torch.zeros_like(self.base.loc))[0]
 
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Returns z (*sample, B, *latent) and log q(z₀) + log N(ρ₀) - log |det| - log N(ρ_K), (*sample, B), nats."""
         z, log_q = self.base.rsample_and_log_prob(sample_shape)
         noise = torch.randn_like(z)
-        # The volume that cooling loses is what the warmer first momenta had: both leave the ratio of two N(0, 1).
+        # The volume lost by cooling cancels the scale of the first momenta; a ratio of two N(0, 1) is left.
         z, momentum = self.move(z, noise * self.cooling.prod())
         return z, log_q + sum_event(0.5 * (momentum.square() - noise.square()), self.base.event_dims)
 
@@ -62,7 +62,7 @@ class HamiltonianPosterior(JointlyDrawn):
         return z, momentum
 
     def slope(self, z: Tensor) -> Tensor:
-        """Returns the gradient of the log joint density, also where the caller asks for none."""
+        """Returns the gradient of the log joint density, also under `torch.no_grad`."""
         keep = torch.is_grad_enabled()
         with torch.enable_grad():
             z = z if z.requires_grad else z.detach().requires_grad_()

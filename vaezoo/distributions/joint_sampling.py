@@ -12,7 +12,7 @@ from torch.distributions import constraints
 from vaezoo.core import Posterior
 
 LOG_TWO_PI = math.log(2.0 * math.pi)
-LOG_SCALE_LIMIT = 15.0  # |log σ| of a network's output: beyond it exp() would soon be 0 or infinite, and 0 · ∞ is NaN
+LOG_SCALE_LIMIT = 15.0  # of |log σ|: far beyond it exp() is 0 or infinite, and 0 · ∞ is NaN
 
 
 def sum_event(values: Tensor, dims: int) -> Tensor:
@@ -21,7 +21,7 @@ def sum_event(values: Tensor, dims: int) -> Tensor:
 
 
 class JointlyDrawn(Posterior):
-    """Base of distributions that draw z together with its log density: what a subclass defines is how."""
+    """Base of distributions that draw z together with its log density; a subclass defines `rsample_and_log_prob`."""
 
     has_rsample = True
 
@@ -30,12 +30,8 @@ class JointlyDrawn(Posterior):
 
     @property
     def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        """Says which values the parameters may take; nothing is checked."""
+        """The constraints of the parameters; none is checked."""
         return {}
-
-    def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-        """Returns z (*sample, *batch, *event) and its log density (*sample, *batch), nats."""
-        raise NotImplementedError
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Returns z (*sample, *batch, *event), differentiable in the parameters."""

@@ -1,4 +1,4 @@
-r"""Latents of which one part is a class that some examples tell: z beside y, one-hot, along the last axis.
+r"""Latents z concatenated with a class y, one-hot, along the last axis; the class of some examples is known.
 
 A *label vector* is one-hot, or all zeros where the class is not known.
 """
@@ -20,23 +20,23 @@ from vaezoo.distributions.product import ProductDistribution
 
 __all__ = ["LabelledPosterior"]
 
-CERTAIN = 1e4  # logit of the class that is told, above all others: finite, and e to its negative is exactly 0
+CERTAIN = 1e4  # logit of a known class above all others: finite, and exp(-CERTAIN) is exactly 0
 
 
 def condition_on_labels(log_probs: Tensor, c: Tensor | None) -> Tensor:
-    """Returns log-probabilities of classes (B, V): those given, or certainty where the label `c` (B, V) is known."""
+    """Returns log-probabilities of classes (B, V), certain where the label `c` (B, V) is known."""
     if c is None:
         return log_probs
     return torch.where(c.sum(-1, keepdim=True) > 0, (CERTAIN * c).log_softmax(-1).to(log_probs.dtype), log_probs)
 
 
 class LabelledPosterior(JointlyDrawn):
-    """q(y|x) q(z|x,y), with y known where a label says so.
+    """q(y|x) q(z|x,y), with y fixed where the label is known.
 
     Args:
         log_probs: (B, V), log q(y|x).
         components: q(z|x,y) for each y, batch (V, B).
-        c: label vectors (B, V), or None where nothing is known.
+        c: label vectors (B, V); None if no label is known.
     """
 
     def __init__(self, log_probs: Tensor, components: DiagonalNormal, c: Tensor | None = None) -> None:
@@ -46,7 +46,7 @@ class LabelledPosterior(JointlyDrawn):
 
     @property
     def support(self) -> constraints.Constraint:
-        """Real vectors beside one-hot ones."""
+        """Real vectors concatenated with one-hot vectors."""
         kinds, sizes = [constraints.real_vector, constraints.one_hot], [self.components.event_shape[0], self._classes]
         return cast(constraints.Constraint, constraints.cat(kinds, -1, sizes))
 
@@ -57,17 +57,17 @@ class LabelledPosterior(JointlyDrawn):
 
     @property
     def mean(self) -> Tensor:
-        """The mean of z over all classes, beside their probabilities, (B, latent)."""
+        """The mean of z over all classes, concatenated with their probabilities, (B, latent)."""
         return torch.cat([(self.components.loc * self.probs.T.unsqueeze(-1)).sum(0), self.probs], -1)
 
     @property
     def center(self) -> Tensor:
-        """The likeliest class, the one that is known first of all, and the mean of its z, (B, latent)."""
+        """The mean of z given the most likely class, concatenated with that class, (B, latent)."""
         y = self.log_probs.argmax(-1)
         return self.join(self._chosen(y).loc, y)
 
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-        """Returns z beside y (*sample, B, latent) and the log of their density (*sample, B), nats."""
+        """Returns z and y, concatenated (*sample, B, latent), and their log density (*sample, B), nats."""
         noise = gumbel_like(self.log_probs, (*sample_shape, *self.log_probs.shape))
         y = (self.log_probs + noise).argmax(-1)
         z, log_q = self._chosen(y).rsample_and_log_prob()
@@ -80,7 +80,7 @@ class LabelledPosterior(JointlyDrawn):
         return self._chosen(indices).log_prob(z) + self._log_prob_of(indices)
 
     def join(self, z: Tensor, y: Tensor) -> Tensor:
-        """Returns z (..., B, L) beside the classes y (..., B) as one-hot vectors."""
+        """Returns z (..., B, L) concatenated with the classes y (..., B) as one-hot vectors."""
         return torch.cat([z, one_hot_like(y, self.log_probs).to(z.dtype)], -1)
 
     @property

@@ -23,10 +23,10 @@ __all__ = ["Mixture", "log_prob_of_each"]
 
 
 class Components(Protocol):
-    """Distributions with batch shape (M,), of which some can be taken."""
+    """Distributions with batch shape (M,) that can be indexed."""
 
     def take(self, indices: Tensor) -> Distribution:
-        """Returns those with these numbers, with the shape of `indices` as batch shape."""
+        """Returns the elements `indices` of the batch, with the shape of `indices` as batch shape."""
 
 
 @singledispatch
@@ -37,7 +37,7 @@ def log_prob_of_each(components: Distribution, value: Tensor) -> Tensor:
 
 @log_prob_of_each.register
 def log_prob_of_each_normal(components: DiagonalNormal, value: Tensor) -> Tensor:
-    """Returns the same by two matrix products; in double precision, since squares are subtracted from squares."""
+    """Returns the same by two matrix products, in double precision, since squares are subtracted from squares."""
     events = components.event_dims
     loc, log_scale = (widest(each).flatten(1) for each in (components.loc, components.log_scale))
     z = widest(value).flatten(value.dim() - events)
@@ -52,7 +52,7 @@ class Mixture(Posterior):
 
     Args:
         components: a distribution with batch shape (M,).
-        log_weights: $\log \pi$, (M,), normalised; None for equal ones.
+        log_weights: $\log \pi$, (M,), normalized; None for equal weights.
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
@@ -63,7 +63,7 @@ class Mixture(Posterior):
 
     @property
     def support(self) -> constraints.Constraint | None:
-        """That of the components."""
+        """The support of the components."""
         return self.components.support
 
     def weighted(self, value: Tensor) -> Tensor:
@@ -76,12 +76,12 @@ class Mixture(Posterior):
         return self.weighted(value).logsumexp(-1)
 
     def responsibilities(self, value: Tensor) -> Tensor:
-        """Returns the probability that each component made `value` (*sample, *event), (*sample, M)."""
+        """Returns p(component | value) for `value` (*sample, *event), (*sample, M)."""
         return self.weighted(value).softmax(-1)
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
-        """Returns draws (*sample, *event): of a component each, chosen by its weight."""
+        """Returns draws (*sample, *event), each from a component chosen by its weight."""
         weights = torch.zeros(self.components.batch_shape) if self.log_weights is None else self.log_weights
         chosen = torch.multinomial(weights.float().exp(), math.prod(sample_shape), replacement=True)
         return cast(Components, self.components).take(chosen.view(tuple(sample_shape))).sample()

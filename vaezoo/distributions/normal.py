@@ -1,9 +1,4 @@
-"""Distributions that torch lacks, or has too heavily for the inner loop.
-
-All draw z together with its log density (`rsample_and_log_prob`) and name their `center`. They are built without
-argument
-checks: what a user passes in is validated once, at the public door (`VAE.__call__`).
-"""
+"""Diagonal normals, cheaper than torch's own: arguments are not checked, since `VAE` validates all inputs."""
 
 from __future__ import annotations
 
@@ -34,7 +29,7 @@ class DiagonalNormal(JointlyDrawn):
 
     @property
     def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        """Says which values the parameters may take."""
+        """The constraints of the parameters; none is checked."""
         return {"loc": constraints.real, "log_scale": constraints.real}
 
     @property
@@ -49,11 +44,6 @@ class DiagonalNormal(JointlyDrawn):
 
     @property
     def mode(self) -> Tensor:
-        """The location, (*batch, *event)."""
-        return self.loc
-
-    @property
-    def center(self) -> Tensor:
         """The location, (*batch, *event)."""
         return self.loc
 
@@ -76,8 +66,8 @@ class DiagonalNormal(JointlyDrawn):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns the log density of `value`, (*sample, *batch), nats."""
-        standardised = (value - self.loc) * (-self.log_scale).exp()
-        return sum_event(-0.5 * (standardised.square() + LOG_TWO_PI) - self.log_scale, self.event_dims)
+        standardized = (value - self.loc) * (-self.log_scale).exp()
+        return sum_event(-0.5 * (standardized.square() + LOG_TWO_PI) - self.log_scale, self.event_dims)
 
     def entropy(self) -> Tensor:
         """Returns the differential entropy, (*batch), nats."""
@@ -89,12 +79,12 @@ class DiagonalNormal(JointlyDrawn):
         return DiagonalNormal(self.loc.expand(shape), self.log_scale.expand(shape), self.event_dims)
 
     def take(self, indices: Tensor) -> DiagonalNormal:
-        """Returns those with these numbers of a batch (M,), with the shape of `indices` as batch shape."""
+        """Returns the elements `indices` of a batch (M,), with the shape of `indices` as batch shape."""
         return DiagonalNormal(self.loc[indices], self.log_scale[indices], self.event_dims)
 
 
 class StandardNormal(DiagonalNormal):
-    """N(0, 1) over `event`; its log density and KL skip the parameters that are all 0."""
+    """N(0, 1); its log density and KL skip the parameters, which are all 0."""
 
     def __init__(self, zeros: Tensor, event_dims: int) -> None:
         super().__init__(zeros, zeros, event_dims)
@@ -119,7 +109,7 @@ def kl_normal_standard(p: DiagonalNormal, q: StandardNormal) -> Tensor:
 
 
 def normal_from(raw: Tensor, event_dims: int, start: float = 0.0) -> DiagonalNormal:
-    """Returns the normal of a network's raw output (*batch, 2, *event): μ and log σ - `start`, which is kept finite."""
+    """Returns the normal of a network's raw output (*batch, 2, *event), μ and log σ - `start`; log σ is clamped."""
     loc, log_scale = full_precision(raw).unbind(-1 - event_dims)
     log_scale = log_scale + start if start else log_scale
     return DiagonalNormal(loc, log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT), event_dims)

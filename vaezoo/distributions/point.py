@@ -1,4 +1,4 @@
-"""Point masses: on one of finitely many values, and in a continuous space, where there is no density."""
+"""Point masses: on one of finitely many values, and in a continuous space, where they have no density."""
 
 from __future__ import annotations
 
@@ -12,22 +12,17 @@ __all__ = ["ContinuousDelta"]
 
 
 class Delta(JointlyDrawn):
-    """All mass at one point for each example: every draw is that point.
+    """A point mass for each example.
 
     Args:
         value: (B, *latent), the points.
     """
 
-    deterministic = True  # every draw is the same
+    deterministic = True
 
     def __init__(self, value: Tensor) -> None:
         self.value = value
         super().__init__(value.shape[:1], value.shape[1:])
-
-    @property
-    def center(self) -> Tensor:
-        """The points, (B, *latent)."""
-        return self.value
 
     @property
     def mean(self) -> Tensor:
@@ -44,7 +39,7 @@ class ContinuousDelta(Delta):
     """A point in a continuous space for each example.
 
     It has no density, so that there is no bound: `ELBO.bound` is -inf and `log_evidence` raises `NoDensityError`. The
-    KL divergence to a prior is infinite; what an `ELBO` reports as its rate is the part that is finite, -log p(z).
+    KL divergence to a prior is infinite; an `ELBO` reports its finite part, -log p(z), as the rate.
 
     Args:
         value: (B, *latent), the points.

@@ -31,12 +31,12 @@ class ProductDistribution(JointlyDrawn):
 
     @property
     def support(self) -> constraints.Constraint:
-        """The parts' supports, along the last axis; discrete if one of them is."""
+        """The supports of the parts along the last axis; discrete if one of them is."""
         return cast(constraints.Constraint, constraints.cat([part.support for part in self.parts], -1, self.sizes))
 
     @property
     def center(self) -> Tensor:
-        """The parts' centres, (*batch, total)."""
+        """The centers of the parts, (*batch, total)."""
         return torch.cat([center(part) for part in self.parts], -1)
 
     @property
@@ -55,7 +55,7 @@ class ProductDistribution(JointlyDrawn):
         return torch.stack([part.log_prob(piece) for part, piece in zip(self.parts, pieces, strict=True)]).sum(0)
 
     def divergences(self, other: ProductDistribution) -> list[Tensor]:
-        """Returns KL(part || the other's part) of each part, (*batch) each, nats."""
+        """Returns the KL of each part to the same part of `other`, (*batch) each, nats."""
         return [kl_divergence(own, its) for own, its in zip(self.parts, other.parts, strict=True)]
 
 

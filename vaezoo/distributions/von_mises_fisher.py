@@ -3,10 +3,10 @@ r"""The von Mises-Fisher distribution and the uniform one on the unit sphere of 
 $$q(z) \propto e^{\kappa\,\mu^\top z}, \qquad \mu^\top z = \cos\theta, \qquad
     p(\theta) = \frac1{Z(\kappa)}\, e^{\kappa (\cos\theta - 1)} \sin^{m-2}\theta$$
 
-Densities are with respect to the sphere's surface. All that depends on the concentration is an integral over the one
-angle θ. Gauss-Legendre quadrature where its density is, in double precision, gives the normaliser, the mean, the
-distribution function and its inverse, to about 1e-10 for any concentration and dimension: without Bessel functions,
-which overflow, and without rejection.
+Densities are with respect to the sphere's surface. All quantities that depend on the concentration are integrals over
+the one angle θ. Gauss-Legendre quadrature over the range of its density, in double precision, gives the normalizer, the
+mean, the distribution function and its inverse, to about 1e-10 for any concentration and dimension, without Bessel
+functions, which overflow, and without rejection.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from vaezoo.core.precision import widest
 from vaezoo.distributions.joint_sampling import JointlyDrawn
 
 __all__ = ["UniformSphere", "VonMisesFisher"]
-CELLS = 48  # of the quadrature
-WIDTHS = 12.0  # standard deviations of the angle to each side of its mode that the cells cover
-NEWTON = 2  # rounds to the angle in a cell; a third one, for the gradient, comes after
-SMALLEST = 1e-12  # concentration that stands for 0
+CELLS = 48  # quadrature cells
+WIDTHS = 12.0  # standard deviations of the angle on each side of its mode that the cells cover
+NEWTON = 2  # iterations to the angle in a cell, before one more for the gradient
+SMALLEST = 1e-12  # concentration used in place of 0
 TINY = 1e-30
 POINTS, WEIGHTS = (each.tolist() for each in np.polynomial.legendre.leggauss(4))  # on [-1, 1]
 
@@ -53,7 +53,7 @@ class Angle:
         self.haversines = (nodes / 2).sin().square()  # (1 - cos θ) / 2, without cancellation
 
     def _range(self, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns between which angles the density is, and the log of its greatest value before it is normalised."""
+        """Returns the range of angles with density, and the log of its maximum before normalization."""
         p = self.power
         cosine = 2.0 * k / (p + (p * p + 4.0 * k * k).sqrt())
         mode = (p * cosine / k).clamp(max=1.0).sqrt().asin()
@@ -63,7 +63,7 @@ class Angle:
         return low, high, peak
 
     def _density(self, angle: Tensor, extra: int) -> Tensor:
-        """Returns the density at angles (*batch, …) over its greatest value; `extra` dimensions follow the batch."""
+        """Returns the density at angles (*batch, …) divided by its maximum; `extra` dimensions follow the batch."""
         k, peak = (each.reshape(*each.shape, *[1] * extra) for each in (self.concentration, self.peak))
         log_density = -2.0 * k * (angle / 2).sin().square() - peak
         return (log_density + self.power * angle.sin().log() if self.power else log_density).exp()
@@ -74,7 +74,7 @@ class Angle:
         nodes = [start + (1.0 + point) * half for point in POINTS]
         return torch.stack(nodes, -1), torch.stack([weight * half for weight in WEIGHTS], -1)
 
-    def expectation_and_log_normaliser(self) -> tuple[Tensor, Tensor]:
+    def expectation_and_log_normalizer(self) -> tuple[Tensor, Tensor]:
         r"""Returns the mean of $1 - \cos\theta$, and $\log E[e^{\kappa(\cos\theta - 1)}]$ over the uniform sphere."""
         total = self.masses.sum((-2, -1))
         mean = 2.0 * (self.masses * self.haversines).sum((-2, -1)) / total
@@ -85,8 +85,8 @@ class Angle:
     def quantile(self, share: Tensor) -> Tensor:
         """Returns the angles (*batch, K) below which `share` (*batch, K) of the draws lie.
 
-        Their gradient in κ is that of the distribution function's inverse: the last of Newton's steps, which does not
-        change the value, is taken with a table that knows its dependence on κ.
+        Their gradient in κ is that of the inverse distribution function: the last Newton step, which does not change
+        the value, uses a table that is differentiable in κ.
         """
         masses = self.masses.sum(-1)
         sums = torch.cat([torch.zeros_like(masses[..., :1]), masses.cumsum(-1)], -1)
@@ -101,10 +101,10 @@ class Angle:
         return angle + (rest - self._mass(start, angle)) / density
 
     def _inside(self, start: Tensor, end: Tensor, rest: Tensor) -> Tensor:
-        """Returns the angles (*batch, K) between which and the `start` of their cells is the mass `rest`.
+        """Returns the angles (*batch, K) at which the mass since the `start` of their cells is `rest`.
 
-        From that edge of the cell where the density is less, by Newton's rule for log mass in log length, which is
-        exact at once where the density is a power of the length.
+        Newton's method for log mass in log length, from the edge of the cell with the lower density; exact after one
+        iteration if the density is a power of the length.
         """
         rising = self._density(start, 1) < self._density(end, 1)
         near, far = torch.where(rising, start, end), torch.where(rising, end, start)
@@ -143,7 +143,7 @@ class VonMisesFisher(JointlyDrawn):
 
     @property
     def center(self) -> Tensor:
-        """The mean direction, which is the mode, (*batch, m)."""
+        """The mean direction, which is also the mode, (*batch, m)."""
         return self.loc
 
     @property
@@ -163,8 +163,8 @@ class VonMisesFisher(JointlyDrawn):
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
-        """See `Angle.expectation_and_log_normaliser`; (*batch) each, in double precision."""
-        return self.angle.expectation_and_log_normaliser()
+        """See `Angle.expectation_and_log_normalizer`; (*batch) each, in double precision."""
+        return self.angle.expectation_and_log_normalizer()
 
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Returns z (*sample, *batch, m), differentiable in μ and κ, and its log density (*sample, *batch), nats."""
@@ -177,7 +177,7 @@ class VonMisesFisher(JointlyDrawn):
         return along * self.loc + across * self._tangent(noise), self._log_prob(2.0 * (angle / 2).sin().square())
 
     def _tangent(self, noise: Tensor) -> Tensor:
-        """Returns uniform unit vectors across μ; as μ turns they turn with it, by parallel transport."""
+        """Returns uniform unit vectors orthogonal to μ; their gradient in μ is that of parallel transport."""
         with torch.no_grad():
             along = (noise * self.loc).sum(-1, keepdim=True)
             across = normalize(noise - along * self.loc, dim=-1)
@@ -193,7 +193,7 @@ class VonMisesFisher(JointlyDrawn):
         return log_density.to(self.loc.dtype)
 
     def take(self, indices: Tensor) -> VonMisesFisher:
-        """Returns those with these numbers of a batch (M,), with the shape of `indices` as batch shape."""
+        """Returns the elements `indices` of a batch (M,), with the shape of `indices` as batch shape."""
         return VonMisesFisher(self.loc[indices], self.concentration[indices])
 
 
@@ -201,7 +201,7 @@ class UniformSphere(JointlyDrawn):
     """The uniform distribution on the unit sphere.
 
     Args:
-        zeros: (m,), whose type and device the draws have.
+        zeros: (m,), of the type and device of the draws.
     """
 
     def __init__(self, zeros: Tensor) -> None:
@@ -243,5 +243,5 @@ def log_area(dimension: int) -> float:
 @register_kl(VonMisesFisher, UniformSphere)  # type: ignore[untyped-decorator]  # torch's own has no types
 def kl_von_mises_fisher_uniform(p: VonMisesFisher, q: UniformSphere) -> Tensor:
     """Returns KL(p || uniform), (*batch), nats; it does not depend on the mean direction."""
-    mean, log_normaliser = p.moments
-    return (-p.angle.concentration * mean - log_normaliser).to(p.loc.dtype)
+    mean, log_normalizer = p.moments
+    return (-p.angle.concentration * mean - log_normalizer).to(p.loc.dtype)

@@ -1,7 +1,7 @@
 """Likelihoods p(x|z): heads that turn a network's raw output (..., P, *shape) into a distribution with event `shape`.
 
-One file each, found by its name. A head says how many numbers it needs per element of x (`outputs`), which values
-have a density (`contains`) and which may at least be trained on as a loss (`accepts`).
+One file each, found by its name. A head declares how many raw numbers it needs per element of x (`outputs`), which
+values have a density (`contains`) and which are valid as a training loss (`accepts`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vaezoo.core import LARGEST_VALUE, Part
 
 
 class Likelihood(Part):
-    """A decoder's head; see the module's own words.
+    """The head of a decoder.
 
     Args:
         shape: the event shape of x.
@@ -23,9 +23,9 @@ class Likelihood(Part):
 
     #: raw numbers per element of x
     outputs = 1
-    #: what `accepts` accepts, in words, for messages
+    #: description of the values that `accepts` accepts, for messages
     domain = f"finite values of magnitude up to {LARGEST_VALUE:g}"
-    #: what `contains` contains, in words, for messages
+    #: description of the values that `contains` contains, for messages
     support = domain
 
     def __init__(self, shape: Sequence[int]) -> None:
@@ -37,15 +37,15 @@ class Likelihood(Part):
         raise NotImplementedError
 
     def accepts(self, x: Tensor) -> Tensor:
-        """Returns for each example (B,) whether all its values may be trained on."""
+        """Returns for each example (B,) whether all its values may be trained on; NaN and infinity never."""
         return (x.abs() <= LARGEST_VALUE).flatten(1).all(1)
 
     def contains(self, x: Tensor) -> Tensor:
-        """Returns for each example (B,) whether it has a density."""
+        """Returns for each example (B,) whether it has a density; all of these `accepts` accepts."""
         return self.accepts(x)
 
     def initial_raw(self, mean: Tensor) -> Tensor | None:
-        """Returns raw outputs (P, *shape) that say the data's mean (*shape), or None to start at 0."""
+        """Returns raw outputs (P, *shape) whose distribution has the data's mean (*shape), or None to start at 0."""
         return None
 
 

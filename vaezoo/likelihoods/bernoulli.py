@@ -15,12 +15,12 @@ __all__ = ["Bernoulli"]
 class Bernoulli(Likelihood):
     """Independent Bernoulli pixels from logits, for data in {0, 1}.
 
-    Grey values in [0, 1] may be trained on, as many introductions do, but that cross-entropy is a loss, not a
-    likelihood: no bound is reported for them.
+    Gray values in [0, 1] may be trained on, but the cross-entropy is then a loss, not a likelihood: no bound is
+    reported for them.
     """
 
     domain = "values in [0, 1]"
-    support = "values that are 0 or 1 (binarize grey pixels first)"
+    support = "values that are 0 or 1 (binarize gray pixels first)"
 
     def forward(self, raw: Tensor) -> Distribution:
         """Returns p(x|z) for logits (..., 1, *shape)."""

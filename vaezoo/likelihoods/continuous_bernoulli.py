@@ -12,10 +12,10 @@ __all__ = ["ContinuousBernoulli"]
 
 
 class ContinuousBernoulli(Likelihood):
-    """Independent continuous Bernoullis, a true density on [0, 1].
+    """Independent continuous Bernoullis, a density on [0, 1].
 
-    Loaiza-Ganem and Cunningham, 2019, https://arxiv.org/abs/1907.06845: the normaliser that the cross-entropy on grey
-    pixels lacks. Densities may exceed 1, so that nats here are not comparable with Bernoulli's.
+    Loaiza-Ganem and Cunningham, 2019, https://arxiv.org/abs/1907.06845: adds the normalizer that the cross-entropy on
+    gray pixels lacks. Densities may exceed 1, so that nats are not comparable with a Bernoulli's.
     """
 
     domain = support = "values in [0, 1]"

@@ -17,7 +17,7 @@ __all__ = ["DiscretizedLogistic"]
 
 
 class DiscretizedLogistic(Likelihood):
-    """A logistic rounded to the values that a pixel can take: an honest likelihood of 8-bit images.
+    """A logistic rounded to the values that a pixel can take: a probability mass of 8-bit images.
 
     Args:
         shape: the event shape of x.
@@ -35,7 +35,7 @@ class DiscretizedLogistic(Likelihood):
     def forward(self, raw: Tensor) -> Distribution:
         """Returns p(x|z) for locations and log scales (..., 2, *shape); at raw 0 the scale is 0.1."""
         loc, log_scale = raw.unbind(-1 - len(self.shape))
-        # Below a tenth of a level the mass is all in one level; the limits keep 1/s and the mass inside finite.
+        # Below a tenth of a level all mass is in one level; the limits keep 1/s and the masses finite.
         log_scale = (log_scale - 2.3).clamp(-12.0, 12.0)
         return DiscretizedLogisticPixels(loc, log_scale, self.levels, len(self.shape))
 
@@ -46,7 +46,7 @@ class DiscretizedLogistic(Likelihood):
     def contains(self, x: Tensor) -> Tensor:
         """Returns for each example (B,) whether all its values lie on the levels."""
         scaled = x * (self.levels - 1)
-        rounding = 1e-3 + self.levels * torch.finfo(torch.float32).eps  # of k/(levels-1), as float32 holds it
+        rounding = 1e-3 + self.levels * torch.finfo(torch.float32).eps  # of k/(levels-1) in float32
         return within_unit(x) & ((scaled - scaled.round()).abs() < rounding).flatten(1).all(1)
 
     def initial_raw(self, mean: Tensor) -> Tensor | None:

@@ -17,7 +17,7 @@ from vaezoo.likelihoods import Likelihood
 
 __all__ = ["Gaussian"]
 
-MEMORY = 100  # optimizer steps that the running error of an optimal scale remembers
+MEMORY = 100  # optimizer steps that the running error of an optimal scale averages over
 
 
 class Gaussian(Likelihood):
@@ -25,9 +25,9 @@ class Gaussian(Likelihood):
 
     Args:
         shape: the event shape of x.
-        scale: $\sigma > 0$; with "learned" and "optimal" where it starts.
+        scale: $\sigma > 0$; the initial value for "learned" and "optimal".
         scale_kind: "fixed"; "learned", an output of the decoder per element; "optimal", one number for all, kept at the
-            running root-mean-square error, the value that maximises the likelihood (Rybkin et al., 2021,
+            running root-mean-square error, the value that maximizes the likelihood (Rybkin et al., 2021,
             https://arxiv.org/abs/2006.13202).
     """
 
@@ -45,7 +45,7 @@ class Gaussian(Likelihood):
         self.learned, self.optimal = scale_kind == "learned", scale_kind == "optimal"
         self.outputs = 2 if self.learned else 1
         self.start = math.log(scale)
-        # A fixed scale is in the config (and exact in any precision); only a running one is something that was learnt.
+        # A fixed scale is in the config, exact in any precision; only a running scale is learned state.
         self.register_buffer("log_scale", torch.tensor(self.start), persistent=self.optimal)
         self.register_buffer("updates", torch.tensor(0.0), persistent=self.optimal)
 
@@ -62,13 +62,13 @@ class Gaussian(Likelihood):
         return torch.stack([mean, torch.zeros_like(mean)][: self.outputs])
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
-        """Returns the mean squared error of this pass, 0-dim, where the scale follows it."""
+        """Returns the mean squared error of this pass, 0-dim, for an optimal scale."""
         if not self.optimal:
             return {}
         return {"squared_error": (inference.likelihood.mean.detach() - inference.x).square().mean()}
 
     def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
-        """Moves an optimal scale towards the root-mean-square error of the step."""
+        """Updates an optimal scale towards the root-mean-square error of the step."""
         if not self.optimal:
             return
         error = torch.stack([each["squared_error"] for each in statistics]).mean().to(self.log_scale.dtype)
