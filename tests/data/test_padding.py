@@ -13,7 +13,6 @@ from vaezoo.data import Dataset, StreamedDataset, binarize, bundled_images, from
 from vaezoo.data.streaming.dataset import stream
 from vaezoo.errors import DataError, RecipeError
 from vaezoo.evaluation.report import test_set as set_for
-from vaezoo.workflows.draw import some_images
 
 
 @dataclass
@@ -86,10 +85,3 @@ def test_a_model_is_measured_on_images_padded_as_it_was_trained(tmp_path: Path) 
     assert vaezoo.evaluate(model, "digits", samples=2, limit=10).examples == 10
     with pytest.raises(ValueError, match="shape"):
         vaezoo.evaluate(vaezoo.load("vae-mnist"), pad(bundled_images(), 2), samples=2)
-
-
-def test_pictures_are_of_padded_images() -> None:
-    model = vaezoo.create("vae", shape=(1, 32, 32), latent=3)
-    model.config = {**(model.config or {}), "data": {"name": "mnist", "binarize": "none", "pad": 2}}
-    x, _ = some_images(model, "mnist", 4)
-    assert x.shape == (4, 1, 32, 32) and not x[:, :, :2].any()

@@ -131,15 +131,14 @@ class TestContent:
 
 
 class TestLimits:
-    def test_the_limit_decides(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_keyword_then_environment_then_default(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         size = 40 * 30
         for limit, streamed in ((size, False), (size - 1, True)):
             loaded = load_dataset(f"folder:{folder}", memory_limit=limit)
             assert isinstance(loaded, StreamedDataset) is streamed
             monkeypatch.setenv("VAEZOO_MEMORY_LIMIT", str(limit))
             assert isinstance(load_dataset(f"folder:{folder}"), StreamedDataset) is streamed
-
-    def test_keyword_then_environment_then_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("VAEZOO_MEMORY_LIMIT")
         monkeypatch.delenv("VAEZOO_WORKERS", raising=False)
         assert memory_limit() == MEMORY_LIMIT == 2 * 1024**3 and 0 <= worker_count() <= 8
         monkeypatch.setenv("VAEZOO_WORKERS", "3")
@@ -317,6 +316,7 @@ class TestTorchvision:
             for limit in (None, 1)
         )
         assert isinstance(streamed, StreamedDataset) and same(whole, streamed)
+        assert (whole.name, len(whole), whole.shape, whole.classes) == ("torchvision:MNIST", 12, (1, 28, 28), 10)
         assert all(same(*parts) for parts in zip(whole.split_off(4, 1), streamed.split_off(4, 1), strict=True))
 
     def test_invalid_items(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

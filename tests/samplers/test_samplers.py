@@ -197,21 +197,6 @@ def resign(folder, **changes):
 
 
 class TestFiles:
-    def test_flipped_bits_and_truncated_files_are_detected(self, saved) -> None:
-        for path in (saved / "samplers" / "gaussian-mixture").iterdir():
-            data = path.read_bytes()
-            for position in range(0, len(data), max(1, len(data) // 12)):
-                broken = bytearray(data)
-                broken[position] ^= 1 << (position % 8)
-                path.write_bytes(broken)
-                with pytest.raises(CorruptWeightsError):
-                    vaezoo.load_sampler(saved, "gaussian-mixture")
-            path.write_bytes(data[: len(data) // 2])
-            with pytest.raises(CorruptWeightsError):
-                vaezoo.load_sampler(saved, "gaussian-mixture")
-            path.write_bytes(data)
-        vaezoo.load_sampler(saved, "gaussian-mixture")
-
     @pytest.mark.parametrize(
         "changes",
         [

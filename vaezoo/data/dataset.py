@@ -1,10 +1,10 @@
 """`Dataset`: a split of a data set, held in memory and validated once."""
 
 import hashlib
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -106,13 +106,8 @@ class Dataset:
             DataError: `indices` is empty or out of range.
         """
         index = self._checked(indices, self.images.device)
-        return replace(
-            self,
-            images=self.images[index],
-            labels=None if self.labels is None else self.labels[index],
-            context=None if self.context is None else self.context[index],
-            factors=None if self.factors is None else self.factors.subset(index),
-        )
+        factors = None if self.factors is None else self.factors.subset(index)
+        return replace(self, images=self.images[index], factors=factors, **self._beside(lambda each: each[index]))
 
     def split_off(self, count: int, seed: int) -> tuple[Self, Self]:
         """Holds out `count` examples, chosen by `seed`; both parts keep the order of the set.
@@ -165,12 +160,12 @@ class Dataset:
 
     def to(self, device: torch.device | str) -> Self:
         """Returns the set with its tensors on `device`."""
-        return replace(
-            self,
-            images=self.images.to(device),
-            labels=None if self.labels is None else self.labels.to(device),
-            context=None if self.context is None else self.context.to(device),
-        )
+        return replace(self, images=self.images.to(device), **self._beside(lambda each: each.to(device)))
+
+    def _beside(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """Returns labels and context, changed."""
+        tensors = {"labels": self.labels, "context": self.context}
+        return {key: None if each is None else change(each) for key, each in tensors.items()}
 
     def _checked(self, indices: Tensor | Sequence[int], device: torch.device) -> Tensor:
         index = torch.as_tensor(indices, dtype=torch.int64, device=device)
@@ -238,10 +233,10 @@ def stable_permutation(count: int, seed: int) -> "np.ndarray[tuple[int], np.dtyp
     return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable")
 
 
-def _check_finite(tensor: Tensor, what: str, name: str) -> None:
+def _check_finite(tensor: Tensor, field: str, name: str) -> None:
     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
         first = int((~torch.isfinite(tensor)).flatten(1).any(1).nonzero()[0])
         raise DataError(
-            f"{name}: got NaN or infinite values in {what}, first in example {first}; expected finite numbers. "
+            f"{name}: got NaN or infinite values in {field}, first in example {first}; expected finite numbers. "
             "Remove or impute them before training."
         )

@@ -62,7 +62,7 @@ def from_tensors(
 
 
 def _scale_of(images: Tensor, name: str) -> int:
-    """Returns 1 for `uint8` images that look binary, with a warning, since dark images look the same; else 255."""
+    """Returns 1, with a warning, for `uint8` images whose largest value is 1, which may be binary or dark; else 255."""
     if images.dtype != torch.uint8 or images.numel() == 0 or int(images.max()) != 1:
         return 255
     warn(
@@ -108,9 +108,9 @@ def _collect(items: Iterator[object], name: str) -> tuple[Tensor, Tensor | None]
     return _stack(images, "x", name), _stack(conditions, "c", name) if conditions else None
 
 
-def _stack(tensors: list[Tensor], what: str, name: str) -> Tensor:
+def _stack(tensors: list[Tensor], part: str, name: str) -> Tensor:
     for i, tensor in enumerate(tensors):
-        check_alike(tensor, tensors[0].shape, tensors[0].dtype, f"{name}: got {what}", i)
+        check_alike(tensor, tensors[0].shape, tensors[0].dtype, f"{name}: got {part}", i)
     return torch.stack(tensors)
 
 

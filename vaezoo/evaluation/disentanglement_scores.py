@@ -114,20 +114,15 @@ def representation(model: VAE | Encode, data: Dataset, *, size: int = 500) -> Te
         DataError: the representation is not finite.
     """
     with torch.no_grad(), evaluating(*([model] if isinstance(model, nn.Module) else [])):
-        means = torch.cat([rows_of(given, len(given_x)) for given_x, given in encoded(model, data, size)])
+        pairs: Iterator[tuple[Tensor, object]] = (
+            ((x, model.encoder(x, c)) for x, c in batches(model, data, size))
+            if isinstance(model, VAE)
+            else ((x, model(x)) for x in data.batches(torch.arange(len(data)).split(size)))
+        )
+        means = torch.cat([rows_of(code, len(x)) for x, code in pairs])
     if not bool(torch.isfinite(means).all()):
         raise DataError("Got NaN or infinite values in the representation; expected finite ones. Inspect the model.")
     return means
-
-
-def encoded(model: VAE | Encode, data: Dataset, size: int) -> Iterator[tuple[Tensor, object]]:
-    """Yields x (B, *shape) and its encoding, for all examples of a set."""
-    if isinstance(model, VAE):
-        for x, c in batches(model, data, size):
-            yield x, model.encoder(x, c)
-        return
-    for x in data.batches(torch.arange(len(data)).split(size)):
-        yield x, model(x)
 
 
 def rows_of(given: object, count: int) -> Tensor:

@@ -56,9 +56,5 @@ def shown(value: object) -> str:
     """Returns a setting as text."""
     if value is ABSENT:
         return "absent"
-    return shorten(value) if isinstance(value, str) else shorten_text(json.dumps(value))
-
-
-def shorten_text(text: str, limit: int = 80) -> str:
-    """Returns `text`, cut to `limit` characters."""
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    text = shorten(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"

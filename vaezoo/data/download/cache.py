@@ -61,15 +61,15 @@ def ensure(
     Raises:
         DownloadError: A file is missing and no source has it; lists each source with its reason.
     """
-    wanted = collection.files if files is None else files
+    files = collection.files if files is None else files
     folder = cache / "data" / collection.name
-    missing = _missing(folder, wanted)
+    missing = _missing(folder, files)
     if missing and not download:
         raise _failure(collection.name, folder, missing, ["no source was tried, as download=False"])
     if missing:
         with _locked(folder):
             _fetch(collection, folder, missing, report or logging.getLogger(__name__).debug)
-    return [folder / file.name for file in wanted]
+    return [folder / file.name for file in files]
 
 
 def is_genuine(path: Path, file: DataFile) -> bool:

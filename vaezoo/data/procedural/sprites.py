@@ -47,9 +47,9 @@ def _heart_radii() -> Tensor:
     angle[len(angle) // 2 + 1 :] += 2 * math.pi
     angle[-1] = 2 * math.pi
     angle[len(angle) // 2] = math.pi
-    wanted = torch.linspace(0, 2 * math.pi, _TABLE + 1, dtype=torch.float64)
-    right = torch.searchsorted(angle.contiguous(), wanted).clamp(1, len(angle) - 1)
-    share = (wanted - angle[right - 1]) / (angle[right] - angle[right - 1])
+    grid = torch.linspace(0, 2 * math.pi, _TABLE + 1, dtype=torch.float64)
+    right = torch.searchsorted(angle.contiguous(), grid).clamp(1, len(angle) - 1)
+    share = (grid - angle[right - 1]) / (angle[right] - angle[right - 1])
     radius = torch.hypot(x, y)
     return (radius[right - 1] + share * (radius[right] - radius[right - 1])).float()
 

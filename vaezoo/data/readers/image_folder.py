@@ -52,11 +52,14 @@ def load_folder(path: Path, split: str, *, limit: int | None = None, workers: in
         files, labels = _tenth(files, labels, split)
     # Both splits determine the channels, so that a gray test set fits a color training set.
     gray = all(_is_gray(file) for root in roots for file in _listing(root, classes)[0])
-    count = len(classes) or None
-    if len(files) * math.prod(_header(files[0], gray)) > memory_limit(limit):
-        reader = stream(FolderImages(files, gray))
+    source, count = FolderImages(files, gray), len(classes) or None
+    if len(files) * math.prod(source.shape) > memory_limit(limit):
+        reader = stream(source)
         return StreamedDataset(name=name, split=split, reader=reader, labels=labels, classes=count, workers=workers)
-    return Dataset(name=name, split=split, images=_read(files, gray), labels=labels, classes=count)
+    images = torch.empty(len(files), *source.shape, dtype=torch.uint8)
+    for position in range(len(files)):
+        images[position] = source.read(position)
+    return Dataset(name=name, split=split, images=images, labels=labels, classes=count)
 
 
 class FolderImages:
@@ -150,15 +153,3 @@ def _check_size(file: Path, shape: tuple[int, ...], expected: tuple[int, ...], f
             f"{file}: got an image of {shape[2]} x {shape[1]} pixels; expected {expected[2]} x {expected[1]}, the size "
             f"of the first one, {first}. Resize all images to one size first."
         )
-
-
-def _read(files: Sequence[Path], gray: bool) -> Tensor:
-    """Decodes all files into one tensor, allocated once."""
-    shape = _header(files[0], gray)
-    result = torch.empty(len(files), *shape, dtype=torch.uint8)
-    for i, file in enumerate(files):
-        with open_image(file) as image:
-            pixels = image_tensor(image, str(file), gray=gray)
-        _check_size(file, tuple(pixels.shape), shape, files[0])
-        result[i] = pixels
-    return result

@@ -172,22 +172,14 @@ class StreamedDataset(Dataset):
     def subset(self, indices: Tensor | Sequence[int]) -> Self:
         """Returns the examples at `indices`, in that order; see `Dataset.subset`."""
         index = self._checked(indices, torch.device("cpu"))
+        factors = None if self.factors is None else self.factors.subset(index)
         return replace(
-            self,
-            reader=self.reader.select(index),
-            labels=None if self.labels is None else self.labels[index],
-            context=None if self.context is None else self.context[index],
-            factors=None if self.factors is None else self.factors.subset(index),
+            self, reader=self.reader.select(index), factors=factors, **self._beside(lambda each: each[index])
         )
 
     def to(self, device: torch.device | str) -> Self:
         """Returns the set with labels, context and batches on `device`."""
-        return replace(
-            self,
-            device=torch.device(device),
-            labels=None if self.labels is None else self.labels.to(device),
-            context=None if self.context is None else self.context.to(device),
-        )
+        return replace(self, device=torch.device(device), **self._beside(lambda each: each.to(device)))
 
     def drawn_once(self, seed: int) -> Self:
         """Returns the set binarized once, with the same bits as in memory; see `binarize_fixed`."""
