@@ -1,4 +1,4 @@
-"""A run is made longer than its recipe said at first: what is allowed, what is recorded, what it equals."""
+"""Extension of a run: allowed changes, records, and equality with a run of that length."""
 
 import json
 import warnings
@@ -23,7 +23,7 @@ def extended(recipe: Recipe, folder: Path) -> Run:
     return fit(trainer(recipe, folder), extend=True)
 
 
-def test_a_finished_run_leaves_its_last_state(tmp_path: Path) -> None:
+def test_a_finished_run_keeps_a_checkpoint_of_its_last_step(tmp_path: Path) -> None:
     recipe = small_recipe("factor-vae", average=0.9)
     run = fit(trainer(recipe, tmp_path))
     saved = read_folder(tmp_path / "checkpoints" / "step-000000024")
@@ -40,7 +40,7 @@ def test_a_finished_run_leaves_its_last_state(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("finished", [True, False])
 @pytest.mark.parametrize("variant", ["vae", "factor-vae"])
-def test_at_a_constant_rate_it_equals_one_that_was_so_long(
+def test_an_extended_run_equals_a_long_run_at_a_constant_rate(
     variant: str, finished: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "LOG_EVERY", 6)
@@ -60,13 +60,13 @@ def test_at_a_constant_rate_it_equals_one_that_was_so_long(
     saved = read_folder(tmp_path / "run" / "checkpoints" / "step-000000030")
     assert saved.state["extensions"] == run.extensions
     assert read_recipe(json.loads((tmp_path / "run" / "recipe.json").read_text())) == long
-    # From here on the longer recipe is the run's own, and it can be made longer again.
+    # The run now has the longer recipe, and can be extended again.
     assert fit(trainer(long, tmp_path / "run"), resume=True).extensions == run.extensions
     longest = extended(small_recipe(variant, epochs=7, steps=0, average=0.9), tmp_path / "run")
     assert [each["to"] for each in longest.extensions] == [30, 35]
 
 
-def test_only_the_last_stage_may_grow(tmp_path: Path) -> None:
+def test_only_the_last_stage_may_be_extended(tmp_path: Path) -> None:
     fit(trainer(small_recipe(stages=TWO), tmp_path))
     run = extended(small_recipe(stages=[TWO[0], TWO[1] | {"steps": 9}]), tmp_path)
     assert run.extensions[0] | {"recipe": ""} == {"step": 12, "from": 6, "to": 9, "recipe": ""}
@@ -85,11 +85,11 @@ def test_only_the_last_stage_may_grow(tmp_path: Path) -> None:
         assert said in str(caught.value)
     with pytest.raises(CheckpointError, match=r"add --extend to --resume"):
         fit(trainer(small_recipe(stages=[TWO[0], TWO[1] | {"steps": 10}]), tmp_path), resume=True)
-    assert (tmp_path / "recipe.json").read_bytes() == before, "what is refused changes nothing"
+    assert (tmp_path / "recipe.json").read_bytes() == before, "a refused extension changes nothing"
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_with_stages_added_it_equals_one_that_had_them_from_the_start(
+def test_a_run_with_added_stages_equals_one_that_had_them_from_the_start(
     finished: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "LOG_EVERY", 2)
@@ -106,7 +106,7 @@ def test_with_stages_added_it_equals_one_that_had_them_from_the_start(
     assert read_recipe(json.loads((tmp_path / "run" / "recipe.json").read_text())) == long
 
 
-def test_the_finished_model_says_so(tmp_path: Path) -> None:
+def test_extensions_are_in_the_config(tmp_path: Path) -> None:
     tables = small_recipe().as_dict()
     data = torch.rand(40, 1, 4, 4).round()
 
@@ -117,8 +117,8 @@ def test_the_finished_model_says_so(tmp_path: Path) -> None:
 
     assert "extensions" not in train(10).model.config["recipe"]
     train(14, extend=True)
-    told = vaezoo.load(f"{tmp_path}/").config["recipe"]["extensions"]
-    assert [(each["from"], each["to"]) for each in told] == [(10, 14)]
+    recorded = vaezoo.load(f"{tmp_path}/").config["recipe"]["extensions"]
+    assert [(each["from"], each["to"]) for each in recorded] == [(10, 14)]
 
 
 def test_changes_are_named_with_their_keys() -> None:

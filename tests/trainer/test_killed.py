@@ -1,4 +1,4 @@
-"""A run that is killed, anywhere and any number of times, ends as one that was not: byte for byte."""
+"""A run that is killed at any time, any number of times, has the files of an uninterrupted run, byte for byte."""
 
 import mmap
 import os
@@ -45,20 +45,20 @@ CASES: dict[str, dict[str, object]] = {
 
 
 def train(case: str, folder: Path) -> None:
-    """Trains, or goes on."""
+    """Trains, or resumes."""
     warnings.simplefilter("ignore")
-    # So that checkpoints fall between two lines of metrics, and hold what was counted since the last one.
+    # Checkpoints fall between two lines of metrics, and hold totals.
     loop.LOG_EVERY, loop.CHECKPOINTS, loop.VALIDATIONS, stage.SWEEP_EVERY = 3, 8, 7, 7
     images = torch.rand(50, 1, 4, 4, generator=torch.Generator().manual_seed(1))
     vaezoo.train(CASES[case], data=images, out=folder, trackers=(), resume=True, device="cpu")
 
 
 class Watched:
-    """What a child tells of itself while it runs: the steps it has taken, and that a checkpoint was written."""
+    """State that a child process shares: its steps, and whether a checkpoint was written."""
 
     def __init__(self) -> None:
         self.memory = mmap.mmap(-1, 16)
-        self.wait, self.tell = os.pipe()
+        self.wait, self.ready = os.pipe()
 
     @property
     def steps(self) -> int:
@@ -69,7 +69,7 @@ class Watched:
         return self.memory[8] == 1
 
     def train(self, case: str, folder: Path, change: int | None) -> None:
-        """In the child; where the file system changes for time number `change`, it waits to be killed."""
+        """Trains in the child, which waits to be killed at change number `change` of the file system."""
         advance, write = stage.StageRun.advance, checkpoint.write_folder
 
         def advanced(run: stage.StageRun) -> None:
@@ -86,12 +86,12 @@ class Watched:
         train(case, folder)
 
     def wait_to_be_killed(self) -> None:
-        os.write(self.tell, b"!")
+        os.write(self.ready, b"!")
         time.sleep(600)
 
 
 def attempt(case: str, folder: Path, watched: Watched, after: float | None, change: int | None) -> int:
-    """Trains in a child that is killed after so many seconds, or inside a change of the file system, or never."""
+    """Trains in a child that is killed after some seconds, or inside a change of the file system, or never."""
     watched.memory[:8] = bytes(8)
     child = forked(partial(watched.train, case, folder, change))
     ending = os.pidfd_open(child)
@@ -105,7 +105,7 @@ def attempt(case: str, folder: Path, watched: Watched, after: float | None, chan
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Returns every file but the clock's and checkpoints that a kill kept from going."""
+    """Returns every file except timing and old checkpoints that a kill left."""
     steps = {path.name for path in checkpoint.listed(folder / "checkpoints")[:2]}
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "timing.jsonl"]
     found = {str(path.relative_to(folder)): path.read_bytes() for path in files}
@@ -117,7 +117,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def kill(case: str, kills: int, place: str) -> dict[str, object]:
-    """Trains run after run, killing until there were so many kills; says what was found."""
+    """Trains run after run until there were `kills` kills; returns counts of what happened."""
     generator, watched = random.Random(kills), Watched()
     once, began = Path(place, "once", "run"), time.perf_counter()
     assert attempt(case, once, watched, None, None) == 0

@@ -1,7 +1,7 @@
-"""Several processes train as one that accumulates as often: two processes, gloo.
+"""Two processes (gloo) equal one with twice the accumulation.
 
-Among the variants are what couples the examples of a micro-batch (beta-tc-vae), games (factor-vae, aae), what
-learns without a gradient (vq-vae, geco-vae), and batches of examples with and without a label (m2-vae).
+The variants include coupled examples (beta-tc-vae), two players (factor-vae, aae), statistics that are learned without
+gradients (vq-vae, geco-vae), and batches with and without labels (m2-vae).
 """
 
 import ast
@@ -36,14 +36,16 @@ def torchrun(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the folder of what two processes trained."""
+    """Returns the folder of the runs of two processes."""
     folder = tmp_path_factory.mktemp("ranks")
     command = [sys.executable, str(TESTS / "support" / "ranks_worker.py"), str(folder)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        told = PATHS | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+        environment = PATHS | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
     ranks = [
-        subprocess.Popen(command, cwd=folder, env=told | {"RANK": str(rank)}, stdout=PIPE, stderr=STDOUT, text=True)
+        subprocess.Popen(
+            command, cwd=folder, env=environment | {"RANK": str(rank)}, stdout=PIPE, stderr=STDOUT, text=True
+        )
         for rank in range(2)
     ]
     for rank in ranks:
@@ -53,7 +55,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", RANKS_RECIPES)
-def test_two_processes_equal_one_that_accumulates_twice_as_often(name: str, two: Path) -> None:
+def test_two_processes_equal_twice_the_accumulation(name: str, two: Path) -> None:
     recipe = RANKS_RECIPES[name]
     stage = replace(recipe.stages[0], accumulation=2 * recipe.stages[0].accumulation)
     alone = replace(recipe, stages=(stage,))
@@ -68,7 +70,7 @@ def test_two_processes_equal_one_that_accumulates_twice_as_often(name: str, two:
         assert all(math.isclose(theirs[key], value, rel_tol=1e-5) for key, value in ours.items() if value is not None)
 
 
-def test_another_number_of_processes_goes_on_only_when_asked(two: Path) -> None:
+def test_another_number_of_processes_needs_any_size(two: Path) -> None:
     recipe = RANKS_RECIPES["vq-vae"]
     with pytest.raises(CheckpointError, match=r"2 processes, this run has 1.*any_size"):
         fit(trainer(recipe, two / "stopped"), resume=True)
@@ -85,7 +87,7 @@ def test_alone_nothing_is_exchanged() -> None:
     assert torch.equal(values, torch.arange(3.0))
 
 
-def test_torchrun_trains_a_recipe_once_and_goes_on(tmp_path: Path) -> None:
+def test_torchrun_trains_a_recipe_once(tmp_path: Path) -> None:
     sizes = ["train.steps=60", "train.batch_size=16"]
     done = torchrun("-m", "vaezoo", "train", "vae-digits", *sizes, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,4 +1,4 @@
-"""What the training loop reports, keeps as best, refuses, and does about numbers that are not finite."""
+"""Metrics, best weights, refused data and non-finite numbers in the training loop."""
 
 import json
 import math
@@ -53,7 +53,7 @@ def test_the_terms_and_losses_of_a_variant_are_reported() -> None:
     assert {"codebook", "commitment"} <= set(fit(trainer(small_recipe("vq-vae"))).history[0])
 
 
-def test_grey_pixels_under_a_bernoulli_have_no_bound(tmp_path: Path) -> None:
+def test_gray_pixels_under_a_bernoulli_have_no_bound(tmp_path: Path) -> None:
     recipe, data = with_bernoulli_on_grey()
     run = fit(trainer(recipe, tmp_path, data=data, held_out=small_data(recipe, 12, "validation")))
     for line in run.history:
@@ -65,7 +65,7 @@ def test_grey_pixels_under_a_bernoulli_have_no_bound(tmp_path: Path) -> None:
     assert bound == -math.inf and distortion == min(distortions)
 
 
-def test_one_grey_image_is_enough_to_lose_the_bound() -> None:
+def test_one_gray_image_removes_the_bound() -> None:
     recipe, _ = with_bernoulli_on_grey(steps=3)
     images = torch.zeros(1500, 1, 4, 4)
     images[-1, 0, 0, 0] = 0.5
@@ -73,48 +73,28 @@ def test_one_grey_image_is_enough_to_lose_the_bound() -> None:
     assert fit(trainer(recipe, data=from_tensors(images.round()))).history[0]["bound"] is not None
 
 
-def test_trackers_hear_finite_figures_and_cannot_end_a_run() -> None:
-    heard: list[dict[str, float]] = []
+def test_trackers_receive_finite_figures_and_are_closed_also_after_a_failure() -> None:
+    seen: list[dict[str, float]] = []
     closed: list[bool] = []
 
-    class Listener:
-        def start(self, name: str, steps: int, done: int) -> None:
-            raise RuntimeError("broken")
+    class Recorder:
+        def start(self, name: str, steps: int, done: int) -> None: ...
 
         def log(self, step: int, metrics: Mapping[str, float]) -> None:
-            heard.append(dict(metrics))
+            seen.append(dict(metrics))
 
         def close(self) -> None:
             closed.append(True)
 
     recipe, data = with_bernoulli_on_grey()
-    chosen = trainer(recipe, data=data, held_out=small_data(recipe, 12, "validation"), trackers=(Listener(),))
-    with pytest.warns(UserWarning, match=r"Listener\.start failed"):
-        run = fit(chosen)
-    plain = fit(trainer(recipe, data=data, held_out=small_data(recipe, 12, "validation")))
-    assert equal(run.model, plain.model) and closed == [True]
-    assert "images_per_second" in heard[-2] and "validation_distortion" in heard[-1]
-    assert all(math.isfinite(value) for metrics in heard for value in metrics.values())
-
-
-def test_trackers_are_closed_when_a_run_fails() -> None:
-    closed: list[bool] = []
-
-    class Listener:
-        def start(self, name: str, steps: int, done: int) -> None: ...
-
-        def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
-
-        def close(self) -> None:
-            closed.append(True)
-
-    recipe = small_recipe()
+    chosen = trainer(recipe, data=data, held_out=small_data(recipe, 12, "validation"), trackers=(Recorder(),))
+    fit(chosen)
+    assert "images_per_second" in seen[-2] and "validation_distortion" in seen[-1] and closed == [True]
+    assert all(math.isfinite(value) for metrics in seen for value in metrics.values())
+    chosen.model.shape = (1, 5, 5)
     with pytest.raises(ShapeError):
-        data = small_data(recipe)
-        chosen = trainer(recipe, data=data, trackers=(Listener(),))
-        chosen.model.shape = (1, 5, 5)
         fit(chosen)
-    assert closed == [True]
+    assert closed == [True, True]
 
 
 # The best weights
@@ -141,7 +121,7 @@ def test_the_best_weights_are_those_with_the_highest_bound(monkeypatch: pytest.M
     assert held_out_figures(plain.model, held_out, recipe, CPU)[0] == max(bounds)
 
 
-def test_what_counts_as_better() -> None:
+def test_the_order_of_figures() -> None:
     model = torch.nn.Linear(1, 1)
     best = Best()
     for bound, distortion, expected in (
@@ -159,10 +139,10 @@ def test_what_counts_as_better() -> None:
         assert best.score == expected
 
 
-# What is refused before the first step
+# Refused before the first step
 
 
-def test_data_outside_the_support_is_named_before_the_first_step(tmp_path: Path) -> None:
+def test_data_outside_the_support_is_refused(tmp_path: Path) -> None:
     recipe, _ = with_bernoulli_on_grey()
     images = torch.rand(1200, 1, 4, 4)
     images[1100] *= 2
@@ -174,7 +154,7 @@ def test_data_outside_the_support_is_named_before_the_first_step(tmp_path: Path)
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
-def test_data_of_another_shape_is_named() -> None:
+def test_data_of_another_shape_is_refused() -> None:
     recipe = small_recipe()
     chosen = trainer(recipe)
     other = from_tensors(torch.zeros(3, 1, 5, 5), "other")
@@ -182,7 +162,7 @@ def test_data_of_another_shape_is_named() -> None:
         fit(Trainer(recipe, chosen.model, other))
 
 
-def test_a_context_that_does_not_fit() -> None:
+def test_a_context_of_another_width_is_refused() -> None:
     recipe = small_recipe("cvae")
     unlabelled = from_tensors(torch.zeros(9, 1, 4, 4), "bare")
     with pytest.raises(RecipeError, match=r"data\.context = true, but the data set 'bare' has neither labels nor"):
@@ -204,7 +184,7 @@ def test_devices() -> None:
             choose_device(name)
 
 
-# What must not spoil the weights
+# Non-finite numbers
 
 
 class Poison(torch.autograd.Function):
@@ -217,8 +197,8 @@ class Poison(torch.autograd.Function):
         return gradient * math.inf
 
 
-def flag_from_the_start(patch: pytest.MonkeyPatch) -> None:
-    """Gives every stage the flag that it has on a GPU."""
+def defer_checks(patch: pytest.MonkeyPatch) -> None:
+    """Defers the check for non-finite values of every stage, as on a GPU."""
     build = stage.StageRun.__init__
 
     def with_flag(run: stage.StageRun, *values: Any, **named: Any) -> None:  # whatever it is called with
@@ -228,19 +208,19 @@ def flag_from_the_start(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(stage.StageRun, "__init__", with_flag)
 
 
-@pytest.fixture(params=[False, True], ids=["at once", "as on a GPU"])
-def late(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has a run look for what is not finite after each step, or as it does on a GPU, when it reads its figures."""
+@pytest.fixture(params=[False, True], ids=["every step", "deferred"])
+def check(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks for non-finite values at every step, or later, as on a GPU."""
     if request.param:
-        flag_from_the_start(monkeypatch)
+        defer_checks(monkeypatch)
 
 
-def poisoned(recipe: Recipe, folder: Path | None, kind: str, at: int) -> tuple[str, VAE, VAE]:
-    """Trains until step `at` is made non-finite; returns the message, the model, and one trained until just before."""
+def train_until_failure(recipe: Recipe, folder: Path | None, kind: str, at: int) -> tuple[str, VAE, VAE]:
+    """Makes step `at` non-finite; returns the message, the model, and one that was trained until just before."""
     chosen = trainer(recipe, folder)
     report = WeightedObjective.report
 
-    def spoilt(self: WeightedObjective, model: VAE, inference: Inference, step: Tensor | None) -> ELBO:
+    def changed(self: WeightedObjective, model: VAE, inference: Inference, step: Tensor | None) -> ELBO:
         elbo = report(self, model, inference, step)
         if step is None or int(step) + 1 != at:
             return elbo
@@ -251,7 +231,7 @@ def poisoned(recipe: Recipe, folder: Path | None, kind: str, at: int) -> tuple[s
         return replace(elbo, rate=elbo.rate + bad, losses={"model": elbo.losses["model"] + bad})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(WeightedObjective, "report", spoilt)
+        patch.setattr(WeightedObjective, "report", changed)
         with pytest.raises(NonFiniteLossError) as caught:
             fit(chosen)
     reference = trainer(recipe)
@@ -262,11 +242,11 @@ def poisoned(recipe: Recipe, folder: Path | None, kind: str, at: int) -> tuple[s
     return str(caught.value), chosen.model, reference.model
 
 
-@pytest.mark.usefixtures("late")
+@pytest.mark.usefixtures("check")
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, accumulation: int) -> None:
+def test_a_non_finite_loss_stops_the_run(tmp_path: Path, accumulation: int) -> None:
     recipe = small_recipe(accumulation=accumulation)
-    text, model, good = poisoned(recipe, tmp_path, "rate", 7)
+    text, model, good = train_until_failure(recipe, tmp_path, "rate", 7)
     images = small_feed(recipe).indices(6 * accumulation)[2].item()
     batch = 6 * accumulation
     place = f"step 7, batch {batch % 5 + 1} of 5 in epoch {batch // 5 + 1}, training images [{images}]"
@@ -282,25 +262,25 @@ def small_feed(recipe: Recipe) -> BatchStream:
     return BatchStream(small_data(recipe), recipe.stages[0].batch_size, CPU, seed=recipe.seed, context=0)
 
 
-@pytest.mark.usefixtures("late")
+@pytest.mark.usefixtures("check")
 @pytest.mark.parametrize("clip", [0.0, 1.0])
-def test_a_gradient_that_is_not_finite_spoils_nothing(clip: float) -> None:
-    text, model, good = poisoned(small_recipe(clip=clip), None, "gradient", 3)
+def test_a_non_finite_gradient_is_not_applied(clip: float) -> None:
+    text, model, good = train_until_failure(small_recipe(clip=clip), None, "gradient", 3)
     assert text.startswith("The gradient of encoder.") and "at step 3, batch 3 of 5 in epoch 1." in text
     assert "train with a folder" in text and equal(model, good)
 
 
 @pytest.mark.parametrize("variant", ["vae", "vq-vae", "factor-vae"])
-def test_a_flag_that_is_never_raised_changes_nothing(variant: str) -> None:
+def test_deferred_checks_change_no_bit(variant: str) -> None:
     recipe = small_recipe(variant, average=0.9)
     plain = fit(trainer(recipe))
     with pytest.MonkeyPatch.context() as patch:
-        flag_from_the_start(patch)
-        flagged = fit(trainer(recipe))
-    assert equal(plain.model, flagged.model) and plain.history == flagged.history
+        defer_checks(patch)
+        deferred = fit(trainer(recipe))
+    assert equal(plain.model, deferred.model) and plain.history == deferred.history
 
 
-def test_a_raised_flag_keeps_codes_and_averages() -> None:
+def test_codes_and_averages_are_kept_after_a_non_finite_loss() -> None:
     recipe = small_recipe("vq-vae", average=0.9)
     chosen = trainer(recipe)
     chosen._initialize(0)
@@ -320,20 +300,20 @@ def test_a_raised_flag_keeps_codes_and_averages() -> None:
     assert run.done == 11
 
 
-# What is noticed at the end
+# Notes
 
 
-def test_silent_latents_are_noticed() -> None:
+def test_inactive_latents_are_reported() -> None:
     tables = small_recipe("beta-vae").as_dict() | {"options": {"beta": 1000.0}}
     recipe = read_recipe(tables, steps=150, learning_rate=0.02)
     with pytest.warns(UserWarning, match=r"[01] of 3 latents are active") as caught:
         run = trainer(recipe).fit()
-    assert caught[0].filename == __file__, "a warning points to the caller's own line"
+    assert caught[0].filename == __file__, "the warning names the caller's line"
     assert len(run.notes) == 1 and "rate_warmup" in run.notes[0]
     assert fit(trainer(small_recipe("vq-vae"))).notes == []
 
 
-def test_gradients_of_before_count_for_nothing() -> None:
+def test_earlier_gradients_have_no_effect() -> None:
     recipe = small_recipe()
     chosen = trainer(recipe)
     for parameter in chosen.model.parameters():

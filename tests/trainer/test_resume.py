@@ -1,4 +1,4 @@
-"""A run that was stopped goes on as if it had not been, bit for bit."""
+"""An interrupted run resumes exactly, bit for bit; signals; refused and broken checkpoints."""
 
 import json
 import random
@@ -51,14 +51,14 @@ def held_out_for(recipe: Recipe) -> Dataset:
 
 @pytest.fixture(autouse=True)
 def frequent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes everything that happens once in a while happen in a small run."""
+    """Makes all periodic actions happen in a small run."""
     monkeypatch.setattr(loop, "LOG_EVERY", 7)
     monkeypatch.setattr(loop, "VALIDATIONS", 4)
     monkeypatch.setattr(stage, "SWEEP_EVERY", 5)
 
 
 def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], None]) -> None:
-    """Has `action` happen in the middle of step `number` of all."""
+    """Calls `action` in step `number` of all."""
     advance = stage.StageRun.advance
 
     def hooked(run: stage.StageRun) -> None:
@@ -70,7 +70,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], N
 
 
 def stopped(recipe: Recipe, folder: Path, number: int, resume: bool = False) -> str:
-    """Trains until Ctrl-C in step `number`, and returns what was said."""
+    """Trains until Ctrl-C in step `number`, and returns the message."""
     with pytest.MonkeyPatch.context() as patch:
         at_step(patch, number, lambda: signal.raise_signal(signal.SIGINT))
         with pytest.raises(InterruptedTrainingError) as caught:
@@ -109,7 +109,7 @@ def test_checkpoints_after_a_resume_are_equal_byte_for_byte(name: str, tmp_path:
 
 @pytest.mark.parametrize("name", ["factor-vae", "vq-vae, two stages"])
 def test_no_random_state_outlives_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a checkpoint need hold none; Python's and numpy's are not even looked at."""
+    """So a checkpoint need not hold one; Python's and numpy's are not used at all."""
     once = fit(trainer(RECIPES[name]))
     advance = stage.StageRun.advance
 
@@ -129,13 +129,12 @@ def test_no_random_state_outlives_a_step(name: str, monkeypatch: pytest.MonkeyPa
 # Signals
 
 
-def test_the_first_signal_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_the_first_signal_saves_and_the_message_explains_how_to_resume(tmp_path: Path) -> None:
     text = stopped(RECIPES["vae"], tmp_path, 5)
     assert text.startswith("Stopped at step 5 of 24") and "--resume" in text and str(tmp_path) in text
 
 
-def test_one_checkpoint_after_each_step_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one is replaced, there would be one fewer."""
+def test_a_step_has_at_most_one_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     write = checkpoint.write_folder
     monkeypatch.setattr(checkpoint, "write_folder", lambda path, what: [written.append(path.name), write(path, what)])
@@ -143,22 +142,20 @@ def test_one_checkpoint_after_each_step_is_enough(tmp_path: Path, monkeypatch: p
     assert written == ["step-000000007"]
 
 
-def test_a_second_signal_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_step(monkeypatch, 5, lambda: [signal.raise_signal(signal.SIGTERM), signal.raise_signal(signal.SIGINT)])
-    with pytest.raises(KeyboardInterrupt):
+@pytest.mark.parametrize(("second", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_second_signal_ends_at_once(
+    second: signal.Signals, error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = signal.SIGTERM if second == signal.SIGINT else signal.SIGINT
+    at_step(monkeypatch, 5, lambda: [signal.raise_signal(first), signal.raise_signal(second)])
+    with pytest.raises(error) as caught:
         fit(trainer(RECIPES["vae"], tmp_path))
+    assert error is KeyboardInterrupt or caught.value.code == 143  # type: ignore[attr-defined]
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_a_second_sigterm_ends_at_once_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_step(monkeypatch, 5, lambda: [signal.raise_signal(signal.SIGINT), signal.raise_signal(signal.SIGTERM)])
-    with pytest.raises(SystemExit) as caught:
-        fit(trainer(RECIPES["vae"], tmp_path))
-    assert caught.value.code == 143 and not (tmp_path / "checkpoints").exists()
-
-
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="a signal that this platform lacks")
-def test_sigusr1_saves_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sigusr1_saves_and_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at_step(monkeypatch, 23, lambda: signal.raise_signal(signal.SIGUSR1))
     run = whole(RECIPES["vae"], tmp_path / "asked")
     saved = sorted(path.name for path in (tmp_path / "asked" / "checkpoints").iterdir())
@@ -166,13 +163,13 @@ def test_sigusr1_saves_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert equal(run.model, whole(RECIPES["vae"], tmp_path / "once").model)
 
 
-def test_without_a_folder_nothing_is_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_without_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     at_step(monkeypatch, 5, lambda: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(InterruptedTrainingError, match="nothing was written"):
         fit(trainer(RECIPES["vae"]))
 
 
-def test_handlers_of_the_caller_come_back(tmp_path: Path) -> None:
+def test_handlers_of_the_caller_are_restored(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in signal.valid_signals()]
     fit(trainer(RECIPES["vae"]))
     stopped(RECIPES["vae"], tmp_path, 3)
@@ -187,10 +184,10 @@ def test_a_thread_trains_without_signals() -> None:
     assert equal(found[0].model, fit(trainer(RECIPES["vae"])).model)
 
 
-# What is refused, and what is passed over
+# Refused and broken checkpoints
 
 
-def test_a_run_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     recipe = RECIPES["vae"]
     stopped(recipe, tmp_path, 5)
     with pytest.raises(CheckpointError, match="another recipe") as caught:
@@ -225,7 +222,7 @@ def test_a_broken_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
     assert equal(once.model, again.model) and once.history == again.history
 
 
-def test_a_broken_checkpoint_pushes_out_no_valid_one(tmp_path: Path) -> None:
+def test_a_broken_checkpoint_replaces_no_valid_one(tmp_path: Path) -> None:
     for number, resume in ((5, False), (9, True)):
         stopped(RECIPES["vae"], tmp_path, number, resume)
     (tmp_path / "checkpoints" / "step-000000009" / "state.json").write_text("{}")
@@ -247,7 +244,7 @@ def test_resuming_without_a_checkpoint_starts_over(tmp_path: Path) -> None:
     assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == run.history
 
 
-def test_another_torch_and_lost_lines_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_torch_and_missing_lines_give_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped(RECIPES["vae"], tmp_path, 8)
     (tmp_path / "metrics.jsonl").unlink()
     monkeypatch.setattr(torch, "__version__", "0.1")
@@ -257,13 +254,13 @@ def test_another_torch_and_lost_lines_are_warned_of(tmp_path: Path, monkeypatch:
     assert "this is 0.1" in texts and "lacks lines" in texts and run.history[0]["step"] > 8
 
 
-def test_nowhere_to_write_is_said_before_the_first_step(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="file"):
         fit(trainer(RECIPES["vae"], tmp_path / "file" / "run"))
 
 
-def test_a_save_that_fails_ends_the_run_and_keeps_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_save_ends_the_run_and_keeps_earlier_checkpoints(tmp_path: Path) -> None:
     stopped(RECIPES["vae"], tmp_path, 5)
 
     def full(path: Path, data: bytes) -> None:
@@ -276,7 +273,7 @@ def test_a_save_that_fails_ends_the_run_and_keeps_what_was_there(tmp_path: Path)
     assert equal(whole(RECIPES["vae"], tmp_path, resume=True).model, whole(RECIPES["vae"], tmp_path / "other").model)
 
 
-def test_old_checkpoints_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_checkpoints_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "LOG_EVERY", 2)
     fit(trainer(RECIPES["vae"], tmp_path))
     assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["step-000000022", "step-000000024"]

@@ -1,4 +1,4 @@
-"""The one training loop: what a step does, and what the stages of a recipe change."""
+"""The training loop: noise and order, one step, stages."""
 
 import math
 import random
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 # Noise and order
 
 
-def test_the_seed_decides_everything_and_nothing_else_moves() -> None:
+def test_the_seed_determines_the_result_and_no_random_state_changes() -> None:
     recipe = small_recipe(average=0.9)
     random.seed(1)
     np.random.seed(1)
@@ -66,7 +66,7 @@ def test_an_epoch_sees_every_image_once_in_a_new_order() -> None:
         ({"epochs": 1, "batch_size": 8, "accumulation": 100}, 40, 1),
     ],
 )
-def test_how_many_steps_there_are(table: dict[str, int], examples: int, steps: int) -> None:
+def test_the_number_of_steps(table: dict[str, int], examples: int, steps: int) -> None:
     assert stage_steps(Stage(**table), examples) == steps
 
 
@@ -158,7 +158,7 @@ def test_each_player_has_its_own_learning_rate() -> None:
     assert max(value for key, value in moved.items() if "critic" not in key) > 1e-3
 
 
-def test_sweep_leaves_no_denormal_moments() -> None:
+def test_denormal_moments_are_zeroed() -> None:
     weight = torch.nn.Parameter(torch.zeros(4))
     optimizer = torch.optim.Adam([weight], fused=True)
     weight.grad = torch.ones(4)
@@ -178,17 +178,17 @@ def test_bfloat16_keeps_weights_and_figures_in_float32() -> None:
     assert all(math.isfinite(value) for value in run.history[-1].values() if value is not None)
 
 
-def test_averages_are_what_is_returned_once_there_are_any() -> None:
+def test_averaged_weights_are_returned() -> None:
     plain, averaged = (fit(trainer(small_recipe(average=average))).model for average in (0.0, 0.9))
     assert not equal(plain, averaged)
     plain, averaged = (fit(trainer(small_recipe(average=average, steps=5))).model for average in (0.0, 0.9))
-    assert equal(plain, averaged), "five steps are too few for an average, and not for training"
+    assert equal(plain, averaged), "five steps are too few for an average"
 
 
 # Stages
 
 
-def test_a_part_starts_from_data_before_the_first_stage_that_trains_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_is_initialized_before_the_first_stage_that_trains_it(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[tuple[int, list[str]]] = []
     images: list[int] = []
     initialize = VAE.initialize
@@ -206,7 +206,7 @@ def test_a_part_starts_from_data_before_the_first_stage_that_trains_it(monkeypat
     before = chosen.model.prior.loc.detach().clone()
     fit(chosen)
     assert started == [(0, ["encoder", "decoder", "objective"]), (1, ["prior"])]
-    assert images == [30, 40]  # as many as a part asks for
+    assert images == [30, 40]
     assert (chosen.model.prior.loc.detach() - before).abs().max() > 0.01  # two steps of 1e-3 are not that far
     started.clear()
     chosen = trainer(small_recipe("vae", stages=[{"steps": 2, "batch_size": 8}] * 2))
@@ -217,7 +217,7 @@ def test_a_part_starts_from_data_before_the_first_stage_that_trains_it(monkeypat
 @pytest.mark.parametrize("variant", ["vae", "vq-vae"])
 def test_a_stage_trains_the_parts_that_it_names(variant: str) -> None:
     chosen = trainer(small_recipe(variant, stages=[{"steps": 3, "batch_size": 8, "train": ["decoder"]}]))
-    # What starts from data moves before the first step.
+    # Initialization from data changes other parts.
     chosen._initialize = lambda *_: None  # type: ignore[method-assign]
     before = {key: value.clone() for key, value in chosen.model.state_dict().items()}
     fit(chosen)
@@ -226,7 +226,7 @@ def test_a_stage_trains_the_parts_that_it_names(variant: str) -> None:
     assert all(parameter.requires_grad for parameter in chosen.model.parameters())
 
 
-def test_what_was_frozen_stays_frozen() -> None:
+def test_frozen_parameters_stay_frozen() -> None:
     recipe = small_recipe(stages=[{"steps": 3, "train": ["encoder"]}, {"steps": 3}])
     model = build_model(recipe, small_data(recipe))
     frozen = next(model.decoder.parameters()).requires_grad_(False)
@@ -362,7 +362,7 @@ def test_a_weight_in_a_plain_attribute_is_applied_at_every_step(place: str, monk
     assert applied == [True] * 12
 
 
-def test_unknown_players_are_named_with_the_known_ones() -> None:
+def test_an_unknown_player_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
         RecipeError, match=r"critc: .* no player of this name\. Did you mean 'critic'\? Players: model, c"
     ):

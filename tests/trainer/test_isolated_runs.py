@@ -1,4 +1,4 @@
-"""What only a process of its own can show: equal bytes under any hash seed, no pickle, memory, files left open."""
+"""Tests in processes of their own: equal bytes under any hash seed, no pickle, memory, open files."""
 
 import json
 import os
@@ -36,7 +36,7 @@ if len(sys.argv) > 2:
     seen = len(unpickled)
     import pickle
     pickle.loads(b"cbuiltins\\nlen\\n.")
-    assert len(unpickled) == seen + 1, "the hook hears of pickle"
+    assert len(unpickled) == seen + 1, "the hook sees pickle"
     unpickled.pop()
 print(json.dumps(unpickled))
 """
@@ -75,10 +75,10 @@ def run(code: str, *arguments: str, **environment: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_equal_bytes_whatever_the_hash_seed_and_no_pickle(tmp_path: Path) -> None:
+def test_bytes_do_not_depend_on_the_hash_seed_and_nothing_is_unpickled(tmp_path: Path) -> None:
     found = set()
     for seed in ("0", "4242"):
-        # The last one goes on, too, with a copy left of what it was.
+        # The last one is resumed, too, after its folder was copied.
         folders = ["more/run", f"{seed}/run"] if seed == "4242" else [f"{seed}/run"]
         assert run(REPEATED, *(str(tmp_path / folder) for folder in folders), PYTHONHASHSEED=seed) == []
         files = ("model.safetensors", "metrics.jsonl", "config.json", "recipe.json")
