@@ -9,7 +9,7 @@ import vaezoo
 from vaezoo.backbones import Backbone
 from vaezoo.backbones.conv import conv
 from vaezoo.core import Part, seeded
-from vaezoo.errors import ConfigError, ShapeError
+from vaezoo.errors import ShapeError
 from vaezoo.networks import MLP
 from vaezoo.networks.convolutional import grid_sizes
 from vaezoo.networks.initialization import scale_last_layer_to_data
@@ -177,21 +177,13 @@ def test_defaults_for_small_images_and_for_grids_stay() -> None:
 def test_the_advice_for_large_networks_works() -> None:
     backbone = {"name": "conv", "channels": [32, 64], "dense": [4096]}
     with torch.device("meta"):
-        with pytest.raises(ShapeError, match="channels.*dense"):
+        with pytest.raises(ShapeError, match=r"channels.*dense"):
             vaezoo.create("vae", shape=(3, 2048, 2048), backbone=backbone)
         vaezoo.create("vae", shape=(3, 2048, 2048), backbone=backbone | {"channels": [32, 64, 64, 64, 64]})
         vaezoo.create("vae", shape=(3, 2048, 2048), backbone=backbone | {"dense": [64]})
         with pytest.raises(ShapeError, match="'conv'"):
             vaezoo.create("vae", shape=(3, 4096, 4096))
         vaezoo.create("vae", shape=(3, 4096, 4096), backbone="conv")
-
-
-@pytest.mark.parametrize(
-    "options", [{"channels": []}, {"channels": [0]}, {"kernel": 6}, {"activation": "swish"}, {"blocks": -1}], ids=str
-)
-def test_options_are_validated(options: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="backbone conv: option"):
-        vaezoo.create("vae", shape=(1, 8, 8), backbone={"name": "conv", **options})
 
 
 IMAGE = (1, 9, 8)

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from vaezoo.core import ELBO, VAE, Objective, seeded
 from vaezoo.decoders import Decoder
 from vaezoo.encoders import PointEncoder
-from vaezoo.errors import CompositionError, ConfigError
+from vaezoo.errors import CompositionError
 from vaezoo.networks import MLP
 from vaezoo.objectives import GradientEstimator, ImportanceObjective
 from vaezoo.objectives.importance import CombinedObjective, GroupedObjective, PartialObjective
-from vaezoo.registry import create
 
 CPU = torch.device("cpu")
 GRADIENTS: tuple[GradientEstimator, ...] = ("plain", "sticking-the-landing", "doubly-reparametrized")
@@ -127,14 +126,11 @@ def deviations(found: tuple[Tensor, Tensor], expected: tuple[float, float]) -> l
 
 
 @pytest.mark.parametrize("samples", [1, 2])
-@pytest.mark.parametrize("gradient", ["plain", "doubly-reparametrized"])
+@pytest.mark.parametrize("gradient", GRADIENTS)
 def test_gradients_have_the_mean_that_quadrature_gives(samples: int, gradient: GradientEstimator) -> None:
-    assert max(deviations(estimates(samples, gradient), exact(samples))) < 4
-
-
-def test_sticking_the_landing_is_unbiased_for_one_draw_only() -> None:
-    assert max(deviations(estimates(1, "sticking-the-landing"), exact(1))) < 4
-    assert max(deviations(estimates(2, "sticking-the-landing"), exact(2))) > 8
+    errors = deviations(estimates(samples, gradient), exact(samples))
+    biased = gradient == "sticking-the-landing" and samples > 1
+    assert max(errors) > 8 if biased else max(errors) < 4
 
 
 @pytest.mark.parametrize("samples", [1, 8])
@@ -189,11 +185,6 @@ def test_other_posteriors_are_refused(gradient: GradientEstimator) -> None:
     x, _ = Case("iwae").inputs(2)
     with pytest.raises(CompositionError, match=r'type ContinuousDelta.*gradient = "plain"'):
         model.replace(encoder=encoder)(x)
-
-
-def test_an_unknown_gradient_is_refused() -> None:
-    with pytest.raises(ConfigError, match="gradient"):
-        create("iwae", shape=(1, 8, 8), gradient="dreg")
 
 
 def test_the_decoder_alone_can_be_trained() -> None:
