@@ -30,8 +30,6 @@ def main(out: Path) -> None:
             save_file(run.model.state_dict(), out / f"{name}.safetensors", {"history": repr(run.history)})
     stopped_by_one(out / "stopped", ranks)
     failed_in_one(out / "failed", ranks)
-    late = {"torch._dynamo", "torch._inductor", "sympy"} & sys.modules.keys()
-    assert not late, f"seconds of every start went into {late}, which no step needs"
     print("all scenes played", flush=True)
     dist.destroy_process_group()
 
