@@ -1,4 +1,4 @@
-"""The command `train` on a full disk, a read-only one, and under signals: what it says, leaves behind and returns."""
+"""Errors, files and exit status of the command `train` on a full disk, on a read-only disk, and after signals."""
 
 import os
 import resource
@@ -46,18 +46,18 @@ def nothing() -> None:
 def command(
     folder: Path, steps: int, *more: str, before: Callable[[], object] = nothing, beside: Path | None = None
 ) -> int:
-    """Starts `vaezoo train` in a child, a checkpoint every 20 steps and a line at each; returns its process number.
+    """Starts `vaezoo train` in a child, with 20 checkpoints and metrics of each step; returns its process number.
 
-    What it says on standard error is in a file beside the folder, or elsewhere.
+    Its standard error is written to `{folder}.stderr`, or to `{beside}.stderr`.
     """
-    load_dataset("digits", "train")  # here, so that no child need import what reads it
+    load_dataset("digits", "train")  # so that no child has to import the reader
     beside = beside or folder
     recipe = Path(f"{beside}.toml")
     recipe.parent.mkdir(parents=True, exist_ok=True)
     recipe.write_text(RECIPE.format(steps=steps))
 
     def work() -> int:
-        os.dup2(os.open(f"{beside}.said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        os.dup2(os.open(f"{beside}.stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
         loop.LOG_EVERY, loop.CHECKPOINTS = 1, max(1, steps // 20)
         before()
         return main(["train", str(recipe), "--device", "cpu", "--out", str(folder), *more])
@@ -68,17 +68,17 @@ def command(
 def train(
     folder: Path, steps: int, *more: str, before: Callable[[], object] = nothing, beside: Path | None = None
 ) -> tuple[int, str]:
-    """Returns the command's exit status and what it said."""
+    """Returns the exit status and the standard error of the command."""
     status = ended(command(folder, steps, *more, before=before, beside=beside))
-    return status, Path(f"{beside or folder}.said").read_text()
+    return status, Path(f"{beside or folder}.stderr").read_text()
 
 
-def errors(said: str) -> list[str]:
-    return [line for line in said.splitlines() if line.startswith("error")]
+def errors(output: str) -> list[str]:
+    return [line for line in output.splitlines() if line.startswith("error")]
 
 
 def left(folder: Path) -> list[object]:
-    """Returns the steps of valid checkpoints, and what else is there that should not be."""
+    """Returns the steps of valid checkpoints, and temporary files."""
     paths = checkpoint.listed(folder / "checkpoints")
     rest = [str(path) for path in folder.rglob(".*")]
     return [[read_folder(path).state["done"] for path in paths], rest]
@@ -89,32 +89,32 @@ def equal(a: Path, b: Path) -> bool:
     return all((a / name).read_bytes() == (b / name).read_bytes() for name in names)
 
 
-# A disk that is full
+# A full disk
 
 
 def limited(place: str, size: int, steps: int) -> list[object]:
-    """Trains with files of at most `size` bytes, then goes on without that limit."""
+    """Trains with files of at most `size` bytes, then continues without that limit."""
     once, folder = Path(place, "once", "run"), Path(place, "run")
     assert train(once, steps)[0] == 0
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size))
-    status, said = train(folder, steps, before=limit)
-    found = [status, errors(said), "Traceback" in said, *left(folder)]
+    status, output = train(folder, steps, before=limit)
+    found = [status, errors(output), "Traceback" in output, *left(folder)]
     assert train(folder, steps, "--resume")[0] == 0
     return [*found, equal(once, folder)]
 
 
 @pytest.mark.parametrize(("size", "file", "steps"), [(20_000, "metrics.jsonl", [140, 120]), (4_500, "step-0", [])])
-def test_a_file_that_may_not_grow(size: int, file: str, steps: list[int], forks: Forks, quick_path: Path) -> None:
-    status, said, traceback, saved, rest, same = forks.call(limited, place=str(quick_path), size=size, steps=200)
-    assert status == 1 and len(said) == 1 and not traceback
-    assert said[0].startswith(f"error [checkpoint]: Could not write {quick_path}/run/") and file in said[0]
-    assert " bytes" in said[0] and "File too large" in said[0] and "intact" in said[0]
+def test_limited_file_size(size: int, file: str, steps: list[int], forks: Forks, quick_path: Path) -> None:
+    status, output, traceback, saved, rest, same = forks.call(limited, place=str(quick_path), size=size, steps=200)
+    assert status == 1 and len(output) == 1 and not traceback
+    assert output[0].startswith(f"error [checkpoint]: Could not write {quick_path}/run/") and file in output[0]
+    assert " bytes" in output[0] and "File too large" in output[0] and "intact" in output[0]
     assert len(saved) == (2 if file == "metrics.jsonl" else 0) and rest == [] and same
 
 
 def small_disk(place: str) -> dict[str, object]:
-    """Trains on a disk of 512 KiB, makes the run longer when 16 KiB are left, then when none is, and read-only."""
-    once, disk, beside = Path(place, "once", "run"), Path(place, "disk"), Path(place, "said")
+    """Trains on a disk of 512 KiB; extends the run with 16 KiB left, with none left, and on a read-only disk."""
+    once, disk, beside = Path(place, "once", "run"), Path(place, "disk"), Path(place, "output")
     folder, filler, found = disk / "run", disk / "filler", dict[str, object]()
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", disk], capture_output=True).returncode:
@@ -136,27 +136,17 @@ def small_disk(place: str) -> dict[str, object]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a disk")
-def test_a_disk_without_room_and_one_that_is_read_only(forks: Forks, tmp_path: Path) -> None:
+def test_full_disk_and_read_only_disk(forks: Forks, tmp_path: Path) -> None:
     found = forks.call(small_disk, place=str(tmp_path))
     if not found:
         pytest.skip("no disk can be mounted here")
     assert found.pop("equal")
     texts = {"save": "No space left", "begin": "No space left", "read-only": "Read-only file system"}
-    for name, (status, said, saved, rest) in found.items():
-        lines = errors(said)
-        assert status == 1 and len(lines) == 1 and "Traceback" not in said, (name, said)
+    for name, (status, output, saved, rest) in found.items():
+        lines = errors(output)
+        assert status == 1 and len(lines) == 1 and "Traceback" not in output, (name, output)
         assert str(tmp_path / "disk" / "run") in lines[0] and " bytes)" in lines[0] and texts[name] in lines[0]
         assert saved == [40, 20] and rest == [], name
-
-
-def test_a_file_in_place_of_the_folder(forks: Forks, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    status, said = forks.call(blocked, folder=str(tmp_path / "file" / "run"), beside=str(tmp_path / "said"))
-    assert status == 1 and errors(said)[0].startswith(f"error [checkpoint]: Could not create {tmp_path}/file/run")
-
-
-def blocked(folder: str, beside: str) -> tuple[int, str]:
-    return train(Path(folder), 20, beside=Path(beside))
 
 
 # Signals
@@ -166,7 +156,7 @@ SIGNALS = {"SIGTERM": 143, "SIGINT": 130}
 
 
 def signalled(place: str, name: str, count: int) -> list[object]:
-    """Sends a signal `count` times, each to another run; returns statuses, seconds until the end, what was saved."""
+    """Sends a signal to each of `count` runs; returns their statuses, seconds until the end, and checkpoints."""
     found: list[object] = []
     for number in range(count):
         folder = Path(place, f"{name}-{number}")
@@ -181,9 +171,9 @@ def signalled(place: str, name: str, count: int) -> list[object]:
     return found
 
 
-def asked(place: str, count: int) -> list[object]:
-    """Asks a run for checkpoints, and then to end; returns which steps it saved when asked, and its exit status."""
-    folder = Path(place, "asked")
+def requested(place: str, count: int) -> list[object]:
+    """Requests checkpoints of a run, then its end; returns the steps of these checkpoints and the exit status."""
+    folder = Path(place, "requested")
     child, found = command(folder, 100_000), list[object]()
     wait_for(lambda: len(lines(folder)) > 3)
     for _ in range(count):
@@ -197,7 +187,7 @@ def asked(place: str, count: int) -> list[object]:
 
 
 def twice(place: str, first: str, second: str) -> list[object]:
-    """Sends two signals within one step, which takes a minute."""
+    """Sends two signals during one step, which takes a minute."""
     folder = Path(place, f"{first}-{second}")
 
     def slow() -> None:
@@ -228,34 +218,34 @@ def check_signals(forks: Forks, place: Path, count: int) -> None:
     for name, expected in SIGNALS.items():
         for status, seconds, saved, steps, rest in forks.call(signalled, place=str(place), name=name, count=count):
             assert (status, saved, rest) == (expected, True, []) and steps and seconds < 10
-    steps, status = forks.call(asked, place=str(place), count=count)
+    steps, status = forks.call(requested, place=str(place), count=count)
     assert len(set(steps)) == count and all(steps) and status == 143
 
 
-def test_signals_save_and_say_so_in_the_exit_status(forks: Forks, tmp_path: Path) -> None:
+def test_signals_save_a_checkpoint_and_set_the_exit_status(forks: Forks, tmp_path: Path) -> None:
     check_signals(forks, tmp_path, 2)
 
 
 @pytest.mark.deep
-def test_signals_twenty_times(forks: Forks, tmp_path: Path) -> None:
+def test_twenty_signals(forks: Forks, tmp_path: Path) -> None:
     check_signals(forks, tmp_path, 20)
 
 
 @pytest.mark.parametrize(("first", "second", "status"), [("SIGINT", "SIGINT", 130), ("SIGTERM", "SIGTERM", 143)])
-def test_a_second_signal_does_not_wait(first: str, second: str, status: int, forks: Forks, tmp_path: Path) -> None:
+def test_second_signal_ends_the_run_at_once(first: str, second: str, status: int, forks: Forks, tmp_path: Path) -> None:
     found, seconds = forks.call(twice, place=str(tmp_path), first=first, second=second)
     assert found == status and seconds < 10
 
 
-# A crash while the finished model is written
+# A crash while the model folder is written
 
 
 FIGURES = {"examples": 1, "split": "test", "data": "digits"}
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["new", "over another"])
-def test_a_crash_in_save_mixes_no_two_models(before: bool, quick_path: Path) -> None:
-    """The config vouches for the weights: in between, the folder holds no model rather than half of each."""
+def test_crash_in_save_leaves_no_mixture_of_two_models(before: bool, quick_path: Path) -> None:
+    """The config has the hash of the weights, so that between the two writes the folder holds no valid model."""
     models = [create("vae", shape=(1, 4, 4), latent=2, backbone={"name": "mlp", "hidden": [3]}) for _ in range(2)]
     seen = set()
     for limit in range(60):
