@@ -100,9 +100,7 @@ class Flow(LatentDensity):
                 torch.nn.utils.clip_grad_norm_(weights, LARGEST_NORM)
                 optimizer.step()
         if not all(bool(torch.isfinite(weight).all()) for weight in weights):
-            raise DataError(
-                "Got NaN or infinite weights of the flow; expected finite ones. Use fewer transforms."
-            )
+            raise DataError("Got NaN or infinite weights of the flow; expected finite ones. Use fewer transforms.")
 
     def forward(self) -> Distribution:
         """Returns the flow's distribution over `latent`."""

@@ -58,8 +58,9 @@ class Mirror:
             packed = folder / f"{file.name}.gz"
             try:
                 download(f"{self.address}{packed.name}", str(packed), None)
-            except (OSError, ValueError) as error:  # errors of requests are both
-                raise SourceError(f"{packed.name}: {error}") from error
+            except (OSError, ValueError) as error:  # the errors of requests
+                reason = str(error).partition("(Caused by ")[2].rstrip(")") or str(error)
+                raise SourceError(f"{packed.name}: {reason}") from error
             unpack(packed, file, folder)
 
 
