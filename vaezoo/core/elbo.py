@@ -23,14 +23,16 @@ __all__ = ["ELBO", "Inference", "closed_form_rate"]
 
 
 def closed_form_rate(posterior: Distribution, prior: Distribution) -> Tensor | None:
-    """Returns KL(posterior || prior), or None without a closed form: for the pair, or for components that it is of.
-
-    torch reports both cases by a NotImplementedError from its own module. One from a registered function is an error
-    in that function and is raised.
-    """
+    """Returns KL(posterior || prior), or None without a closed form for the pair or for components of it."""
+    pair, known = (type(posterior), type(prior)), kl._KL_REGISTRY
+    if pair not in kl._KL_MEMOIZE and not any(issubclass(pair[0], p) and issubclass(pair[1], q) for p, q in known):
+        kl._KL_MEMOIZE[pair] = NotImplemented  # torch's own cache, which a registration empties
+    if kl._KL_MEMOIZE.get(pair) is NotImplemented:
+        return None
     try:
         return kl_divergence(posterior, prior)
     except NotImplementedError as error:
+        # torch's own module raises it for components; from anywhere else it is an error in a registered function.
         *_, (frame, _) = walk_tb(error.__traceback__)
         if frame.f_globals.get("__name__") != kl.__name__:
             raise
