@@ -24,7 +24,7 @@ from vaezoo.hierarchy import (
     halving_sizes,
     level_specs,
 )
-from vaezoo.hierarchy.ladder import PRECISE
+from vaezoo.hierarchy.ladder import INITIAL_LOG_SCALE
 from vaezoo.networks import MLP
 from vaezoo.objectives import WeightedObjective
 from vaezoo.priors.normal import StandardNormalPrior
@@ -36,7 +36,7 @@ TINY: dict[str, dict[str, object]] = {
     "top-down-vae": {"width": 6, "blocks": [1, 2], "latent": 3, "backbone": {"name": "mlp", "hidden": [5]}},
     "two-layer-vae": {"top_hidden": [5], "latent": 3, "backbone": {"name": "mlp", "hidden": [5]}},
 }
-#: how much larger or smaller than at first the weights are: levels hang together, and log-weights have light tails
+#: factor of the initial weights, so that levels are dependent and log-weights have light tails
 WEIGHTS = {"ladder-vae": 1.5, "top-down-vae": 0.8, "two-layer-vae": 0.5}
 
 
@@ -46,7 +46,7 @@ def tiny(name: str, **changes: object) -> VAE:
     model = create(name, shape=(1, 2, 2), **TINY[name] | changes).double().eval()  # type: ignore[arg-type]  # by name
     with torch.no_grad():
         for head in model.encoder.heads if name == "ladder-vae" else ():
-            head.head.bias[head.out[1] :] -= PRECISE  # narrow proposals would give log-weights long tails
+            head.head.bias[head.out[1] :] -= INITIAL_LOG_SCALE  # narrow proposals would give log-weights long tails
         for parameter in model.parameters():
             parameter *= WEIGHTS[name]
     return model
@@ -81,7 +81,7 @@ def linear_chain() -> tuple[MarkovPath, MultivariateNormal]:
     return path, MultivariateNormal(torch.cat(mean), whole @ whole.T)
 
 
-def test_a_linear_chain_is_the_normal_that_it_is() -> None:
+def test_a_linear_chain_has_the_density_of_a_normal() -> None:
     path, exact = linear_chain()
     prior = HierarchicalPrior(path)
     z = torch.randn(3, 5, 6).double()
@@ -125,8 +125,8 @@ def test_at_the_true_posterior_of_two_layers_every_weight_is_the_evidence() -> N
     torch.testing.assert_close(weights, exact.expand(9, -1), rtol=0, atol=1e-6)
 
 
-def test_of_a_linear_chain_the_ladder_is_the_true_posterior() -> None:
-    """What x says of y alone is N(x / w, (r / w)²); weighed against p(y|z) that is the posterior of y given both."""
+def test_the_ladder_posterior_of_a_linear_chain_is_the_true_posterior() -> None:
+    """The likelihood of y is N(x / w, (r / w)²); its product with p(y|z) is the posterior of y given both."""
     (a, b, s, w, r), x, exact = scalar_chain()
     numbers = (torch.tensor(each, dtype=torch.float64) for each in ([[a]], [b], [math.log(s)]))
     path = MarkovPath((1, 1), [affine(*numbers)]).double()
@@ -148,7 +148,7 @@ def test_of_a_linear_chain_the_ladder_is_the_true_posterior() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 14.0])
-def test_combining_is_the_normalised_product_of_two_normals(scale: float) -> None:
+def test_combine_is_the_normalized_product_of_two_normals(scale: float) -> None:
     torch.manual_seed(3)
     one, other = (
         DiagonalNormal(torch.randn(4, 1).double(), scale * torch.randn(4, 1).double().tanh()) for _ in range(2)
@@ -172,7 +172,7 @@ def test_the_evidence_of_all_images_sums_to_one(name: str) -> None:
         weights = model.infer(x, None, 6000).log_weights().exp()
     error = (weights.var(0) / len(weights)).sum().sqrt()
     assert error < 0.02 and (weights.mean(0).sum() - 1).abs() < 4 * error
-    assert weights.mean(0).std() > 0.005  # not all are alike
+    assert weights.mean(0).std() > 0.005
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -223,7 +223,7 @@ def test_the_centre_is_the_draw_without_noise(name: str, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", ["ladder-vae", "top-down-vae"])
 @torch.no_grad()
-def test_one_walk_down_gives_what_three_give(name: str) -> None:
+def test_one_top_down_pass_equals_three(name: str) -> None:
     model = tiny(name)
     x = torch.rand(5, 1, 2, 2).double().round()
     with seeded(1, CPU):
@@ -232,11 +232,11 @@ def test_one_walk_down_gives_what_three_give(name: str) -> None:
         inference = model.infer(x)
     torch.testing.assert_close(elbo.distortion, inference.distortion())
     torch.testing.assert_close(elbo.bound, -elbo.distortion - elbo.rate)
-    walk = cast(HierarchicalPosterior, model.encode(x)).descend((30_000,))
-    sampled = walk.log_q - model.prior(None).log_prob(walk.z)
-    error = (walk.rates.sum(-1) - sampled).mean(0).abs()
+    drawn = cast(HierarchicalPosterior, model.encode(x)).sample_levels((30_000,))
+    sampled = drawn.log_q - model.prior(None).log_prob(drawn.z)
+    error = (drawn.rates.sum(-1) - sampled).mean(0).abs()
     assert (error < 4 * sampled.std(0) / 30_000**0.5).all()
-    assert walk.rates.sum(-1).std(0).mean() < sampled.std(0).mean()  # which is what closed forms are for
+    assert drawn.rates.sum(-1).std(0).mean() < sampled.std(0).mean()  # the reason for closed forms
 
 
 @torch.no_grad()
@@ -257,7 +257,7 @@ def test_each_level_has_free_nats_of_its_own() -> None:
 
 
 @torch.no_grad()
-def test_a_ladder_leaves_its_objective_to_others() -> None:
+def test_ladder_vae_yields_its_objective() -> None:
     assert isinstance(tiny("ladder-vae").objective, LevelObjective)
     x = torch.rand(5, 1, 2, 2).double().round()
     for name in ("ladder-vae+iwae", "iwae+ladder-vae"):
@@ -269,16 +269,16 @@ def test_a_ladder_leaves_its_objective_to_others() -> None:
         torch.testing.assert_close(bound, weights.logsumexp(0) - math.log(3))
 
 
-def test_levels_say_what_their_objective_needs() -> None:
+def test_the_objective_needs_a_hierarchical_posterior() -> None:
     x = torch.rand(3, 1, 2, 2).double().round()
     ladder, plain = tiny("ladder-vae"), create("vae", shape=(1, 2, 2), latent=3).double()
-    levels = ladder.replace(decoder=plain.decoder)(x)  # which does not read states
+    levels = ladder.replace(decoder=plain.decoder)(x)
     torch.testing.assert_close(levels.terms["rate_1"] + levels.terms["rate_2"], levels.rate)
-    with pytest.raises(CompositionError, match="DiagonalNormal; the rates of levels need that of a hierarchy"):
+    with pytest.raises(CompositionError, match="DiagonalNormal; LevelObjective expected that of a hierarchy"):
         plain.replace(objective=LevelObjective())(x)
 
 
-def test_a_ladder_may_start_from_images_twice() -> None:
+def test_initializing_a_ladder_twice_changes_nothing() -> None:
     model, x = tiny("ladder-vae"), torch.rand(50, 1, 2, 2).double()
     starts = []
     for _ in range(2):
@@ -308,15 +308,13 @@ def test_grids_double_from_the_top_down() -> None:
     found = [(level.grid, level.wider) for level in level_specs((7, 5), (1, 2, 1))]
     assert found == [((2, 2), 4), ((4, 3), 2), ((4, 3), 2), ((7, 5), 1)]
     assert level_specs((2, 1), (1, 1, 1)) == [LevelSpec((1, 1), 2), LevelSpec((1, 1), 2), LevelSpec((2, 1), 1)]
-    with pytest.raises(
-        ShapeError, match=r"latent = \[100\].*multiple of 81, .*\[1, 1\] make. Choose latent = 81, for 1"
-    ):
+    with pytest.raises(ShapeError, match=r"latent = \[100\].*multiple of 81. Choose latent = 81, for 1"):
         create("top-down-vae", shape=(1, 28, 28), latent=100)
     with pytest.raises(ShapeError, match="one axis with at least 81"):
         create("top-down-vae", shape=(1, 28, 28), latent=64)
 
 
-def test_larger_images_go_down_a_longer_ladder() -> None:
+def test_larger_images_have_more_levels() -> None:
     backbone = {"name": "conv", "channels": [4, 6, 8]}
     units = 4 * 4 + 2 * 16 + 2 * 64
     model = create("top-down-vae", shape=(3, 64, 64), latent=units, blocks=[1, 1, 2], width=8, backbone=backbone)
@@ -326,16 +324,16 @@ def test_larger_images_go_down_a_longer_ladder() -> None:
 
 
 @pytest.mark.parametrize("name", ["ladder-vae", "top-down-vae"])
-def test_without_its_prior_a_hierarchy_says_so(name: str) -> None:
+def test_a_hierarchy_without_its_prior_is_refused(name: str) -> None:
     model = Case(name).build()
-    with pytest.raises(CompositionError, match="needs the prior of its hierarchy; got StandardNormalPrior"):
+    with pytest.raises(CompositionError, match=r"StandardNormalPrior; .* expected the prior of its hierarchy"):
         model.replace(prior=StandardNormalPrior((3,)))
     assert model.replace(objective=WeightedObjective())(Case(name).inputs(2)[0]).losses
 
 
 @pytest.mark.parametrize("backbone", [{"name": "mlp"}, {"name": "conv"}], ids=["mlp", "conv"])
 @pytest.mark.parametrize("name", ["ladder-vae", "top-down-vae"])
-def test_images_spread_the_proposals_of_each_level_at_the_start(name: str, backbone: dict[str, object]) -> None:
+def test_initialization_scales_the_proposals_of_each_level(name: str, backbone: dict[str, object]) -> None:
     options: dict[str, object] = {"blocks": [2, 2], "flat": True} if name == "top-down-vae" else {}
     torch.manual_seed(0)
     model = create(name, shape=(1, 8, 8), latent=48, backbone=backbone, **options)  # type: ignore[arg-type]  # by name
@@ -349,5 +347,5 @@ def test_images_spread_the_proposals_of_each_level_at_the_start(name: str, backb
     model.initialize([(x[:120], None), (x[120:], None)])
     clear = differences()
     assert (faint < (0.03 if backbone["name"] == "conv" else 0.06)).all()
-    least, most = (0.02, 1.2) if name == "top-down-vae" else (2.0, 3.3)  # a ladder speaks loudly at every level
+    least, most = (0.02, 1.2) if name == "top-down-vae" else (2.0, 3.3)
     assert (clear > least).all() and (clear < most).all()

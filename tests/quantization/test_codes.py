@@ -1,24 +1,26 @@
-"""Codes and the priors over them: masses by enumeration, attention by a loop, draws against their probabilities."""
+"""Codes and priors over them, against enumeration, a loop for attention, and frequencies of draws."""
 
 import math
 
 import pytest
 import torch
 from support.cases import Case
+from support.runs import small_recipe, trainer
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
-from vaezoo.core import VAE, Part
+from vaezoo.core import VAE, Part, seeded
 from vaezoo.errors import CompositionError, ConfigError
 from vaezoo.networks import CausalTransformer
-from vaezoo.quantization import CodePoint, CodePrior, CodeSequences, Level, UniformCodes, look_up
+from vaezoo.quantization import CodePoint, CodePrior, CodeSequences, QuantizedLevel, UniformCodes, look_up
 from vaezoo.registry import create
+from vaezoo.trainer.stages import Stages
 
 CPU = torch.device("cpu")
 
 
 class Table(Part):
-    """Three codes of two numbers at two levels of positions, as an encoder would own them."""
+    """An encoder's codes: three codes of two elements on two levels."""
 
     def __init__(self, codes: int = 3, sections: tuple[int, ...] = (1, 2)) -> None:
         super().__init__()
@@ -33,7 +35,7 @@ class Table(Part):
 
 
 def transformer(context: int = 0, sections: tuple[int, ...] = (1, 2), codes: int = 3) -> CausalTransformer:
-    """Returns a transformer whose every weight is far from 0, in double precision."""
+    """Returns a transformer with large random weights, in double precision."""
     torch.manual_seed(0)
     network = CausalTransformer(codes, sections, context, width=8, depth=2, heads=2).double()
     with torch.no_grad():
@@ -51,7 +53,7 @@ def test_uniform_codes() -> None:
     indices = torch.tensor([[0, 4, 2, 2]])
     codes = table.look_up(indices)
     assert codes.shape == (1, 2, 4) and torch.equal(codes[0, :, 1], table.codebook[4])
-    posterior, prior = CodePoint(codes, [Level(codes + 1, codes, indices)]), UniformCodes(table, CPU)
+    posterior, prior = CodePoint(codes, [QuantizedLevel(codes + 1, codes, indices)]), UniformCodes(table, CPU)
     z, log_q = posterior.rsample_and_log_prob((3,))
     assert torch.equal(z[2], codes) and torch.equal(log_q, torch.zeros(3, 1))
     assert torch.equal(posterior.center, posterior.mean)
@@ -76,7 +78,7 @@ def test_the_masses_of_all_sequences_sum_to_one(context: int) -> None:
 
 
 @torch.no_grad()
-def test_no_position_sees_itself_or_a_later_one() -> None:
+def test_no_position_depends_on_itself_or_a_later_one() -> None:
     network = transformer(sections=(2, 3))
     indices = torch.randint(3, (1, 5))
     logits = network(indices)
@@ -88,7 +90,7 @@ def test_no_position_sees_itself_or_a_later_one() -> None:
 
 
 @torch.no_grad()
-def test_attention_is_that_of_a_loop() -> None:
+def test_attention_equals_a_loop() -> None:
     """Vaswani et al., 2017, equation 1, position by position and head by head."""
     block = transformer().blocks[0]
     x = torch.randn(2, 5, 8, dtype=torch.float64)
@@ -110,7 +112,7 @@ def test_attention_is_that_of_a_loop() -> None:
 
 
 @pytest.mark.parametrize("context", [0, 2])
-def test_draws_are_as_frequent_as_their_mass(context: int) -> None:
+def test_frequencies_of_draws_are_their_masses(context: int) -> None:
     network = transformer(context)
     c = torch.tensor([[0.5, -1.0]], dtype=torch.float64) if context else None
     table, prior = Table().double(), CodeSequences(Table().double(), network, c)
@@ -125,8 +127,8 @@ def test_draws_are_as_frequent_as_their_mass(context: int) -> None:
 
 
 @torch.no_grad()
-def test_a_draw_in_steps_has_the_logits_of_a_whole_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cache changes nothing: greedy steps give what the network finds likeliest of its own output."""
+def test_drawing_with_a_cache_has_the_logits_of_a_whole_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Greedy steps with the cache give the most probable next indices of a pass without it."""
     network = transformer(2, (2, 4), 5)
     c = 20 * torch.randn(7, 2, dtype=torch.float64)
     network.norm.bias.zero_()
@@ -157,20 +159,46 @@ def test_the_rate_is_minus_the_log_probability_of_the_codes(context: int) -> Non
     torch.testing.assert_close(-model.prior(vectors).log_prob(model.infer(x, vectors).z)[0], wanted)
 
 
-def test_it_starts_where_all_codes_are_equally_likely() -> None:
+def test_the_initial_prior_is_uniform() -> None:
     model, x, _ = model_of()
-    torch.testing.assert_close(model(x).rate, torch.full((6,), 4 * math.log(7), dtype=torch.float64))
+    torch.testing.assert_close(model(x).rate, torch.full((6,), 4 * math.log(16), dtype=torch.float64))
 
 
-def test_a_frozen_prior_costs_nothing_and_moves_nothing_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, x, _ = model_of()
+@pytest.mark.parametrize("name", ["vq-vae+code-prior", "gumbel-vq-vae+code-prior"])
+@torch.no_grad()
+def test_freezing_a_model_in_train_mode_changes_nothing(name: str) -> None:
+    case = Case(name, backbone="conv", likelihood="gaussian")
+    model, (x, _) = case.build(torch.float64).train(), case.inputs(6, torch.float64)
+    model.prior.network.weights.normal_()
+
+    def values() -> list[Tensor]:
+        with seeded(2):
+            elbo = model(x)
+        return [elbo.rate, elbo.bound, elbo.distortion, model.sample(5, seed=1)]
+
+    trainable = values()
+    model.requires_grad_(False).train()
+    assert all(map(torch.equal, values(), trainable))
+
+
+def test_a_stage_that_does_not_train_the_prior_uses_the_uniform_one() -> None:
+    stages = [{"steps": 2, "batch_size": 8, "train": parts} for parts in (["encoder", "decoder"], ["prior"])]
+    recipe = small_recipe("vq-vae+code-prior", stages=stages)
+    chosen, rates = trainer(recipe), list[Tensor]()
+    model = chosen.model
     torch.nn.init.normal_(model.prior.network.weights)
-    learnt = model.eval()(x).rate
-    model.prior.requires_grad_(False)
-    assert torch.equal(model(x).rate, learnt)  # in eval mode it is the prior, frozen or not
-    model.train()
-    monkeypatch.setattr(CausalTransformer, "forward", None)
-    torch.testing.assert_close(model(x).rate, torch.full((6,), 4 * math.log(7), dtype=torch.float64))
+    stages_of, data = Stages(recipe, model, chosen.data), chosen.data.batch(torch.arange(8))
+    calls = list[int]()
+    model.prior.network.register_forward_hook(lambda *_: calls.append(1))
+    for number in range(2):
+        stages_of.begin(number, CPU)
+        rates.append(model.train()(data).rate)
+    assert len(calls) == 1  # in the second stage alone
+    torch.testing.assert_close(rates[0], torch.full((8,), 4 * math.log(16)))
+    assert not torch.allclose(*rates)
+    stages_of.begin(0, CPU)
+    stages_of.end()
+    torch.testing.assert_close(model(data).rate, rates[1])
 
 
 def test_the_prior_alone_is_trained_by_its_rate() -> None:
@@ -196,5 +224,5 @@ def test_a_prior_over_codes_needs_codes() -> None:
     model = create("vq-vae+code-prior", shape=(1, 8, 8), codes=4)
     with pytest.raises(CompositionError, match="over 4 codes"):
         model.replace(encoder=create("vq-vae", shape=(1, 8, 8), codes=5).encoder)
-    with pytest.raises(CompositionError, match="needs an encoder that has some"):
+    with pytest.raises(CompositionError, match="expected one with codes"):
         model.replace(encoder=create("vae", shape=(1, 8, 8)).encoder)

@@ -1,4 +1,4 @@
-"""VQ-VAE-2's two grids: which codes are told what, and what the decoder sees."""
+"""Codes on two grids: their dependence, and the inputs of the decoder."""
 
 import math
 
@@ -49,7 +49,7 @@ def test_each_vector_takes_the_nearest_code_of_its_grid() -> None:
     torch.testing.assert_close(encoder.look_up(posterior.indices), posterior.value)
 
 
-def test_the_decoder_brings_the_coarse_codes_to_the_fine_grid() -> None:
+def test_the_decoder_upsamples_the_coarse_codes() -> None:
     model = model_and_data()[0]
     network, z = model.decoder.network, torch.randn(3, 10, 6, 20)
     coarse = network.back(z[..., :4].reshape(30, 6, 2, 2))[:, 0]
@@ -57,7 +57,7 @@ def test_the_decoder_brings_the_coarse_codes_to_the_fine_grid() -> None:
     torch.testing.assert_close(network(z), network.up(both).unflatten(0, (3, 10)))
 
 
-def test_both_levels_learn_by_themselves_and_through_the_decoder() -> None:
+def test_both_levels_learn_by_moving_averages_and_gradients() -> None:
     model, x = model_and_data()
     elbo = model(x)
     before = [book.codebook.clone() for book in model.encoder.codebooks()]
@@ -68,7 +68,7 @@ def test_both_levels_learn_by_themselves_and_through_the_decoder() -> None:
     assert all(p.grad is not None for p in model.encoder.parameters())
 
 
-def test_the_coarse_codes_come_first_in_the_learnt_prior() -> None:
+def test_the_coarse_codes_are_first_in_the_learned_prior() -> None:
     model, _ = model_and_data("vq-vae-2+code-prior", prior_width=8, prior_depth=1, prior_heads=2)
     assert model.prior.network.sections == (4, 16)
     drawn = model.prior(None).sample((7,))

@@ -1,6 +1,6 @@
-"""Quantizers against vector-quantize-pytorch on the same codes, and what each variant adds by itself.
+"""Quantizers against vector-quantize-pytorch on the same codes.
 
-That library is imported where it is needed: it takes seconds, in each process that runs tests.
+The library is imported inside tests, since the import takes seconds.
 """
 
 import itertools
@@ -15,17 +15,23 @@ from torch.nn.functional import normalize
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.evaluation import evaluate
 from vaezoo.networks.network import Network
-from vaezoo.quantization import Codebook, CodebookEncoder, CodePoint, ScalarEncoder, straight_through
-from vaezoo.quantization.lattice import SignEncoder
-from vaezoo.quantization.objective import entropy_penalty
-from vaezoo.quantization.residual import ResidualEncoder
+from vaezoo.quantization import (
+    Codebook,
+    CodebookEncoder,
+    CodePoint,
+    ResidualEncoder,
+    ScalarEncoder,
+    SignEncoder,
+    entropy_penalty,
+    straight_through,
+)
 from vaezoo.registry import create
 
 D, GRID = 5, (3, 4)
 
 
 class Given(Network):
-    """Gives its input back, as what a network encoded."""
+    """Returns its input."""
 
     def __init__(self, width: int = D) -> None:
         super().__init__((width, *GRID), (1, width, *GRID), 0)
@@ -52,7 +58,7 @@ def same(ours: CodePoint, value: Tensor, indices: Tensor) -> None:
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
-def test_a_codebook_is_that_of_another_library(distance: str) -> None:
+def test_a_codebook_equals_vector_quantize_pytorch(distance: str) -> None:
     from vector_quantize_pytorch import VectorQuantize
 
     x = encoded()
@@ -77,7 +83,7 @@ def test_codes_on_the_sphere_stay_there() -> None:
     torch.testing.assert_close(book.codebook.norm(dim=1), torch.ones(4))
 
 
-def test_the_rotation_trick_is_that_of_another_library() -> None:
+def test_the_rotation_equals_vector_quantize_pytorch() -> None:
     from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to
 
     x, weight = encoded(), torch.randn(20, D, *GRID)
@@ -92,8 +98,8 @@ def test_the_rotation_trick_is_that_of_another_library() -> None:
     assert torch.equal(straight, weight) and not torch.allclose(ours, weight)
 
 
-def test_the_rotation_keeps_the_angle_and_survives_zeros() -> None:
-    """The gradient by the vector is to the vector as that by the code is to the code (Fifty et al., section 4.1)."""
+def test_the_rotation_keeps_the_angle_and_is_finite_at_zero() -> None:
+    """The gradient has the same angle to the vector as it has to the code (Fifty et al., section 4.1)."""
     x, weight, codes = encoded(), torch.randn(20, D, *GRID), torch.randn(20, D, *GRID)
     (grad,) = torch.autograd.grad((straight_through(x, codes, "rotation") * weight).sum(), x)
     cosine = torch.cosine_similarity
@@ -109,7 +115,7 @@ def residual(depth: int = 3) -> ResidualEncoder:
     return ResidualEncoder(Given(), (D, *GRID), depth, codes=8, decay=0.9, revival=0.0)
 
 
-def test_residual_codes_are_those_of_another_library() -> None:
+def test_residual_codes_equal_vector_quantize_pytorch() -> None:
     from vector_quantize_pytorch import ResidualVQ
 
     x, ours = encoded(), residual()
@@ -120,7 +126,7 @@ def test_residual_codes_are_those_of_another_library() -> None:
     same(point(ours, x), value.mT.unflatten(2, GRID), indices.mT)
 
 
-def test_residuals_cost_what_each_depth_leaves() -> None:
+def test_the_commitment_of_residual_codes_sums_over_depths() -> None:
     """Lee et al., 2022, equation 9: the squared distance to each partial sum."""
     x, encoder = encoded(), residual()
     posterior, total, wanted = point(encoder, x), torch.zeros_like(x), torch.zeros(20)
@@ -134,7 +140,7 @@ def test_residuals_cost_what_each_depth_leaves() -> None:
     assert torch.equal(grad, torch.ones_like(x))
 
 
-def test_each_residual_codebook_starts_and_moves_by_what_is_left_for_it() -> None:
+def test_each_residual_codebook_learns_from_its_remainder() -> None:
     x, encoder = encoded(count=200), residual(2)
     model = Case("vae").build()
     encoder.initialize(model, [(x.detach()[:100], None), (x.detach()[100:], None)])
@@ -157,7 +163,7 @@ def test_each_residual_codebook_starts_and_moves_by_what_is_left_for_it() -> Non
 
 
 @pytest.mark.parametrize("levels", [(8, 5, 5, 5), (7, 4), (3,), (4, 3, 6)])
-def test_scalars_are_those_of_another_library(levels: tuple[int, ...]) -> None:
+def test_scalar_codes_equal_vector_quantize_pytorch(levels: tuple[int, ...]) -> None:
     from vector_quantize_pytorch import FSQ
 
     x = encoded(len(levels), spread=2.0)
@@ -174,12 +180,12 @@ def test_scalars_are_those_of_another_library(levels: tuple[int, ...]) -> None:
     assert torch.equal(encoder.indices_of(encoder.look_up(every)), every)
 
 
-def test_nothing_encoded_is_the_middle() -> None:
+def test_zero_is_mapped_to_zero() -> None:
     encoder = ScalarEncoder(Given(4), (4, *GRID), (8, 5, 4, 3), "fsq-vae")
     assert not point(encoder, torch.zeros(1, 4, *GRID)).value.any()
 
 
-def test_signs_and_their_entropy_are_those_of_another_library() -> None:
+def test_signs_and_their_entropy_equal_vector_quantize_pytorch() -> None:
     from vector_quantize_pytorch import LFQ
 
     x = encoded(6, spread=0.1)
@@ -198,14 +204,14 @@ def test_signs_and_their_entropy_are_those_of_another_library() -> None:
 
 
 class Passed:
-    """A pass of which only the posterior is looked at."""
+    """An inference with a posterior alone."""
 
     def __init__(self, posterior: CodePoint) -> None:
         self.posterior = posterior
 
 
 @pytest.mark.parametrize("count", [2, 7])
-def test_the_entropy_term_is_that_of_a_double_loop(count: int) -> None:
+def test_the_entropy_term_equals_a_double_loop(count: int) -> None:
     x = encoded(3, count).double()
     posterior = point(SignEncoder(Given(3), (3, *GRID), [2] * 3, "lfq-vae").double(), x)
     codes = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=3)), dtype=torch.float64)
@@ -221,7 +227,7 @@ def test_the_entropy_term_is_that_of_a_double_loop(count: int) -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_what_does_not_fit_a_lattice_is_refused() -> None:
+def test_invalid_lattices_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"4 levels expected 4 numbers at each position: latent = \[4, 2, 2\]"):
         create("fsq-vae", shape=(1, 8, 8), latent=(3, 2, 2))
     with pytest.raises(ShapeError, match="at most 24"):
@@ -233,7 +239,7 @@ def test_what_does_not_fit_a_lattice_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["fsq-vae", "lfq-vae", "residual-vq-vae"])
-def test_the_rate_is_n_log_v_and_codes_go_there_and_back(name: str) -> None:
+def test_the_rate_is_n_log_v_and_lookup_inverts_indices(name: str) -> None:
     model = create(f"{name}+code-prior", shape=(1, 8, 8), prior_width=8, prior_depth=1, prior_heads=2).eval()
     x = torch.rand(6, 1, 8, 8)
     source, indices = model.encoder, model.encode(x).indices.reshape(6, -1)
@@ -243,7 +249,7 @@ def test_the_rate_is_n_log_v_and_codes_go_there_and_back(name: str) -> None:
     torch.testing.assert_close(source.look_up(indices), model.infer(x).z[0])
     drawn = model.prior(None).sample((3,))
     assert drawn.shape == (3, *model.latent)
-    if name != "residual-vq-vae":  # whose sums may be made of other codes
+    if name != "residual-vq-vae":  # other codes may have the same sum
         assert torch.equal(source.indices_of(model.infer(x).z[0]), indices)
         torch.testing.assert_close(source.look_up(source.indices_of(drawn)), drawn)
 

@@ -1,8 +1,7 @@
-"""Names, options, compositions, and packages that bring their own."""
+"""Names, options, compositions, and packages that register their own."""
 
 import importlib
 import json
-import math
 import subprocess
 import sys
 import time
@@ -24,17 +23,17 @@ from vaezoo.errors import (
     RegistryCollisionError,
     ShapeError,
     UnknownNameError,
-    VaezooError,
 )
 from vaezoo.objectives import WeightedObjective
-from vaezoo.registry import Architecture, Registry, backbones, create, likelihoods, register, variants
+from vaezoo.registry import Architecture, Registry, backbones, create, likelihoods, recreate, register, variants
+from vaezoo.storage.model_folder import meta_twin
 
 SHAPE = (1, 8, 8)
 
 
 @pytest.fixture
 def clean() -> Iterator[None]:
-    """Takes back what a test registers."""
+    """Removes the registrations of a test."""
     kept = [(r, dict(r._entries), dict(r._owners), set(r._warned)) for r in (variants, backbones, likelihoods)]
     yield
     for registry, entries, owners, warned in kept:
@@ -70,14 +69,14 @@ def test_names_are_found_without_importing_torch() -> None:
         ({"likelihood": "continuous_bernoulli"}, "Did you mean 'continuous-bernoulli'"),
     ],
 )
-def test_unknown_names_come_with_the_nearest(wrong: dict[str, object], words: str) -> None:
+def test_errors_of_unknown_names_contain_the_closest_name(wrong: dict[str, object], words: str) -> None:
     with pytest.raises(UnknownNameError, match="Known: ") as caught:
         create(**{"variant": "vae", "shape": SHAPE, **wrong})  # type: ignore[arg-type]  # that is the point
     assert words in str(caught.value) and len(str(caught.value)) < 600
     assert isinstance(caught.value, LookupError)
 
 
-def test_several_mistakes_in_options_are_told_at_once() -> None:
+def test_an_error_lists_all_mistakes_in_options() -> None:
     with pytest.raises(ConfigError) as caught:
         create("factor-vae", shape=SHAPE, gama=1.0, critic_hiden=[3], gamma=-1.0, critic_hidden="wide")
     text = str(caught.value)
@@ -90,27 +89,27 @@ def test_several_mistakes_in_options_are_told_at_once() -> None:
         assert words in text
     assert "got 'wide'" in text and len(text.splitlines()) == 4
     with pytest.raises(ConfigError) as caught:
-        create("vae", shape=SHAPE, backbone={"name": "conv", "chanels": [3], "kernel": 4, "blocks": 99})
+        create("vae", shape=SHAPE, backbone={"name": "conv", "chanels": [3], "kernel": 0, "blocks": 99})
     assert "Did you mean 'channels'" in str(caught.value) and len(str(caught.value).splitlines()) == 3
     with pytest.raises(ConfigError, match=r"vae: unknown option 'beta'.*Options: none"):
         create("vae", shape=SHAPE, beta=3.0)
 
 
-def test_two_that_change_the_same_part_are_refused_by_name() -> None:
+def test_variants_that_change_the_same_part_do_not_compose() -> None:
     for name, part in (("beta-vae+iwae", "objective"), ("cvae+vq-vae", "prior"), ("factor-vae+vq-vae", "objective")):
         first, second = name.split("+")
         with pytest.raises(
             CompositionError, match=f"'{first}' and '{second}' cannot be composed: both change the {part}"
         ):
             create(name, shape=SHAPE, context=3)
-    with pytest.raises(CompositionError, match="both change the encoder"):  # it leaves its objective alone to others
+    with pytest.raises(CompositionError, match="both change the encoder"):  # ladder-vae yields its objective alone
         create("ladder-vae+top-down-vae", shape=SHAPE)
     with pytest.raises(CompositionError, match="names 'vae' twice"):
         create("vae+vae", shape=SHAPE)
 
 
 @pytest.mark.usefixtures("clean")
-def test_what_is_left_to_any_is_left_in_both_orders() -> None:
+def test_a_part_yielded_to_any_variant_is_yielded_in_both_orders() -> None:
     @register("own-goal", changes="objective", yields={"objective": "any"})
     def own_goal(base: VAE, architecture: Architecture) -> VAE:
         return base.replace(objective=WeightedObjective(rate=7.0))
@@ -120,11 +119,11 @@ def test_what_is_left_to_any_is_left_in_both_orders() -> None:
         assert type(create(name, shape=SHAPE).objective).__name__ == "CommitmentObjective"
     for name in ("own-goal+beta-vae", "beta-vae+own-goal"):
         assert float(create(name, shape=SHAPE, beta=3.0).objective.rate(None)) == 3.0
-    with pytest.raises(ConfigError, match="needs 'any'"):
+    with pytest.raises(ConfigError, match="requires 'any'"):
         register("needy", requires="any")
 
 
-def test_composed_names_build_what_they_say() -> None:
+def test_composed_names_build_each_variant() -> None:
     model = create("cvae + iwae", shape=SHAPE, context=3, samples=4)
     assert model.config is not None and model.config["variant"] == "cvae+iwae"
     assert model.config["options"] == {"cvae.prior_hidden": [], "iwae.samples": 4, "iwae.gradient": "plain"}
@@ -171,7 +170,6 @@ HOSTILE: dict[str, dict[str, object]] = {
     "shape": {"shape": (10**9,)},
     "shape empty": {"shape": ()},
     "shape none": {"shape": None},
-    "shape wide": {"shape": 2**24, "latent": 2**24},
     "hidden": {"backbone": {"name": "mlp", "hidden": [65536] * 64}},
     "hidden deep": {"backbone": {"name": "mlp", "hidden": [1] * 10**5}},
     "hidden huge": {"backbone": {"name": "mlp", "hidden": [10**100]}},
@@ -195,13 +193,34 @@ HOSTILE: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_architectures_are_refused_quickly(name: str) -> None:
-    start = time.perf_counter()
-    with pytest.raises((ConfigError, UnknownNameError, ShapeError)) as caught:
-        create(**{"variant": "vae", "shape": SHAPE, **HOSTILE[name]})  # type: ignore[arg-type]  # that is the point
-    assert time.perf_counter() - start < 2.0 and len(str(caught.value)) < 700
-    assert isinstance(caught.value, VaezooError)
+def test_hostile_architectures_are_refused_before_anything_is_allocated() -> None:
+    for name, wrong in HOSTILE.items():
+        start = time.perf_counter()
+        with pytest.raises((ConfigError, UnknownNameError, ShapeError)) as caught:
+            create(**{"variant": "vae", "shape": SHAPE, **wrong})  # type: ignore[arg-type]  # that is the point
+        assert time.perf_counter() - start < 2.0 and len(str(caught.value)) < 700, name
+
+
+def test_large_models_can_be_created_and_loaded() -> None:
+    with torch.device("meta"):
+        video = create("vae", shape=(3, 32, 512, 512), backbone={"name": "mlp", "hidden": [8]})
+        assert create("vq-vae", shape=(1, 64, 64), codes=2**18).encoder.codes == 2**18
+    assert video.config is not None and meta_twin(video.config).shape == (3, 32, 512, 512)
+
+
+def test_a_name_fixes_the_backbone_or_the_likelihood_that_it_states() -> None:
+    with pytest.raises(ConfigError, match=r"'name': 'mlp'.*'conv-vae'.*Leave backbone out, or use 'vae'"):
+        create("conv-vae+iwae", shape=SHAPE, backbone="mlp")
+    for wrong in ("bernoulli", "gaussian", {"name": "gaussian", "scale_kind": "learned"}):
+        with pytest.raises(ConfigError, match=r"'sigma-vae'.*'scale_kind': 'optimal'"):
+            create("sigma-vae", shape=SHAPE, likelihood=wrong)  # type: ignore[arg-type]  # a name or a table
+    assert create("conv-vae", shape=SHAPE, backbone={"name": "conv", "channels": [3]}).config is not None
+    scaled = {"name": "gaussian", "scale": 0.1, "scale_kind": "optimal"}
+    model = create("sigma-vae", shape=SHAPE, likelihood=scaled)
+    assert model.config is not None
+    architecture = {**model.config["architecture"], "likelihood": "bernoulli"}  # type: ignore[dict-item]  # a table
+    old = recreate("sigma-vae", {}, **architecture)
+    assert old.config is not None and old.config["architecture"]["likelihood"] == {"name": "bernoulli"}  # type: ignore[index]
 
 
 # Registering
@@ -217,7 +236,7 @@ def test_your_own_variant_composes_and_is_validated(clean: None) -> None:
 
 
 def test_collisions_name_both_owners(clean: None) -> None:
-    with pytest.raises(RegistryCollisionError, match=r"'beta-vae' of test_registry is already registered by vaezoo"):
+    with pytest.raises(RegistryCollisionError, match=r"'beta-vae' of \S*test_registry is already registered by vaezoo"):
         register("beta-vae", changes="objective")(builder)
     Registry.register(variants, "mine", variants.get("vae"), owner="first-package")
     with pytest.raises(RegistryCollisionError, match="'mine' of second-package is already registered by first-package"):
@@ -227,7 +246,7 @@ def test_collisions_name_both_owners(clean: None) -> None:
     assert "weight" in variants.get("beta-vae").options
 
 
-def test_what_cannot_be_registered(clean: None) -> None:
+def test_malformed_registrations_are_refused(clean: None) -> None:
     def clashing(base: VAE, architecture: Architecture, *, latent: int = 3) -> VAE:
         return base
 
@@ -240,9 +259,11 @@ def test_what_cannot_be_registered(clean: None) -> None:
         register("my-vae", changes="objectve")
     with pytest.raises(ConfigError, match="got defaults"):
         register("my-vae", defaults={"latnet": 3})
+    with pytest.raises(ConfigError, match="got example"):
+        register("my-vae", example={"wieght": 3.0})(builder)
 
 
-def test_an_option_without_a_default_is_asked_for(clean: None) -> None:
+def test_an_option_without_a_default_is_required(clean: None) -> None:
     def needy(base: VAE, architecture: Architecture, *, weight: float) -> VAE:
         return base
 
@@ -252,7 +273,7 @@ def test_an_option_without_a_default_is_asked_for(clean: None) -> None:
     assert create("needy-vae", shape=SHAPE, weight=1).config is not None
 
 
-def test_an_option_of_two_variants_is_asked_whose_it_is(clean: None) -> None:
+def test_an_option_of_two_variants_needs_the_name_of_one(clean: None) -> None:
     def other(base: VAE, architecture: Architecture, *, samples: int = 3) -> VAE:
         return base
 
@@ -287,7 +308,7 @@ Install = Callable[..., None]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean: None) -> Iterator[Install]:
-    """Installs real distributions: modules and metadata on the import path."""
+    """Installs distributions: modules and metadata on the import path."""
     modules: list[str] = []
 
     def put(package: str, module: str, source: str, *points: str, group: str = "vaezoo.variants") -> None:
@@ -305,7 +326,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean: None) -> Ite
         sys.modules.pop(module, None)
 
 
-def test_a_package_brings_a_variant_that_composes(install: Install) -> None:
+def test_a_package_registers_a_variant_that_composes(install: Install) -> None:
     install("vaezoo-wide", "wide_plugin", PLUGIN.replace("{name}", "wide-vae"), "wide-vae = wide_plugin:build")
     assert "wide-vae" in variants.names() and "wide_plugin" not in sys.modules  # listed, not imported
     model = create("wide-vae+iwae", shape=SHAPE, samples=3, width=4.0)
@@ -315,13 +336,13 @@ def test_a_package_brings_a_variant_that_composes(install: Install) -> None:
     with pytest.raises(ConfigError, match="option width"):
         create("wide-vae", shape=SHAPE, width=-1.0)
     with pytest.raises(
-        RegistryCollisionError, match="'wide-vae' of test_registry is already registered by wide_plugin"
+        RegistryCollisionError, match=r"'wide-vae' of \S*test_registry is already registered by wide_plugin"
     ):
         register("wide-vae")(builder)
 
 
 @pytest.mark.filterwarnings("ignore:.*latents are active")
-def test_a_package_brings_a_variant_that_trains_saves_and_loads(install: Install, tmp_path: Path) -> None:
+def test_a_variant_of_a_package_trains_saves_and_loads(install: Install, tmp_path: Path) -> None:
     install("vaezoo-wide", "wide_plugin", PLUGIN.replace("{name}", "wide-vae"), "wide-vae = wide_plugin:build")
     recipe: dict[str, object] = {
         "variant": "wide-vae+iwae",
@@ -338,26 +359,26 @@ def test_a_package_brings_a_variant_that_trains_saves_and_loads(install: Install
     assert torch.equal(loaded.reconstruct(x), run.model.reconstruct(x))
     assert torch.equal(loaded.sample(3, seed=1), run.model.sample(3, seed=1))
     first, last = run.history[0]["bound"], create("wide-vae+iwae", shape=SHAPE, latent=4)(x).bound.mean().item()
-    assert first is not None and first > last  # thirty steps beat none
+    assert first is not None and first > last
 
 
-def test_a_name_that_a_package_offers_is_taken_before_it_is_loaded(install: Install) -> None:
+def test_a_name_of_a_package_is_taken_before_the_package_is_imported(install: Install) -> None:
     install("vaezoo-wide", "wide_plugin", PLUGIN.replace("{name}", "wide-vae"), "wide-vae = wide_plugin:build")
     with pytest.raises(
-        RegistryCollisionError, match="'wide-vae' of test_registry is already registered by vaezoo-wide"
+        RegistryCollisionError, match=r"'wide-vae' of \S*test_registry is already registered by vaezoo-wide"
     ):
         register("wide-vae")(builder)
 
 
-def test_a_package_brings_a_backbone_and_a_likelihood(install: Install) -> None:
+def test_a_package_registers_a_backbone_and_a_likelihood(install: Install) -> None:
     install(
         "vaezoo-thin",
         "thin_plugin",
-        "from vaezoo.networks.perceptron import mlp\nfrom vaezoo.likelihoods.bernoulli import bernoulli\n"
+        "from vaezoo.backbones.mlp import mlp\nfrom vaezoo.likelihoods.bernoulli import Bernoulli\n"
         "def thin(*, width: int = 3):\n    return mlp(hidden=[width])\n",
         "thin = thin_plugin:thin",
         "[vaezoo.likelihoods]",
-        "coin = thin_plugin:bernoulli",
+        "coin = thin_plugin:Bernoulli",
         group="vaezoo.backbones",
     )
     model = create("vae", shape=SHAPE, backbone={"name": "thin", "width": 5}, likelihood="coin")
@@ -377,7 +398,9 @@ def test_a_package_brings_a_backbone_and_a_likelihood(install: Install) -> None:
         (PLUGIN.replace("{name}", "vae"), "sad_plugin:build", "already registered by vaezoo"),
     ],
 )
-def test_a_broken_package_warns_once_and_breaks_nothing(install: Install, source: str, point: str, words: str) -> None:
+def test_a_broken_package_warns_once_and_affects_no_other_name(
+    install: Install, source: str, point: str, words: str
+) -> None:
     install("vaezoo-sad", "sad_plugin", source, f"sad-vae = {point}")
     assert "sad-vae" in variants.names()
     with pytest.warns(PluginWarning, match="'sad-vae' was ignored") as caught, pytest.raises(UnknownNameError) as error:
@@ -390,25 +413,24 @@ def test_a_broken_package_warns_once_and_breaks_nothing(install: Install, source
         assert create("vae", shape=SHAPE).config is not None
 
 
-def test_a_package_cannot_take_a_name_of_ours(install: Install) -> None:
+def test_a_package_cannot_take_a_built_in_name(install: Install) -> None:
     install("vaezoo-thief", "thief_plugin", "build = None", "beta-vae = thief_plugin:build")
     with pytest.warns(PluginWarning, match="belongs to vaezoo itself; vaezoo-thief must choose another"):
         assert "beta-vae" in variants.names()
     assert variants.get("beta-vae").paper == "Higgins et al."
 
 
-def test_two_packages_with_one_name_are_an_error_that_names_both(install: Install) -> None:
+def test_an_error_names_both_packages_with_one_name(install: Install) -> None:
     source = PLUGIN.replace("{name}", "wide-vae")
     install("vaezoo-one", "one_plugin", source, "wide-vae = one_plugin:build")
     install("vaezoo-two", "two_plugin", source, "wide-vae = two_plugin:build")
     with pytest.raises(RegistryCollisionError, match=r"vaezoo-(one|two) and vaezoo-(one|two)"):
         variants.names()
-    assert create("beta-vae", shape=SHAPE).config is not None  # what is built in goes on working
+    assert create("beta-vae", shape=SHAPE).config is not None
 
 
-def test_weights_depend_on_the_callers_random_state_alone() -> None:
+def test_initial_weights_depend_on_the_random_state_alone() -> None:
     torch.manual_seed(4)
     one = create("vae", shape=SHAPE)
     torch.manual_seed(4)
     assert all(map(torch.equal, one.state_dict().values(), create("vae", shape=SHAPE).state_dict().values()))
-    assert math.prod(SHAPE) == 64

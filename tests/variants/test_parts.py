@@ -1,4 +1,4 @@
-"""What single variants of prior and posterior add: where they start, what they refer to, what they find."""
+"""Variants of prior and posterior: initialization, references between parts, clusters."""
 
 import math
 
@@ -50,7 +50,7 @@ def test_pseudo_inputs_start_at_training_images_with_their_contexts() -> None:
     assert torch.equal(few.prior.inputs, x[:1].expand(4, -1, -1, -1))
 
 
-def test_one_step_takes_the_pseudo_inputs_through_the_encoder_once() -> None:
+def test_one_step_encodes_the_pseudo_inputs_once() -> None:
     model, (x, _) = Case("vamp-vae").build(), Case("vamp-vae").inputs(6)
     rows: list[int] = []
     model.encoder.network.register_forward_hook(lambda module, inputs, output: rows.append(len(inputs[0])))
@@ -58,7 +58,7 @@ def test_one_step_takes_the_pseudo_inputs_through_the_encoder_once() -> None:
     assert sorted(rows) == [4, 6]
 
 
-def test_the_mixture_follows_the_encoder() -> None:
+def test_the_mixture_uses_the_encoder_of_its_model() -> None:
     case = Case("vamp-vae")
     model, other = case.build(), case.build(seed=1)
     z = torch.randn(2, 16)
@@ -70,7 +70,7 @@ def test_the_mixture_follows_the_encoder() -> None:
 
 
 @pytest.mark.parametrize("name", ["planar-vae", "iaf-vae", "hamiltonian-vae"])
-def test_a_posterior_that_knows_its_own_draws_only_is_no_component(name: str) -> None:
+def test_a_posterior_without_densities_of_other_z_is_no_component(name: str) -> None:
     for composed in (f"{name}+vamp-vae", f"vamp-vae+{name}"):
         with pytest.raises(CompositionError, match=r"vamp-vae needs a density .* flow-prior-vae"):
             create(composed, shape=SHAPE)
@@ -85,7 +85,7 @@ def test_spheres_have_their_own_prior() -> None:
 
 
 def blobs(count: int = 300) -> tuple[Tensor, Tensor]:
-    """Returns binary images of three kinds, and which kind each is."""
+    """Returns binary images of three kinds, and the kind of each."""
     generator = torch.Generator().manual_seed(0)
     kind = torch.randint(3, (count,), generator=generator)
     p = torch.full((3, *SHAPE), 0.05)
@@ -114,7 +114,7 @@ def test_clusters_are_found() -> None:
     assert table.max(1).values.sum() > 0.95 * 300 and sorted(table.argmax(1).tolist()) == [0, 1, 2]
 
 
-def test_the_fit_is_that_of_draws_of_the_posteriors() -> None:
+def test_the_mixture_is_fitted_to_draws_of_the_posteriors() -> None:
     model, (x, _) = Case("vade").build(torch.float64, latent=2), Case("vade").inputs(200, torch.float64)
     with torch.no_grad():
         model.encoder.network.head.bias[2:] = -1.0  # log σ, so that posteriors are as wide as they lie apart
@@ -134,8 +134,8 @@ def test_the_fit_is_that_of_draws_of_the_posteriors() -> None:
     assert prior.log_prob(z).mean() > before.log_prob(z).mean()
 
 
-def test_clusters_that_lie_askew_are_found() -> None:
-    """Two sheets along the diagonal, which a mixture of round or upright clusters cuts across."""
+def test_clusters_along_the_diagonal_are_found() -> None:
+    """Two clusters along the diagonal, which a mixture with diagonal covariances divides differently."""
     model = create("vade", shape=2, latent=2, clusters=2, backbone={"name": "mlp", "hidden": []}).double()
     generator = torch.Generator().manual_seed(0)
     along, across = (torch.randn(2000, generator=generator, dtype=torch.float64) for _ in range(2))
@@ -145,19 +145,19 @@ def test_clusters_that_lie_askew_are_found() -> None:
         model.encoder.network.head.weight.copy_(torch.cat([torch.eye(2), torch.zeros(2, 2)]))
         model.encoder.network.head.bias.copy_(torch.tensor([0.0, 0.0, -5.0, -5.0]))
     model.initialize([(z, None)], ["prior"])
-    centres = model.prior.loc.detach()
-    offset = (centres[:, 0] - centres[:, 1]).sort().values / 2
+    centers = model.prior.loc.detach()
+    offset = (centers[:, 0] - centers[:, 1]).sort().values / 2
     torch.testing.assert_close(offset, torch.tensor([0.0, 1.5], dtype=torch.float64), rtol=0, atol=0.05)
 
 
-def test_covariances_are_not_told_from_too_few_images() -> None:
-    """From 50 examples of a cluster nobody can tell how 50 latents go together: full covariances join what is apart."""
+def test_covariances_are_not_estimated_from_too_few_images() -> None:
+    """50 examples of a cluster do not determine a covariance of 50 latents: full covariances merge clusters."""
     model = create("vade", shape=50, latent=50, clusters=10, backbone={"name": "mlp", "hidden": []}).double()
     generator = torch.Generator().manual_seed(0)
     kind = torch.arange(500) % 10
-    centres = torch.zeros(10, 50, dtype=torch.float64)
-    centres[:, :5] = 4 * torch.randn(10, 5, generator=generator, dtype=torch.float64)
-    z = centres[kind] + torch.randn(500, 50, generator=generator, dtype=torch.float64)
+    centers = torch.zeros(10, 50, dtype=torch.float64)
+    centers[:, :5] = 4 * torch.randn(10, 5, generator=generator, dtype=torch.float64)
+    z = centers[kind] + torch.randn(500, 50, generator=generator, dtype=torch.float64)
     with torch.no_grad():
         model.encoder.network.head.weight.copy_(torch.cat([torch.eye(50), torch.zeros(50, 50)]))
         model.encoder.network.head.bias.copy_(torch.cat([torch.zeros(50), torch.full((50,), -5.0)]))
@@ -175,7 +175,7 @@ def test_fewer_images_than_clusters_give_several_draws_each() -> None:
     assert torch.isfinite(model(x).bound).all()
 
 
-def test_a_start_from_what_is_not_finite_is_left_to_the_first_step() -> None:
+def test_an_initialization_with_nonfinite_latents_changes_nothing() -> None:
     model, (x, _) = Case("vade").build(torch.float64, latent=2), Case("vade").inputs(20, torch.float64)
     before = model.prior.loc.detach().clone()
     with torch.no_grad():
@@ -198,7 +198,7 @@ def test_latents_of_any_scale_can_be_clustered() -> None:
 
 
 @pytest.mark.parametrize("context", [0, 3])
-def test_a_flow_prior_starts_as_the_vae(context: int) -> None:
+def test_a_flow_prior_is_initially_the_standard_normal(context: int) -> None:
     ours, plain = Case("flow-prior-vae", context=context), Case("vae", context=context)
     flow, vae = ours.build(torch.float64), plain.build(torch.float64)
     vae.load_state_dict({key: value for key, value in flow.state_dict().items() if not key.startswith("prior.")})
@@ -225,16 +225,16 @@ def test_without_correlations_a_full_covariance_is_diagonal() -> None:
     torch.testing.assert_close(rate, 0.5 * off.square().sum((1, 2)))
 
 
-def test_the_rate_of_a_full_covariance_under_a_learnt_prior_is_in_closed_form() -> None:
+def test_the_rate_of_a_full_covariance_under_a_learned_prior_is_in_closed_form() -> None:
     model = create("full-covariance-vae+cvae", shape=SHAPE, context=3, latent=4).double()
     x, c = Case("cvae", context=3).inputs(4, torch.float64)
-    inference = model.infer(x, model.check_context(c, 4), 50_000)
+    inference = model.infer(x, model.check_context(c, 4), 20_000)
     sampled = inference.log_q - inference.prior.log_prob(inference.z)
-    assert ((inference.rate() - sampled.mean(0)).abs() < 4.5 * sampled.std(0) / 50_000**0.5).all()
+    assert ((inference.rate() - sampled.mean(0)).abs() < 4.5 * sampled.std(0) / 20_000**0.5).all()
 
 
 @pytest.mark.parametrize(("name", "latent"), [("s-vae", 1), ("s-vae", [4, 2, 2]), ("full-covariance-vae", [4, 2, 2])])
-def test_latents_that_cannot_be_are_refused(name: str, latent: object) -> None:
+def test_invalid_latents_are_refused(name: str, latent: object) -> None:
     with pytest.raises(ShapeError, match=rf"Got latent = .*; {name} expected one axis"):
         create(name, shape=SHAPE, latent=latent)
 

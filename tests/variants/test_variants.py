@@ -1,4 +1,4 @@
-"""What single variants add: the critic's game, the learnt prior, options."""
+"""FactorVAE's critic, the learned prior of the conditional VAE, and options."""
 
 import math
 
@@ -20,7 +20,7 @@ def softplus(value: float) -> float:
 
 
 def logit(critic: MLP, row: list[float]) -> float:
-    """Returns what a critic of one hidden layer says, in plain Python."""
+    """Returns the logit of a critic with one hidden layer, in plain Python."""
     hidden_layer, head = critic.layers[0], critic.head
     assert isinstance(hidden_layer, nn.Linear)
     hidden = []
@@ -37,7 +37,7 @@ def game() -> tuple[VAE, TotalCorrelationObjective]:
 
 
 @pytest.mark.parametrize("count", [4, 9])
-def test_the_critics_loss_is_that_of_a_double_loop(count: int) -> None:
+def test_the_critics_loss_equals_a_double_loop(count: int) -> None:
     model, objective = game()
     x, _ = Case("factor-vae").inputs(count, torch.float64)
     torch.manual_seed(11)
@@ -88,13 +88,13 @@ def test_the_shuffle_keeps_every_column() -> None:
     assert critic is not None
     critic.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
     model(Case("factor-vae").inputs(40, torch.float64)[0])
-    own, shuffled = seen  # nothing is shown twice
+    own, shuffled = seen
     assert torch.equal(own.sort(0).values, shuffled.sort(0).values) and not torch.equal(own, shuffled)
     same = (own == shuffled).double().mean()
     assert same < 0.2
 
 
-def test_without_its_critic_a_model_plays_alone() -> None:
+def test_a_model_without_its_critic_has_one_player() -> None:
     model, objective = game()
     x, _ = Case("factor-vae").inputs(4, torch.float64)
     objective.critic = None
@@ -127,7 +127,7 @@ def test_the_players_gradients_do_not_mix() -> None:
         torch.testing.assert_close(gradient, exact)
 
 
-def test_the_prior_of_a_class_is_learnt_for_that_class() -> None:
+def test_the_prior_of_a_class_is_learned_for_that_class() -> None:
     model = create("cvae", shape=(1, 8, 8), latent=2, context=3)
     assert isinstance(model.prior, ConditionalNormalPrior)
     prior = model.prior(torch.eye(3))
@@ -144,6 +144,7 @@ def test_the_prior_of_a_class_is_learnt_for_that_class() -> None:
     assert len([name for name in deep.state_dict() if name.startswith("prior.")]) == 6
 
 
+@pytest.mark.full
 def test_training_raises_the_bound() -> None:
     for name in ("vae", "iwae", "vq-vae", "factor-vae"):
         case = Case(name, likelihood="gaussian" if name == "vq-vae" else "bernoulli")

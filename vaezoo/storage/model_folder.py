@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -50,7 +49,7 @@ __all__ = [
 ]
 
 CARD, METRICS, WEIGHTS = "README.md", "metrics.json", ONE_FILE
-SPARE = 2**24  # unpublished numbers, such as critics', and elements of x or z that are always allowed
+SPARE = 2**24  # unpublished numbers, such as critics', that are always allowed
 
 
 def published_state(model: VAE) -> dict[str, Tensor]:
@@ -239,7 +238,7 @@ def meta_twin(config: Mapping[str, object]) -> VAE:
     """Returns the model of a config without critics, on the meta device, where it takes no memory.
 
     Raises:
-        CorruptWeightsError: the critics, x or z are so large that a small file would take much memory.
+        CorruptWeightsError: the critics are so large that a small file would take much memory.
     """
     model = build(config, "meta")
     total = sum(tensor.numel() for tensor in chain(model.parameters(), model.buffers()))
@@ -249,12 +248,6 @@ def meta_twin(config: Mapping[str, object]) -> VAE:
         raise CorruptWeightsError(
             f"The config names a model of {published:,} numbers with critics of {total - published:,}; expected at "
             f"most {4 * published + SPARE:,}."
-        )
-    elements = max(math.prod(model.shape or ()), math.prod(model.latent or ()))
-    if elements > 256 * published + SPARE:
-        raise CorruptWeightsError(
-            f"The config names a model of {published:,} numbers for {elements:,} elements of x or z; expected at most "
-            f"{256 * published + SPARE:,}."
         )
     return model
 
