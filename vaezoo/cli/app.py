@@ -12,7 +12,19 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-__all__ = ["PICTURES", "Out", "Picture", "app", "console", "data_app", "print_table", "show_progress"]
+__all__ = [
+    "PICTURES",
+    "Data",
+    "Device",
+    "Model",
+    "Out",
+    "Picture",
+    "app",
+    "console",
+    "data_app",
+    "print_table",
+    "show_progress",
+]
 
 app = App(
     name="vaezoo",
@@ -23,6 +35,9 @@ app = App(
 data_app = App(name="data", help="Data sets by name.")
 app.command(data_app)
 
+Model = Annotated[str, Parameter(help="Pretrained model, folder or hf:owner/name.")]
+Data = Annotated[str | None, Parameter(help="Data set; the training data set by default.")]
+Device = Annotated[str, Parameter(help='"auto" takes a GPU if there is one; or "cpu", "cuda", …')]
 Out = Annotated[Path | None, Parameter(help="Folder to write to.")]
 Picture = Annotated[Path, Parameter(help="Folder to write to, or a file that ends in .png.")]
 PICTURES = Path("pictures")

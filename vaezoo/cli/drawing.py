@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from vaezoo.cli.app import PICTURES, Out, Picture, app, console
+from vaezoo.cli.app import PICTURES, Data, Model, Out, Picture, app, console
 
 
 @app.command
 def sample(
-    name: str, n: int = 64, *, c: int | None = None, sampler: str | None = None, seed: int = 0, out: Picture = PICTURES
+    name: Model,
+    n: int = 64,
+    *,
+    c: int | None = None,
+    sampler: str | None = None,
+    seed: int = 0,
+    out: Picture = PICTURES,
 ) -> None:
     """Draw samples into a picture.
 
     Parameters
     ----------
-    name
-        Pretrained model, folder or hf:owner/name.
     n
         Number of samples.
     c
@@ -28,21 +32,15 @@ def sample(
 
 
 @app.command
-def fit_sampler(
-    name: str, sampler: str, *options: str, data: str | None = None, seed: int = 0, out: Out = None
-) -> None:
+def fit_sampler(name: Model, sampler: str, *options: str, data: Data = None, seed: int = 0, out: Out = None) -> None:
     """Fit a sampler to a model's latents and save it with the model.
 
     Parameters
     ----------
-    name
-        Pretrained model, folder or hf:owner/name.
     sampler
         "normal", "gaussian-mixture", …
     options
         Options of the sampler as key=value: components=20.
-    data
-        Data set; the training data set by default.
     out
         Folder for model and sampler; the model's own by default.
     """
@@ -52,17 +50,13 @@ def fit_sampler(
 
 
 @app.command
-def reconstruct(name: str, n: int = 16, *, data: str | None = None, out: Picture = PICTURES) -> None:
+def reconstruct(name: Model, n: int = 16, *, data: Data = None, out: Picture = PICTURES) -> None:
     """Draw test images above their reconstructions.
 
     Parameters
     ----------
-    name
-        Pretrained model, folder or hf:owner/name.
     n
         Number of images.
-    data
-        Data set; the training data set by default.
     """
     from vaezoo.workflows import draw as drawings
 
@@ -71,14 +65,12 @@ def reconstruct(name: str, n: int = 16, *, data: str | None = None, out: Picture
 
 @app.command
 def traverse(
-    name: str, *, index: int = 0, dims: list[int] | None = None, data: str | None = None, out: Picture = PICTURES
+    name: Model, *, index: int = 0, dims: list[int] | None = None, data: Data = None, out: Picture = PICTURES
 ) -> None:
     """Draw the effect of each latent on one test image.
 
     Parameters
     ----------
-    name
-        Pretrained model, folder or hf:owner/name.
     index
         Index of the test image.
     dims
@@ -90,15 +82,11 @@ def traverse(
 
 
 @app.command
-def interpolate(
-    name: str, *, pairs: int = 6, steps: int = 10, data: str | None = None, out: Picture = PICTURES
-) -> None:
+def interpolate(name: Model, *, pairs: int = 6, steps: int = 10, data: Data = None, out: Picture = PICTURES) -> None:
     """Draw interpolations between the latents of test images.
 
     Parameters
     ----------
-    name
-        Pretrained model, folder or hf:owner/name.
     pairs
         Number of pairs of images.
     steps

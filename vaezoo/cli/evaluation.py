@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from vaezoo.cli.app import Out, app, console, print_table, show_progress
+from vaezoo.cli.app import Data, Device, Model, Out, app, console, print_table, show_progress
 
 
 @app.command
 def evaluate(
-    name: str,
+    name: Model,
     *,
-    data: str | None = None,
+    data: Data = None,
     samples: int | None = None,
     limit: int | None = None,
     binarize: str | None = None,
-    device: str = "auto",
+    device: Device = "auto",
     write: bool = False,
     disentanglement: bool = False,
 ) -> None:
@@ -23,18 +23,12 @@ def evaluate(
 
     Parameters
     ----------
-    name
-        Pretrained model, folder or hf:owner/name.
-    data
-        Data set; the training data set by default.
     samples
         K of the importance-weighted evidence; that of its published metrics by default, else 5000.
     limit
         Number of examples, the first of the test set; all by default.
     binarize
         "none", "dynamic" or "static"; that of the training data by default.
-    device
-        "auto" takes a GPU if there is one.
     write
         Store the metrics in the model's folder.
     disentanglement
@@ -60,7 +54,7 @@ def compare(
     seeds: int = 1,
     samples: int = 500,
     limit: int = 1000,
-    device: str = "auto",
+    device: Device = "auto",
     out: Out = None,
 ) -> None:
     """Compare models in a table: pretrained names, run folders, and variants (trained first), or "all" variants.
@@ -81,8 +75,6 @@ def compare(
         K of the importance-weighted evidence.
     limit
         Number of test images.
-    device
-        "auto" takes a GPU if there is one.
     out
         Folder for the table in Markdown, for two pictures (reconstructions of the same images, and samples) and for
         the runs; the same command continues a comparison that was stopped.

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vaezoo.cli.app import Out, app, console, show_progress
+from vaezoo.cli.app import Device, Out, app, console, show_progress
 
 
 @app.command
@@ -40,7 +40,7 @@ def train(
     resume: bool = False,
     any_size: bool = False,
     extend: bool = False,
-    device: str = "auto",
+    device: Device = "auto",
     seed: int | None = None,
     tracker: Annotated[list[str] | None, Parameter(negative=())] = None,
 ) -> None:
@@ -60,8 +60,6 @@ def train(
         Continue also with another number of processes.
     extend
         Continue a run, finished or not, with more steps in the last stage or with more stages; nothing else may change.
-    device
-        "auto", "cpu", "cuda", …
     seed
         Replaces the seed of the recipe.
     tracker

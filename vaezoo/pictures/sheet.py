@@ -8,8 +8,9 @@ import os
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from vaezoo.errors import CheckpointError, DataError, ShapeError
 from vaezoo.storage.files import write_file
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["Panel", "columns_of_slide", "enlarged", "save_sheet", "tiles_of", "write"]
@@ -90,18 +92,6 @@ class Panel:
     marks: Sequence[str] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Label:
-    """A text with its anchor, in pixels from the top left corner of the tiles."""
-
-    text: str
-    x: float
-    y: float
-    align: Literal["left", "center", "right"] = "center"
-    valign: Literal["top", "baseline", "center_baseline"] = "baseline"
-    scale: float = 1.0
-
-
 def save_sheet(
     panels: Sequence[Panel],
     path: str | os.PathLike[str],
@@ -116,24 +106,25 @@ def save_sheet(
     notes = [wrapped(text, wide, size) for text in captions]
     foot = math.ceil(1.2 * size * max((text.count("\n") + 1 for text in notes), default=0)) + 8 * bool(notes)
     grids = [grid_of(panel.tiles, panel.columns, foot) for panel in panels]
-    columns, rows = wide + GAP, high + foot + GAP  # distances
-    labels, left = [Label(text=title, x=0, y=-16, align="left", scale=1.3)], 0
+    gap = torch.full((3, grids[0].shape[1], WIDE_GAP), 255, dtype=torch.uint8)
+    figure, axes = shown(torch.cat([part for grid in grids for part in (gap, grid)][1:], 2))
+    write_text = partial(
+        axes.text, fontsize=size * 72 / DPI, family=FONT, color=INK, ha="center", linespacing=1.1, parse_math=False
+    )
+    columns, rows, left = wide + GAP, high + foot + GAP, 0
     for panel, grid in zip(panels, grids, strict=True):
         width = grid.shape[2]
-        labels += [Label(text=wrapped(panel.title, width, size), x=left + width / 2, y=-14)]
-        labels += [
-            Label(text=wrapped(mark, wide, size), x=left + column * columns + wide / 2, y=-14)
-            for column, mark in enumerate(panel.marks)
-        ]
+        write_text(left + width / 2, -14, wrapped(panel.title, width, size))
+        for column, mark in enumerate(panel.marks):
+            write_text(left + column * columns + wide / 2, -14, wrapped(mark, wide, size))
         left += width + WIDE_GAP
     for row, text in enumerate(row_labels):
-        labels.append(Label(text=text, x=-14, y=row * rows + high / 2, align="right", valign="center_baseline"))
+        write_text(-14, row * rows + high / 2, text, ha="right", va="center_baseline")
     for number, text in enumerate(notes):
         row, column = divmod(number, panels[0].columns)
-        labels.append(Label(text=text, x=column * columns + wide / 2, y=row * rows + high + 4, valign="top"))
-    gap = torch.full((3, grids[0].shape[1], WIDE_GAP), 255, dtype=torch.uint8)
-    page = torch.cat([part for grid in grids for part in (gap, grid)][1:], 2)
-    return write(labeled(page, labels, size), path, margin=MARGIN)
+        write_text(column * columns + wide / 2, row * rows + high + 4, text, va="top")
+    write_text(0, -16, title, ha="left", fontsize=1.3 * size * 72 / DPI)
+    return write(figure, path, margin=MARGIN)
 
 
 def grid_of(tiles: Tensor, columns: int, foot: int) -> Tensor:
@@ -143,29 +134,18 @@ def grid_of(tiles: Tensor, columns: int, foot: int) -> Tensor:
     return grid if len(tiles) == 1 else grid[:, GAP:-GAP, GAP:-GAP]  # a single tile has no padding
 
 
-def labeled(page: Tensor, labels: Sequence[Label], size: float) -> Figure:
-    """Returns a figure that shows an image (3, H, W) pixel by pixel, and labels with letters of `size` pixels."""
+def shown(page: Tensor) -> tuple[Figure, Axes]:
+    """Returns a figure that shows an image (3, H, W) pixel by pixel, and its axes in pixels from the top left."""
     require("matplotlib", "matplotlib", "Drawing a picture")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(page.shape[2] / DPI, page.shape[1] / DPI), dpi=DPI)
+    high, wide = page.shape[1:]
+    figure = Figure(figsize=(wide / DPI, high / DPI), dpi=DPI)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.imshow(page.permute(1, 2, 0).numpy(), interpolation="nearest", origin="upper", aspect="auto")
-    for label in labels:
-        axes.text(
-            label.x - 0.5,
-            label.y - 0.5,
-            label.text,
-            ha=label.align,
-            va=label.valign,
-            fontsize=label.scale * size * 72 / DPI,
-            family=FONT,
-            color=INK,
-            linespacing=1.1,
-            parse_math=False,
-        )
-    return figure
+    extent = (0, wide, high, 0)
+    axes.imshow(page.permute(1, 2, 0).numpy(), interpolation="nearest", origin="upper", aspect="auto", extent=extent)
+    return figure, axes
 
 
 def wrapped(text: str, width: float, size: float) -> str:

@@ -63,28 +63,22 @@ def variants(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
     rows: Rows = []
     for entry in variant_entries(pattern):
         options = ", ".join(f"{option.name} = {option.default}" for option in entry.options.values()) or "–"
-        rows.append(
-            (
-                entry.name,
-                ", ".join(entry.changes) or "–",
-                entry.rate,
-                summary(entry),
-                options,
-                f"{entry.paper} ({entry.year})",
-                ", ".join(weights_of(entry.name)) or "–",
-            )
-        )
+        weights, paper = ", ".join(weights_of(entry.name)) or "–", f"{entry.paper} ({entry.year})"
+        rows.append((entry.name, ", ".join(entry.changes) or "–", entry.rate, summary(entry), options, paper, weights))
     return ("variant", "changes", "rate", "what it does", "options", "paper", "weights"), rows
 
 
 def variants_table() -> str:
-    """Returns the table of variants in docs/variants.md."""
-    rows: Rows = []
-    for row, entry in zip(variants()[1], variant_entries(), strict=True):
-        name, changes, rate, text, _, paper, weights = row
-        link = f"[{paper}]({entry.url})" if entry.url else paper
-        rows.append((f"[{name}](#{name})" if entry.options else name, changes, rate, text, link, weights))
-    return markdown(("variant", "changes", "rate", "what it does", "paper", "weights"), rows)
+    """Returns the table of variants in docs/variants.md, with links to options and papers."""
+    headings, rows = variants()
+    linked: Rows = []
+    for (name, *facts, _, paper, weights), entry in zip(rows, variant_entries(), strict=True):
+        title, source = (
+            f"[{name}](#{name})" if entry.options else name,
+            f"[{paper}]({entry.url})" if entry.url else paper,
+        )
+        linked.append((title, *facts, source, weights))
+    return markdown([heading for heading in headings if heading != "options"], linked)
 
 
 def options_list() -> str:
@@ -160,7 +154,7 @@ def describe(name: str) -> str:
     raise UnknownNameError("model, variant or recipe", name, [*read_index(), *known, *registry.names()])
 
 
-def markdown(headings: Sequence[str], rows: Rows) -> str:
+def markdown(headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
     """Returns a Markdown table."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)

@@ -17,6 +17,7 @@ from vaezoo.storage.documents import canonical
 from vaezoo.storage.files import write_file
 from vaezoo.storage.model_card import figures_table, model_card
 from vaezoo.storage.model_folder import CARD, METRICS, read_metrics
+from vaezoo.workflows.listing import markdown
 from vaezoo.workflows.load import load, locate
 
 __all__ = ["data_of", "measure", "measure_disentanglement", "store_metrics"]
@@ -101,10 +102,9 @@ def measure_disentanglement(
         "of the active latents alone": f"{found.total_correlation_active:.3f}",
         "active latents": f"{found.active}/{found.latents}",
     }
-    lines = ["| figure | value |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows.items())]
     images = f"{found.examples:,} {found.split} images of {found.data}"
-    on = f"Measured on the posterior means of {images}, seed {found.seed}."
-    return "\n".join([f"{name}: {(model.config or {}).get('variant')}", "", *lines, "", on])
+    parts = [f"{name}: {(model.config or {}).get('variant')}", markdown(("figure", "value"), list(rows.items()))]
+    return "\n\n".join([*parts, f"Measured on the posterior means of {images}, seed {found.seed}."])
 
 
 def store_metrics(folder: Path, metrics: dict[str, object]) -> None:
