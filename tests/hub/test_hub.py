@@ -231,6 +231,7 @@ def test_invalid_revision_or_dtype_is_refused(hub: Hub) -> None:
     assert not hub.requests
 
 
+@pytest.mark.full
 def test_new_process_uses_the_environment_variables(hub: Hub, tiny: Tiny, tmp_path: Path) -> None:
     script = "import sys, vaezoo; print(*vaezoo.load(sys.argv[1]).sample(1, seed=0).flatten()[:3].tolist())"
     environment = {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import vaezoo
 from vaezoo.cli import main
 from vaezoo.core import VAE
-from vaezoo.errors import ConfigError, ConversionError, CorruptWeightsError, UnknownNameError, VaezooError
+from vaezoo.errors import ConversionError, CorruptWeightsError, UnknownNameError, VaezooError
 from vaezoo.storage.conversion.convert import convert
 from vaezoo.storage.conversion.perceptron import Perceptron
 from vaezoo.storage.conversion.state_dict import read_source
@@ -104,15 +104,11 @@ class TestKnownLayouts:
         ("settings", "words"),
         [
             ({"name": "VAMPConfig"}, "VAMPConfig.*no exact counterpart"),
-            ({"name": None}, "no exact counterpart"),
             ({"uses_default_encoder": False}, "never opened.*encoder.embedding.weight"),
-            ({"uses_default_decoder": "yes"}, "never opened"),
             ({"latent_dim": 4}, "4 latents; its tensors have 3"),
             ({"input_dim": [1, 5, 5]}, r"12 numbers; shape \(1, 5, 5\) has 25"),
-            ({"input_dim": "x"}, "input_dim"),
             ({"reconstruction_loss": "l1"}, "'bce' or 'mse'"),
             ({"name": "BetaVAEConfig"}, "lack beta"),
-            ({"name": "BetaVAEConfig", "beta": -1.0}, "beta"),
         ],
     )
     def test_other_pythae_models_are_refused(self, tmp_path: Path, settings: dict[str, object], words: str) -> None:
@@ -161,9 +157,6 @@ class TestNamedLayers:
         first, second = (tmp_path / f"of {name}" / "model.safetensors" for name in ("half.safetensors", "double.pt"))
         assert first.read_bytes() == second.read_bytes()
 
-    def test_parameters_instead_of_tensors(self, tmp_path: Path) -> None:
-        convert(saved(tmp_path / "vae.pt", dict(Example(12, 8, 3).named_parameters())), tmp_path / "mine")
-
     @pytest.mark.parametrize(
         ("words", "error", "message"),
         [
@@ -171,18 +164,12 @@ class TestNamedLayers:
             ({"activation": "sigmoid"}, UnknownNameError, "leaky-relu"),
             ({"activation": None}, ConversionError, "activation after each hidden layer"),
             ({"likelihood": None}, ConversionError, "bernoulli .* or gaussian"),
-            ({"likelihood": "continuous-bernoulli"}, UnknownNameError, "bernoulli, gaussian"),
             ({"likelihood": "bernoulli", "scale": 2.0}, ConversionError, "only gaussian has one"),
-            ({"likelihood": "gaussian", "scale": -1.0}, ConfigError, "scale"),
             ({"shape": None}, ConversionError, "shape of one x"),
             ({"shape": (13,)}, ConversionError, r"fc1 takes 12 numbers; shape \(13,\) has 13"),
-            ({"shape": (-12, -1)}, ConfigError, "positive sizes"),
             ({"log_scale": "fc22"}, ConversionError, "either log_variance or log_scale"),
-            ({"mean": None}, ConversionError, "Name mean"),
             ({"decoder": ()}, ConversionError, "Found: fc1.weight"),
             ({"decoder": ["fc4", "fc3"]}, ConversionError, "fc3 takes 3 numbers, but fc4 before it gives 12"),
-            ({"decoder": ["fc4"]}, ConversionError, r"would be lost: fc3.weight \(8, 3\)"),
-            ({"encoder": ["fc1", "fc1"]}, ConversionError, "fc1 takes 12 numbers, but fc1 before it gives 8"),
             ({"mean": "fc21", "log_variance": "fc21"}, ConversionError, "fc21 gives 3 numbers; two halves"),
             ({"mean": "fc3"}, ConversionError, r"would be lost: fc21.weight \(3, 8\)"),
         ],
@@ -285,12 +272,6 @@ class TestConvertedModel:
         (folder / "config.json").write_text(canonical(config))
         with pytest.raises(CorruptWeightsError, match="origin"):
             vaezoo.load(folder)
-
-    def test_random_state_is_not_changed(self, tmp_path: Path) -> None:
-        source = small(tmp_path / "vae.pt")
-        before = torch.get_rng_state()
-        convert(source, tmp_path / "mine")
-        assert torch.equal(torch.get_rng_state(), before)
 
     def test_convert_command(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         source = small(tmp_path / "vae.pt")
