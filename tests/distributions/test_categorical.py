@@ -25,7 +25,7 @@ def logits(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
 
 
-def test_relaxed_draws_are_torchs() -> None:
+def test_relaxed_draws_agree_with_torch() -> None:
     given = logits(5, 3, 4)
     for temperature in (0.3, 1.0, torch.tensor(2.5, dtype=torch.float64)):
         torch.manual_seed(3)
@@ -39,7 +39,7 @@ def test_relaxed_draws_are_torchs() -> None:
 
 
 @torch.no_grad()
-def test_exact_draws_have_the_probabilities_and_the_divergence_of_torchs() -> None:
+def test_probabilities_and_divergence_of_exact_draws_agree_with_torch() -> None:
     given, other = logits(2, 3, 4), logits(3, 4)
     ours, torchs = OneHotCategoricals(given, 2), Independent(OneHotCategorical(logits=given), 1)
     z, log_prob = ours.rsample_and_log_prob((40_000,))
@@ -53,7 +53,7 @@ def test_exact_draws_have_the_probabilities_and_the_divergence_of_torchs() -> No
 
 
 @torch.no_grad()
-def test_draws_come_near_to_corners_as_the_temperature_falls() -> None:
+def test_draws_approach_corners_as_the_temperature_falls() -> None:
     given = logits(1, 1, 4).expand(1000, 1, 4)
     away = [
         (1 - OneHotCategoricals(given, 2, temperature).rsample().amax(-1)).mean() for temperature in (5.0, 0.5, 0.01)
@@ -62,7 +62,7 @@ def test_draws_come_near_to_corners_as_the_temperature_falls() -> None:
 
 
 @torch.no_grad()
-def test_side_by_side_is_the_sum_of_its_parts() -> None:
+def test_a_product_agrees_with_the_sum_of_its_parts() -> None:
     raw, first, second = logits(6, 2, 3), logits(6, 4), logits(6, 5)
     normal, zeros = normal_from(raw, 1), torch.zeros(3, dtype=torch.float64)
     joint = ProductDistribution([normal, OneHotCategoricals(first, 1), OneHotCategoricals(second, 1)])
@@ -83,20 +83,9 @@ def test_side_by_side_is_the_sum_of_its_parts() -> None:
 
 
 @pytest.mark.parametrize("step", [0, 50, 100, 900, None])
-def test_the_loss_of_joint_vae_is_that_of_torchs_distributions(step: int | None) -> None:
-    model = (
-        create(
-            "joint-vae",
-            shape=(1, 8, 8),
-            latent=9,
-            categories=[4, 3],
-            gamma=7.0,
-            continuous_capacity=3.0,
-            capacity_steps=100,
-        )
-        .double()
-        .eval()
-    )
+def test_the_loss_of_joint_vae_agrees_with_distributions_of_torch(step: int | None) -> None:
+    options = {"categories": [4, 3], "gamma": 7.0, "continuous_capacity": 3.0, "capacity_steps": 100}
+    model = create("joint-vae", shape=(1, 8, 8), latent=9, **options).double().eval()
     x = torch.rand(5, 1, 8, 8).round().double()
     elbo = model(x, step=None if step is None else torch.tensor(float(step)))
     raw = model.encoder.network(x)
@@ -113,7 +102,7 @@ def test_the_loss_of_joint_vae_is_that_of_torchs_distributions(step: int | None)
     assert torch.allclose(elbo.terms["rate_discrete"], discrete)
 
 
-def test_the_temperature_cools_with_the_steps_and_no_lower_than_its_end() -> None:
+def test_the_temperature_falls_with_the_steps_to_its_end() -> None:
     model = create("categorical-vae", shape=(1, 8, 8), latent=(3, 4), temperature=2.0, cooling=0.01)
     found = []
     for step in (0, 100, 1000):
@@ -141,14 +130,14 @@ def test_the_evidence_of_categories_is_the_sum_over_all_of_them() -> None:
     assert ((log_q.exp() * (log_likelihood - math.log(9) - log_q)).sum(0) <= exact).all()
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_impossible_sizes_are_refused() -> None:
     with pytest.raises(ShapeError, match="V of 2 or more"):
         create("categorical-vae", shape=(1, 8, 8), latent=(4, 1))
     with pytest.raises(ShapeError, match="more than the 10"):
         create("joint-vae", shape=(1, 8, 8), latent=10)
 
 
-def test_training_cools_though_nothing_is_observed() -> None:
+def test_training_lowers_the_temperature_without_statistics() -> None:
     recipe = small_recipe("categorical-vae", steps=9)
     recipe = replace(recipe, options={"cooling": 0.1, "final_temperature": 0.1})
     assert float(fit(trainer(recipe)).model.encoder.temperature) == pytest.approx(math.exp(-0.8))

@@ -15,7 +15,7 @@ def pair(*batch: int) -> tuple[CholeskyNormal, MultivariateNormal]:
     return CholeskyNormal(loc, log_diagonal, lower), MultivariateNormal(loc, scale_tril=factor)
 
 
-def test_the_density_is_torchs() -> None:
+def test_the_density_agrees_with_torch() -> None:
     for batch in ((), (3,), (2, 3)):
         ours, theirs = pair(*batch)
         for sample in ((), (6,), (5, 6)):
@@ -35,7 +35,7 @@ def test_draws_have_the_covariance() -> None:
     assert ((z.T.cov() - covariance).abs() < 4.5 * spread).all()
 
 
-def test_the_divergences_are_torchs() -> None:
+def test_the_divergences_agree_with_torch() -> None:
     ours, theirs = pair(3)
     loc, log_scale = torch.randn(2, 3, 4, dtype=torch.float64)
     other = MultivariateNormal(loc, scale_tril=torch.diag_embed(log_scale.exp()))

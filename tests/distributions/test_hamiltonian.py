@@ -31,7 +31,7 @@ def posterior() -> HamiltonianPosterior:
     return HamiltonianPosterior(base, quadratic, STEP, COOLING)
 
 
-def test_the_steps_are_those_of_plain_numpy() -> None:
+def test_the_steps_agree_with_numpy() -> None:
     ours = posterior()
     z, momentum = torch.randn(2, 5, 4, 2, dtype=torch.float64)
     found = [each.detach() for each in ours.move(z, momentum)]
@@ -42,13 +42,13 @@ def test_the_steps_are_those_of_plain_numpy() -> None:
         p = (p - STEP.numpy() / 2 * (q @ PRECISION.numpy())) / cooling
     np.testing.assert_allclose(found[0].numpy(), q)
     np.testing.assert_allclose(found[1].numpy(), p)
-    with torch.no_grad():  # which needs no graph, and no leave to take gradients
+    with torch.no_grad():
         again = ours.move(z, momentum)
         torch.testing.assert_close(again, tuple(found))
         torch.testing.assert_close(ours.center, ours.move(ours.base.loc, torch.zeros(4, 2))[0])
 
 
-def test_from_latents_and_noise_the_volume_is_kept_and_the_ratio_is_of_densities() -> None:
+def test_steps_keep_the_volume_and_the_ratio_is_that_of_densities() -> None:
     ours = posterior()
 
     def whole(pair: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def test_the_gradient_in_step_size_and_temperature_is_that_of_differences() -> N
                 assert found.view(-1)[place].item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5)
 
 
-def test_temperatures_follow_the_papers_schedule() -> None:
+def test_temperatures_follow_the_schedule_of_the_paper() -> None:
     model = create("hamiltonian-vae", shape=(1, 8, 8), leapfrogs=5, beta_zero=0.25, step_size=0.1).double()
     x, _ = Case("vae").inputs(2, torch.float64)
     cooling = model.encode(x).cooling
@@ -112,7 +112,7 @@ def test_temperatures_follow_the_papers_schedule() -> None:
     torch.testing.assert_close(model.encode(x).step, torch.full((16,), 0.1, dtype=torch.float64))
 
 
-def test_it_refers_to_the_decoder_and_the_prior_of_its_own_model() -> None:
+def test_the_encoder_refers_to_the_other_parts_of_its_model() -> None:
     case = Case("hamiltonian-vae")
     model, other = case.build(), case.build(seed=1)
     changed = model.replace(decoder=other.decoder)
@@ -120,7 +120,7 @@ def test_it_refers_to_the_decoder_and_the_prior_of_its_own_model() -> None:
     assert model.encoder._others == (model.decoder, model.prior)
     assert changed.encoder._others == (changed.decoder, changed.prior)
     assert not torch.equal(model.reconstruct(x), changed.reconstruct(x))
-    moved = model.replace(encoder=other.encoder)  # and what another model holds stays its own
+    moved = model.replace(encoder=other.encoder)
     assert other.encoder._others == (other.decoder, other.prior)
     assert moved.encoder._others == (moved.decoder, moved.prior)
     assert not [key for key in model.encoder.state_dict() if "decoder" in key or "prior" in key]

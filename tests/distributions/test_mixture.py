@@ -23,7 +23,7 @@ def gaussian_mixture(components: int = 4, width: int = 3) -> tuple[Mixture, Gaus
     return Mixture(DiagonalNormal(loc, log_scale), log_weights), theirs
 
 
-def test_density_and_responsibilities_are_scikit_learns() -> None:
+def test_density_and_responsibilities_agree_with_scikit_learn() -> None:
     ours, theirs = gaussian_mixture()
     z = 3 * torch.randn(200, 3, dtype=torch.float64)
     torch.testing.assert_close(ours.log_prob(z), torch.from_numpy(theirs.score_samples(z.numpy())))
@@ -33,7 +33,7 @@ def test_density_and_responsibilities_are_scikit_learns() -> None:
     assert ours.log_prob(z.view(10, 20, 3)).shape == (10, 20)
 
 
-def test_draws_are_spread_over_the_components_and_like_them() -> None:
+def test_draws_follow_the_weights_and_the_components() -> None:
     ours, theirs = gaussian_mixture()
     z = ours.sample((40_000,))
     assert z.shape == (40_000, 3) and ours.sample((2, 5)).shape == (2, 5, 3) and ours.sample().shape == (3,)
@@ -53,7 +53,7 @@ def unit(*shape: int) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", ["normal", "normal of an image", "sphere", "cholesky"])
-def test_each_component_is_asked_for_each_value(kind: str) -> None:
+def test_the_density_of_each_component_agrees_with_a_loop(kind: str) -> None:
     torch.manual_seed(0)
     wide = torch.randn(2, 5, 4, dtype=torch.float64)
     components = {
@@ -71,7 +71,7 @@ def test_each_component_is_asked_for_each_value(kind: str) -> None:
     assert mixture.sample((9,)).shape == (9, *components.event_shape)
 
 
-def test_narrow_components_lose_no_digits() -> None:
+def test_narrow_components_are_accurate_in_float32() -> None:
     """Squares of 1e5 standard deviations are subtracted from each other: float32 alone would be off by nats."""
     loc = torch.tensor([[30.0, -30.0], [30.001, -30.0]])
     components = DiagonalNormal(loc, torch.full((2, 2), math.log(1e-3)))

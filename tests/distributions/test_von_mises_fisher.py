@@ -31,37 +31,30 @@ def uniform(width: int) -> UniformSphere:
 
 
 @pytest.mark.parametrize("width", DIMENSIONS)
-@pytest.mark.parametrize("concentration", CONCENTRATIONS)
-def test_the_density_is_scipys(concentration: float, width: int) -> None:
+def test_density_mean_and_rate_are_those_of_scipy(width: int) -> None:
     torch.manual_seed(0)
-    ours = posterior(concentration, width)
-    near, log_q = ours.rsample_and_log_prob((20,))
-    theirs = stats.vonmises_fisher(ours.loc[0].numpy(), max(concentration, 1e-12))
-    for z in (near[:, 0], directions(20, width)):
-        wanted = torch.from_numpy(theirs.logpdf(z.numpy()))
-        torch.testing.assert_close(ours.log_prob(z[:, None])[:, 0], wanted, rtol=1e-9, atol=1e-6)
-    torch.testing.assert_close(log_q, ours.log_prob(near), rtol=1e-7, atol=1e-5)
-    assert (near.norm(dim=-1) - 1).abs().max() < 1e-12
-
-
-@pytest.mark.parametrize("width", DIMENSIONS)
-@pytest.mark.parametrize("concentration", CONCENTRATIONS)
-def test_the_rate_is_that_of_bessel_functions(concentration: float, width: int) -> None:
-    order = width / 2 - 1
-    ratio = special.ive(order + 1, concentration) / special.ive(order, concentration)
-    log_density = order * math.log(concentration) - width / 2 * math.log(2 * math.pi)
-    log_density -= math.log(special.ive(order, concentration)) + concentration
-    area = math.log(2) + width / 2 * math.log(math.pi) - math.lgamma(width / 2)
-    wanted = concentration * ratio + log_density + area
-    ours = posterior(concentration, width)
-    found = kl_divergence(ours, uniform(width)).item()
-    # Their terms are as large as the concentration, and their difference is a few nats.
-    assert found == pytest.approx(wanted, rel=1e-9, abs=1e-12 + 1e-14 * concentration)
-    torch.testing.assert_close(ours.mean, ours.loc * ratio, rtol=1e-7, atol=1e-14)
+    order, area = width / 2 - 1, math.log(2) + width / 2 * math.log(math.pi) - math.lgamma(width / 2)
+    for concentration in CONCENTRATIONS:
+        ours = posterior(concentration, width)
+        near, log_q = ours.rsample_and_log_prob((20,))
+        theirs = stats.vonmises_fisher(ours.loc[0].numpy(), max(concentration, 1e-12))
+        for z in (near[:, 0], directions(20, width)):
+            expected = torch.from_numpy(theirs.logpdf(z.numpy()))
+            torch.testing.assert_close(ours.log_prob(z[:, None])[:, 0], expected, rtol=1e-9, atol=1e-6)
+        torch.testing.assert_close(log_q, ours.log_prob(near), rtol=1e-7, atol=1e-5)
+        assert (near.norm(dim=-1) - 1).abs().max() < 1e-12
+        ratio = special.ive(order + 1, concentration) / special.ive(order, concentration)
+        log_density = order * math.log(concentration) - width / 2 * math.log(2 * math.pi)
+        log_density -= math.log(special.ive(order, concentration)) + concentration
+        rate = kl_divergence(ours, uniform(width)).item()
+        # Its terms are as large as the concentration, and their difference is a few nats.
+        expected_rate = concentration * ratio + log_density + area
+        assert rate == pytest.approx(expected_rate, rel=1e-9, abs=1e-12 + 1e-14 * concentration)
+        torch.testing.assert_close(ours.mean, ours.loc * ratio, rtol=1e-7, atol=1e-14)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_where_scipy_has_no_number_there_is_one() -> None:
+def test_the_density_is_finite_where_that_of_scipy_is_not() -> None:
     """In 400 dimensions their Bessel function underflows at κ = 1; the density hardly differs from the uniform one."""
     ours = posterior(1.0, 400)
     assert stats.vonmises_fisher(ours.loc[0].numpy(), 1.0).logpdf(ours.loc[0].numpy()) == math.inf
@@ -91,7 +84,7 @@ def test_extremes_of_concentration_and_dimension(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(("concentration", "width"), [(0.5, 2), (40.0, 2), (2.0, 3), (5.0, 6), (90.0, 20), (1e4, 50)])
-def test_angles_have_the_probabilities_that_scipys_quadrature_gives(concentration: float, width: int) -> None:
+def test_quantiles_of_angles_agree_with_quadrature(concentration: float, width: int) -> None:
     share = torch.tensor([1e-6, 0.01, 0.2, 0.5, 0.77, 0.99, 1 - 1e-6], dtype=torch.float64)
     angles = Angle(torch.tensor(concentration, dtype=torch.float64), width).quantile(share)
 
@@ -105,7 +98,7 @@ def test_angles_have_the_probabilities_that_scipys_quadrature_gives(concentratio
     assert torch.isfinite(Angle(torch.tensor(concentration), width).quantile(torch.tensor([0.0, 1.0]))).all()
 
 
-def test_in_three_dimensions_angles_and_their_gradients_are_known() -> None:
+def test_angles_and_their_gradients_in_three_dimensions_agree_with_the_closed_form() -> None:
     k = torch.tensor([1e-3, 0.1, 1.0, 12.0, 200.0, 1e5], dtype=torch.float64, requires_grad=True)
     share = torch.rand(40, dtype=torch.float64).expand(6, 40)
     angle = Angle(k, 3).quantile(share)
@@ -149,7 +142,7 @@ def test_gradients_of_draws_are_unbiased(concentration: float, width: int) -> No
         assert (rows[1] - wanted[1]).mean().abs() < 4.5 * rows[1].std() / count**0.5
 
 
-def test_draws_are_as_scipys() -> None:
+def test_draws_are_distributed_as_those_of_scipy() -> None:
     torch.manual_seed(2)
     for concentration, width in ((0.7, 2), (3.0, 3), (25.0, 8)):
         ours = posterior(concentration, width)
@@ -164,8 +157,8 @@ def test_draws_are_as_scipys() -> None:
     assert area == pytest.approx(2 * math.pi**2)
 
 
-def test_half_the_digits_are_kept_where_the_draws_are_narrow() -> None:
-    """In float32 κ (1 - cos θ) from rounded z would be off by nats; the density that comes with a draw is not."""
+def test_the_density_of_narrow_draws_is_accurate_in_float32() -> None:
+    """In float32 κ (1 - cos θ) from rounded z would be off by nats."""
     torch.manual_seed(0)
     loc = normalize(torch.randn(1, 10), dim=-1)
     z, log_q = VonMisesFisher(loc, torch.tensor([1e6])).rsample_and_log_prob((20_000,))
