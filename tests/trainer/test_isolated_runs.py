@@ -75,6 +75,7 @@ def run(code: str, *arguments: str, **environment: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.full
 def test_bytes_do_not_depend_on_the_hash_seed_and_nothing_is_unpickled(tmp_path: Path) -> None:
     found = set()
     for seed in ("0", "4242"):
@@ -97,6 +98,7 @@ def check_memory(folder: Path, **counts: object) -> None:
     assert found["files"][0] == found["files"][1]
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_memory_of_a_run_on_60_000_images_and_of_many_loads(tmp_path: Path) -> None:
     check_memory(tmp_path / "run", loads=200, steps=20, synthetic=True)

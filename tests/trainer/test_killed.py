@@ -165,7 +165,7 @@ def check(call: Callable[..., dict[str, object]], case: str, kills: int, place: 
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="processes are watched as Linux allows")
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [pytest.param("vae", marks=pytest.mark.full), "factor-vae"])
 def test_killed_ten_times(case: str, forks: Forks, quick_path: Path) -> None:
     check(forks.call, case, 10, quick_path)
 
