@@ -148,7 +148,7 @@ class VAE(nn.Module):
         """
         with torch.no_grad():
             for name, part in self._parts().items():
-                if is_frozen(part):
+                if type(part).after_step is Part.after_step or is_frozen(part):
                     continue
                 prefix = f"{name}."
                 own = [

@@ -57,7 +57,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     `schedule = "cosine"`; `learning_rates` overrides it by parameter group. `average` is the decay of averaged weights
     (0: none), `clip` the largest gradient norm (0: none). `rate_warmup`, `rate_cycles`, `free_bits` schedule the rate's
     weight. `precision = "bf16"` runs the networks in bfloat16 and keeps weights and densities in float32,
-    `channels_last` stores convolutions with the channels innermost, `compile` compiles the networks. `train` names the
+    `channels_last` stores convolutions with the channels innermost, `compile` compiles the loss. `train` names the
     trained parts (all by default), `options` changes the objective's options for this stage.
     """
 
