@@ -14,7 +14,6 @@ from vaezoo.core import VAE
 from vaezoo.data import Dataset, binarize, bundled_images, load_dataset
 from vaezoo.errors import ConfigError, DownloadError
 from vaezoo.evaluation import Report, evaluate
-from vaezoo.evaluation.metric import text_of
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.workflows.load import load
 from vaezoo.workflows.train import train
@@ -103,5 +102,4 @@ def tutorial(steps: int) -> Recipe:
 
 def summary(report: Report) -> str:
     """Returns the main metrics of a report in one line."""
-    parts = [f"{key} {text_of(getattr(report, key))}" for key in ("bound", "distortion", "rate")]
-    return f"{', '.join(parts)}; {report.active_units} of {report.latents} latents active"
+    return ", ".join(f"{key} {getattr(report, key).mean:.2f}" for key in ("bound", "distortion", "rate"))
