@@ -9,12 +9,9 @@ from vaezoo.cli.app import console, data_app
 def data_get(name: str, *, verbose: bool = False) -> None:
     """Download and verify a data set.
 
-    Parameters
-    ----------
-    name
-        "mnist" or "fashion-mnist".
-    verbose
-        Print the result of each source; otherwise only if all fail.
+    Args:
+        name: "mnist" or "fashion-mnist".
+        verbose: Print the result of each source; otherwise only if all fail.
     """
     from vaezoo.data import download_dataset
 

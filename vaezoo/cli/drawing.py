@@ -1,5 +1,6 @@
 """Commands that draw pictures of models, and fit samplers."""
 
+# ruff: noqa: D417  # parameters with a type such as `Model` are described there
 from __future__ import annotations
 
 from vaezoo.cli.app import PICTURES, Data, Model, Out, Picture, app, console
@@ -17,14 +18,11 @@ def sample(
 ) -> None:
     """Draw samples into a picture.
 
-    Parameters
-    ----------
-    n
-        Number of samples.
-    c
-        Class of a conditional model; all in turn by default.
-    sampler
-        "normal", "gaussian-mixture", … instead of the prior; fitted now unless it is saved with the model.
+    Args:
+        n: Number of samples.
+        c: Class of a conditional model; all in turn by default.
+        sampler: "normal", "gaussian-mixture", … instead of the prior; fitted now unless it is saved with the
+            model.
     """
     from vaezoo.workflows import draw as drawings
 
@@ -35,14 +33,10 @@ def sample(
 def fit_sampler(name: Model, sampler: str, *options: str, data: Data = None, seed: int = 0, out: Out = None) -> None:
     """Fit a sampler to a model's latents and save it with the model.
 
-    Parameters
-    ----------
-    sampler
-        "normal", "gaussian-mixture", …
-    options
-        Options of the sampler as key=value: components=20.
-    out
-        Folder for model and sampler; the model's own by default.
+    Args:
+        sampler: "normal", "gaussian-mixture", …
+        options: Options of the sampler as key=value: components=20.
+        out: Folder for model and sampler; the model's own by default.
     """
     from vaezoo.workflows.fit_sampler import fit_and_save
 
@@ -53,10 +47,8 @@ def fit_sampler(name: Model, sampler: str, *options: str, data: Data = None, see
 def reconstruct(name: Model, n: int = 16, *, data: Data = None, out: Picture = PICTURES) -> None:
     """Draw test images above their reconstructions.
 
-    Parameters
-    ----------
-    n
-        Number of images.
+    Args:
+        n: Number of images.
     """
     from vaezoo.workflows import draw as drawings
 
@@ -69,12 +61,9 @@ def traverse(
 ) -> None:
     """Draw the effect of each latent on one test image.
 
-    Parameters
-    ----------
-    index
-        Index of the test image.
-    dims
-        Indices of latents; the most active by default.
+    Args:
+        index: Index of the test image.
+        dims: Indices of latents; the most active by default.
     """
     from vaezoo.workflows import draw as drawings
 
@@ -85,12 +74,9 @@ def traverse(
 def interpolate(name: Model, *, pairs: int = 6, steps: int = 10, data: Data = None, out: Picture = PICTURES) -> None:
     """Draw interpolations between the latents of test images.
 
-    Parameters
-    ----------
-    pairs
-        Number of pairs of images.
-    steps
-        Images in a row.
+    Args:
+        pairs: Number of pairs of images.
+        steps: Images in a row.
     """
     from vaezoo.workflows import draw as drawings
 

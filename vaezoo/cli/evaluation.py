@@ -1,5 +1,6 @@
 """Commands that evaluate and compare models."""
 
+# ruff: noqa: D417  # parameters with a type such as `Model` are described there
 from __future__ import annotations
 
 import sys
@@ -21,18 +22,13 @@ def evaluate(
 ) -> None:
     """Measure a model on a test set: bound, distortion, rate, log-evidence, PSNR, active units.
 
-    Parameters
-    ----------
-    samples
-        K of the importance-weighted evidence; that of its published metrics by default, else 5000.
-    limit
-        Number of examples, the first of the test set; all by default.
-    binarize
-        "none", "dynamic" or "static"; that of the training data by default.
-    write
-        Store the metrics in the model's folder.
-    disentanglement
-        Measure MIG, FactorVAE score and total correlation instead, on data with known factors such as dsprites.
+    Args:
+        samples: K of the importance-weighted evidence; that of its published metrics by default, else 5000.
+        limit: Number of examples, the first of the test set; all by default.
+        binarize: "none", "dynamic" or "static"; that of the training data by default.
+        write: Store the metrics in the model's folder.
+        disentanglement: Measure MIG, FactorVAE score and total correlation instead, on data with known factors
+            such as dsprites.
     """
     from vaezoo.workflows.measure import measure, measure_disentanglement
 
@@ -59,25 +55,16 @@ def compare(
 ) -> None:
     """Compare models in a table: pretrained names, run folders, and variants (trained first), or "all" variants.
 
-    Parameters
-    ----------
-    names
-        Pretrained models, folders with a slash, variants such as vae or conv-vae+iwae, or all.
-    variants
-        More variants, separated by commas, or all.
-    data
-        Data set for evaluation, and for the training of variants.
-    steps
-        Training steps of each variant.
-    seeds
-        Runs of each variant.
-    samples
-        K of the importance-weighted evidence.
-    limit
-        Number of test images.
-    out
-        Folder for the table in Markdown, for two pictures (reconstructions of the same images, and samples) and for
-        the runs; the same command continues a comparison that was stopped.
+    Args:
+        names: Pretrained models, folders with a slash, variants such as vae or conv-vae+iwae, or all.
+        variants: More variants, separated by commas, or all.
+        data: Data set for evaluation, and for the training of variants.
+        steps: Training steps of each variant.
+        seeds: Runs of each variant.
+        samples: K of the importance-weighted evidence.
+        limit: Number of test images.
+        out: Folder for the table in Markdown, for two pictures (reconstructions of the same images, and
+            samples) and for the runs; the same command continues a comparison that was stopped.
     """
     from vaezoo.workflows import compare as comparing
     from vaezoo.workflows import draw as drawings

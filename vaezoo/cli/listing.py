@@ -9,14 +9,10 @@ from vaezoo.cli.app import app, console, print_table
 def list_(pattern: str = "*", *, variants: bool = False, recipes: bool = False) -> None:
     """List pretrained models (default), variants or recipes.
 
-    Parameters
-    ----------
-    pattern
-        Shell pattern for the names.
-    variants
-        List the variants with their parts, rates, options, papers and pretrained models.
-    recipes
-        List the recipes of the package.
+    Args:
+        pattern: Shell pattern for the names.
+        variants: List the variants with their parts, rates, options, papers and pretrained models.
+        recipes: List the recipes of the package.
     """
     from vaezoo.workflows import listing as tables
 
@@ -29,10 +25,8 @@ def list_(pattern: str = "*", *, variants: bool = False, recipes: bool = False) 
 def show(name: str) -> None:
     """Describe a pretrained model, a variant or a recipe.
 
-    Parameters
-    ----------
-    name
-        Pretrained model, variant or recipe.
+    Args:
+        name: Pretrained model, variant or recipe.
     """
     from vaezoo.workflows.listing import describe
 

@@ -1,5 +1,6 @@
 """Commands that train models, and the demo."""
 
+# ruff: noqa: D417  # parameters with a type such as `Model` are described there
 from __future__ import annotations
 
 import logging
@@ -16,14 +17,10 @@ from vaezoo.cli.app import Device, Out, app, console, show_progress
 def demo(*, out: Path = Path("demo"), seconds: float = 60.0, verbose: bool = False) -> None:
     """Draw and evaluate a pretrained model, then train the tutorial's VAE for about a minute.
 
-    Parameters
-    ----------
-    out
-        Folder for the pictures.
-    seconds
-        Duration of the training.
-    verbose
-        Also print details, such as the sources of downloads.
+    Args:
+        out: Folder for the pictures.
+        seconds: Duration of the training.
+        verbose: Also print details, such as the sources of downloads.
     """
     from vaezoo.workflows.demo import demo as run
 
@@ -48,22 +45,15 @@ def train(
 
     Several processes, on one machine or many: torchrun --nproc-per-node N -m vaezoo train RECIPE.
 
-    Parameters
-    ----------
-    recipe
-        Name of a recipe, or a path that ends in .toml.
-    overrides
-        Settings as key=value: train.steps=1000, beta=2.
-    resume
-        Continue from the newest valid checkpoint.
-    any_size
-        Continue also with another number of processes.
-    extend
-        Continue a run, finished or not, with more steps in the last stage or with more stages; nothing else may change.
-    seed
-        Replaces the seed of the recipe.
-    tracker
-        Also send metrics to "tensorboard", "trackio" or "wandb"; may be repeated.
+    Args:
+        recipe: Name of a recipe, or a path that ends in .toml.
+        overrides: Settings as key=value: train.steps=1000, beta=2.
+        resume: Continue from the newest valid checkpoint.
+        any_size: Continue also with another number of processes.
+        extend: Continue a run, finished or not, with more steps in the last stage or with more stages; nothing
+            else may change.
+        seed: Replaces the seed of the recipe.
+        tracker: Also send metrics to "tensorboard", "trackio" or "wandb"; may be repeated.
     """
     from vaezoo.workflows.train import train as run
 
