@@ -12,8 +12,6 @@ from vaezoo.networks import ConvDown, ConvUp
 from vaezoo.networks.convolutional import MOST_STAGES, ConvOptions, Width, check_image, grid_sizes
 from vaezoo.networks.network import Activation
 
-__all__ = ["conv"]
-
 DENSE_GRID = 32  # longest side of the grid before dense layers, by default: bounds their number of weights
 
 

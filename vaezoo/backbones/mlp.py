@@ -11,8 +11,6 @@ from vaezoo.networks import MLP
 from vaezoo.networks.network import Activation
 from vaezoo.networks.perceptron import Width
 
-__all__ = ["mlp"]
-
 
 def mlp(
     *, hidden: Annotated[tuple[Width, ...], Meta(max_length=64)] = (400,), activation: Activation = "relu"

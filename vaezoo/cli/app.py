@@ -12,20 +12,6 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-__all__ = [
-    "PICTURES",
-    "Data",
-    "Device",
-    "Model",
-    "Out",
-    "Picture",
-    "app",
-    "console",
-    "data_app",
-    "print_table",
-    "show_progress",
-]
-
 app = App(
     name="vaezoo",
     help="A zoo of variational autoencoders: load, train and compare them. All figures in nats per example.",

@@ -6,8 +6,6 @@ import torch
 
 from vaezoo.errors import DataError
 
-__all__ = ["choose_device"]
-
 
 def choose_device(name: str = "auto") -> torch.device:
     """Returns the device of this name; "auto" chooses a GPU if there is one.

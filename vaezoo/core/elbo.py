@@ -19,8 +19,6 @@ from torch.distributions import Distribution, kl, kl_divergence
 
 from vaezoo.core.posterior import is_deterministic
 
-__all__ = ["ELBO", "Inference", "closed_form_rate"]
-
 
 def closed_form_rate(posterior: Distribution, prior: Distribution) -> Tensor | None:
     """Returns KL(posterior || prior), or None without a closed form for the pair or for components of it."""

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-__all__ = ["evaluating"]
-
 
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:

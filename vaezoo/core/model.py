@@ -21,8 +21,6 @@ from vaezoo.core.random import seeded
 from vaezoo.core.sharing import Convert, second, unshare
 from vaezoo.errors import ContextError, NoDensityError, ShapeError, SupportError
 
-__all__ = ["VAE"]
-
 CHUNK = 784_000  # elements of x that log_evidence decodes at a time on a CPU: activations stay in its cache
 CHUNK_ON_GPU = 2**24  # enough work for each kernel
 

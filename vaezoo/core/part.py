@@ -12,8 +12,6 @@ from vaezoo.core.elbo import ELBO, Inference
 from vaezoo.core.posterior import has_density
 from vaezoo.errors import ShapeError
 
-__all__ = ["PARTS", "LikelihoodHead", "Model", "Objective", "Part", "as_part"]
-
 PARTS = ("encoder", "decoder", "prior", "objective")
 
 

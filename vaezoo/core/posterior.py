@@ -8,17 +8,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-__all__ = [
-    "ACTIVE_VARIANCE",
-    "Posterior",
-    "center",
-    "code_indices",
-    "has_density",
-    "is_deterministic",
-    "responsibilities",
-    "sample_with_log_prob",
-]
-
 ACTIVE_VARIANCE = 0.01  # of a latent's posterior center over a data set: above it the latent is active
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["full_precision", "widest"]
-
 
 def full_precision(raw: Tensor) -> Tensor:
     """Returns `raw` as float32 where it is half or bfloat16: densities need more than 8 or 11 bits of mantissa."""

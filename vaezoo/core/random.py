@@ -12,8 +12,6 @@ from torch import Tensor
 from torch.nn import functional, init
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["seeded"]
-
 Function = Callable[..., Any]  # Any: torch's functions
 
 IN_PLACE = ("bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_", "uniform_")

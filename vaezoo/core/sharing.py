@@ -7,8 +7,6 @@ from copy import copy
 
 from torch import Tensor, nn
 
-__all__ = ["Convert", "second", "unshare"]
-
 Convert = Callable[[Tensor], Tensor]  # what `nn.Module._apply` is given
 
 

@@ -13,8 +13,6 @@ from torch.distributions.utils import clamp_probs
 
 from vaezoo.distributions.joint_sampling import JointlyDrawn, sum_event
 
-__all__ = ["OneHotCategoricals", "gumbel_like", "one_hot_like"]
-
 
 def gumbel_like(logits: Tensor, shape: Sequence[int]) -> Tensor:
     """Returns finite draws of the standard Gumbel distribution, of this shape."""

@@ -11,8 +11,6 @@ from torch.distributions import constraints
 from vaezoo.distributions.joint_sampling import JointlyDrawn
 from vaezoo.distributions.normal import DiagonalNormal, StandardNormal
 
-__all__ = ["FlowDistribution", "FlowPosterior"]
-
 
 class Flow(Protocol):
     """An invertible map of vectors with known Jacobian."""

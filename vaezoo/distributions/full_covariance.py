@@ -13,8 +13,6 @@ from torch.distributions.kl import register_kl
 from vaezoo.distributions.joint_sampling import LOG_TWO_PI, JointlyDrawn
 from vaezoo.distributions.normal import DiagonalNormal, StandardNormal
 
-__all__ = ["CholeskyNormal"]
-
 
 class CholeskyNormal(JointlyDrawn):
     r"""$\mathcal{N}(\mu, L L^\top)$ over an event of one axis.

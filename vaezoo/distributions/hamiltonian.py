@@ -14,8 +14,6 @@ from torch import Tensor
 from vaezoo.distributions.joint_sampling import JointlyDrawn, sum_event
 from vaezoo.distributions.normal import DiagonalNormal
 
-__all__ = ["HamiltonianPosterior"]
-
 
 class HamiltonianPosterior(JointlyDrawn):
     r"""A normal, moved by leapfrog steps with tempering (Caterini et al., 2018, https://arxiv.org/abs/1805.11328).

@@ -18,8 +18,6 @@ from vaezoo.distributions.joint_sampling import JointlyDrawn
 from vaezoo.distributions.normal import DiagonalNormal
 from vaezoo.distributions.product import ProductDistribution
 
-__all__ = ["LabelledPosterior"]
-
 CERTAIN = 1e4  # logit of a known class above all others: finite, and exp(-CERTAIN) is exactly 0
 
 

@@ -19,8 +19,6 @@ from vaezoo.core.precision import widest
 from vaezoo.distributions.joint_sampling import LOG_TWO_PI
 from vaezoo.distributions.normal import DiagonalNormal
 
-__all__ = ["Mixture", "log_prob_of_each"]
-
 
 class Components(Protocol):
     """Distributions with batch shape (M,) that can be indexed."""

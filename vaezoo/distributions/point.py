@@ -8,8 +8,6 @@ from torch import Tensor
 
 from vaezoo.distributions.joint_sampling import JointlyDrawn
 
-__all__ = ["ContinuousDelta"]
-
 
 class Delta(JointlyDrawn):
     """A point mass for each example.

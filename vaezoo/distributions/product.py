@@ -13,8 +13,6 @@ from torch.distributions.kl import kl_divergence, register_kl
 from vaezoo.core import center
 from vaezoo.distributions.joint_sampling import JointlyDrawn
 
-__all__ = ["ProductDistribution"]
-
 
 class ProductDistribution(JointlyDrawn):
     """Independent distributions over vectors, concatenated along the last axis.

@@ -25,7 +25,6 @@ from torch.nn.functional import normalize
 from vaezoo.core.precision import widest
 from vaezoo.distributions.joint_sampling import JointlyDrawn
 
-__all__ = ["UniformSphere", "VonMisesFisher"]
 CELLS = 48  # quadrature cells
 WIDTHS = 12.0  # standard deviations of the angle on each side of its mode that the cells cover
 NEWTON = 2  # iterations to the angle in a cell, before one more for the gradient

@@ -11,8 +11,6 @@ from vaezoo.core import VAE
 from vaezoo.data import Dataset
 from vaezoo.errors import ContextError, ShapeError
 
-__all__ = ["batches", "context_of"]
-
 
 def context_of(model: VAE, data: Dataset) -> Tensor | None:
     """Returns the contexts of a data set that the model needs: vectors (N, C), labels (N,), or None.

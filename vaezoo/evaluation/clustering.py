@@ -11,8 +11,6 @@ from vaezoo.data import Dataset
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.evaluation.batches import batches
 
-__all__ = ["accuracy_of_clusters", "cluster", "clustering_accuracy"]
-
 
 def cluster(model: VAE, data: Dataset) -> Tensor:
     """Returns the cluster of every example, (N,) int64: the likeliest component of a mixture prior at q(z|x)'s center.

@@ -20,15 +20,6 @@ from vaezoo.data import Dataset, Factors
 from vaezoo.errors import ConfigError, DataError, ShapeError, shorten
 from vaezoo.evaluation.batches import batches
 
-__all__ = [
-    "Disentanglement",
-    "disentanglement",
-    "factor_vae_score",
-    "gaussian_total_correlation",
-    "mutual_information_gap",
-    "representation",
-]
-
 Encode = Callable[[Tensor], "Tensor | Distribution"]
 
 LEAST_VARIANCE = 0.05  # the FactorVAE score treats latents with a smaller variance of the mean as collapsed

@@ -13,8 +13,6 @@ from vaezoo.errors import ShapeError
 from vaezoo.evaluation.batches import batches
 from vaezoo.evaluation.metric import Estimate
 
-__all__ = ["evidence", "paired_difference"]
-
 
 def evidence(
     model: VAE, data: Dataset, samples: int = 5000, *, seed: int = 0, report: Callable[[int, int], None] | None = None

@@ -23,8 +23,6 @@ from vaezoo.errors import ConfigError, ShapeError, SupportError
 from vaezoo.evaluation.batches import batches, context_of
 from vaezoo.evaluation.report import binarized, first, set_of, test_set
 
-__all__ = ["RandomFeatures", "frechet_distance", "gaussian_frechet_distance"]
-
 Features = Callable[[Tensor], Tensor]
 
 ROWS = 500  # images whose features are computed at once

@@ -8,8 +8,6 @@ from vaezoo.core import VAE, as_part, evaluating
 from vaezoo.data import Dataset
 from vaezoo.evaluation.batches import batches
 
-__all__ = ["label_error"]
-
 
 def label_error(model: VAE, data: Dataset) -> float | None:
     """Returns the share of examples that `model.encoder.classify` misclassifies; unknown labels (-1) are left out.

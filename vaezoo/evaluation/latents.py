@@ -9,8 +9,6 @@ from vaezoo.core import ACTIVE_VARIANCE, VAE, center, evaluating
 from vaezoo.data import Dataset
 from vaezoo.evaluation.batches import batches
 
-__all__ = ["active_units", "count_active", "perplexity"]
-
 
 def active_units(model: VAE, data: Dataset) -> int:
     """Returns the number of active latents: those whose posterior mean has a variance above 0.01 over the set.

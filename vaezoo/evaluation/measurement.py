@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from vaezoo.core import ELBO, VAE
     from vaezoo.data import Dataset
 
-__all__ = ["Measurement", "Terms"]
-
 
 class Terms(NamedTuple):
     """Bound, distortion and rate (nats), and mean squared error of the reconstruction of each example, (N,) each."""

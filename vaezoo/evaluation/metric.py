@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from vaezoo.evaluation.measurement import Measurement
 
-__all__ = ["Estimate", "Metric", "Value", "all_metrics", "metrics", "text_of"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:

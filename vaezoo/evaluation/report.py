@@ -16,8 +16,6 @@ from vaezoo.errors import ConfigError, DataError
 from vaezoo.evaluation.measurement import Measurement
 from vaezoo.evaluation.metric import Value, all_metrics
 
-__all__ = ["Report", "evaluate", "measured", "test_set"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Report:

@@ -14,8 +14,6 @@ from vaezoo.distributions.joint_sampling import JointlyDrawn
 from vaezoo.distributions.normal import DiagonalNormal, kl_normal_normal
 from vaezoo.hierarchy.path import Path, levels_of, run_top_down
 
-__all__ = ["ChainPosterior", "HierarchicalPosterior", "HierarchicalPrior", "LevelSamples"]
-
 
 class HierarchicalPrior(Distribution):
     """The prior p(z|c) of a path.

@@ -21,8 +21,6 @@ from vaezoo.hierarchy.path import combine, repeat_rows
 from vaezoo.networks import MLP
 from vaezoo.networks.initialization import scale_last_layer_to_data
 
-__all__ = ["LadderEncoder", "proposal_layer"]
-
 FEATURES, MEANS = 0.5, 3.0  # initial standard deviations over examples of the features and the proposed means
 INITIAL_LOG_SCALE = -1.0  # of proposals: below that of the prior, so that proposals dominate the combination
 

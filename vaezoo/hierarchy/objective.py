@@ -11,8 +11,6 @@ from vaezoo.hierarchy.distributions import HierarchicalPosterior
 from vaezoo.hierarchy.parts import BottomDecoder, PathDecoder
 from vaezoo.objectives import WeightedObjective
 
-__all__ = ["LevelObjective"]
-
 
 class LevelObjective(WeightedObjective):
     r"""The objective $D + \beta(t) \sum_l \max(R_l, \lambda)$, with free nats $\lambda$ for each level.

@@ -12,8 +12,6 @@ from vaezoo.hierarchy.distributions import HierarchicalPrior
 from vaezoo.hierarchy.path import Path, levels_of, run_top_down
 from vaezoo.likelihoods import Likelihood
 
-__all__ = ["BottomDecoder", "PathDecoder", "PathMixin", "PathPrior"]
-
 
 class PathPrior(Part):
     """The prior that owns a path; encoder and decoder refer to it."""

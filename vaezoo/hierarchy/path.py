@@ -18,8 +18,6 @@ from vaezoo.core.part import network_inputs, require_vector_latent
 from vaezoo.core.precision import full_precision
 from vaezoo.distributions.normal import DiagonalNormal, StandardNormal, normal_from
 
-__all__ = ["MarkovPath", "Path", "combine", "halving_sizes", "repeat_rows"]
-
 
 class Path(nn.Module):
     """Base of top-down passes through a hierarchy, level by level, for many rows at once.

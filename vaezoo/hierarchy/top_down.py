@@ -34,17 +34,6 @@ from vaezoo.networks.convolutional import grid_sizes
 from vaezoo.networks.initialization import scale_last_layer_to_data
 from vaezoo.networks.limits import check_weights
 
-__all__ = [
-    "BottomUpNetwork",
-    "LevelSpec",
-    "RelativePosteriors",
-    "ResidualPath",
-    "TopDownEncoder",
-    "finest_channels",
-    "level_specs",
-    "total_units",
-]
-
 MEANS = 0.03  # initial standard deviation of the proposed means over examples
 MERGE_SCALE = 4.0  # of the weights from latents to the path, so that latents dominate its constant features
 RESIDUAL_SCALE = 0.1  # of the last weights of a residual block, so that blocks start close to the identity

@@ -10,8 +10,6 @@ from vaezoo.core.part import network_inputs
 from vaezoo.distributions.normal import DiagonalNormal, normal_from
 from vaezoo.hierarchy.distributions import ChainPosterior
 
-__all__ = ["ChainEncoder"]
-
 
 class ChainEncoder(Part):
     """An encoder q(h_1|x) q(h_2|h_1); `lower` and `upper` are the networks, with outputs (B, 2, size)."""

@@ -16,8 +16,6 @@ from vaezoo.storage.config import CONFIG
 from vaezoo.storage.model_folder import CARD, verified_folder
 from vaezoo.zoo.index import list_models, verified
 
-__all__ = ["CachedModel", "list_cached", "remove", "verify"]
-
 BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 MARKS = {CONFIG: b'"vaezoo"', CARD: b"library_name: vaezoo"}  # either file may be damaged
 HEAD = 2**20  # bytes of a file that are searched for its mark

@@ -16,8 +16,6 @@ from vaezoo.storage.documents import LARGEST_JSON
 from vaezoo.storage.files import library_version, write_file
 from vaezoo.storage.model_folder import CARD, METRICS, check_total
 
-__all__ = ["Repository", "fetch", "hub_api", "hub_errors", "the_client"]
-
 LOG = logging.getLogger("vaezoo")
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)  # the client uses it as a path: no leading slash

@@ -12,8 +12,6 @@ from vaezoo.hub.client import Repository, fetch
 from vaezoo.storage.documents import read_bytes, sha256
 from vaezoo.zoo.index import read_index
 
-__all__ = ["Remote", "fetched", "on_the_hub"]
-
 T = TypeVar("T")
 Files = Mapping[str, Mapping[str, object]]  # name -> size and SHA-256
 LOG = logging.getLogger("vaezoo")

@@ -9,8 +9,6 @@ from torch.distributions import Distribution
 from vaezoo.distributions.pixels import BernoulliPixels
 from vaezoo.likelihoods import Likelihood, within_unit
 
-__all__ = ["Bernoulli"]
-
 
 class Bernoulli(Likelihood):
     """Independent Bernoulli pixels from logits, for data in {0, 1}.

@@ -8,8 +8,6 @@ from torch.distributions import Distribution
 from vaezoo.distributions.pixels import ContinuousBernoulliPixels
 from vaezoo.likelihoods import Likelihood, within_unit
 
-__all__ = ["ContinuousBernoulli"]
-
 
 class ContinuousBernoulli(Likelihood):
     """Independent continuous Bernoullis, a density on [0, 1].

@@ -13,8 +13,6 @@ from torch.distributions import Distribution
 from vaezoo.distributions.pixels import DiscretizedLogisticPixels
 from vaezoo.likelihoods import Likelihood, within_unit
 
-__all__ = ["DiscretizedLogistic"]
-
 
 class DiscretizedLogistic(Likelihood):
     """A logistic rounded to the values that a pixel can take: a probability mass of 8-bit images.

@@ -15,8 +15,6 @@ from vaezoo.core import Inference
 from vaezoo.distributions.normal import DiagonalNormal, normal_from
 from vaezoo.likelihoods import Likelihood
 
-__all__ = ["Gaussian"]
-
 MEMORY = 100  # optimizer steps that the running error of an optimal scale averages over
 
 

@@ -15,8 +15,6 @@ from vaezoo.core import VAE, evaluating
 from vaezoo.errors import DataError, ShapeError, shorten
 from vaezoo.pictures.sheet import SLIDE, Panel, columns_of_slide, enlarged, save_sheet, tiles_of
 
-__all__ = ["comparison", "grid", "reconstructions", "samples"]
-
 MAX_PANELS = 12  # models next to each other in a comparison; more are drawn as rows
 LIST_COLUMNS = 24  # tiles in those rows are as wide as in rows of this length
 

@@ -17,8 +17,6 @@ from vaezoo.errors import ShapeError, shorten
 from vaezoo.pictures.images import check_images
 from vaezoo.pictures.sheet import Panel, enlarged, save_sheet, tiles_of
 
-__all__ = ["interpolation", "traversal"]
-
 ROWS = 256  # latents decoded at a time
 MAX_ROWS = 6  # of a traversal without `dims`: as many as fit on a slide
 PRIOR_DRAWS = 2_000  # to estimate the moments of priors that lack them

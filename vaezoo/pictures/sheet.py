@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Panel", "columns_of_slide", "enlarged", "save_sheet", "tiles_of", "write"]
-
 SLIDE = 16 / 9  # width/height
 DPI = 200
 MAX_PIXELS = 2**25  # of a picture

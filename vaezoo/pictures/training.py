@@ -15,8 +15,6 @@ from vaezoo.pictures.sheet import DPI, FAINT, INK, write
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["curves"]
-
 COLORS = ("#1f5fa8", "#d1601c")  # of training and validation
 
 

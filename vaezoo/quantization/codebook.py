@@ -29,8 +29,6 @@ from vaezoo.quantization.codes import (
     straight_through,
 )
 
-__all__ = ["Codebook", "CodebookEncoder", "Distance", "MultiCodebook", "encoder_output"]
-
 Distance = Literal["euclidean", "cosine"]
 
 KMEANS_ROWS = 20_000  # encoder outputs for the initialization

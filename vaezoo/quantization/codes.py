@@ -20,18 +20,6 @@ from torch.nn.functional import embedding, normalize
 from vaezoo.distributions.joint_sampling import sum_event
 from vaezoo.distributions.point import Delta
 
-__all__ = [
-    "CodePoint",
-    "CodeSource",
-    "Gradient",
-    "QuantizedLevel",
-    "UniformCodes",
-    "look_up",
-    "nearest",
-    "nearest_indices",
-    "straight_through",
-]
-
 Gradient = Literal["straight-through", "rotation"]
 
 

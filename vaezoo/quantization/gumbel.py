@@ -21,8 +21,6 @@ from vaezoo.networks.limits import check_weights
 from vaezoo.quantization.codebook import encoder_output
 from vaezoo.quantization.codes import UniformCodes, look_up, nearest_indices
 
-__all__ = ["GumbelCodes", "GumbelEncoder"]
-
 
 class GumbelCodes(JointlyDrawn):
     """A distribution over codes at each position; relaxed draws are weighted means of codes.

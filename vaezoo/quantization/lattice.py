@@ -18,8 +18,6 @@ from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.quantization.codebook import encoder_output
 from vaezoo.quantization.codes import CodePoint, QuantizedLevel, straight_through
 
-__all__ = ["LatticeEncoder", "ScalarEncoder", "SignEncoder"]
-
 EPSILON = 1e-3  # relative margin of the hyperbolic tangent beyond the last value
 MAX_CODES = 2**24  # integers that float32 represents exactly
 

@@ -15,8 +15,6 @@ from vaezoo.objectives import PenalizedObjective, Schedule, WeightedObjective
 from vaezoo.quantization.codes import CodePoint
 from vaezoo.quantization.gumbel import GumbelCodes
 
-__all__ = ["CodeObjective", "CommitmentObjective", "RelaxedObjective", "commitment_distance", "entropy_penalty"]
-
 
 class CodeObjective(PenalizedObjective):
     """The objective D + R with penalties; R is constant under a uniform prior."""

@@ -21,8 +21,6 @@ from vaezoo.errors import CompositionError
 from vaezoo.networks import CausalTransformer
 from vaezoo.quantization.codes import CodePoint, CodeSource, UniformCodes
 
-__all__ = ["CodePrior", "CodeSequences", "UniformCodePrior", "code_source"]
-
 
 def code_source(model: Model) -> CodeSource:
     """Returns the encoder of a model; raises CompositionError if it has no codes."""

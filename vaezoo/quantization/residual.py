@@ -15,8 +15,6 @@ from vaezoo.core import Model
 from vaezoo.quantization.codebook import MultiCodebook, encoder_output
 from vaezoo.quantization.codes import CodePoint, QuantizedLevel, straight_through
 
-__all__ = ["ResidualEncoder"]
-
 
 class ResidualEncoder(MultiCodebook):
     """An encoder that replaces each vector by a sum of codes, one of each codebook.

@@ -19,8 +19,6 @@ from vaezoo.networks.network import Network
 from vaezoo.quantization.codebook import MultiCodebook, encoder_output
 from vaezoo.quantization.codes import CodePoint, QuantizedLevel, nearest, straight_through
 
-__all__ = ["TwoGridEncoder", "TwoGridNetwork", "grids_of"]
-
 Grids = tuple[tuple[int, ...], tuple[int, ...]]
 
 

@@ -10,8 +10,6 @@ from msgspec.structs import replace
 from vaezoo.errors import shorten
 from vaezoo.recipe.schema import Recipe
 
-__all__ = ["adds_stages", "changes", "differ_in_length_only"]
-
 ABSENT = object()
 
 

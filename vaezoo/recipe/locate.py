@@ -6,8 +6,6 @@ from pathlib import Path
 
 from vaezoo.errors import UnknownNameError
 
-__all__ = ["find_recipe", "list_recipes"]
-
 PACKAGE = Path(__file__).parents[1]
 
 

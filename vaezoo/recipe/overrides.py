@@ -12,8 +12,6 @@ from vaezoo.recipe.schema import ArchitectureTable, DataTable, Stage, fields_of
 if TYPE_CHECKING:
     from vaezoo.registry import Variant
 
-__all__ = ["apply_override", "split_override"]
-
 Tables = dict[str, object]
 # Keys that are also names of tables: only valid with the table in front.
 NOT_BARE = {("train", "train"), ("train", "options")}

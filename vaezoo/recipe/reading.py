@@ -13,8 +13,6 @@ from vaezoo.recipe.overrides import apply_override, split_override
 from vaezoo.recipe.schema import Published, Recipe
 from vaezoo.recipe.validation import build, build_published, plain
 
-__all__ = ["published_metrics", "read_recipe"]
-
 LARGEST = 2**16  # bytes of a file
 LONGEST_LINE = 2**12  # bytes; the time of tomllib is quadratic in the dots of a key
 

@@ -10,8 +10,6 @@ from typing import Annotated, Literal, cast
 import msgspec
 from msgspec import Meta
 
-__all__ = ["ArchitectureTable", "DataTable", "Published", "Recipe", "Stage"]
-
 Count = Annotated[int, Meta(ge=0, le=10**9)]
 Positive = Annotated[int, Meta(ge=1, le=10**9)]
 Rate = Annotated[float, Meta(gt=0, le=10)]

@@ -17,8 +17,6 @@ from vaezoo.recipe.schema import ArchitectureTable, DataName, DataTable, Publish
 if TYPE_CHECKING:
     from vaezoo.registry import Variant
 
-__all__ = ["build", "plain"]
-
 S = TypeVar("S", bound=msgspec.Struct)
 DEEPEST = 16  # tables inside tables
 LONGEST = 4096  # characters of a string

@@ -17,18 +17,6 @@ if TYPE_CHECKING:
     from vaezoo.likelihoods import Likelihood
     from vaezoo.networks.network import Network
 
-__all__ = [
-    "Architecture",
-    "Named",
-    "backbones",
-    "canonical",
-    "check_named",
-    "code_defaults",
-    "likelihoods",
-    "samplers",
-    "sizes",
-]
-
 MAX_ELEMENTS = 2**28  # of x or z: 1 GiB of float32
 MAX_DIMENSIONS = 8  # of x or z
 

@@ -14,8 +14,6 @@ from vaezoo.registry.variant import Variant, build_order, resolve, split_options
 if TYPE_CHECKING:
     from vaezoo.core import VAE
 
-__all__ = ["create", "recreate"]
-
 MAX_CONTEXT = 2**24
 MAX_EXAMPLES = 2**63
 

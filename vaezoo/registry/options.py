@@ -14,8 +14,6 @@ import msgspec
 
 from vaezoo.errors import ConfigError, did_you_mean, shorten
 
-__all__ = ["Option", "options_of", "parse_options"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Option:

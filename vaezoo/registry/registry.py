@@ -13,8 +13,6 @@ from typing import Generic, TypeVar, cast
 
 from vaezoo.errors import PluginWarning, RegistryCollisionError, UnknownNameError, shorten
 
-__all__ = ["Registry", "owner_of"]
-
 T = TypeVar("T")
 
 

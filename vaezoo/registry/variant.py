@@ -17,8 +17,6 @@ from vaezoo.registry.registry import Registry
 if TYPE_CHECKING:
     from vaezoo.core import VAE
 
-__all__ = ["Variant", "list_variants", "register", "resolve", "split_options", "variants", "with_requirements"]
-
 MAX_VARIANTS = 16  # in one name; variants that compose change different parts, of which there are fewer
 CHOICES = frozenset({"backbone", "likelihood"})
 CHANGES = frozenset({"encoder", "decoder", "prior", "objective"}) | CHOICES

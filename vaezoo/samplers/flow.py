@@ -18,8 +18,6 @@ from vaezoo.networks import Couplings
 from vaezoo.networks.perceptron import Width
 from vaezoo.samplers import LatentDensity, check_latents, cholesky, is_factor, shaped
 
-__all__ = ["Flow"]
-
 BATCH, RATE, LARGEST_NORM = 256, 1e-3, 10.0
 
 

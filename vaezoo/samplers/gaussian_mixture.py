@@ -14,8 +14,6 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily, Mu
 from vaezoo.core.optional_import import require
 from vaezoo.samplers import LatentDensity, check_latents, cholesky, is_factor, shaped
 
-__all__ = ["GaussianMixture"]
-
 STEPS = 500  # largest number of EM steps; most mixtures converge in fewer than 100
 
 

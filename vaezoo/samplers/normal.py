@@ -10,8 +10,6 @@ from torch.distributions import Distribution, MultivariateNormal
 
 from vaezoo.samplers import LatentDensity, check_latents, cholesky, is_factor, shaped
 
-__all__ = ["Normal"]
-
 
 class Normal(LatentDensity):
     r"""$\mathcal{N}(\mu, \Sigma)$ with the mean and the covariance of the latents.

@@ -24,8 +24,6 @@ from vaezoo.errors import CheckpointError, CorruptWeightsError, shorten
 from vaezoo.storage.documents import LARGEST_JSON, canonical, parse_json, read_bytes, sha256
 from vaezoo.storage.files import flush, put
 
-__all__ = ["Checkpoint", "newest", "read_folder", "write_folder"]
-
 MANIFEST, FORMAT = "manifest.json", 1
 FILE_NAME = re.compile(r"[a-z_]+\.(safetensors|json)")
 STEP_NAME = re.compile(r"step-([0-9]+)")

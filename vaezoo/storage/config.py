@@ -12,19 +12,6 @@ from msgspec import Meta
 from vaezoo.errors import ConfigError, CorruptWeightsError, shorten
 from vaezoo.storage.documents import read_bytes, unseal
 
-__all__ = [
-    "CONFIG",
-    "FORMATS",
-    "LOADED_AS",
-    "ONE_FILE",
-    "ORIGIN",
-    "WeightFile",
-    "check_config",
-    "file_names",
-    "read_config",
-    "weight_files",
-]
-
 FORMATS = (1, 2)  # weights in one file, in several files
 CONFIG, ONE_FILE = "config.json", "model.safetensors"
 ORIGIN = "origin"  # a field of converted models

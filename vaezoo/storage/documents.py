@@ -11,8 +11,6 @@ from typing import BinaryIO
 
 from vaezoo.errors import CorruptWeightsError, VaezooError
 
-__all__ = ["canonical", "opened", "parse_json", "read_bytes", "seal", "sha256", "unseal"]
-
 LARGEST_JSON = 2**20  # bytes
 DEEPEST_JSON = 32  # nested tables and lists
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from vaezoo.errors import CheckpointError
 
-__all__ = ["library_version", "write_file"]
-
 
 def library_version() -> str:
     """Returns the version of vaezoo."""

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from vaezoo.errors import ConfigError, shorten
 
-__all__ = ["HALF_TYPES", "narrow", "widen"]
-
 HALF_TYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 

@@ -10,8 +10,6 @@ from torch import Tensor
 from vaezoo.errors import CorruptWeightsError, shorten
 from vaezoo.storage.documents import parse_json
 
-__all__ = ["check_header", "check_sizes", "longest_header"]
-
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,

@@ -9,8 +9,6 @@ from typing import cast
 
 from vaezoo.evaluation.metric import all_metrics
 
-__all__ = ["figures_table", "hub_card", "model_card"]
-
 USAGE = """```python
 import vaezoo
 

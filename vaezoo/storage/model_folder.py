@@ -34,20 +34,6 @@ from vaezoo.storage.header import LENGTH, check_header, check_sizes, longest_hea
 from vaezoo.storage.model_card import model_card
 from vaezoo.storage.shards import SHARD, file_of, is_weights, packed, recorded
 
-__all__ = [
-    "CARD",
-    "METRICS",
-    "WEIGHTS",
-    "check_total",
-    "published_state",
-    "read_metrics",
-    "read_model",
-    "read_weights",
-    "save",
-    "verified_folder",
-    "write_model",
-]
-
 CARD, METRICS, WEIGHTS = "README.md", "metrics.json", ONE_FILE
 SPARE = 2**24  # unpublished numbers, such as critics', that are always allowed
 

@@ -13,8 +13,6 @@ from vaezoo.errors import ConfigError
 from vaezoo.storage.config import ONE_FILE, WeightFile, file_names
 from vaezoo.storage.documents import sha256
 
-__all__ = ["SHARD", "file_of", "is_weights", "packed", "recorded"]
-
 SHARD_NAME = re.compile(r"model-[0-9]{5}-of-[0-9]{5}\.safetensors")
 SHARD = 2 * 10**9  # bytes of tensors in a file
 

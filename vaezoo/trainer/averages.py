@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["EVERY", "Averages"]
-
 EVERY = 10  # steps between two updates
 
 

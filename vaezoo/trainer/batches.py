@@ -14,8 +14,6 @@ from vaezoo.data import Dataset, StreamedDataset, sample_binary
 from vaezoo.errors import DataError
 from vaezoo.recipe import Stage
 
-__all__ = ["BatchStream", "noise_seed", "reseed", "stage_steps"]
-
 # Steps count from 0; other uses of noise have negative numbers.
 BUILD, ORDER, START, START_IMAGES, HELD_OUT, LABELLED_ORDER = -1, -2, -3, -4, -5, -6
 

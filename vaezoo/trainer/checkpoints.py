@@ -28,8 +28,6 @@ from vaezoo.storage.files import library_version, write_file
 from vaezoo.trainer.batches import stage_steps
 from vaezoo.trainer.processes import Processes
 
-__all__ = ["Best", "Checkpoints"]
-
 KEEP = 2  # checkpoints on disk
 
 

@@ -15,8 +15,6 @@ from vaezoo.core import ELBO, VAE
 from vaezoo.errors import RecipeError
 from vaezoo.recipe import Stage
 
-__all__ = ["Loss", "loss_function", "memory_format"]
-
 Loss = Callable[[Tensor, Tensor | None, Tensor], ELBO]
 
 
@@ -37,7 +35,10 @@ def loss_function(model: VAE, stage: Stage, device: torch.device) -> Loss:
     if device.type == "cpu":
         require_compiler()
     graphs = stage.compile == "reduce-overhead" and device.type == "cuda"
-    options: dict[str, str | int | bool | Callable[..., object]] = {"fallback_random": True, "triton.cudagraphs": graphs}
+    options: dict[str, str | int | bool | Callable[..., object]] = {
+        "fallback_random": True,
+        "triton.cudagraphs": graphs,
+    }
     compiled = cast(Loss, torch.compile(loss, dynamic=False, options=options))
 
     def call(x: Tensor, c: Tensor | None, step: Tensor) -> ELBO:

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from vaezoo.core import ELBO
 
-__all__ = ["NonFiniteFlag", "bad_gradient", "bad_term", "sum_figures"]
-
 
 class NonFiniteFlag:
     """A 0-dim tensor that is 0, and 1 from the first step with a non-finite loss or gradient.

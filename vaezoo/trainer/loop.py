@@ -31,8 +31,6 @@ from vaezoo.trainer.start import every_example_has_a_density, make_feed
 from vaezoo.trainer.tracking import Tracker
 from vaezoo.trainer.validation import feed_figures, note_on_latents
 
-__all__ = ["Trainer"]
-
 LOG = logging.getLogger("vaezoo")
 LOG_EVERY = 100  # steps between two lines of metrics
 VALIDATIONS = 20  # validations per stage

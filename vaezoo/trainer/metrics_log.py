@@ -15,8 +15,6 @@ from vaezoo.errors import CheckpointError
 from vaezoo.storage.files import write_file
 from vaezoo.trainer.tracking import Tracker, Trackers
 
-__all__ = ["MetricsLog"]
-
 METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
 
 

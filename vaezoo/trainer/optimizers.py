@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from vaezoo.recipe import Stage
 
-__all__ = ["learning_rate", "make_optimizer", "pack", "unpack", "zero_denormals"]
-
 # Below these, Adam's moments are zeroed: the updates they would still cause are under 1e-17 of the learning rate.
 TINY = {"exp_avg": 1e-25, "exp_avg_sq": 1e-35}
 KINDS: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}

@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from vaezoo.core import choose_device
 from vaezoo.errors import ConfigError
 
-__all__ = ["Processes", "process_group"]
-
 
 class Processes:
     """This process among those of the run; the only one unless `torch.distributed` is initialized.

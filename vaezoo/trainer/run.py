@@ -8,8 +8,6 @@ from pathlib import Path
 from vaezoo.core import VAE
 from vaezoo.recipe import Recipe
 
-__all__ = ["Run"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Run:

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["StopRequest"]
-
 ENDING = (signal.SIGINT, signal.SIGTERM)
 SAVING = getattr(signal, "SIGUSR1", None)  # Windows has none
 

@@ -20,8 +20,6 @@ from vaezoo.trainer.finite import NonFiniteFlag, bad_gradient, bad_term, sum_fig
 from vaezoo.trainer.optimizers import learning_rate, make_optimizer, pack, unpack, zero_denormals
 from vaezoo.trainer.processes import Processes
 
-__all__ = ["StageRun"]
-
 SWEEP_EVERY = 100  # steps between two calls of `zero_denormals`
 
 

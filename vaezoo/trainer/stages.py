@@ -12,8 +12,6 @@ from vaezoo.errors import RecipeError, did_you_mean, shorten
 from vaezoo.recipe import Recipe, Stage
 from vaezoo.trainer.start import build_model
 
-__all__ = ["Stages", "starting"]
-
 SCHEDULES = ("rate_warmup", "rate_cycles", "free_bits")
 
 

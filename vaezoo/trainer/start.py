@@ -14,8 +14,6 @@ from vaezoo.recipe import Recipe
 from vaezoo.registry import create
 from vaezoo.trainer.batches import BUILD, BatchStream, noise_seed
 
-__all__ = ["build_model", "context_width", "every_example_has_a_density"]
-
 CHUNK = 1_000  # examples that are checked together
 
 

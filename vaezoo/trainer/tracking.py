@@ -12,8 +12,6 @@ from typing import Any, Protocol, cast
 from vaezoo.errors import MissingExtraError, warn
 from vaezoo.registry import Registry
 
-__all__ = ["RunService", "Service", "Tracker", "Trackers", "chosen_trackers", "trackers"]
-
 
 class Tracker(Protocol):
     """Receives the metrics of a run. An exception of a tracker is reported once and does not end the run."""

@@ -14,8 +14,6 @@ from vaezoo.trainer.batches import HELD_OUT, BatchStream, reseed
 from vaezoo.trainer.processes import Processes
 from vaezoo.trainer.start import every_example_has_a_density, make_feed
 
-__all__ = ["held_out_figures", "note_on_latents"]
-
 ROWS = 500  # examples in a batch
 
 

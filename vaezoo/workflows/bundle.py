@@ -42,8 +42,6 @@ from vaezoo.workflows.load import pull
 from vaezoo.workflows.measure import data_of
 from vaezoo.zoo.index import PACKAGE_FOLDER, list_models, read_index
 
-__all__ = ["bundle", "halve", "pin", "pin_published", "reindex"]
-
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
 LARGE = 1024  # elements; smaller tensors (biases, scales, statistics) are rounded for no gain
 TOLERANCE = 0.02  # nats of the mean bound, dB of the reconstruction's PSNR

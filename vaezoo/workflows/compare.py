@@ -28,8 +28,6 @@ from vaezoo.workflows.load import load
 from vaezoo.workflows.train import train
 from vaezoo.zoo.index import read_index
 
-__all__ = ["Failure", "Row", "compare", "expand", "headings", "speed", "table", "write"]
-
 LITTLE_RATE = 0.1  # nats; below it the latents carry no information
 FEW_UNITS = 0.1  # of the latents
 SAMPLES, LIMIT = 500, 1_000  # K of the evidence, number of test images

@@ -18,8 +18,6 @@ from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.workflows.load import load
 from vaezoo.workflows.train import train
 
-__all__ = ["demo"]
-
 PRETRAINED = "beta-vae-mnist"
 TUTORIAL = "tutorial-vae-mnist"
 IMAGES = 12  # in a picture

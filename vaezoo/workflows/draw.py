@@ -19,8 +19,6 @@ from vaezoo.workflows.fit_sampler import fit_sampler, load_sampler, saved_sample
 from vaezoo.workflows.load import load, locate
 from vaezoo.workflows.measure import data_of
 
-__all__ = ["comparison", "interpolation", "reconstructions", "sample_grids", "samples", "some_images", "traversal"]
-
 IMAGES = 16  # of each model in a picture of several
 
 

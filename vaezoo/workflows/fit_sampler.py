@@ -27,8 +27,6 @@ from vaezoo.storage.model_folder import published_state, read_model, save
 from vaezoo.workflows.load import load, locate
 from vaezoo.workflows.measure import data_of
 
-__all__ = ["fit_and_save", "fit_sampler", "load_sampler", "save_sampler", "saved_samplers"]
-
 FORMAT, SAMPLERS_FOLDER, GROUP = 1, "samplers", "density"
 FIELDS = {"format", "vaezoo", "sampler", "options", "latent", "fitted_on", "model"}
 

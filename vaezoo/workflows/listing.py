@@ -23,8 +23,6 @@ from vaezoo.zoo.index import list_models, read_index
 if TYPE_CHECKING:  # the registry imports torch
     from vaezoo.registry import Variant
 
-__all__ = ["describe", "markdown", "models", "recipes", "refresh", "variants"]
-
 WEIGHTS = ".safetensors"
 Rows = list[tuple[str, ...]]
 

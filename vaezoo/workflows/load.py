@@ -16,8 +16,6 @@ from vaezoo.storage.files import write_file
 from vaezoo.storage.model_folder import CARD, METRICS, WEIGHTS, read_model, verified_folder
 from vaezoo.zoo.index import read_index, verified
 
-__all__ = ["load", "locate", "pull"]
-
 
 def load(
     name: str | Path,

@@ -20,8 +20,6 @@ from vaezoo.storage.model_folder import CARD, METRICS, read_metrics
 from vaezoo.workflows.listing import markdown
 from vaezoo.workflows.load import load, locate
 
-__all__ = ["data_of", "measure", "measure_disentanglement", "store_metrics"]
-
 
 def data_of(model: VAE, data: str | None) -> str:
     """Returns the given name of a data set, or that of the model's training data.

@@ -20,8 +20,6 @@ from vaezoo.storage.model_folder import CARD, METRICS, read_metrics, save, verif
 from vaezoo.workflows.load import load, locate
 from vaezoo.zoo.index import info, list_models
 
-__all__ = ["push", "selected_models", "staged"]
-
 SAMPLES = "samples.png"
 MEASURED = ("data", "split", "examples", "samples", "distortion", "rate")
 

@@ -21,8 +21,6 @@ from vaezoo.trainer.processes import Processes, process_group
 from vaezoo.trainer.tracking import Service, Tracker, chosen_trackers
 from vaezoo.workflows.load import load
 
-__all__ = ["auto_folder", "start_from", "train", "training_data"]
-
 Result = TypeVar("Result")
 
 

@@ -11,8 +11,6 @@ from vaezoo.errors import CorruptWeightsError, UnknownNameError
 from vaezoo.storage.config import CONFIG
 from vaezoo.storage.documents import read_bytes, seal, sha256, unseal
 
-__all__ = ["bundled_folder", "info", "list_models", "parse_index", "read_index", "verified"]
-
 PACKAGE_FOLDER = Path(__file__).parent
 
 

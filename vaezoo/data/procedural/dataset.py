@@ -13,8 +13,6 @@ from vaezoo.data.factors import Factors
 from vaezoo.data.splits import check_split
 from vaezoo.data.streaming.dataset import BatchSource, StreamedDataset, stream
 
-__all__ = ["Drawing", "DrawnDataset", "drawn_split"]
-
 SPLIT_SEED: Final = 20_170_602
 """Seed that chooses the test images of every procedural set."""
 

@@ -9,8 +9,6 @@ from vaezoo.data.dataset import Dataset
 from vaezoo.data.streaming.dataset import ImageSource, StreamedDataset
 from vaezoo.errors import DataError
 
-__all__ = ["pad"]
-
 
 @dataclass(kw_only=True, eq=False)
 class Padded:

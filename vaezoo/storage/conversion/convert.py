@@ -20,8 +20,6 @@ from vaezoo.storage.conversion.perceptron import Perceptron
 from vaezoo.storage.conversion.state_dict import read_source
 from vaezoo.storage.model_folder import drop_critics, save
 
-__all__ = ["Conversion", "convert"]
-
 ROWS = 32  # random inputs of the comparison
 ROUNDING = 1e-9  # largest relative difference in float64
 

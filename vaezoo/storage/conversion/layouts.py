@@ -15,8 +15,6 @@ from vaezoo.registry.architecture import sizes
 from vaezoo.storage.conversion.perceptron import Layer, Perceptron, inventory, layer
 from vaezoo.storage.conversion.state_dict import Source
 
-__all__ = ["ModelDescription", "recognize"]
-
 #: class name in pythae's settings -> variant, and option -> name in the settings
 PYTHAE: dict[str, tuple[str, dict[str, str]]] = {
     "VAEConfig": ("vae", {}),

@@ -14,8 +14,6 @@ from torch.nn import functional
 from vaezoo.errors import ConversionError, UnknownNameError, shorten
 from vaezoo.networks.network import Activation
 
-__all__ = ["Layer", "Perceptron", "inventory", "layer"]
-
 # Independent of vaezoo's networks, since the converted model is compared with these.
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,

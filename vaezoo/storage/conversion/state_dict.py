@@ -20,8 +20,6 @@ from torch import Tensor
 from vaezoo.errors import ConversionError, CorruptWeightsError, shorten
 from vaezoo.storage.documents import LARGEST_JSON, parse_json, read_bytes, sha256
 
-__all__ = ["SETTINGS", "WEIGHTS", "Source", "read_source"]
-
 SETTINGS, WEIGHTS = "model_config.json", "model.pt"  # the two files of a pythae folder that are read
 WRAPPERS = ("model_state_dict", "state_dict", "model")  # keys of the state dict in a checkpoint
 LARGEST_FILE = 2**30  # bytes

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-__all__ = ["Bar"]
-
 
 class Bar:
     """A progress bar with distortion, rate, images/s and remaining time; silent if standard error is not a terminal.

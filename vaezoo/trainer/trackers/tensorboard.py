@@ -9,8 +9,6 @@ from typing import Any, cast
 from vaezoo.errors import ConfigError
 from vaezoo.trainer.tracking import Service
 
-__all__ = ["TensorBoard", "tensorboard"]
-
 
 class TensorBoard(Service):
     """Event files for `tensorboard --logdir`, written by `torch.utils.tensorboard`.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from vaezoo.trainer.tracking import RunService
 
-__all__ = ["Trackio"]
-
 
 class Trackio(RunService):
     """Trackio: a local database, or the Space in `TRACKIO_SPACE_ID`; `trackio show` opens the dashboard.

@@ -6,8 +6,6 @@ import os
 
 from vaezoo.trainer.tracking import RunService
 
-__all__ = ["WandB", "wandb"]
-
 
 class WandB(RunService):
     """Weights & Biases; `WANDB_MODE=offline` keeps a run on this machine.
