@@ -58,16 +58,6 @@ def clusters(count: int = 400) -> tuple[Tensor, Tensor]:
     return (corners[torch.arange(count) % 4] + 0.1 * torch.randn(count, 2)).unsqueeze(-1), corners
 
 
-def test_each_vector_takes_the_nearest_code() -> None:
-    encoder = quantizer(codes=6)
-    x = torch.randn(50, 2, 1)
-    posterior = points(encoder, x)
-    distances = (x[:, None, :, 0] - encoder.codebook).square().sum(-1)
-    assert torch.equal(posterior.indices[:, 0], distances.argmin(1))
-    assert torch.equal(posterior.value[..., 0], encoder.codebook[posterior.indices[:, 0]])  # exactly the codes
-    assert torch.equal(posterior.encoded, x)
-
-
 def test_codes_are_initialized_by_k_means() -> None:
     encoder, (x, corners) = quantizer(), clusters()
     model = Case("vq-vae").build()
@@ -98,15 +88,6 @@ def test_codes_are_moving_averages_of_the_vectors_that_chose_them() -> None:
     assert not torch.equal(before, encoder.codebook)
 
 
-def test_codes_follow_the_data() -> None:
-    encoder, (x, corners) = quantizer(decay=0.5, revival=0.05), clusters()
-    encoder.initialize(Case("vq-vae").build(), [(x, None)])
-    moved = x + torch.tensor([1.0, 0.5])[:, None]
-    for _ in range(60):
-        advance(encoder, moved)
-    assert float(torch.cdist(corners + torch.tensor([1.0, 0.5]), encoder.codebook).amin(1).max()) < 0.1
-
-
 def test_a_dead_code_is_moved_to_a_vector_of_the_batch() -> None:
     encoder, (x, _) = quantizer(decay=0.5, revival=0.1), clusters()
     with torch.no_grad():
@@ -133,16 +114,6 @@ def model_and_data() -> tuple[VAE, Tensor]:
     return case.build(torch.float64), case.inputs(6, torch.float64)[0]
 
 
-def test_gradients_pass_straight_through() -> None:
-    model, x = model_and_data()
-    posterior = model.encode(x)
-    assert isinstance(posterior, CodePoint)
-    weight = torch.randn_like(posterior.value)
-    (through,) = torch.autograd.grad((posterior.value * weight).sum(), posterior.encoded)
-    assert torch.equal(through, weight)
-    assert not model.encoder.codebook.requires_grad
-
-
 def test_the_commitment_is_the_squared_distance_to_the_codes() -> None:
     model, x = model_and_data()
     elbo, posterior = model(x), model.encode(x)
@@ -164,12 +135,6 @@ def test_the_decoder_receives_codes_alone() -> None:
         assert float(torch.cdist(vectors.detach(), model.encoder.codebook).amin(1).max()) < 1e-6
     assert model.sample(5, seed=0).shape == (5, 1, 8, 8)
     assert torch.equal(model.reconstruct(x), model.decode(model.infer(x).z[0]).mean)
-
-
-def test_the_bound_is_minus_the_distortion_and_n_log_v() -> None:
-    model, x = model_and_data()
-    elbo = model.eval()(x)
-    torch.testing.assert_close(elbo.bound, -elbo.distortion - 4 * math.log(16))
 
 
 def test_a_codebook_of_a_single_position_and_of_a_frozen_encoder() -> None:

@@ -57,17 +57,6 @@ def test_the_decoder_upsamples_the_coarse_codes() -> None:
     torch.testing.assert_close(network(z), network.up(both).unflatten(0, (3, 10)))
 
 
-def test_both_levels_learn_by_moving_averages_and_gradients() -> None:
-    model, x = model_and_data()
-    elbo = model(x)
-    before = [book.codebook.clone() for book in model.encoder.codebooks()]
-    model.after_step([elbo.statistics], torch.tensor(0))
-    assert not any(map(torch.equal, before, (book.codebook for book in model.encoder.codebooks())))
-    elbo.distortion.sum().backward()
-    assert all(float(p.grad.abs().sum()) > 0 for p in model.encoder.top.parameters() if p.grad is not None)
-    assert all(p.grad is not None for p in model.encoder.parameters())
-
-
 def test_the_coarse_codes_are_first_in_the_learned_prior() -> None:
     model, _ = model_and_data("vq-vae-2+code-prior", prior_width=8, prior_depth=1, prior_heads=2)
     assert model.prior.network.sections == (4, 16)

@@ -10,7 +10,7 @@ from torch.distributions import kl_divergence
 
 from vaezoo.core import center, sample_with_log_prob, seeded
 from vaezoo.distributions import CholeskyNormal, Mixture
-from vaezoo.errors import CompositionError, ConfigError, ShapeError
+from vaezoo.errors import CompositionError, ShapeError
 from vaezoo.evaluation import clustering_accuracy
 from vaezoo.registry import create
 
@@ -58,27 +58,11 @@ def test_one_step_encodes_the_pseudo_inputs_once() -> None:
     assert sorted(rows) == [4, 6]
 
 
-def test_the_mixture_uses_the_encoder_of_its_model() -> None:
-    case = Case("vamp-vae")
-    model, other = case.build(), case.build(seed=1)
-    z = torch.randn(2, 16)
-    changed = model.replace(encoder=other.encoder)
-    assert not torch.equal(model.prior().log_prob(z), changed.prior().log_prob(z))
-    changed.prior.load_state_dict(other.prior.state_dict())
-    assert torch.equal(changed.prior().log_prob(z), other.prior().log_prob(z))
-    assert {key.split(".")[0] for key in model.prior.state_dict()} == {"inputs"}
-
-
 @pytest.mark.parametrize("name", ["planar-vae", "iaf-vae", "hamiltonian-vae"])
 def test_a_posterior_without_densities_of_other_z_is_no_component(name: str) -> None:
     for composed in (f"{name}+vamp-vae", f"vamp-vae+{name}"):
         with pytest.raises(CompositionError, match=r"vamp-vae needs a density .* flow-prior-vae"):
             create(composed, shape=SHAPE)
-
-
-def test_spheres_have_their_own_prior() -> None:
-    with pytest.raises(CompositionError, match="both change the prior"):
-        create("s-vae+vamp-vae", shape=SHAPE)
 
 
 # The mixture of clusters
@@ -246,21 +230,3 @@ def test_reconstructions_of_spheres_are_at_the_mode() -> None:
     assert (posterior.concentration > 0).all()
     z = model.prior().sample((50,))
     assert (z.norm(dim=-1) - 1).abs().max() < 1e-6
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("vamp-vae", {"pseudo_inputs": 0}),
-        ("vade", {"clusters": 0}),
-        ("planar-vae", {"flows": 0}),
-        ("iaf-vae", {"iaf_transforms": 0}),
-        ("flow-prior-vae", {"hidden": [0]}),
-        ("hamiltonian-vae", {"step_size": 0.5}),
-        ("hamiltonian-vae", {"beta_zero": 1.0}),
-        ("hamiltonian-vae", {"leapfrogs": math.inf}),
-    ],
-)
-def test_options_out_of_range_are_refused(name: str, options: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=f"variant {name}: option {next(iter(options))}: .*got "):
-        create(name, shape=SHAPE, **options)

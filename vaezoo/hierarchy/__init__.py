@@ -5,12 +5,7 @@ from vaezoo.hierarchy.ladder import LadderEncoder, proposal_layer
 from vaezoo.hierarchy.objective import LevelObjective
 from vaezoo.hierarchy.parts import BottomDecoder, PathDecoder, PathPrior
 from vaezoo.hierarchy.path import MarkovPath, combine, halving_sizes
-from vaezoo.hierarchy.top_down import (
-    LevelSpec,
-    ResidualPath,
-    TopDownEncoder,
-    level_specs,
-)
+from vaezoo.hierarchy.top_down import LevelSpec, ResidualPath, TopDownEncoder, level_specs
 from vaezoo.hierarchy.two_layer import ChainEncoder
 
 __all__ = [
