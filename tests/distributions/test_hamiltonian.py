@@ -13,7 +13,7 @@ from torch import Tensor
 from vaezoo.core import VAE
 from vaezoo.distributions import HamiltonianPosterior
 from vaezoo.distributions.normal import DiagonalNormal
-from vaezoo.encoders.hamiltonian import HamiltonianEncoder
+from vaezoo.encoders import HamiltonianEncoder
 from vaezoo.registry import create
 
 PRECISION = torch.tensor([[2.0, 0.3], [0.3, 1.0]], dtype=torch.float64)

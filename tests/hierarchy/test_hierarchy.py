@@ -27,7 +27,7 @@ from vaezoo.hierarchy import (
 from vaezoo.hierarchy.ladder import INITIAL_LOG_SCALE
 from vaezoo.networks import MLP
 from vaezoo.objectives import WeightedObjective
-from vaezoo.priors.normal import StandardNormalPrior
+from vaezoo.priors import StandardNormalPrior
 
 CPU = torch.device("cpu")
 NAMES = ("ladder-vae", "top-down-vae", "two-layer-vae")

@@ -278,7 +278,7 @@ PLUGIN = '''
 from typing import Annotated
 from msgspec import Meta
 from torch import nn
-from vaezoo.priors.normal import StandardNormalPrior
+from vaezoo.priors import StandardNormalPrior
 from vaezoo.registry import register
 
 class WidePrior(StandardNormalPrior):

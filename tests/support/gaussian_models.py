@@ -12,7 +12,7 @@ from vaezoo.distributions.normal import DiagonalNormal
 from vaezoo.likelihoods.gaussian import Gaussian
 from vaezoo.networks import MLP
 from vaezoo.objectives import WeightedObjective
-from vaezoo.priors.normal import StandardNormalPrior
+from vaezoo.priors import StandardNormalPrior
 
 
 class FreePosterior(Part):

@@ -11,7 +11,7 @@ from vaezoo.core import VAE
 from vaezoo.errors import ConfigError
 from vaezoo.networks import MLP
 from vaezoo.objectives import TotalCorrelationObjective, critic_logit
-from vaezoo.priors.normal import ConditionalNormalPrior
+from vaezoo.priors import ConditionalNormalPrior
 from vaezoo.registry import create
 
 

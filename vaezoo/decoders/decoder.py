@@ -1,6 +1,4 @@
-"""The decoder of a network and a likelihood."""
-
-from __future__ import annotations
+"""Decoders of a network and a likelihood."""
 
 from collections.abc import Mapping, Sequence
 
@@ -50,3 +48,21 @@ class Decoder(Part):
     def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
         """Updates statistics that the likelihood learns without gradients."""
         self.likelihood.after_step(statistics, step)
+
+
+class LabeledDecoder(Decoder):
+    """A decoder p(x|z,y) of latents (z, y).
+
+    Args:
+        network: maps z (..., L) and y (..., V) as its context to (..., P, *shape).
+        likelihood: maps this to a distribution over x.
+        size: L.
+    """
+
+    def __init__(self, network: nn.Module, likelihood: Likelihood, size: int) -> None:
+        super().__init__(network, likelihood)
+        self.size = size
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns p(x|z,y) with the leading dimensions of z (..., L + V) as batch; `c` is not used."""
+        return super().forward(z[..., : self.size], z[..., self.size :])

@@ -1,9 +1,18 @@
 """Encoders q(z|x,c): modules whose `forward(x, c)` returns the posterior of each example."""
 
-from vaezoo.encoders.full_covariance import CholeskyEncoder
-from vaezoo.encoders.gaussian import GaussianEncoder
-from vaezoo.encoders.labeled import LabeledEncoder
-from vaezoo.encoders.point import PointEncoder
-from vaezoo.encoders.spherical import SphericalEncoder
+from vaezoo.encoders.categorical import CategoricalEncoder, JointEncoder, LabeledEncoder
+from vaezoo.encoders.continuous import CholeskyEncoder, GaussianEncoder, PointEncoder, SphericalEncoder
+from vaezoo.encoders.flow import AutoregressiveEncoder, HamiltonianEncoder, PlanarEncoder
 
-__all__ = ["CholeskyEncoder", "GaussianEncoder", "LabeledEncoder", "PointEncoder", "SphericalEncoder"]
+__all__ = [
+    "AutoregressiveEncoder",
+    "CategoricalEncoder",
+    "CholeskyEncoder",
+    "GaussianEncoder",
+    "HamiltonianEncoder",
+    "JointEncoder",
+    "LabeledEncoder",
+    "PlanarEncoder",
+    "PointEncoder",
+    "SphericalEncoder",
+]

@@ -1,6 +1,17 @@
 """Priors p(z|c): modules whose `forward(c)` returns a distribution over z."""
 
-from vaezoo.priors.labeled import LabeledPrior
-from vaezoo.priors.sphere import UniformSpherePrior
+from vaezoo.priors.categorical import JointPrior, LabeledPrior, UniformCategoriesPrior
+from vaezoo.priors.continuous import ConditionalNormalPrior, FlowPrior, StandardNormalPrior, UniformSpherePrior
+from vaezoo.priors.mixture import GaussianMixturePrior, VampPrior
 
-__all__ = ["LabeledPrior", "UniformSpherePrior"]
+__all__ = [
+    "ConditionalNormalPrior",
+    "FlowPrior",
+    "GaussianMixturePrior",
+    "JointPrior",
+    "LabeledPrior",
+    "StandardNormalPrior",
+    "UniformCategoriesPrior",
+    "UniformSpherePrior",
+    "VampPrior",
+]

@@ -1,19 +1,22 @@
-"""The prior of a mixture of Gaussians."""
+"""Priors that are mixtures: of learned Gaussians, and of the posteriors of learned pseudo-inputs (VampPrior)."""
 
-from __future__ import annotations
-
+import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from vaezoo.core import Model, Part, sample_with_log_prob
+from vaezoo.core import Model, Part, as_part, has_density, sample_with_log_prob
 from vaezoo.core.optional_import import require
 from vaezoo.core.precision import full_precision
 from vaezoo.distributions import Mixture
 from vaezoo.distributions.joint_sampling import LOG_SCALE_LIMIT
 from vaezoo.distributions.normal import DiagonalNormal
+from vaezoo.errors import CompositionError
 from vaezoo.networks.initialization import normal_init
+from vaezoo.networks.limits import check_weights
 
 INITIALIZATIONS = 10  # of the fit, of which the most likely is chosen
 EXAMPLES_PER_LATENT = 10  # in each cluster, for full covariances
@@ -73,3 +76,50 @@ class GaussianMixturePrior(Part):
             self.logits.copy_(torch.from_numpy(found.weights_).log())
             self.loc.copy_(torch.from_numpy(found.means_).view(self.loc.shape))
             self.log_scale.copy_(0.5 * variances.log().view(self.loc.shape))
+
+
+class VampPrior(Part):
+    """A mixture of the posteriors of M learned pseudo-inputs (Tomczak & Welling, 2018, https://arxiv.org/abs/1705.07120).
+
+    Args:
+        shape: the event shape of x.
+        context: width of the context; each pseudo-input has a learned context.
+        count: M.
+    """
+
+    def __init__(self, shape: Sequence[int], context: int, count: int) -> None:
+        super().__init__()
+        check_weights("set of pseudo-inputs", [count * (math.prod(shape) + context)])
+        self.inputs = nn.Parameter(torch.rand(count, *shape))
+        self.contexts = nn.Parameter(torch.rand(count, context)) if context else None
+        self._encoder: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not registered
+
+    def bind(self, model: Model) -> None:
+        """Stores a reference to the encoder; raises CompositionError if its density is not known everywhere."""
+        if not as_part(model.encoder).knows_density:
+            raise _density_error(model.encoder)
+        self._encoder = (model.encoder,)
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """Returns the mixture, which is the same for every context."""
+        posteriors = cast(Distribution, self._encoder[0](self.inputs, self.contexts))
+        if not has_density(posteriors):
+            raise _density_error(self._encoder[0])
+        return Mixture(posteriors)
+
+    def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
+        """Sets the pseudo-inputs and their contexts to random examples."""
+        x = torch.cat([each for each, _ in batches])
+        chosen = torch.randperm(len(x), device=x.device)[torch.arange(len(self.inputs), device=x.device) % len(x)]
+        with torch.no_grad():
+            self.inputs.copy_(x[chosen])
+            if self.contexts is not None:
+                self.contexts.copy_(torch.cat([c for _, c in batches if c is not None])[chosen])
+
+
+def _density_error(encoder: nn.Module) -> CompositionError:
+    """Returns the error for an encoder whose posteriors cannot be components."""
+    return CompositionError(
+        f"Got the posterior of {type(encoder).__name__}, which has no density or only that of its own draws; vamp-vae "
+        "needs a density at every z. Compose with another encoder, or use flow-prior-vae."
+    )

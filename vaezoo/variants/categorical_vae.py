@@ -7,9 +7,9 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.encoders.categorical import CategoricalEncoder
+from vaezoo.encoders import CategoricalEncoder
 from vaezoo.errors import ShapeError
-from vaezoo.priors.categorical import UniformCategoriesPrior
+from vaezoo.priors import UniformCategoriesPrior
 from vaezoo.registry import Architecture, register
 
 

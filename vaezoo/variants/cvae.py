@@ -9,7 +9,7 @@ from msgspec import Meta
 from vaezoo.core import VAE
 from vaezoo.networks import MLP
 from vaezoo.networks.perceptron import Width
-from vaezoo.priors.normal import ConditionalNormalPrior
+from vaezoo.priors import ConditionalNormalPrior
 from vaezoo.registry import Architecture, register
 
 

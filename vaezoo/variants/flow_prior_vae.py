@@ -10,7 +10,7 @@ from msgspec import Meta
 from vaezoo.core import VAE
 from vaezoo.networks import Couplings
 from vaezoo.networks.perceptron import Width
-from vaezoo.priors.flow import FlowPrior
+from vaezoo.priors import FlowPrior
 from vaezoo.registry import Architecture, register
 
 

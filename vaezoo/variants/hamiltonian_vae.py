@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.encoders.hamiltonian import HamiltonianEncoder
+from vaezoo.encoders import HamiltonianEncoder
 from vaezoo.registry import Architecture, register
 
 

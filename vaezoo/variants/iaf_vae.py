@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.encoders.flow import AutoregressiveEncoder
+from vaezoo.encoders import AutoregressiveEncoder
 from vaezoo.networks import InverseAutoregressive
 from vaezoo.networks.perceptron import Width
 from vaezoo.registry import Architecture, register

@@ -9,10 +9,10 @@ from msgspec import Meta
 
 from vaezoo.core import VAE
 from vaezoo.core.part import require_vector_latent
-from vaezoo.encoders.categorical import JointEncoder
+from vaezoo.encoders import JointEncoder
 from vaezoo.errors import ShapeError
 from vaezoo.objectives import TwoCapacitiesObjective
-from vaezoo.priors.categorical import JointPrior
+from vaezoo.priors import JointPrior
 from vaezoo.registry import Architecture, register
 
 

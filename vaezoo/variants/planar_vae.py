@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.encoders.flow import PlanarEncoder
+from vaezoo.encoders import PlanarEncoder
 from vaezoo.registry import Architecture, register
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.priors.mixture import GaussianMixturePrior
+from vaezoo.priors import GaussianMixturePrior
 from vaezoo.registry import Architecture, register
 
 

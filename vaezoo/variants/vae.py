@@ -6,7 +6,7 @@ from vaezoo.core import VAE
 from vaezoo.decoders import Decoder
 from vaezoo.encoders import GaussianEncoder
 from vaezoo.objectives import WeightedObjective
-from vaezoo.priors.normal import StandardNormalPrior
+from vaezoo.priors import StandardNormalPrior
 from vaezoo.registry import Architecture, register
 
 

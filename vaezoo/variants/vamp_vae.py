@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.priors.vamp import VampPrior
+from vaezoo.priors import VampPrior
 from vaezoo.registry import Architecture, register
 
 

@@ -1,6 +1,4 @@
-"""The standard normal prior, and a normal prior that depends on the context."""
-
-from __future__ import annotations
+"""Priors over continuous latents: normal, of a normalizing flow, and uniform on the sphere."""
 
 from collections.abc import Sequence
 
@@ -9,7 +7,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core import Part
+from vaezoo.distributions import FlowDistribution, UniformSphere
 from vaezoo.distributions.normal import StandardNormal, normal_from
+from vaezoo.networks import Couplings
 
 
 class FixedPrior(Part):
@@ -50,3 +50,28 @@ class ConditionalNormalPrior(Part):
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Returns the prior given the context `c` (B, context) of each example."""
         return normal_from(self.network(c), self.event_dims)
+
+
+class FlowPrior(FixedPrior):
+    """The density p(z|c) of a flow from z to N(0, 1); initially N(0, 1).
+
+    Args:
+        latent: the event shape of z.
+        flow: a flow of z as a vector, which takes the context if there is one.
+    """
+
+    def __init__(self, latent: Sequence[int], flow: Couplings) -> None:
+        super().__init__(latent)
+        self.flow = flow
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """Returns p(z|c), with a batch (B,) if there is a context."""
+        return FlowDistribution(self.flow, self.zeros, c)
+
+
+class UniformSpherePrior(FixedPrior):
+    """The uniform distribution on the unit sphere in the space of `latent`, (D,), for every context."""
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """Returns the prior, with no batch dimension."""
+        return UniformSphere(self.zeros)
