@@ -45,7 +45,7 @@ def load_at_once(endpoint: str, cache: str, kills: list[float]) -> dict[str, obj
 
 def child(cache: str, write: int) -> int:
     import vaezoo
-    from vaezoo.storage.documents import sha256
+    from vaezoo.storage.json_files import sha256
 
     model = vaezoo.load("hf:them/vae")
     (file,) = Path(cache).glob("models--them--vae/snapshots/*/model.safetensors")

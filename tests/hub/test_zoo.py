@@ -14,7 +14,7 @@ from vaezoo.cli import main
 from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, UnknownNameError
 from vaezoo.hub import list_cached, remove, verify
 from vaezoo.storage.config import CONFIG
-from vaezoo.storage.documents import sha256
+from vaezoo.storage.json_files import sha256
 from vaezoo.storage.model_folder import CARD, METRICS, WEIGHTS
 from vaezoo.workflows import bundle
 from vaezoo.workflows import publish as publishing

@@ -18,7 +18,7 @@ from vaezoo.registry import samplers, variants, with_requirements
 from vaezoo.samplers.flow import Flow
 from vaezoo.samplers.gaussian_mixture import GaussianMixture
 from vaezoo.samplers.normal import Normal
-from vaezoo.storage.documents import canonical, sha256
+from vaezoo.storage.json_files import canonical, sha256
 
 NAMES = samplers.names()
 SHAPE = (1, 8, 8)

@@ -16,8 +16,8 @@ from support.forks import at_change, ended, forked
 from vaezoo.errors import CheckpointError, CorruptWeightsError
 from vaezoo.storage import checkpoint
 from vaezoo.storage.checkpoint import Checkpoint, listed, newest, prune, read_folder, remove_stale_files, write_folder
-from vaezoo.storage.documents import canonical, parse_json
 from vaezoo.storage.files import write_file
+from vaezoo.storage.json_files import canonical, parse_json
 
 
 def content(value: float = 1.0) -> Checkpoint:

@@ -16,7 +16,7 @@ from vaezoo.errors import ConversionError, CorruptWeightsError, UnknownNameError
 from vaezoo.storage.conversion.convert import convert
 from vaezoo.storage.conversion.perceptron import Perceptron
 from vaezoo.storage.conversion.state_dict import read_source
-from vaezoo.storage.documents import canonical, sha256
+from vaezoo.storage.json_files import canonical, sha256
 
 NAMED = {
     "shape": (12,), "encoder": ["fc1"], "mean": "fc21", "log_variance": "fc22", "decoder": ["fc3", "fc4"],

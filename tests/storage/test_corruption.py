@@ -23,9 +23,9 @@ from support.mutations import config_of, joined, small, split, write_config, wri
 import vaezoo
 from vaezoo.errors import CorruptWeightsError, VaezooError
 from vaezoo.storage.config import CONFIG, read_config
-from vaezoo.storage.documents import LARGEST_JSON, canonical
-from vaezoo.storage.header import DTYPES
+from vaezoo.storage.json_files import LARGEST_JSON, canonical
 from vaezoo.storage.model_folder import WEIGHTS, meta_twin, read_weights
+from vaezoo.storage.weights_header import DTYPES
 from vaezoo.zoo.index import PACKAGE_FOLDER, parse_index
 
 

@@ -17,7 +17,7 @@ from vaezoo.errors import ConfigError, RecipeError, VaezooError
 from vaezoo.hub.client import Repository
 from vaezoo.recipe import read_recipe
 from vaezoo.storage.config import CONFIG
-from vaezoo.storage.documents import sha256
+from vaezoo.storage.json_files import sha256
 from vaezoo.storage.model_folder import WEIGHTS
 from vaezoo.workflows.measure import data_of
 

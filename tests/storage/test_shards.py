@@ -12,7 +12,7 @@ from safetensors.torch import save as pack_tensors
 import vaezoo
 from vaezoo.errors import ConfigError, CorruptWeightsError
 from vaezoo.storage.config import CONFIG
-from vaezoo.storage.documents import canonical, sha256
+from vaezoo.storage.json_files import canonical, sha256
 from vaezoo.storage.model_folder import WEIGHTS, published_state, read_model
 from vaezoo.storage.shards import packed
 

@@ -6,8 +6,6 @@ of it without asking the Hub for another copy where it is refused), `modules` (w
 be heard). The answer: what became of each, and what was heard beyond reading those folders.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

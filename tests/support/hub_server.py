@@ -4,8 +4,6 @@ The unmodified client talks to it. Large files are kept on a second server, anot
 counts what it is asked for and with which token.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Values and changes of values as somebody hostile would choose them; shared by property tests and the fuzzer."""
 
-from __future__ import annotations
-
 import copy
 import json
 from collections.abc import Iterator
@@ -11,7 +9,7 @@ import torch
 
 import vaezoo
 from vaezoo.storage.config import CONFIG
-from vaezoo.storage.documents import seal, sha256
+from vaezoo.storage.json_files import seal, sha256
 from vaezoo.storage.model_folder import WEIGHTS
 
 KEYS = [

@@ -11,7 +11,7 @@ from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError, Unk
 from vaezoo.evaluation.batches import context_of
 from vaezoo.registry import resolve
 from vaezoo.storage.config import read_config
-from vaezoo.storage.documents import sha256
+from vaezoo.storage.json_files import sha256
 from vaezoo.storage.model_card import licence_of, model_card
 from vaezoo.storage.model_folder import published_state, read_metrics
 from vaezoo.zoo.index import PACKAGE_FOLDER, read_index

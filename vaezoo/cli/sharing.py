@@ -1,7 +1,5 @@
 """Commands for the Hub and for weights of other projects."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, TypeVar
 

@@ -1,7 +1,5 @@
 """Lists, verifies and removes cached models."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Callable, Iterator

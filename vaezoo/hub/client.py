@@ -1,7 +1,5 @@
 """Wrapper around `huggingface_hub`: repositories, checked downloads, and its errors as vaezoo's."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterator
@@ -12,8 +10,8 @@ from typing import Any
 
 from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, MissingExtraError, VaezooError, shorten
 from vaezoo.storage.config import CONFIG, ONE_FILE, read_config, weight_files
-from vaezoo.storage.documents import LARGEST_JSON
 from vaezoo.storage.files import library_version, write_file
+from vaezoo.storage.json_files import LARGEST_JSON
 from vaezoo.storage.model_folder import CARD, METRICS, check_total
 
 LOG = logging.getLogger("vaezoo")
@@ -44,7 +42,7 @@ class Repository:
     local_files_only: bool = False
 
     @classmethod
-    def of(cls, name: str, revision: str | None = None, **rest: Any) -> Repository:  # Any: the other fields
+    def of(cls, name: str, revision: str | None = None, **rest: Any) -> "Repository":  # Any: the other fields
         """Returns the repository of "hf:owner/name" or "hf:owner/name@revision".
 
         Raises:

@@ -1,7 +1,5 @@
 """Models on the Hub: the repository of a name, and its download with every check."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, shorten
 from vaezoo.hub.client import Repository, fetch
-from vaezoo.storage.documents import read_bytes, sha256
+from vaezoo.storage.json_files import read_bytes, sha256
 from vaezoo.zoo.index import read_index
 
 T = TypeVar("T")

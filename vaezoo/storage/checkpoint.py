@@ -4,8 +4,6 @@ A folder is written under a temporary name, each file flushed to disk, the manif
 last, and then renamed: a folder with its final name is complete. Reading verifies every file.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -21,8 +19,8 @@ from safetensors.torch import save as pack_tensors
 from torch import Tensor
 
 from vaezoo.errors import CheckpointError, CorruptWeightsError, shorten
-from vaezoo.storage.documents import LARGEST_JSON, canonical, parse_json, read_bytes, sha256
 from vaezoo.storage.files import flush, put
+from vaezoo.storage.json_files import LARGEST_JSON, canonical, parse_json, read_bytes, sha256
 
 MANIFEST, FORMAT = "manifest.json", 1
 FILE_NAME = re.compile(r"[a-z_]+\.(safetensors|json)")

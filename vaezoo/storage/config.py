@@ -1,7 +1,5 @@
 """`config.json` of a model folder: its schema, and its strict reading."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from vaezoo.errors import ConfigError, CorruptWeightsError, shorten
-from vaezoo.storage.documents import read_bytes, unseal
+from vaezoo.storage.json_files import read_bytes, unseal
 
 FORMATS = (1, 2)  # weights in one file, in several files
 CONFIG, ONE_FILE = "config.json", "model.safetensors"

@@ -1,7 +1,5 @@
 """Files that are written atomically and flushed to disk."""
 
-from __future__ import annotations
-
 import os
 import uuid
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Weights that are stored in half precision and loaded as float32."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

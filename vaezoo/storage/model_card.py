@@ -1,7 +1,5 @@
 """The model card of a folder."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Model folders: `config.json`, `model.safetensors`, `README.md`, `metrics.json`; verified at every load."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,12 +25,12 @@ from vaezoo.storage.config import (
     read_config,
     weight_files,
 )
-from vaezoo.storage.documents import LARGEST_JSON, canonical, opened, parse_json, read_bytes, seal, sha256
 from vaezoo.storage.files import library_version, write_file
 from vaezoo.storage.half_precision import narrow, widen
-from vaezoo.storage.header import LENGTH, check_header, check_sizes, longest_header
+from vaezoo.storage.json_files import LARGEST_JSON, canonical, opened, parse_json, read_bytes, seal, sha256
 from vaezoo.storage.model_card import model_card
 from vaezoo.storage.shards import SHARD, file_of, is_weights, packed, recorded
+from vaezoo.storage.weights_header import LENGTH, check_header, check_sizes, longest_header
 
 CARD, METRICS, WEIGHTS = "README.md", "metrics.json", ONE_FILE
 SPARE = 2**24  # unpublished numbers, such as critics', that are always allowed

@@ -1,7 +1,5 @@
 """Weights in one file or several: their division, and their record in a config."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 
@@ -11,7 +9,7 @@ from torch import Tensor
 
 from vaezoo.errors import ConfigError
 from vaezoo.storage.config import ONE_FILE, WeightFile, file_names
-from vaezoo.storage.documents import sha256
+from vaezoo.storage.json_files import sha256
 
 SHARD_NAME = re.compile(r"model-[0-9]{5}-of-[0-9]{5}\.safetensors")
 SHARD = 2 * 10**9  # bytes of tensors in a file

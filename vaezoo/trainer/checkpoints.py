@@ -23,8 +23,8 @@ from vaezoo.data import Dataset
 from vaezoo.errors import CheckpointError, warn
 from vaezoo.recipe import Recipe, adds_stages, changes, differ_in_length_only
 from vaezoo.storage import checkpoint
-from vaezoo.storage.documents import canonical
 from vaezoo.storage.files import library_version, write_file
+from vaezoo.storage.json_files import canonical
 from vaezoo.trainer.batches import stage_steps
 from vaezoo.trainer.processes import Processes
 

@@ -7,8 +7,6 @@
 - `python -m vaezoo.workflows.bundle` writes the index anew from the bundled folders.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import sys
@@ -25,9 +23,9 @@ from vaezoo.evaluation.batches import batches
 from vaezoo.evaluation.report import test_set
 from vaezoo.hub.client import Repository
 from vaezoo.storage.config import CONFIG, LOADED_AS, read_config, weight_files
-from vaezoo.storage.documents import seal, sha256
 from vaezoo.storage.files import write_file
 from vaezoo.storage.half_precision import narrow, widen
+from vaezoo.storage.json_files import seal, sha256
 from vaezoo.storage.model_card import model_card
 from vaezoo.storage.model_folder import (
     CARD,

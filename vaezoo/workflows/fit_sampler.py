@@ -1,7 +1,5 @@
 """Ex-post samplers by name: fitting on a model's latents, saving beside the model, loading."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`load`: a model by name, from a folder, or from the Hugging Face Hub."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,8 +9,8 @@ from vaezoo.core import VAE, choose_device
 from vaezoo.errors import CheckpointError, ConfigError, UnknownNameError, shorten
 from vaezoo.hub.remote import LOG, Remote, fetched, on_the_hub
 from vaezoo.storage.config import CONFIG, weight_files
-from vaezoo.storage.documents import read_bytes
 from vaezoo.storage.files import write_file
+from vaezoo.storage.json_files import read_bytes
 from vaezoo.storage.model_folder import CARD, METRICS, WEIGHTS, read_model, verified_folder
 from vaezoo.zoo.index import read_index, verified
 

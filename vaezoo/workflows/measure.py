@@ -1,7 +1,5 @@
 """`measure`: evaluates a model, which is given by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -13,8 +11,8 @@ from vaezoo.evaluation.metric import all_metrics
 from vaezoo.evaluation.report import test_set
 from vaezoo.recipe import published_metrics
 from vaezoo.storage.config import read_config
-from vaezoo.storage.documents import canonical
 from vaezoo.storage.files import write_file
+from vaezoo.storage.json_files import canonical
 from vaezoo.storage.model_card import figures_table, model_card
 from vaezoo.storage.model_folder import CARD, METRICS, read_metrics
 from vaezoo.workflows.listing import markdown
@@ -22,23 +20,23 @@ from vaezoo.workflows.load import load, locate
 
 
 def data_of(model: VAE, data: str | None) -> str:
-    """Returns the given name of a data set, or that of the model's training data.
-
-    A config is not trusted to name a folder or a data set of torchvision, only a registered data set.
+    """Returns the given name of a data set, or that of the model's training data if it is registered.
 
     Raises:
         ConfigError: the config names no data set, or none that is registered.
     """
     table = (model.config or {}).get("data")
     known = table.get("name") if isinstance(table, dict) else None
-    if data is None and not known:
+    if data is not None:
+        return data
+    if not known:
         raise ConfigError("The model's config names no training data: choose a data set (data='mnist', --data mnist).")
-    if data is None and ":" in str(known):
+    if ":" in str(known):  # a folder or a data set of torchvision, which a config is not trusted to choose
         raise ConfigError(
             f"The model's config names {shorten(known)} as training data; expected a registered data set. Choose one "
             "(data=…, --data …)."
         )
-    return data if data is not None else str(known)
+    return str(known)
 
 
 def measure(
@@ -63,33 +61,27 @@ def measure(
     chosen = known if samples is None else samples
     report = evaluate(model, data_of(model, data), chosen, binarize=binarize, limit=limit, report=bar).as_dict()
     parts = [f"{name}: {(model.config or {}).get('variant')}", figures_table(report)]
-    parts += in_the_literature(model)
+    recipe = (model.config or {}).get("recipe")
+    literature = published_metrics(str(recipe["name"])) if isinstance(recipe, dict) else None
+    if literature is not None:
+        values = [
+            f"{each.label} {literature.text(key)}" for key, each in all_metrics().items() if key in literature.metrics
+        ]
+        parts.append(f"In the literature: {', '.join(values)}.")
     comparable = published and all(published.get(key) == report[key] for key in ("data", "examples", "samples"))
     if published and comparable and not write:
         parts += ["Published with the weights:", figures_table(published)]
     if write:
-        store_metrics(folder, report)
+        write_file(folder / METRICS, canonical(report).encode())
+        write_file(folder / CARD, model_card(folder.name, read_config(folder), report).encode())
         parts.append(f"Stored in {folder / METRICS}.")
     return "\n\n".join(parts)
-
-
-def in_the_literature(model: VAE) -> list[str]:
-    """Returns a line with the metrics that the literature reports, from the `[published]` table of the recipe."""
-    recipe = (model.config or {}).get("recipe")
-    published = published_metrics(str(recipe["name"])) if isinstance(recipe, dict) else None
-    if published is None:
-        return []
-    values = [f"{all_metrics()[key].label} {published.text(key)}" for key in all_metrics() if key in published.metrics]
-    return [f"In the literature: {', '.join(values)}."]
 
 
 def measure_disentanglement(
     name: str | Path, *, data: str | None = None, limit: int | None = None, device: str = "auto"
 ) -> str:
-    """Returns MIG, FactorVAE score and total correlations of a model as text, on at most `limit` test images.
-
-    See `vaezoo.evaluation.disentanglement` for definitions and exceptions.
-    """
+    """Returns the scores of `vaezoo.evaluation.disentanglement` as text, on at most `limit` test images."""
     model = load(name, device=device)
     chosen = test_set(model, data_of(model, data))
     found = disentanglement(model, chosen, **({} if limit is None else {"examples": limit}))
@@ -103,9 +95,3 @@ def measure_disentanglement(
     images = f"{found.examples:,} {found.split} images of {found.data}"
     parts = [f"{name}: {(model.config or {}).get('variant')}", markdown(("figure", "value"), list(rows.items()))]
     return "\n\n".join([*parts, f"Measured on the posterior means of {images}, seed {found.seed}."])
-
-
-def store_metrics(folder: Path, metrics: dict[str, object]) -> None:
-    """Writes metrics and a new model card into a model folder."""
-    write_file(folder / METRICS, canonical(metrics).encode())
-    write_file(folder / CARD, model_card(folder.name, read_config(folder), metrics).encode())

@@ -1,7 +1,5 @@
 """`push`: publish a model on the Hugging Face Hub in one commit."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,8 +11,8 @@ from vaezoo.core import VAE
 from vaezoo.errors import ConfigError, VaezooError, shorten
 from vaezoo.hub.client import FILES, Repository, hub_api, hub_errors
 from vaezoo.storage.config import CONFIG, read_config, weight_files
-from vaezoo.storage.documents import canonical
 from vaezoo.storage.files import write_file
+from vaezoo.storage.json_files import canonical
 from vaezoo.storage.model_card import hub_card
 from vaezoo.storage.model_folder import CARD, METRICS, read_metrics, save, verified_folder
 from vaezoo.workflows.load import load, locate

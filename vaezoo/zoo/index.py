@@ -1,7 +1,5 @@
 """The index of published models, read from `index.json`. Imports no torch."""
 
-from __future__ import annotations
-
 import fnmatch
 from functools import lru_cache
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import cast
 
 from vaezoo.errors import CorruptWeightsError, UnknownNameError
 from vaezoo.storage.config import CONFIG
-from vaezoo.storage.documents import read_bytes, seal, sha256, unseal
+from vaezoo.storage.json_files import read_bytes, seal, sha256, unseal
 
 PACKAGE_FOLDER = Path(__file__).parent
 

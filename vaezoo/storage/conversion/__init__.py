@@ -1,7 +1,5 @@
 """Conversion of weights of other projects into model folders; `load` does not import it."""
 
-from __future__ import annotations
-
 from vaezoo.storage.conversion.convert import Conversion, convert
 
 __all__ = ["Conversion", "convert"]

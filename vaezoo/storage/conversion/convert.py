@@ -1,7 +1,5 @@
 """`convert`: writes a model folder from a state dict of another project, after comparing the outputs of both."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass

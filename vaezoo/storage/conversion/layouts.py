@@ -1,7 +1,5 @@
 """Layouts of state dicts: two known ones, and one whose layers the user names."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +8,7 @@ from typing import cast, get_args
 from torch import Tensor
 
 from vaezoo.errors import ConversionError, UnknownNameError, shorten
-from vaezoo.networks.network import Activation
+from vaezoo.networks import Activation
 from vaezoo.registry.architecture import sizes
 from vaezoo.storage.conversion.perceptron import Layer, Perceptron, inventory, layer
 from vaezoo.storage.conversion.state_dict import Source

@@ -1,7 +1,5 @@
 """A VAE of fully connected layers, with the arithmetic of its original project."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vaezoo.errors import ConversionError, UnknownNameError, shorten
-from vaezoo.networks.network import Activation
+from vaezoo.networks import Activation
 
 # Independent of vaezoo's networks, since the converted model is compared with these.
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -48,7 +46,7 @@ class Layer:
         """Number of outputs."""
         return self.weight.shape[0]
 
-    def halves(self) -> tuple[Layer, Layer]:
+    def halves(self) -> "tuple[Layer, Layer]":
         """Returns the layers of the first and of the second half of the outputs."""
         if self.outputs % 2:
             raise ConversionError(f"{self.name} gives {self.outputs} numbers; two halves need an even number.")

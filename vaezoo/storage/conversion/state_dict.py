@@ -3,8 +3,6 @@
 This is the only module of vaezoo that calls `torch.load`.
 """
 
-from __future__ import annotations
-
 import os
 import zipfile
 from collections.abc import Mapping
@@ -18,7 +16,7 @@ from safetensors.torch import load as parse_tensors
 from torch import Tensor
 
 from vaezoo.errors import ConversionError, CorruptWeightsError, shorten
-from vaezoo.storage.documents import LARGEST_JSON, parse_json, read_bytes, sha256
+from vaezoo.storage.json_files import LARGEST_JSON, parse_json, read_bytes, sha256
 
 SETTINGS, WEIGHTS = "model_config.json", "model.pt"  # the two files of a pythae folder that are read
 WRAPPERS = ("model_state_dict", "state_dict", "model")  # keys of the state dict in a checkpoint

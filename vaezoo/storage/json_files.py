@@ -1,7 +1,5 @@
 """JSON documents: canonical writing, strict reading, digests of their values. Imports no torch."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator, Mapping

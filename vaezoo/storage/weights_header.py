@@ -1,14 +1,12 @@
 """Checks of a safetensors header against the model of a config, before memory is allocated."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from vaezoo.errors import CorruptWeightsError, shorten
-from vaezoo.storage.documents import parse_json
+from vaezoo.storage.json_files import parse_json
 
 DTYPES = {
     "F64": torch.float64,
