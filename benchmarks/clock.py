@@ -1,7 +1,5 @@
 """Times of a training loop: call, first step, each step and return."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 

@@ -8,8 +8,6 @@ images (test split). Variants that are not registered are left out. Each finishe
 and is not trained again, so that an interrupted series can be continued.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

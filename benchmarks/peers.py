@@ -1,7 +1,5 @@
 """The same models in other libraries' trainers, with their default settings; see `requirements.txt`."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import io

@@ -7,8 +7,6 @@ samples whose most probable class has a probability of at least 0.8. A model of 
 the uniform prior of its first training stage.
 """
 
-from __future__ import annotations
-
 import argparse
 
 import torch

@@ -6,8 +6,6 @@ For each recipe it times a step of the micro-batch without exchange, then the ex
 latency + bytes / bandwidth, adds the two, and times the whole step. Each process has one thread.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import time

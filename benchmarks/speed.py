@@ -30,8 +30,6 @@ backport, which it does not use, hence --no-deps; installed like this it runs wi
     PYTHONPATH=peers python benchmarks/speed.py
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

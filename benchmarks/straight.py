@@ -3,8 +3,6 @@
 Each has the layers and the loss of the vaezoo model that it is compared with; tests check that they are equal.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """The tasks: models, data, windows of steps, and the loops that vaezoo's trainer is compared with."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,27 +1,21 @@
 """The command line. Each command calls one function of the library and prints the result."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys
 import warnings
 
-from vaezoo.cli import data, drawing, evaluation, listing, sharing, training
+from vaezoo.cli import drawing, evaluation, listing, sharing, training
 from vaezoo.cli.app import app
 from vaezoo.errors import VaezooError
 
-__all__ = ["app", "data", "drawing", "evaluation", "listing", "main", "sharing", "training"]
-
-
-def show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """Prints a warning as one line, without its location in the code."""
-    print(f"warning: {message}", file=sys.stderr)
+__all__ = ["app", "drawing", "evaluation", "listing", "main", "sharing", "training"]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns 0, or 1 after an error, 2 after wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
-    warnings.showwarning = show_warning
+    # Warnings are one line, without their location in the code.
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     first = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(format="%(message)s")
     # Only the messages of vaezoo: other libraries log every request.

@@ -1,7 +1,5 @@
 """The application of the command line and its output."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +16,6 @@ app = App(
     version=lambda: __import__("vaezoo").__version__,
     result_action="return_value",
 )
-data_app = App(name="data", help="Data sets by name.")
-app.command(data_app)
 
 Model = Annotated[str, Parameter(help="Pretrained model, folder or hf:owner/name.")]
 Data = Annotated[str | None, Parameter(help="Data set; the training data set by default.")]

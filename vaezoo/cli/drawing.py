@@ -1,8 +1,6 @@
 """Commands that draw pictures of models, and fit samplers."""
 
 # ruff: noqa: D417  # parameters with a type such as `Model` are described there
-from __future__ import annotations
-
 from vaezoo.cli.app import PICTURES, Data, Model, Out, Picture, app, console
 
 

@@ -1,8 +1,6 @@
 """Commands that evaluate and compare models."""
 
 # ruff: noqa: D417  # parameters with a type such as `Model` are described there
-from __future__ import annotations
-
 import sys
 
 from vaezoo.cli.app import Data, Device, Model, Out, app, console, print_table, show_progress

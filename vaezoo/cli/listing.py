@@ -1,8 +1,11 @@
-"""Commands that list and describe models, variants and recipes."""
+"""Commands that list models, variants, recipes and data sets, describe them, and download data sets."""
 
-from __future__ import annotations
+from cyclopts import App
 
 from vaezoo.cli.app import app, console, print_table
+
+data_app = App(name="data", help="Data sets by name.")
+app.command(data_app)
 
 
 @app.command(name="list")
@@ -17,8 +20,7 @@ def list_(pattern: str = "*", *, variants: bool = False, recipes: bool = False) 
     from vaezoo.workflows import listing as tables
 
     table = tables.variants if variants else tables.recipes if recipes else tables.models
-    headings, rows = table(pattern)
-    print_table(headings, rows)
+    print_table(*table(pattern))
 
 
 @app.command
@@ -31,3 +33,30 @@ def show(name: str) -> None:
     from vaezoo.workflows.listing import describe
 
     console().print(describe(name), markup=False)
+
+
+@data_app.command(name="get")
+def data_get(name: str, *, verbose: bool = False) -> None:
+    """Download and verify a data set.
+
+    Args:
+        name: "mnist" or "fashion-mnist".
+        verbose: Print the result of each source; otherwise only if all fail.
+    """
+    from vaezoo.data import download_dataset
+
+    out = console()
+    paths = download_dataset(name, report=out.print if verbose else None)
+    for path in paths:
+        out.print(f"{path}  (SHA-256 verified)")
+    if not paths:
+        out.print(f"{name}: no files to download")
+
+
+@data_app.command(name="list")
+def data_list() -> None:
+    """List the names of data sets."""
+    from vaezoo.data import datasets
+
+    for name in [*datasets.names(), "folder:PATH", "torchvision:NAME"]:
+        console().print(name)

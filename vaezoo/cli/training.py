@@ -1,8 +1,6 @@
 """Commands that train models, and the demo."""
 
 # ruff: noqa: D417  # parameters with a type such as `Model` are described there
-from __future__ import annotations
-
 import logging
 import os
 from pathlib import Path

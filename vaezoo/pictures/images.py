@@ -1,10 +1,9 @@
 """Grids of images, reconstructions and samples of a model, comparisons of models."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 
 import torch
@@ -28,12 +27,12 @@ def grid(
     title: str | None = None,
     scale: int | None = None,
 ) -> Path:
-    """Writes a grid of images.
+    """Writes a grid of images as a PNG file; its folder is created.
 
     Args:
         images: (N, H, W) or (N, C, H, W), floating values clipped to [0, 1] or `uint8`. One channel is gray, three are
             RGB, two are shown as two gray images, the first on the left.
-        path: the file to write, `….png`; its folder is created.
+        path: the file to write, `….png`.
         columns: images in a row; None for a picture about as wide as a slide.
         labels: a text under each image.
         title: a text above the grid.
@@ -50,8 +49,7 @@ def grid(
     if columns is not None and columns < 1:
         raise ShapeError(f"Got columns = {columns}; expected at least 1.")
     width = min(len(tiles), columns or columns_of_slide(len(tiles), tiles.shape[-1] / tiles.shape[-2]))
-    panel = Panel(tiles=enlarged(tiles, scale, width), columns=width)
-    return save_sheet([panel], path, captions=labels or (), title=title or "")
+    return save_sheet([Panel(enlarged(tiles, scale, width), width)], path, captions=labels or (), title=title or "")
 
 
 def reconstructions(model: VAE, x: Tensor, path: str | os.PathLike[str], c: Tensor | None = None) -> Path:
@@ -69,7 +67,7 @@ def reconstructions(model: VAE, x: Tensor, path: str | os.PathLike[str], c: Tens
     pairs = enlarged(tiles, None, width).unflatten(0, (2, len(x)))
     pairs = F.pad(pairs, (0, 0, 0, 0, 0, 0, 0, rows * width - len(x)), value=255)  # white tiles in the last row
     tiles = pairs.unflatten(1, (rows, width)).transpose(0, 1).flatten(0, 2)
-    return save_sheet([Panel(tiles=tiles, columns=width)], path, row_labels=["original", "reconstruction"] * rows)
+    return save_sheet([Panel(tiles, width)], path, row_labels=["original", "reconstruction"] * rows)
 
 
 def samples(
@@ -86,13 +84,9 @@ def samples(
 
 
 def comparison(columns: Mapping[str, Tensor], path: str | os.PathLike[str]) -> Path:
-    """Writes the same images under several models: a grid for each, with its name above.
+    """Writes images of several models: a grid for each with its name above, or a row for each of more than twelve.
 
-    More than twelve models are drawn as one row each, with the name on the left.
-
-    Args:
-        columns: name -> images as in `grid`, the same number and shape for every name.
-        path: the file to write, `….png`.
+    `columns` maps each name to images as in `grid`, the same number and shape for every name.
 
     Raises:
         ShapeError: no images, or images of different numbers or shapes.
@@ -104,13 +98,12 @@ def comparison(columns: Mapping[str, Tensor], path: str | os.PathLike[str]) -> P
     count, ratio = len(sets[0]), sets[0].shape[-1] / sets[0].shape[-2]
     if len(sets) > MAX_PANELS:
         tiles = enlarged(torch.cat(sets), None, max(count, LIST_COLUMNS))
-        return save_sheet([Panel(tiles=tiles, columns=count)], path, row_labels=list(columns))
+        return save_sheet([Panel(tiles, count)], path, row_labels=list(columns))
     ideal = math.sqrt(count / len(sets) * SLIDE / ratio)
     full = [width for width in range(1, count + 1) if count % width == 0]
     width = min(full, key=lambda columns: abs(math.log(columns / ideal)))
     tiles = enlarged(torch.cat(sets), None, width * len(sets))
-    parts = zip(columns, tiles.split(count), strict=True)
-    return save_sheet([Panel(tiles=part, columns=width, title=name) for name, part in parts], path)
+    return save_sheet(list(map(Panel, tiles.split(count), repeat(width), columns)), path)
 
 
 def check_images(model: VAE) -> None:

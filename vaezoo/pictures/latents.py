@@ -1,10 +1,9 @@
 """Traversals of single latents and interpolations between images."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import cast
 
@@ -31,9 +30,7 @@ def traversal(
     steps: int = 9,
     c: Tensor | None = None,
 ) -> Path:
-    """Writes a row of images for each latent, in which only this latent changes.
-
-    It goes from -`span` to +`span` standard deviations of its prior; the others stay at the posterior's center of `x`.
+    """Writes a row of images for each latent; the others stay at the posterior's center of `x`.
 
     Args:
         model: a model of images with continuous latents.
@@ -41,7 +38,7 @@ def traversal(
         path: the file to write, `….png`.
         dims: indices of latents in the flattened event of z; None for the up to six that change this image most between
             the two ends, the most active first.
-        span: the largest distance from the prior's mean, in standard deviations of the prior.
+        span: a latent goes from -span to +span standard deviations of its prior.
         steps: images in a row.
         c: the context of the image, as in `VAE.encode`.
 
@@ -59,9 +56,9 @@ def traversal(
         x, context = model.check(x, c)
         z = continuous_center(model, x, context)
         prior = cast(Distribution, model.prior(context))
-        mean, deviation = moments(prior, x.device)
+        mean, deviation = moments(prior)
         ends = torch.stack([mean - span * deviation, mean + span * deviation])
-        chosen = torch.tensor(check_dims(dims, z.numel()) or most_active(model, z, context, ends), device=z.device)
+        chosen = most_active(model, z, context, ends) if dims is None else check_dims(dims, z)
         share = torch.linspace(0.0, 1.0, steps, device=z.device, dtype=z.dtype)[None, :]
         values = ends[0, chosen, None] + share * (ends[1] - ends[0])[chosen, None]
         turned = moved(z, chosen.repeat_interleave(steps), values.flatten())
@@ -69,16 +66,13 @@ def traversal(
         tiles = enlarged(tiles_of(decoded(model, turned, context), "images"), None, steps)
     spans = torch.linspace(-span, span, steps).tolist()
     marks = [f"{mark:+.3g}σ".replace("-", "−") if mark else "0" for mark in spans]
-    panel = Panel(tiles=tiles, columns=steps, marks=marks)
-    return save_sheet([panel], path, row_labels=[f"z{index}" for index in chosen.tolist()])
+    return save_sheet([Panel(tiles, steps, marks=marks)], path, row_labels=[f"z{index}" for index in chosen.tolist()])
 
 
 def interpolation(
     model: VAE, pairs: Tensor, path: str | os.PathLike[str], steps: int = 9, c: Tensor | None = None
 ) -> Path:
-    """Writes a row for each pair of images: one original, images decoded between their latents, the other original.
-
-    The latents are interpolated linearly between the posterior's centers of the two images.
+    """Writes a row for each pair of images: one, images decoded on the line between their latents, and the other.
 
     Args:
         model: a model of images with continuous latents.
@@ -112,9 +106,9 @@ def interpolation(
     tiles = enlarged(torch.cat([starts, made, ends]), None, steps + 2)
     start, middle, end = tiles.split([len(starts), len(made), len(ends)])
     panels = [
-        Panel(tiles=start, columns=1, title="original"),
-        Panel(tiles=middle, columns=steps, title="between their latents"),
-        Panel(tiles=end, columns=1, title="original"),
+        Panel(start, 1, title="original"),
+        Panel(middle, steps, title="between their latents"),
+        Panel(end, 1, title="original"),
     ]
     return save_sheet(panels, path)
 
@@ -143,35 +137,33 @@ def check_support(prior: Distribution, z: Tensor, reason: str) -> None:
         )
 
 
-def moments(prior: Distribution, device: torch.device) -> tuple[Tensor, Tensor]:
+def moments(prior: Distribution) -> tuple[Tensor, Tensor]:
     """Returns mean and standard deviation of each latent under the prior, (D,) each, from draws if it has none."""
     try:
         mean, deviation = prior.mean, prior.stddev
     except (NotImplementedError, AttributeError):
-        with seeded(0, device):
+        with seeded(0):
             draws = prior.sample((PRIOR_DRAWS,))
         mean, deviation = draws.mean(0), draws.std(0)
     return mean.flatten(), deviation.flatten()
 
 
-def check_dims(dims: Sequence[int] | None, size: int) -> list[int]:
-    """Returns `dims` as a list, empty for None; raises ShapeError for indices out of range."""
-    chosen = [] if dims is None else list(dims)
-    wrong = [index for index in chosen if not 0 <= index < size]
-    if wrong or (dims is not None and not chosen):
+def check_dims(dims: Sequence[int], z: Tensor) -> Tensor:
+    """Returns indices of latents as a tensor; raises ShapeError if there are none, or for indices out of range."""
+    if not dims or not all(0 <= index < z.numel() for index in dims):
         raise ShapeError(
-            f"Got dims = {shorten(chosen)}; expected latents from 0 to {size - 1}, or None for the most active."
+            f"Got dims = {shorten(dims)}; expected latents from 0 to {z.numel() - 1}, or None for the most active."
         )
-    return chosen
+    return torch.tensor(dims, device=z.device)
 
 
-def most_active(model: VAE, z: Tensor, c: Tensor | None, ends: Tensor, most: int = MAX_ROWS) -> list[int]:
-    """Returns up to `most` latents, sorted by how much the decoded image changes between their `ends` (2, D)."""
+def most_active(model: VAE, z: Tensor, c: Tensor | None, ends: Tensor) -> Tensor:
+    """Returns the latents whose change between `ends` (2, D) changes the decoded image most, the strongest first."""
     effects = []
     for dims in torch.arange(z.numel(), device=z.device).split(ROWS):
         low, high = (decoded(model, moved(z, dims, end[dims]), c) for end in ends)
         effects.append((high - low).flatten(1).square().sum(1))
-    return torch.cat(effects).argsort(descending=True, stable=True)[:most].tolist()
+    return torch.cat(effects).argsort(descending=True, stable=True)[:MAX_ROWS]
 
 
 def moved(z: Tensor, dims: Tensor, values: Tensor) -> Tensor:
@@ -183,6 +175,5 @@ def moved(z: Tensor, dims: Tensor, values: Tensor) -> Tensor:
 
 def decoded(model: VAE, z: Tensor, c: Tensor | None) -> Tensor:
     """Returns the means of p(x|z,c), (N, *shape), for `z` (N, *latent) and one context for all or one for each."""
-    context = None if c is None else c.expand(len(z), -1)
-    contexts = [None] * len(z) if context is None else context.split(ROWS)
+    contexts = repeat(None) if c is None else c.expand(len(z), -1).split(ROWS)
     return torch.cat([model.decode(rows, each).mean for rows, each in zip(z.split(ROWS), contexts, strict=False)])

@@ -1,7 +1,5 @@
 """Labeled sheets of images: torchvision makes the grids, matplotlib places them and draws the text."""
 
-from __future__ import annotations
-
 import io
 import math
 import os
@@ -63,10 +61,7 @@ def columns_of_slide(count: int, ratio: float) -> int:
 
 
 def enlarged(tiles: Tensor, scale: int | None, columns: int) -> Tensor:
-    """Returns tiles with pixels `scale` wide and high, in a thin frame.
-
-    None stands for a scale that makes tiles of about a hundred pixels, fewer in rows of many `columns`.
-    """
+    """Returns framed tiles with pixels `scale` wide; None makes tiles of about 100 pixels, fewer in long rows."""
     high, wide = tiles.shape[-2:]
     if scale is not None and scale < 1:
         raise ShapeError(f"Got scale = {scale}; expected at least 1.")
@@ -80,7 +75,7 @@ def enlarged(tiles: Tensor, scale: int | None, columns: int) -> Tensor:
     return F.pad(large, (1, 1, 1, 1), value=FRAME)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Panel:
     """A grid of tiles (N, 3, H, W) with `columns` tiles in a row, and a text above it or above each of its columns."""
 
@@ -103,7 +98,7 @@ def save_sheet(
     size = min(26.0, max(18.0, 0.17 * high))  # of the letters, in pixels
     notes = [wrapped(text, wide, size) for text in captions]
     foot = math.ceil(1.2 * size * max((text.count("\n") + 1 for text in notes), default=0)) + 8 * bool(notes)
-    grids = [grid_of(panel.tiles, panel.columns, foot) for panel in panels]
+    grids = [grid_of(panel, foot) for panel in panels]
     gap = torch.full((3, grids[0].shape[1], WIDE_GAP), 255, dtype=torch.uint8)
     figure, axes = shown(torch.cat([part for grid in grids for part in (gap, grid)][1:], 2))
     write_text = partial(
@@ -125,14 +120,14 @@ def save_sheet(
     return write(figure, path, margin=MARGIN)
 
 
-def grid_of(tiles: Tensor, columns: int, foot: int) -> Tensor:
-    """Returns tiles as one image (3, H, W), each with `foot` white pixels below it."""
+def grid_of(panel: Panel, foot: int) -> Tensor:
+    """Returns a panel as one image (3, H, W), each tile with `foot` white pixels below it."""
     utils = require("torchvision.utils", "torchvision", "Drawing a picture")
-    grid: Tensor = utils.make_grid(F.pad(tiles, (0, 0, 0, foot), value=255), columns, GAP, pad_value=255)
-    return grid if len(tiles) == 1 else grid[:, GAP:-GAP, GAP:-GAP]  # a single tile has no padding
+    grid: Tensor = utils.make_grid(F.pad(panel.tiles, (0, 0, 0, foot), value=255), panel.columns, GAP, pad_value=255)
+    return grid if len(panel.tiles) == 1 else grid[:, GAP:-GAP, GAP:-GAP]  # a single tile has no padding
 
 
-def shown(page: Tensor) -> tuple[Figure, Axes]:
+def shown(page: Tensor) -> "tuple[Figure, Axes]":
     """Returns a figure that shows an image (3, H, W) pixel by pixel, and its axes in pixels from the top left."""
     require("matplotlib", "matplotlib", "Drawing a picture")
     from matplotlib.figure import Figure
@@ -151,10 +146,8 @@ def wrapped(text: str, width: float, size: float) -> str:
     return textwrap.fill(text, max(4, int(width / (0.6 * size))), max_lines=3, placeholder="…")
 
 
-def write(figure: Figure, path: str | os.PathLike[str], margin: int | None = None) -> Path:
-    """Writes a figure as PNG without date and version, and returns the path.
-
-    With a `margin` in pixels, the page encloses everything that is drawn, at whole pixels.
+def write(figure: "Figure", path: str | os.PathLike[str], margin: int | None = None) -> Path:
+    """Writes a figure as PNG; with a `margin` in pixels, the page encloses all that is drawn, at whole pixels.
 
     Raises:
         DataError: the path does not end in .png.

@@ -1,7 +1,5 @@
 """Training curves."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -24,8 +22,7 @@ def curves(history: Sequence[Mapping[str, float | None]], path: str | os.PathLik
     The first twentieth of the run does not count for the scale, since its values are far from the rest.
 
     Args:
-        history: `Run.history`, or the lines of `metrics.jsonl`; a quantity without finite values (the bound of a model
-            without a density) has no panel.
+        history: `Run.history`, or the lines of `metrics.jsonl`; a quantity without finite values has no panel.
         path: the file to write, `….png`.
 
     Raises:
@@ -56,7 +53,7 @@ def points(history: Sequence[Mapping[str, float | None]], name: str) -> tuple[li
     return [step for step, _ in kept], [value for _, value in kept]
 
 
-def draw_panel(axes: Axes, title: str, lines: Sequence[tuple[list[float], list[float]]], *, legend: bool) -> None:
+def draw_panel(axes: "Axes", title: str, lines: Sequence[tuple[list[float], list[float]]], *, legend: bool) -> None:
     """Draws training and validation of one quantity."""
     from matplotlib.ticker import MaxNLocator
 

@@ -1,11 +1,9 @@
 """`compare`: models on one data set, in one table."""
 
-from __future__ import annotations
-
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -23,14 +21,13 @@ from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.registry import resolve, variants, with_requirements
 from vaezoo.storage.files import write_file
 from vaezoo.storage.model_folder import WEIGHTS
-from vaezoo.workflows import listing as tables
+from vaezoo.workflows.listing import markdown
 from vaezoo.workflows.load import load
 from vaezoo.workflows.train import train
 from vaezoo.zoo.index import read_index
 
 LITTLE_RATE = 0.1  # nats; below it the latents carry no information
 FEW_UNITS = 0.1  # of the latents
-SAMPLES, LIMIT = 500, 1_000  # K of the evidence, number of test images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +57,7 @@ class Row:
             notes.append("few active units")
         return "; ".join(notes)
 
-    def above(self, other: Row) -> Estimate:
+    def above(self, other: "Row") -> Estimate:
         """Returns the difference of the log-evidence from that of another row, nats, with its paired standard error.
 
         The mean is None unless both have an evidence of the same images with the same K.
@@ -106,15 +103,13 @@ def compare(
     data: str = "mnist",
     steps: int = 2000,
     seeds: int = 1,
-    samples: int = SAMPLES,
-    limit: int | None = LIMIT,
+    samples: int = 500,
+    limit: int | None = 1_000,
     device: str = "auto",
     out: Path | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Iterator[Row | Failure]:
-    """Yields a row for each pretrained model, run folder or variant; variants are trained for `steps` first, per seed.
-
-    If one of several models cannot be trained or evaluated on these data, its row states the reason.
+    """Yields a row for each pretrained model, run folder or variant; of several, a failure does not end the others.
 
     Args:
         names: pretrained names, folders (with a slash), Hub repositories (hf:…), variants (also composed), or "all" of
@@ -129,7 +124,7 @@ def compare(
         report: called with the name of each model before its training.
 
     Raises:
-        UnknownNameError: neither a pretrained model nor a variant, with the closest names; or no such data set.
+        UnknownNameError: neither a pretrained model nor a variant; or no such data set.
         ConfigError: no models, or no seeds.
         InterruptedTrainingError: Ctrl-C or SIGTERM during the training of a variant.
     """
@@ -160,14 +155,16 @@ def compare(
 
 
 def row_of(name: str, models: Sequence[VAE], data: str, samples: int, limit: int | None) -> Row:
-    """Returns the row of a model, or of models that were trained with different seeds."""
+    """Returns the row of a model, or the means over models that were trained with different seeds."""
     chosen = [first(test_set(model, data), limit) for model in models]
     pairs = [measured(model, part, samples) for model, part in zip(models, chosen, strict=True)]
     evidences = [each for _, each in pairs if each is not None]
+    reports = [report for report, _ in pairs]
+    values = {key: mean_value([each.values[key] for each in reports]) for key in reports[0].values}
     means = [float(each.double().mean()) for each in evidences]
     return Row(
         name=name,
-        report=mean_report([report for report, _ in pairs]),
+        report=reports[0] if len(models) == 1 else replace(reports[0], values=values),
         seeds=len(models),
         spread=statistics.stdev(means) if len(means) > 1 else None,
         images_per_second=speed(models[0]),
@@ -175,12 +172,6 @@ def row_of(name: str, models: Sequence[VAE], data: str, samples: int, limit: int
         evidences=torch.stack(evidences).double().mean(0) if len(evidences) == len(models) else None,
         statistics=chosen[0].digest,
     )
-
-
-def mean_report(reports: Sequence[Report]) -> Report:
-    """Returns the first report with its metrics replaced by means over all of them (one per seed)."""
-    values = {key: mean_value([each.values[key] for each in reports]) for key in reports[0].values}
-    return reports[0] if len(reports) == 1 else replace(reports[0], values=values)
 
 
 def mean_value(values: Sequence[Value]) -> Value:
@@ -209,21 +200,20 @@ def check_variant(name: str) -> None:
 
 
 def models_for(name: str, *, data: str, steps: int, seeds: int, device: str, out: Path | None) -> list[VAE]:
-    """Returns the model of a pretrained name or folder, or one trained model per seed of a variant."""
+    """Returns the model of a pretrained name or folder, or one trained model per seed; those in `out` are kept."""
     if is_trained(name):
         return [load(name, device=device)]
-    return [trained(recipe_for(name, data, steps, seed), device, out) for seed in range(seeds)]
-
-
-def trained(recipe: Recipe, device: str, out: Path | None) -> VAE:
-    """Returns the model of a recipe; a folder `out` keeps it, so that it is trained only once and can be resumed."""
-    if out is None:
-        return train(recipe, out=None, device=device).model
-    folder = out / f"{recipe.variant}-{recipe.digest[:8]}"
-    if not (folder / WEIGHTS).exists():
-        train(recipe, out=folder, device=device, resume=folder.exists())
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return load(f"{folder}/", device=device)
+    models = []
+    for recipe in (recipe_for(name, data, steps, seed) for seed in range(seeds)):
+        if out is None:
+            models.append(train(recipe, out=None, device=device).model)
+            continue
+        folder = out / f"{recipe.variant}-{recipe.digest[:8]}"
+        if not (folder / WEIGHTS).exists():
+            train(recipe, out=folder, device=device, resume=folder.exists())
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        models.append(load(f"{folder}/", device=device))
+    return models
 
 
 @torch.no_grad()
@@ -266,33 +256,25 @@ def headings(lines: Sequence[Row | Failure]) -> tuple[str, ...]:
     return ("model", *(metric.heading for metric in columns(lines).values()), above, "images/s", "note")
 
 
-def cells(row: Row | Failure, shown: Mapping[str, Metric], reference: Row | None = None) -> tuple[str, ...]:
-    """Returns a row of the table, one string per column; `reference` is the row that evidences are compared with."""
-    if isinstance(row, Failure):
-        return (row.name, *["–"] * (len(shown) + 2), row.reason)
-    values = row.report.as_dict()
-    return (
-        row.name,
-        *(metric.in_table(key, values) for key, metric in shown.items()),
-        "" if reference is None or reference is row else text_of(row.above(reference)),
-        f"{row.images_per_second:,.0f}",
-        row.mark,
-    )
-
-
 def table(lines: Sequence[Row | Failure]) -> list[tuple[str, ...]]:
-    """Returns the cells of all lines."""
-    reference = reference_of(lines)
-    shown = columns(lines)
-    return [cells(line, shown, reference) for line in lines]
+    """Returns the cells of all lines, one string per column."""
+    reference, shown, rows = reference_of(lines), columns(lines), list[tuple[str, ...]]()
+    for line in lines:
+        if isinstance(line, Failure):
+            rows.append((line.name, *["–"] * (len(shown) + 2), line.reason))
+            continue
+        values = line.report.as_dict()
+        figures = [metric.in_table(key, values) for key, metric in shown.items()]
+        above = "" if reference is None or reference is line else text_of(line.above(reference))
+        rows.append((line.name, *figures, above, f"{line.images_per_second:,.0f}", line.mark))
+    return rows
 
 
 def write(lines: Sequence[Row | Failure], folder: Path) -> Path:
     """Writes the table as Markdown, with a description of the evaluation, and returns the file."""
     path = folder / "comparison.md"
-    rows = [line for line in lines if isinstance(line, Row)]
-    text = f"{tables.markdown(headings(lines), table(lines))}\n\n{measured_on(rows)}\n"
-    write_file(path, text.encode())
+    notes = measured_on([line for line in lines if isinstance(line, Row)])
+    write_file(path, f"{markdown(headings(lines), table(lines))}\n\n{notes}\n".encode())
     return path
 
 

@@ -1,7 +1,5 @@
 """The demo: pictures and metrics of a pretrained model, and of one that is trained for a minute."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable
@@ -13,8 +11,7 @@ from vaezoo import pictures
 from vaezoo.core import VAE
 from vaezoo.data import Dataset, binarize, bundled_images, load_dataset
 from vaezoo.errors import ConfigError, DownloadError
-from vaezoo.evaluation import Report, evaluate
-from vaezoo.recipe import Recipe, read_recipe
+from vaezoo.evaluation import evaluate
 from vaezoo.workflows.load import load
 from vaezoo.workflows.train import train
 
@@ -30,17 +27,10 @@ def demo(
     *,
     report: Callable[[str], None] = print,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Report]:
-    """Draws and evaluates a pretrained model, trains the tutorial's recipe for a while, and compares the two.
+) -> None:
+    """Draws and evaluates a pretrained model, trains the tutorial's recipe for about `seconds`, and compares the two.
 
-    Args:
-        out: folder for the pictures.
-        seconds: approximate duration of the training.
-        report: called with a line for each step.
-        progress: called with the number of evaluated images and of all images.
-
-    Returns:
-        The reports of both models on the test images.
+    Calls `report` with lines of text, and `progress` with the numbers of evaluated images and of all images.
     """
     if not 0 < seconds < math.inf:
         raise ConfigError(f"Got seconds = {seconds}; expected a positive number.")
@@ -67,11 +57,9 @@ def demo(
     report("6. Trained, evaluated and drew it.")
     report("\nOn the test images, in nats per image (the bound is higher for a better model):")
     for name, figures in reports.items():
-        report(f"  {name:20}{summary(figures)}")
-    report("\nThe pictures:")
-    for file in files:
-        report(f"  {file}")
-    return reports
+        values = [f"{key} {getattr(figures, key).mean:.2f}" for key in ("bound", "distortion", "rate")]
+        report(f"  {name:20}{', '.join(values)}")
+    report("\n  ".join(["\nThe pictures:", *map(str, files)]))
 
 
 def mnist(report: Callable[[str], None]) -> tuple[Dataset, Dataset]:
@@ -87,17 +75,7 @@ def mnist(report: Callable[[str], None]) -> tuple[Dataset, Dataset]:
 def train_for(seconds: float, data: Dataset) -> VAE:
     """Returns the tutorial's model, trained for about `seconds`; a short trial estimates how many steps that are."""
     start = time.perf_counter()
-    train(tutorial(TRIAL_STEPS), data=data, out=None, trackers=())
-    rate = TRIAL_STEPS / (time.perf_counter() - start)
-    steps = max(TRIAL_STEPS, int(0.9 * rate * (seconds - (time.perf_counter() - start))))
-    return train(tutorial(steps), data=data, out=None).model
-
-
-def tutorial(steps: int) -> Recipe:
-    """Returns the tutorial's recipe for a number of steps, with all data used for training."""
-    return read_recipe(TUTORIAL, steps=steps, validation=0)
-
-
-def summary(report: Report) -> str:
-    """Returns the main metrics of a report in one line."""
-    return ", ".join(f"{key} {getattr(report, key).mean:.2f}" for key in ("bound", "distortion", "rate"))
+    train(TUTORIAL, data=data, out=None, trackers=(), steps=TRIAL_STEPS, validation=0)
+    spent = time.perf_counter() - start
+    steps = max(TRIAL_STEPS, int(0.9 * TRIAL_STEPS / spent * (seconds - spent)))
+    return train(TUTORIAL, data=data, out=None, steps=steps, validation=0).model

@@ -1,7 +1,5 @@
 """Pictures of models, which are given by name."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +12,6 @@ from vaezoo.data import bundled_images
 from vaezoo.errors import ConfigError, DataError
 from vaezoo.evaluation.batches import context_of
 from vaezoo.evaluation.report import test_set
-from vaezoo.samplers import Sampler
 from vaezoo.workflows.fit_sampler import fit_sampler, load_sampler, saved_samplers
 from vaezoo.workflows.load import load, locate
 from vaezoo.workflows.measure import data_of
@@ -25,14 +22,13 @@ IMAGES = 16  # of each model in a picture of several
 def some_images(model: VAE, data: str | None, n: int) -> tuple[Tensor, Tensor | None]:
     """Returns the first `n` test images, padded and binarized for the model, and their contexts.
 
-    The first 64 of MNIST are in the package, so that they need no download.
-
     Raises:
         DataError: the test set has fewer images.
     """
     name = data_of(model, data)
     if n < 1:
         raise DataError(f"Got {n} images to draw; expected at least 1.")
+    # The first 64 of MNIST are in the package: they need no download.
     chosen = test_set(model, bundled_images() if name == "mnist" and n <= 64 else name)
     if n > len(chosen):
         raise DataError(f"Got {n} images to draw; {name!r} has {len(chosen)} test images.")
@@ -54,22 +50,16 @@ def samples(name: str, n: int, c: int | None, seed: int, out: Path, sampler: str
     """
     if sampler is not None:
         if c is not None:
-            raise ConfigError(
-                "Got a class and a sampler; expected one of them: samplers are for models without classes."
-            )
-        fitted = sampler_for(name, sampler, seed)
+            raise ConfigError("Got a class and a sampler; expected one: samplers are for models without classes.")
+        if sampler in saved_samplers(locate(name)):
+            fitted = load_sampler(name, sampler)
+        else:
+            model = load(name)
+            fitted = fit_sampler(model, data_of(model, None), sampler, seed=seed)
         return pictures.grid(fitted.sample(n, seed=seed), target(out, name, f"{sampler}-samples"))
     model = load(name)
     context = torch.arange(n) % model.context if model.context and c is None else c
     return pictures.samples(model, n, target(out, name, "samples"), context, seed)
-
-
-def sampler_for(name: str, sampler: str, seed: int) -> Sampler:
-    """Returns the sampler that is saved with a model, or one fitted to its training data."""
-    if sampler in saved_samplers(locate(name)):
-        return load_sampler(name, sampler)
-    model = load(name)
-    return fit_sampler(model, data_of(model, None), sampler, seed=seed)
 
 
 def reconstructions(name: str, n: int, data: str | None, out: Path) -> Path:
@@ -85,16 +75,16 @@ def traversal(name: str, index: int, dims: list[int] | None, data: str | None, o
         raise DataError(f"Got image number {index}; expected 0 or more.")
     model = load(name)
     x, c = some_images(model, data, index + 1)
-    path = target(out, name, "traversal")
-    return pictures.traversal(model, x[-1:], path, dims, c=None if c is None else c[-1:])
+    own = None if c is None else c[-1:]
+    return pictures.traversal(model, x[-1:], target(out, name, "traversal"), dims, c=own)
 
 
 def interpolation(name: str, pairs: int, steps: int, data: str | None, out: Path) -> Path:
     """Draws interpolations between pairs of test images, in the context of the first image of each pair."""
     model = load(name)
     x, c = some_images(model, data, 2 * pairs)
-    both = x.reshape(pairs, 2, *x.shape[1:])
-    return pictures.interpolation(model, both, target(out, name, "interpolation"), steps, None if c is None else c[::2])
+    own = None if c is None else c[::2]
+    return pictures.interpolation(model, x.unflatten(0, (pairs, 2)), target(out, name, "interpolation"), steps, own)
 
 
 def comparison(models: Mapping[str, VAE], data: str, out: Path) -> Path:

@@ -3,8 +3,6 @@
 `python -m vaezoo.workflows.listing docs/models.md docs/variants.md docs/recipes-list.md` writes the pages again.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import inspect
 import re
@@ -23,7 +21,6 @@ from vaezoo.zoo.index import list_models, read_index
 if TYPE_CHECKING:  # the registry imports torch
     from vaezoo.registry import Variant
 
-WEIGHTS = ".safetensors"
 Rows = list[tuple[str, ...]]
 
 #: LaTeX commands in the first sentences of docstrings; all others are dropped
@@ -43,16 +40,11 @@ def models(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
         metrics = cast(Mapping[str, object], facts["metrics"])
         files = cast(Mapping[str, Mapping[str, int]], facts["files"])
         published = published_metrics(name)
-        rows.append(
-            (
-                name,
-                str(facts["variant"]),
-                f"{metrics['data']}, {'binarized' if metrics['binarization'] != 'none' else 'gray'}",
-                *(metric.in_table(key, metrics) for key, metric in shown.items()),
-                "" if published is None else published.text("log_evidence"),
-                f"{sum(known['size'] for file, known in files.items() if file.endswith(WEIGHTS)) / 1e6:.1f} MB",
-            )
-        )
+        data = f"{metrics['data']}, {'binarized' if metrics['binarization'] != 'none' else 'gray'}"
+        measured = [metric.in_table(key, metrics) for key, metric in shown.items()]
+        reported = "" if published is None else published.text("log_evidence")
+        size = sum(known["size"] for file, known in files.items() if file.endswith(".safetensors"))
+        rows.append((name, str(facts["variant"]), data, *measured, reported, f"{size / 1e6:.1f} MB"))
     return ("model", "variant", "data", *(metric.heading for metric in shown.values()), "published", "size"), rows
 
 
@@ -61,8 +53,13 @@ def variants(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
     rows: Rows = []
     for entry in variant_entries(pattern):
         options = ", ".join(f"{option.name} = {option.default}" for option in entry.options.values()) or "–"
-        weights, paper = ", ".join(weights_of(entry.name)) or "–", f"{entry.paper} ({entry.year})"
-        rows.append((entry.name, ", ".join(entry.changes) or "–", entry.rate, summary(entry), options, paper, weights))
+        used = sorted(name for name, facts in read_index().items() if entry.name in str(facts["variant"]).split("+"))
+        changes, weights, paper = (
+            ", ".join(entry.changes) or "–",
+            ", ".join(used) or "–",
+            f"{entry.paper} ({entry.year})",
+        )
+        rows.append((entry.name, changes, entry.rate, summary(entry), options, paper, weights))
     return ("variant", "changes", "rate", "what it does", "options", "paper", "weights"), rows
 
 
@@ -71,11 +68,8 @@ def variants_table() -> str:
     headings, rows = variants()
     linked: Rows = []
     for (name, *facts, _, paper, weights), entry in zip(rows, variant_entries(), strict=True):
-        title, source = (
-            f"[{name}](#{name})" if entry.options else name,
-            f"[{paper}]({entry.url})" if entry.url else paper,
-        )
-        linked.append((title, *facts, source, weights))
+        source = f"[{paper}]({entry.url})" if entry.url else paper
+        linked.append((f"[{name}](#{name})" if entry.options else name, *facts, source, weights))
     return markdown([heading for heading in headings if heading != "options"], linked)
 
 
@@ -89,19 +83,14 @@ def options_list() -> str:
     return "\n\n".join(parts)
 
 
-def variant_entries(pattern: str = "*") -> list[Variant]:
+def variant_entries(pattern: str = "*") -> "list[Variant]":
     """Returns the registered variants whose names match a shell pattern."""
     from vaezoo.registry import variants as registry
 
     return [registry.get(name) for name in registry.names() if fnmatch.fnmatchcase(name, pattern)]
 
 
-def weights_of(variant: str) -> list[str]:
-    """Returns the pretrained models of a variant, alone or composed."""
-    return sorted(name for name, facts in read_index().items() if variant in str(facts["variant"]).split("+"))
-
-
-def option_texts(entry: Variant) -> dict[str, str]:
+def option_texts(entry: "Variant") -> dict[str, str]:
     """Returns the description of each option, from the section `Hyperparameters:` of the builder's docstring."""
     section = (inspect.getdoc(entry.builder) or "").partition("Hyperparameters:\n")[2].partition("\n\n")[0]
     found = re.findall(r"^    (\w[\w, ]*): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
@@ -120,7 +109,7 @@ def recipes(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
     return ("recipe", "variant", "data", "what it is"), rows
 
 
-def summary(entry: Variant) -> str:
+def summary(entry: "Variant") -> str:
     """Returns the first sentence of a variant's docstring, its formulas in Unicode instead of LaTeX."""
     text = (inspect.getdoc(entry.builder) or "").partition("\n")[0]
     text = re.sub(r"\\(tfrac12|[A-Za-z]+|.)", lambda match: SYMBOLS.get(match[1], ""), text)
@@ -128,17 +117,12 @@ def summary(entry: Variant) -> str:
 
 
 def describe(name: str) -> str:
-    """Returns a description of a pretrained model, a variant or a recipe as text.
-
-    Raises:
-        UnknownNameError: nothing has this name; states the closest names.
-    """
+    """Returns a description of a pretrained model, a variant or a recipe; raises UnknownNameError for other names."""
     if name in read_index():
         facts = read_index()[name]
         place = f", hf:{facts['repository']}@{facts['commit']}" if "repository" in facts else ""
-        return f"{name}: a pretrained {facts['variant']}{place}\n{facts['architecture']}\n\n" + figures_table(
-            cast(Mapping[str, object], facts["metrics"])
-        )
+        figures = figures_table(cast(Mapping[str, object], facts["metrics"]))
+        return f"{name}: a pretrained {facts['variant']}{place}\n{facts['architecture']}\n\n{figures}"
     known = list_recipes()
     if name in known:
         return known[name].read_text(encoding="utf-8")

@@ -1,15 +1,11 @@
 """`train`: trains a model by a recipe and writes its folder."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
-
-import torch
 
 from vaezoo.core import PARTS, VAE
 from vaezoo.data import Dataset, StreamedDataset, binarize, from_tensors, load_dataset, pad
@@ -63,10 +59,15 @@ def train(
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, **changes)
     with process_group(device) as place:
         ranks = Processes.current()
-        folder = None if out is None else shared_folder(chosen, out, resume or extend, ranks, place)
+        folder = None
+        if out is not None:  # the same in all processes
+            named = str(auto_folder(chosen, resume or extend) if out == "auto" else out)
+            folder = Path(ranks.broadcast_text(named, place))
         receivers = trackers_of(trackers, chosen, folder) if ranks.first else []
         training, held_out = one_by_one(ranks, lambda: training_data(chosen, data, workers))
-        seen = description(training, chosen)
+        padded = {"pad": chosen.data.pad} if chosen.data.pad else {}
+        # The digest reads all streamed images, which finds broken ones before the training.
+        seen = {"name": training.name, "binarize": chosen.data.binarize, **padded, "digest": training.digest}
         model = build_model(chosen, training)
         fresh = one_by_one(ranks, lambda: start_from(model, chosen.init))
         if folder is not None and ranks.first:
@@ -82,7 +83,9 @@ def train(
             fresh=fresh,
             any_size=any_size,
         ).fit(resume, extend)
-        run.model.config = {**(run.model.config or {}), "data": seen, "recipe": signature(run)}
+        extended = {"extensions": run.extensions} if run.extensions else {}
+        signature = {"name": run.recipe.name, "digest": run.recipe.digest, **extended}
+        run.model.config = {**(run.model.config or {}), "data": seen, "recipe": signature}
         if folder is not None and ranks.first:
             save(run.model, folder)
         ranks.wait()
@@ -98,18 +101,6 @@ def trackers_of(trackers: Sequence[str | Tracker] | None, recipe: Recipe, folder
     return chosen
 
 
-def description(data: Dataset, recipe: Recipe) -> dict[str, object]:
-    """Returns the entry `data` of a config; its digest reads all streamed images, which finds broken ones."""
-    padded = {"pad": recipe.data.pad} if recipe.data.pad else {}
-    return {"name": data.name, "binarize": recipe.data.binarize, **padded, "digest": data.digest}
-
-
-def signature(run: Run) -> dict[str, object]:
-    """Returns the entry `recipe` of a config, with the extensions of the run."""
-    extended = {"extensions": run.extensions} if run.extensions else {}
-    return {"name": run.recipe.name, "digest": run.recipe.digest, **extended}
-
-
 def one_by_one(ranks: Processes, work: Callable[[], Result]) -> Result:
     """Returns the result of `work`, which the first process runs before the others, so that only it downloads."""
     if not ranks.first:
@@ -121,15 +112,7 @@ def one_by_one(ranks: Processes, work: Callable[[], Result]) -> Result:
             ranks.wait()
 
 
-def shared_folder(recipe: Recipe, out: str | Path, resume: bool, ranks: Processes, device: torch.device) -> Path:
-    """Returns the folder of a run, the same in all processes."""
-    chosen = str(auto_folder(recipe, resume) if out == "auto" else out)
-    return Path(ranks.broadcast_text(chosen, device))
-
-
-def training_data(
-    recipe: Recipe, data: object | None = None, workers: int | None = None
-) -> tuple[Dataset, Dataset | None]:
+def training_data(recipe: Recipe, data: object | None, workers: int | None) -> tuple[Dataset, Dataset | None]:
     """Returns the training set as the recipe pads, binarizes and hides labels, and the held-out set or None."""
     whole = load_dataset(recipe.data.name, "train", workers=workers) if data is None else from_tensors(data)
     if workers is not None and isinstance(whole, StreamedDataset):
@@ -145,9 +128,7 @@ def training_data(
 
 
 def start_from(model: VAE, init: str | None) -> list[str] | None:
-    """Copies the weights of another model into `model` and returns the parts that it lacks.
-
-    Without another model nothing is copied; the result is None, which stands for all parts.
+    """Copies the weights of another model into `model` and returns the parts that it lacks, None without a model.
 
     Raises:
         ConfigError: no tensor fits, or one of the same name has another shape.
