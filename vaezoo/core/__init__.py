@@ -1,11 +1,12 @@
 """The `VAE` module, what it reports (`Inference`, `ELBO`) and the base classes of its parts."""
 
-from vaezoo.core.checks import LARGEST_VALUE
+from vaezoo.core.checks import LARGEST_VALUE, check_tensor
 from vaezoo.core.device import choose_device
 from vaezoo.core.elbo import ELBO, Inference, closed_form_rate
 from vaezoo.core.evaluating import evaluating
 from vaezoo.core.model import VAE
-from vaezoo.core.part import PARTS, Model, Objective, Part, as_part
+from vaezoo.core.optional_import import require
+from vaezoo.core.part import PARTS, Model, Objective, Part, as_part, network_inputs, require_vector_latent
 from vaezoo.core.posterior import (
     ACTIVE_VARIANCE,
     Posterior,
@@ -16,6 +17,7 @@ from vaezoo.core.posterior import (
     responsibilities,
     sample_with_log_prob,
 )
+from vaezoo.core.precision import full_precision, widest
 from vaezoo.core.random import seeded
 
 __all__ = [
@@ -31,13 +33,19 @@ __all__ = [
     "Posterior",
     "as_part",
     "center",
+    "check_tensor",
     "choose_device",
     "closed_form_rate",
     "code_indices",
     "evaluating",
+    "full_precision",
     "has_density",
     "is_deterministic",
+    "network_inputs",
+    "require",
+    "require_vector_latent",
     "responsibilities",
     "sample_with_log_prob",
     "seeded",
+    "widest",
 ]

@@ -4,25 +4,41 @@ from vaezoo.distributions.categorical import OneHotCategoricals, gumbel_like, on
 from vaezoo.distributions.flow import FlowDistribution, FlowPosterior
 from vaezoo.distributions.full_covariance import CholeskyNormal
 from vaezoo.distributions.hamiltonian import HamiltonianPosterior
-from vaezoo.distributions.labelled import LabelledPosterior
+from vaezoo.distributions.joint_sampling import LOG_SCALE_LIMIT, LOG_TWO_PI, JointlyDrawn, sum_event
+from vaezoo.distributions.labeled import LabeledPosterior, condition_on_labels
 from vaezoo.distributions.mixture import Mixture, log_prob_of_each
-from vaezoo.distributions.point import ContinuousDelta
+from vaezoo.distributions.normal import DiagonalNormal, StandardNormal, kl_normal_normal, normal_from
+from vaezoo.distributions.pixels import BernoulliPixels, ContinuousBernoulliPixels, DiscretizedLogisticPixels
+from vaezoo.distributions.point import ContinuousDelta, Delta
 from vaezoo.distributions.product import ProductDistribution
 from vaezoo.distributions.von_mises_fisher import UniformSphere, VonMisesFisher
 
 __all__ = [
+    "LOG_SCALE_LIMIT",
+    "LOG_TWO_PI",
+    "BernoulliPixels",
     "CholeskyNormal",
+    "ContinuousBernoulliPixels",
     "ContinuousDelta",
+    "Delta",
+    "DiagonalNormal",
+    "DiscretizedLogisticPixels",
     "FlowDistribution",
     "FlowPosterior",
     "HamiltonianPosterior",
-    "LabelledPosterior",
+    "JointlyDrawn",
+    "LabeledPosterior",
     "Mixture",
     "OneHotCategoricals",
     "ProductDistribution",
+    "StandardNormal",
     "UniformSphere",
     "VonMisesFisher",
+    "condition_on_labels",
     "gumbel_like",
+    "kl_normal_normal",
     "log_prob_of_each",
+    "normal_from",
     "one_hot_like",
+    "sum_event",
 ]

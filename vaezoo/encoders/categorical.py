@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 from vaezoo.core import Part
 from vaezoo.core.part import network_inputs
 from vaezoo.core.precision import full_precision
-from vaezoo.distributions import LabelledPosterior, OneHotCategoricals, ProductDistribution
+from vaezoo.distributions import LabeledPosterior, OneHotCategoricals, ProductDistribution
 from vaezoo.distributions.normal import normal_from
 
 
@@ -79,7 +79,7 @@ class LabeledEncoder(Part):
         """Returns the posterior of each example, with y given where the row of `c` (B, V) is one-hot, not zeros."""
         every = torch.eye(self.classes, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
         components = normal_from(self.network(x.expand(self.classes, *x.shape), every), 1)
-        return LabelledPosterior(self.log_probs(x), components, c)
+        return LabeledPosterior(self.log_probs(x), components, c)
 
     def log_probs(self, x: Tensor) -> Tensor:
         """Returns log q(y|x) of `x` (B, *shape), (B, V), nats."""

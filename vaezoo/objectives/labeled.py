@@ -1,7 +1,5 @@
 """The objective of semi-supervised learning with a class label that may be missing."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import cast
 
@@ -10,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
 from vaezoo.core import ELBO, Inference, Model, Objective, sample_with_log_prob
-from vaezoo.distributions import LabelledPosterior, OneHotCategoricals, ProductDistribution
+from vaezoo.distributions import LabeledPosterior, OneHotCategoricals, ProductDistribution
 
 
 class SemiSupervisedObjective(Objective):
@@ -28,7 +26,7 @@ class SemiSupervisedObjective(Objective):
 
         `labelled` is D + R - log p(y) given the label, `classification` is -log q(y|x); both are 0 without a label.
         """
-        posterior, prior = cast(LabelledPosterior, model.encoder(x)), cast(ProductDistribution, model.prior())
+        posterior, prior = cast(LabeledPosterior, model.encoder(x)), cast(ProductDistribution, model.prior())
         z, _ = posterior.components.rsample_and_log_prob()
         every = torch.arange(len(z), device=z.device)[:, None].expand(z.shape[:2])
         likelihood = cast(Distribution, model.decoder(posterior.join(z, every)))
@@ -50,9 +48,9 @@ class SemiSupervisedObjective(Objective):
         )
 
     @torch.no_grad()
-    def statistics(self, model: Model, x: Tensor, c: Tensor, posterior: LabelledPosterior) -> Mapping[str, Tensor]:
+    def statistics(self, model: Model, x: Tensor, c: Tensor, posterior: LabeledPosterior) -> Mapping[str, Tensor]:
         """Returns the statistics of the parts, with one draw of y, or the label, per example."""
-        posterior = LabelledPosterior(posterior.log_probs, posterior.components, c)
+        posterior = LabeledPosterior(posterior.log_probs, posterior.components, c)
         z, log_q = sample_with_log_prob(posterior, 1)
         likelihood = cast(Distribution, model.decoder(z, c))
         inference = Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=model.prior(c), likelihood=likelihood)

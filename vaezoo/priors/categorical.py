@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaezoo.distributions import OneHotCategoricals, ProductDistribution
-from vaezoo.distributions.labelled import condition_on_labels
+from vaezoo.distributions.labeled import condition_on_labels
 from vaezoo.distributions.normal import StandardNormal
 from vaezoo.priors.continuous import FixedPrior
 

@@ -28,7 +28,7 @@ def condition_on_labels(log_probs: Tensor, c: Tensor | None) -> Tensor:
     return torch.where(c.sum(-1, keepdim=True) > 0, (CERTAIN * c).log_softmax(-1).to(log_probs.dtype), log_probs)
 
 
-class LabelledPosterior(JointlyDrawn):
+class LabeledPosterior(JointlyDrawn):
     """q(y|x) q(z|x,y), with y fixed where the label is known.
 
     Args:
@@ -93,8 +93,8 @@ class LabelledPosterior(JointlyDrawn):
         return self.log_probs[torch.arange(y.shape[-1], device=y.device), y]
 
 
-@register_kl(LabelledPosterior, ProductDistribution)  # type: ignore[untyped-decorator]  # torch's own has no types
-def kl_labelled(p: LabelledPosterior, q: ProductDistribution) -> Tensor:
+@register_kl(LabeledPosterior, ProductDistribution)  # type: ignore[untyped-decorator]  # torch's own has no types
+def kl_labeled(p: LabeledPosterior, q: ProductDistribution) -> Tensor:
     """Returns KL(q(y|x) || p(y)) + E_q(y|x) KL(q(z|x,y) || p(z)), (B,), nats; y is summed out exactly."""
     normal, classes = q.parts
     inside = (p.probs * kl_divergence(p.components, normal).T).sum(-1)
