@@ -147,14 +147,15 @@ def warn(text: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(text, category, stacklevel=level)
 
 
-def deprecated_module(old: str, *homes: str) -> Callable[[str], object]:
+def deprecated_module(old: str, *homes: str, **renamed: str) -> Callable[[str], object]:
     """Returns a `__getattr__` that finds the former names of a module in `homes`, with a DeprecationWarning."""
 
     def find(name: str) -> object:
+        new = renamed.get(name, name)
         for home in homes if not name.startswith("__") else ():
-            if hasattr(module := importlib.import_module(home), name):
-                warn(f"{old}.{name} is deprecated and will be removed in 0.3. Use {home}.{name}.", DeprecationWarning)
-                return getattr(module, name)
+            if hasattr(module := importlib.import_module(home), new):
+                warn(f"{old}.{name} is deprecated and will be removed in 0.3. Use {home}.{new}.", DeprecationWarning)
+                return getattr(module, new)
         raise AttributeError(f"module {old!r} has no attribute {name!r}")
 
     return find

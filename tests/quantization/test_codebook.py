@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaezoo.core import VAE, Inference
 from vaezoo.errors import ConfigError, ShapeError
-from vaezoo.networks.network import Network
+from vaezoo.networks import Network
 from vaezoo.quantization import CodebookEncoder, CodePoint
 from vaezoo.registry import create
 

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.evaluation import evaluate
-from vaezoo.networks.network import Network
+from vaezoo.networks import Network
 from vaezoo.quantization import (
     Codebook,
     CodebookEncoder,

@@ -2,4 +2,11 @@
 
 from vaezoo.errors import deprecated_module
 
-__getattr__ = deprecated_module(__name__, "vaezoo.objectives")
+__getattr__ = deprecated_module(
+    __name__,
+    "vaezoo.objectives",
+    Game="AdversarialObjective",
+    accuracy="critic_accuracy",
+    logit="critic_logit",
+    separation="critic_loss",
+)

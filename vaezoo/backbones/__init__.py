@@ -4,12 +4,10 @@ One file is one registered name: `vaezoo/backbones/mlp.py` is `mlp`. A backbone 
 returns a `Backbone`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vaezoo.networks.network import Network
+from vaezoo.networks import Network
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,16 +1,13 @@
 """The `conv` backbone: strided convolutions for images of any size."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from vaezoo.backbones import Backbone
-from vaezoo.networks import ConvDown, ConvUp
+from vaezoo.networks import Activation, ConvDown, ConvUp
 from vaezoo.networks.convolutional import MOST_STAGES, ConvOptions, Width, check_image, grid_sizes
-from vaezoo.networks.network import Activation
 
 DENSE_GRID = 32  # longest side of the grid before dense layers, by default: bounds their number of weights
 

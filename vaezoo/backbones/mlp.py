@@ -1,14 +1,11 @@
 """The `mlp` backbone: fully connected layers for any shape."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta
 
 from vaezoo.backbones import Backbone
-from vaezoo.networks import MLP
-from vaezoo.networks.network import Activation
+from vaezoo.networks import MLP, Activation
 from vaezoo.networks.perceptron import Width
 
 

@@ -10,7 +10,7 @@ from vaezoo.core import Inference, Model, Part
 from vaezoo.core.part import network_inputs
 from vaezoo.core.precision import full_precision
 from vaezoo.likelihoods import Likelihood
-from vaezoo.networks.network import HasOutputBias
+from vaezoo.networks import Network
 
 
 class Decoder(Part):
@@ -38,7 +38,7 @@ class Decoder(Part):
         self.likelihood.initialize(model, batches)
         mean = torch.stack([x.mean(0) for x, _ in batches]).mean(0)
         raw = self.likelihood.initial_raw(mean)
-        if raw is not None and isinstance(self.network, HasOutputBias):
+        if raw is not None and isinstance(self.network, Network):
             self.network.set_output_bias(raw)
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:

@@ -18,8 +18,7 @@ from vaezoo.distributions.normal import DiagonalNormal, normal_from
 from vaezoo.hierarchy.distributions import HierarchicalPosterior
 from vaezoo.hierarchy.parts import PathMixin
 from vaezoo.hierarchy.path import combine, repeat_rows
-from vaezoo.networks import MLP
-from vaezoo.networks.initialization import scale_last_layer_to_data
+from vaezoo.networks import MLP, scale_last_layer_to_data
 
 FEATURES, MEANS = 0.5, 3.0  # initial standard deviations over examples of the features and the proposed means
 INITIAL_LOG_SCALE = -1.0  # of proposals: below that of the prior, so that proposals dominate the combination

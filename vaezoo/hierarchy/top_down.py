@@ -30,9 +30,8 @@ from vaezoo.errors import ShapeError
 from vaezoo.hierarchy.distributions import HierarchicalPosterior
 from vaezoo.hierarchy.parts import PathMixin
 from vaezoo.hierarchy.path import Path, repeat_rows
+from vaezoo.networks import check_weights, scale_last_layer_to_data
 from vaezoo.networks.convolutional import grid_sizes
-from vaezoo.networks.initialization import scale_last_layer_to_data
-from vaezoo.networks.limits import check_weights
 
 MEANS = 0.03  # initial standard deviation of the proposed means over examples
 MERGE_SCALE = 4.0  # of the weights from latents to the path, so that latents dominate its constant features

@@ -1,7 +1,5 @@
 """Convolutional networks for images of any size and any number of channels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,8 +11,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from vaezoo.errors import ShapeError
-from vaezoo.networks.limits import check_weights
-from vaezoo.networks.network import ACTIVATIONS, Activation, Network
+from vaezoo.networks.network import ACTIVATIONS, Activation, Network, check_weights
 from vaezoo.networks.perceptron import MLP
 
 MOST_STAGES = 8

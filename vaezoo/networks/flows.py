@@ -6,8 +6,6 @@ Their networks are those of `vaezoo.networks`, which handle contexts, leading di
 networks of a library of flows would not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -16,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, logsigmoid, relu
 
 from vaezoo.core.precision import full_precision
-from vaezoo.networks.limits import check_weights
-from vaezoo.networks.network import Network, append_context
+from vaezoo.networks.network import Network, append_context, check_weights
 from vaezoo.networks.perceptron import MLP
 
 LARGEST_LOG_SCALE = 2.0  # of a coupling
@@ -82,20 +79,20 @@ class Couplings(nn.Module):
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Returns u (..., D) and log |det ∂u/∂z| (...)."""
-        total: Tensor | float = 0.0
+        total = torch.zeros_like(z[..., 0])
         for layer in self.layers:
             z, log_det = layer(z, c)
             total = total + log_det
-        return z, torch.as_tensor(total)
+        return z, total
 
     def inverse(self, u: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Returns z (..., D) and log |det ∂u/∂z| (...)."""
-        total: Tensor | float = 0.0
+        total = torch.zeros_like(u[..., 0])
         for layer in reversed(self.layers):
             assert isinstance(layer, Coupling)
             u, log_det = layer.inverse(u, c)
             total = total + log_det
-        return u, torch.as_tensor(total)
+        return u, total
 
 
 class MADE(Network):

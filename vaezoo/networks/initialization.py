@@ -1,7 +1,5 @@
 """Initial values of weights, from random numbers or from data."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

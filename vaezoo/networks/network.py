@@ -1,12 +1,12 @@
-"""`Network`, the base class of modules that map any number of leading dimensions and an optional context."""
+"""`Network`, the base class of modules that map any number of leading dimensions, and a limit on their weights."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from vaezoo.errors import ShapeError, warn
 
 Activation = Literal["relu", "tanh", "silu", "gelu", "elu", "leaky-relu"]
 
@@ -19,13 +19,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "leaky-relu": nn.LeakyReLU,
 }
 
-
-@runtime_checkable
-class HasOutputBias(Protocol):
-    """A network whose output can start at a given value."""
-
-    def set_output_bias(self, output: Tensor) -> None:
-        """Sets the last bias so that a zero input to the last layer gives `output` (*out)."""
+LARGE_NETWORK = 2**28  # weights: 1 GiB of float32; larger networks are seldom intended
+LARGEST_NETWORK = 2**34  # weights: 64 GiB of float32
 
 
 class Network(nn.Module):
@@ -63,3 +58,18 @@ class Network(nn.Module):
 def append_context(features: Tensor, c: Tensor | None) -> Tensor:
     """Returns features (rows, F) with the context (rows, C) appended, (rows, F + C)."""
     return features if c is None else torch.cat([features, c.to(features.dtype)], -1)
+
+
+def check_weights(
+    name: str, layers: Iterable[int], advice: str = "Choose a smaller shape, latent, context or width."
+) -> None:
+    """Validates the total size of the layers of `name`, given the number of weights of each; warns if it is large.
+
+    Raises:
+        ShapeError: more than `LARGEST_NETWORK` weights in all.
+    """
+    total = sum(layers)
+    if total > LARGEST_NETWORK:
+        raise ShapeError(f"Got a {name} of {total:,} weights; expected at most {LARGEST_NETWORK:,}. {advice}")
+    if total > LARGE_NETWORK and not torch.empty(0).is_meta:
+        warn(f"The {name} has {total:,} weights, {total / 2**28:.1f} GiB of float32. {advice}")

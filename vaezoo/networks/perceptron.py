@@ -1,7 +1,5 @@
 """Multi-layer perceptrons."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,8 +9,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor, nn
 
-from vaezoo.networks.limits import check_weights
-from vaezoo.networks.network import ACTIVATIONS, Activation, Network, append_context
+from vaezoo.networks.network import ACTIVATIONS, Activation, Network, append_context, check_weights
 
 Width = Annotated[int, Meta(ge=1, le=65536)]
 

@@ -1,7 +1,5 @@
 """A small causal transformer with a key-value cache."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import cast
@@ -13,7 +11,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 from vaezoo.core.precision import full_precision
 from vaezoo.errors import ConfigError
 from vaezoo.networks.initialization import normal_init
-from vaezoo.networks.limits import check_weights
+from vaezoo.networks.network import check_weights
 
 ROWS = 256  # sequences that are sampled together: their keys and values take a few MB
 

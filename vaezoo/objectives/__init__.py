@@ -1,6 +1,5 @@
 """Objectives: modules that are minimized. `forward(model, x, c, step)` returns an `ELBO`."""
 
-from vaezoo.errors import warn
 from vaezoo.objectives.adversarial import (
     AdversarialObjective,
     FeatureCritic,
@@ -43,18 +42,3 @@ __all__ = [
     "log_mean_exp",
     "players_of",
 ]
-
-_FORMER_NAMES = {
-    "Game": "AdversarialObjective",
-    "PriorGame": "LatentAdversarialObjective",
-    "accuracy": "critic_accuracy",
-    "logit": "critic_logit",
-    "separation": "critic_loss",
-}
-
-
-def __getattr__(name: str) -> object:
-    if (new := _FORMER_NAMES.get(name)) is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warn(f"{__name__}.{name} is deprecated and will be removed in 0.3. Use {__name__}.{new}.", DeprecationWarning)
-    return globals()[new]

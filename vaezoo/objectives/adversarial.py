@@ -10,8 +10,6 @@ rate and distortion do not depend on the critic. It is not saved, and a model wi
 alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast

@@ -1,7 +1,5 @@
 """Objectives with constraints: rates at given capacities, and a distortion at a given target."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast

@@ -6,8 +6,6 @@ Two gradient estimators remove the score function of the posterior, $\partial_\p
 noise dominates the encoder's gradient as K grows. They do not change the bound.
 """
 
-from __future__ import annotations
-
 import math
 from functools import singledispatch
 from typing import Literal, cast
@@ -150,18 +148,17 @@ class GroupedObjective(ImportanceObjective):
         return log_mean_exp(log_weights.unflatten(0, (-1, self.groups))).mean(0)
 
 
-class PartialObjective(ImportanceObjective):
+class PartialObjective(GroupedObjective):
     """The objective of PIWAE: that of MIWAE for the encoder, the negative bound of all M·K draws for the rest."""
-
-    def __init__(self, samples: int, groups: int) -> None:
-        super().__init__(samples * groups)
-        self.groups = groups
 
     def players(self, model: Model) -> dict[str, list[nn.Parameter]]:
         """Returns the encoder's parameters and all others."""
         return players_of(model, {"encoder": model.encoder}, rest="model")
 
+    def estimate(self, log_weights: Tensor) -> Tensor:
+        """Returns the bound of all draws, (B,)."""
+        return log_mean_exp(log_weights)
+
     def losses_of(self, log_weights: Tensor) -> dict[str, Tensor]:
         """Returns the loss of each player, (B,)."""
-        grouped = log_mean_exp(log_weights.unflatten(0, (-1, self.groups))).mean(0)
-        return {"model": -self.estimate(log_weights), "encoder": -grouped}
+        return {"model": -self.estimate(log_weights), "encoder": -super().estimate(log_weights)}

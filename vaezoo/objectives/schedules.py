@@ -1,32 +1,22 @@
 """Weights as functions of the step."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
 
 class Schedule(nn.Module):
-    """A weight as a function of the step, a 0-dim tensor; None is the end of the schedule."""
+    """A weight as a function of the step, a 0-dim tensor; None is the end. A subclass overrides the constant."""
 
-    def forward(self, step: Tensor | None) -> Tensor | float:
-        """Returns the weight at `step`."""
-        raise NotImplementedError
-
-
-class Constant(Schedule):
-    """The same weight at every step."""
-
-    def __init__(self, value: float) -> None:
+    def __init__(self, value: float = 1.0) -> None:
         super().__init__()
         self.value = float(value)
 
     def forward(self, step: Tensor | None) -> Tensor | float:
-        """Returns the constant."""
+        """Returns the weight at `step`."""
         return self.value
 
 
-class Warmup(Constant):
+class Warmup(Schedule):
     """A linear rise from 0 to `value` over `steps` (Bowman et al., 2016, https://arxiv.org/abs/1511.06349)."""
 
     def __init__(self, value: float, steps: int) -> None:
@@ -38,7 +28,7 @@ class Warmup(Constant):
         return self.value if step is None else self.value * (step / self.steps).clamp(max=1.0)
 
 
-class Cyclical(Constant):
+class Cyclical(Schedule):
     """Cycles of `steps` each: a linear rise, then `value` (Fu et al., 2019, https://arxiv.org/abs/1903.10145)."""
 
     def __init__(self, value: float, steps: int, cycles: int) -> None:
@@ -53,7 +43,7 @@ class Cyclical(Constant):
         return self.value * (2.0 * position).clamp(max=1.0)
 
 
-class Cooling(Constant):
+class Cooling(Schedule):
     r"""An exponential decay, $\tau = \max(\tau_{end}, \tau_0 e^{-rt})$."""
 
     def __init__(self, start: float, end: float, rate: float) -> None:

@@ -1,14 +1,12 @@
 """Objectives that are weighted sums of distortion, rate and penalties."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from vaezoo.core import ELBO, Inference, Model, Objective
-from vaezoo.objectives.schedules import Constant, Cyclical, Schedule, Warmup
+from vaezoo.objectives.schedules import Cyclical, Schedule, Warmup
 
 #: a term of a loss: (model, inference) -> (B,), or a 0-dim tensor for the whole batch
 Penalty = Callable[[Model, Inference], Tensor]
@@ -82,8 +80,8 @@ class WeightedObjective(PenalizedObjective):
         samples: int = 1,
     ) -> None:
         super().__init__(penalties, samples=samples)
-        self.rate = rate if isinstance(rate, Schedule) else Constant(rate)
-        self.capacity = Constant(capacity) if isinstance(capacity, int | float) else capacity
+        self.rate = rate if isinstance(rate, Schedule) else Schedule(rate)
+        self.capacity = Schedule(capacity) if isinstance(capacity, int | float) else capacity
         self.free_bits = float(free_bits)
         # The values that `schedule` restores; in a tuple, so that they are not registered.
         self._built = (self.rate, self.free_bits)

@@ -15,8 +15,7 @@ from vaezoo.distributions import Mixture
 from vaezoo.distributions.joint_sampling import LOG_SCALE_LIMIT
 from vaezoo.distributions.normal import DiagonalNormal
 from vaezoo.errors import CompositionError
-from vaezoo.networks.initialization import normal_init
-from vaezoo.networks.limits import check_weights
+from vaezoo.networks import check_weights, normal_init
 
 INITIALIZATIONS = 10  # of the fit, of which the most likely is chosen
 EXAMPLES_PER_LATENT = 10  # in each cluster, for full covariances

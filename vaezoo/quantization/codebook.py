@@ -17,8 +17,7 @@ from torch.nn.functional import normalize
 from vaezoo.core import Inference, Model, Part
 from vaezoo.core.part import network_inputs
 from vaezoo.core.precision import full_precision
-from vaezoo.networks.initialization import normal_init
-from vaezoo.networks.limits import check_weights
+from vaezoo.networks import check_weights, normal_init
 from vaezoo.quantization.codes import (
     CodePoint,
     Gradient,

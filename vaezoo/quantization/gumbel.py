@@ -16,8 +16,7 @@ from vaezoo.core import Part
 from vaezoo.core.precision import full_precision
 from vaezoo.distributions import OneHotCategoricals
 from vaezoo.distributions.joint_sampling import JointlyDrawn
-from vaezoo.networks.initialization import normal_init
-from vaezoo.networks.limits import check_weights
+from vaezoo.networks import check_weights, normal_init
 from vaezoo.quantization.codebook import encoder_output
 from vaezoo.quantization.codes import UniformCodes, look_up, nearest_indices
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core import Model
-from vaezoo.networks.network import Network
+from vaezoo.networks import Network
 from vaezoo.quantization.codebook import MultiCodebook, encoder_output
 from vaezoo.quantization.codes import CodePoint, QuantizedLevel, nearest, straight_through
 

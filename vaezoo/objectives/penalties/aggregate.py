@@ -1,10 +1,8 @@
 r"""Penalties of the aggregate posterior $q(z) = \frac1N \sum_n q(z|x_n)$, estimated from a batch."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,35 +17,25 @@ from vaezoo.objectives.weighted import Penalty
 
 @dataclass(frozen=True)
 class AggregatePenalty:
-    """The mean over the draws of a term of log q(z) and Σ_j log q(z_j), (B,), nats.
+    """The mean over the draws of one term of log q(z|x) - log p(z), (B,), nats.
 
     Args:
-        term: maps (inference, log q(z), Σ_j log q(z_j)), both (K, B), to (K, B).
+        term: "mutual_information", log q(z|x) - log q(z); "total_correlation", log q(z) - Σ_j log q(z_j); or
+            "dimension_wise_kl", Σ_j log q(z_j) - log p(z).
         examples: N, the size of the training set.
     """
 
-    term: Callable[[Inference, Tensor, Tensor], Tensor]
+    term: Literal["mutual_information", "total_correlation", "dimension_wise_kl"]
     examples: int
 
     def __call__(self, model: Model, inference: Inference) -> Tensor:
         """Returns the penalty, (B,)."""
         joint, marginals = log_aggregate_density(inference, self.examples)
-        return self.term(inference, joint, marginals.sum(-1)).mean(0)
-
-
-def mutual_information(inference: Inference, joint: Tensor, independent: Tensor) -> Tensor:
-    """Returns log q(z|x) - log q(z), (K, B)."""
-    return inference.log_q - joint
-
-
-def total_correlation(inference: Inference, joint: Tensor, independent: Tensor) -> Tensor:
-    """Returns log q(z) - Σ_j log q(z_j), (K, B)."""
-    return joint - independent
-
-
-def dimension_wise_kl(inference: Inference, joint: Tensor, independent: Tensor) -> Tensor:
-    """Returns Σ_j log q(z_j) - log p(z), (K, B)."""
-    return independent - inference.prior.log_prob(inference.z)
+        if self.term == "mutual_information":
+            return (inference.log_q - joint).mean(0)
+        if self.term == "total_correlation":
+            return (joint - marginals.sum(-1)).mean(0)
+        return (marginals.sum(-1) - inference.prior.log_prob(inference.z)).mean(0)
 
 
 def log_aggregate_density(inference: Inference, examples: int) -> tuple[Tensor, Tensor]:
@@ -81,47 +69,39 @@ def log_stratified_weights(batch: int, examples: int, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class CovariancePenalty:
-    """The penalty of a covariance C (n, n), 0-dim: Σ_i (C_ii - 1)² if `diagonal`, else Σ_{i≠j} C_ij²."""
+    """The penalty of `covariance` C, 0-dim: Σ_i (C_ii - 1)² if `diagonal`, else Σ_{i≠j} C_ij²."""
 
-    covariance: Callable[[Model, Inference], Tensor]
+    draws: bool
     diagonal: bool
 
     def __call__(self, model: Model, inference: Inference) -> Tensor:
         """Returns the penalty, 0-dim."""
-        entries = self.covariance(model, inference)
+        entries = covariance(inference, draws=self.draws)
         variances = entries.diagonal()
         return (variances - 1.0).square().sum() if self.diagonal else (entries - variances.diag()).square().sum()
 
 
-def covariance_penalties(
-    covariance: Callable[[Model, Inference], Tensor], off_diagonal: float, diagonal: float
-) -> dict[str, tuple[float, Penalty]]:
-    """Returns the penalties, with their weights, of the difference of a covariance from the identity.
+def covariance_penalties(off_diagonal: float, diagonal: float, *, draws: bool) -> dict[str, tuple[float, Penalty]]:
+    """Returns the penalties, with their weights, of the difference of `covariance` from the identity.
 
     Kumar et al., 2018, https://arxiv.org/abs/1711.00848.
     """
     return {
-        "off_diagonal": (off_diagonal, CovariancePenalty(covariance, diagonal=False)),
-        "diagonal": (diagonal, CovariancePenalty(covariance, diagonal=True)),
+        "off_diagonal": (off_diagonal, CovariancePenalty(draws, diagonal=False)),
+        "diagonal": (diagonal, CovariancePenalty(draws, diagonal=True)),
     }
 
 
-def covariance_of_means(model: Model, inference: Inference) -> Tensor:
-    """Returns the covariance of the posterior means, (n, n)."""
-    return covariance(diagonal_parameters(inference.posterior)[0])
+def covariance(inference: Inference, *, draws: bool) -> Tensor:
+    """Returns the covariance (n, n) of the posterior means, or with `draws` that of z: plus the mean of the variances.
 
-
-def covariance_of_aggregate(model: Model, inference: Inference) -> Tensor:
-    """Returns the covariance of the aggregate posterior, (n, n): that of the means, plus the mean of the variances."""
+    With factor 1/B: exact if the batch is the whole set.
+    """
     loc, log_scale = diagonal_parameters(inference.posterior)
-    return covariance(loc) + (2.0 * log_scale).exp().mean(0).diag()
-
-
-def covariance(rows: Tensor) -> Tensor:
-    """Returns the covariance (n, n) of rows (B, n), with factor 1/B: exact if the batch is the whole set."""
-    centered = rows - rows.mean(0)
-    with torch.autocast(rows.device.type, enabled=False):  # matrix products would be in half precision
-        return centered.T @ centered / len(rows)
+    centered = loc - loc.mean(0)
+    with torch.autocast(loc.device.type, enabled=False):  # matrix products would be in half precision
+        of_means = centered.T @ centered / len(loc)
+    return of_means + (2.0 * log_scale).exp().mean(0).diag() if draws else of_means
 
 
 def diagonal_parameters(posterior: Distribution) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,5 @@
 """Penalties of the distance between a batch of latents and samples of the prior, 0 in the mean if both are equal."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +11,13 @@ from vaezoo.core import Inference, Model
 from vaezoo.core.precision import full_precision
 
 Kernel = Literal["imq", "rbf"]
+
+#: kernels of a squared distance and a scale s: the inverse multiquadric s / (s + d²), whose gradient has heavy tails,
+#: and the Gaussian exp(-d²/s)
+KERNELS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "imq": lambda squared, scale: scale / (scale + squared),
+    "rbf": lambda squared, scale: (-squared / scale).exp(),
+}
 
 
 @dataclass(frozen=True)
@@ -59,24 +64,6 @@ def sample_prior(inference: Inference) -> Tensor:
     return full_precision(prior.rsample(shape) if prior.has_rsample else prior.sample(shape))
 
 
-def squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Returns the squared distances (M, N) of rows (M, n) and (N, n)."""
-    return (a.unsqueeze(1) - b).square().sum(-1)
-
-
-def imq(squared: Tensor, scale: float) -> Tensor:
-    """Returns the inverse multiquadric s / (s + d²), whose gradient has heavy tails."""
-    return scale / (scale + squared)
-
-
-def rbf(squared: Tensor, scale: float) -> Tensor:
-    """Returns the Gaussian exp(-d²/s)."""
-    return (-squared / scale).exp()
-
-
-KERNELS: dict[str, Callable[[Tensor, float], Tensor]] = {"imq": imq, "rbf": rbf}
-
-
 def mean_discrepancy(own: Tensor, other: Tensor, kernel: Callable[[Tensor, float], Tensor], scale: float) -> Tensor:
     r"""Returns the unbiased squared maximum mean discrepancy of rows (M, n) and (N, n), 0-dim.
 
@@ -84,12 +71,14 @@ def mean_discrepancy(own: Tensor, other: Tensor, kernel: Callable[[Tensor, float
     \sum_{ij} k(z_i, z'_j)$ (Gretton et al., 2012), which may be negative. For a single row, the sum over pairs is 0.
     """
 
-    def within(rows: Tensor) -> Tensor:
-        # k(z, z) = 1 on the diagonal for both kernels
-        count = len(rows)
-        return (kernel(squared_distances(rows, rows), scale).sum() - count) / max(1, count * (count - 1))
+    def values(a: Tensor, b: Tensor) -> Tensor:
+        return kernel((a.unsqueeze(1) - b).square().sum(-1), scale)
 
-    return within(own) + within(other) - 2.0 * kernel(squared_distances(own, other), scale).mean()
+    def within(rows: Tensor) -> Tensor:
+        count = len(rows)  # k(z, z) = 1 on the diagonal for both kernels
+        return (values(rows, rows).sum() - count) / max(1, count * (count - 1))
+
+    return within(own) + within(other) - 2.0 * values(own, other).mean()
 
 
 def sliced_wasserstein(own: Tensor, other: Tensor, directions: Tensor) -> Tensor:

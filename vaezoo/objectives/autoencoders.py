@@ -1,6 +1,7 @@
-"""Penalties of regularized autoencoders, and the objective that a gradient penalty needs."""
+"""Objectives and penalties of deterministic autoencoders."""
 
-from __future__ import annotations
+from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -8,6 +9,8 @@ from torch import Tensor
 from vaezoo.core import Inference, Model, sample_with_log_prob
 from vaezoo.core.precision import full_precision
 from vaezoo.objectives.weighted import PenalizedObjective
+
+Corruption = Literal["masking", "gaussian"]
 
 
 def half_squared_norm(model: Model, inference: Inference) -> Tensor:
@@ -45,3 +48,26 @@ class GradientPenaltyObjective(PenalizedObjective):
             z = z if z.requires_grad else z.detach().requires_grad_()
             likelihood = model.decoder(z, c)
         return Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=model.prior(c), likelihood=likelihood)
+
+
+class DenoisingObjective(PenalizedObjective):
+    """The distortion of x given an encoded corrupted copy; in eval mode x itself is encoded.
+
+    Args:
+        corruption: "masking" sets elements to 0, "gaussian" adds noise.
+        level: the probability of masking, or the standard deviation of the noise.
+    """
+
+    def __init__(self, corruption: Corruption, level: float) -> None:
+        super().__init__()
+        self.corruption, self.level = corruption, level
+
+    def infer(self, model: Model, x: Tensor, c: Tensor | None) -> Inference:
+        """Returns the inference of the corrupted x, with x as the data."""
+        return replace(model.infer(self.corrupt(x), c), x=x) if self.training else model.infer(x, c)
+
+    def corrupt(self, x: Tensor) -> Tensor:
+        """Returns a corrupted copy of x."""
+        if self.corruption == "masking":
+            return x * (torch.rand_like(x) >= self.level)
+        return x + self.level * torch.randn_like(x)

@@ -1,5 +1,0 @@
-"""Deprecated name; see `vaezoo.errors.deprecated_module`."""
-
-from vaezoo.errors import deprecated_module
-
-__getattr__ = deprecated_module(__name__, "vaezoo.backbones.conv", "vaezoo.networks")
