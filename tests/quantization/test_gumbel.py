@@ -75,7 +75,7 @@ def test_the_temperature_decreases_to_its_minimum() -> None:
     model, x = model_and_data(temperature=50.0, final_temperature=0.01, cooling=1e-2)
     spread = []
     for step in (0, 300, None):
-        with seeded(0, torch.device("cpu")):
+        with seeded(0):
             spread.append(model(x, step=None if step is None else torch.tensor(step)).distortion.detach())
     assert not torch.equal(spread[0], spread[1]) and not torch.equal(spread[1], spread[2])
 

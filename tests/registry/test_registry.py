@@ -44,6 +44,10 @@ def builder(base: VAE, architecture: Architecture, *, weight: float = 2.0) -> VA
     return base.replace(objective=WeightedObjective(rate=weight))
 
 
+def identity(base: VAE, architecture: Architecture) -> VAE:
+    return base
+
+
 def test_names_are_found_without_importing_torch() -> None:
     code = (
         "import sys, vaezoo.registry as r; names = r.variants.names(), r.backbones.names(), r.likelihoods.names();"
@@ -195,6 +199,7 @@ def test_large_models_can_be_created_and_loaded() -> None:
     assert video.config is not None and meta_twin(video.config).shape == (3, 32, 512, 512)
 
 
+@pytest.mark.usefixtures("clean")
 def test_a_name_fixes_the_backbone_or_the_likelihood_that_it_states() -> None:
     with pytest.raises(ConfigError, match=r"'name': 'mlp'.*'conv-vae'.*Leave backbone out, or use 'vae'"):
         create("conv-vae+iwae", shape=SHAPE, backbone="mlp")
@@ -202,6 +207,8 @@ def test_a_name_fixes_the_backbone_or_the_likelihood_that_it_states() -> None:
         with pytest.raises(ConfigError, match=r"'sigma-vae'.*'scale_kind': 'optimal'"):
             create("sigma-vae", shape=SHAPE, likelihood=wrong)  # type: ignore[arg-type]  # a name or a table
     assert create("conv-vae", shape=SHAPE, backbone={"name": "conv", "channels": [3]}).config is not None
+    register("dense-vae", changes="backbone", defaults={"backbone": "mlp"}, permits={"backbone": ["conv"]})(identity)
+    assert create("dense-vae", shape=SHAPE, backbone="conv").config is not None
     scaled = {"name": "gaussian", "scale": 0.1, "scale_kind": "optimal"}
     model = create("sigma-vae", shape=SHAPE, likelihood=scaled)
     assert model.config is not None

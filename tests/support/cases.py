@@ -21,10 +21,7 @@ SMALL_SHAPE = (1, 8, 8)
 SHAPES = ((1, 28, 28), (3, 32, 32), (2, 17, 23), (30,))
 CONTEXTS = (0, 3)
 #: options for small networks; a backbone that is not listed is used with its defaults
-SMALL_BACKBONES: dict[str, dict[str, object]] = {
-    "mlp": {"hidden": [12]},
-    "conv": {"channels": [4, 6], "dense": [8]},
-}
+SMALL_BACKBONES: dict[str, dict[str, object]] = {"mlp": {"hidden": [12]}, "conv": {"channels": [4, 6], "dense": [8]}}
 
 
 @dataclass(frozen=True)
@@ -39,9 +36,9 @@ class Case:
 
     def __post_init__(self) -> None:
         if not self.backbone:
-            object.__setattr__(self, "backbone", fixed(self.variant, "backbone") or "mlp")
+            object.__setattr__(self, "backbone", (*permitted(self.variant, "backbone"), "mlp")[0])
         if not self.likelihood:
-            object.__setattr__(self, "likelihood", fixed(self.variant, "likelihood") or "bernoulli")
+            object.__setattr__(self, "likelihood", (*permitted(self.variant, "likelihood"), "bernoulli")[0])
 
     def __str__(self) -> str:
         size = "x".join(map(str, self.shape))
@@ -87,13 +84,10 @@ def example_of(variant: str) -> dict[str, object]:
     return {key: value for entry in resolve(variant) for key, value in entry.example.items()}
 
 
-def fixed(variant: str, field: str) -> str | None:
-    """Returns the backbone or likelihood that a variant is named for, as `Case` writes it."""
-    for entry in resolve(variant):
-        if field in entry.fixed:
-            name, *options = entry.fixed[field].items()
-            return str(name[1]) + "".join(f"={key}:{value}" for key, value in options)
-    return None
+def permitted(variant: str, field: str) -> list[str]:
+    """Returns the backbones or likelihoods that a variant is named for, as `Case` writes them; [] without any."""
+    tables = [dict(table) for entry in resolve(variant) for table in entry.fixed.get(field, ())]
+    return [str(table.pop("name")) + "".join(f"={key}:{value}" for key, value in table.items()) for table in tables]
 
 
 @functools.cache
@@ -109,8 +103,7 @@ def fits(backbone: str, shape: tuple[int, ...]) -> bool:
 
 def axes_of(name: str, *shapes: tuple[int, ...]) -> list[tuple[tuple[int, ...], str, int]]:
     """Returns all combinations of shape, backbone and context that a variant permits."""
-    choices = [fixed(name, "backbone") or backbone for backbone in backbones.names()]
-    axes = itertools.product(shapes, dict.fromkeys(choices), contexts_of(name))
+    axes = itertools.product(shapes, permitted(name, "backbone") or backbones.names(), contexts_of(name))
     return [(shape, backbone, context) for shape, backbone, context in axes if fits(backbone, shape)]
 
 
@@ -151,8 +144,7 @@ def contexts_of(name: str) -> tuple[int, ...]:
 
 def likelihoods_of(name: str) -> Sequence[str]:
     """Returns the likelihoods that a variant permits."""
-    own = fixed(name, "likelihood")
-    return LIKELIHOODS if own is None else [own]
+    return permitted(name, "likelihood") or LIKELIHOODS
 
 
 def product(name: str) -> list[Case]:

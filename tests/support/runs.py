@@ -11,8 +11,8 @@ from vaezoo.data import Dataset, binarize, from_tensors
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.registry import resolve
 from vaezoo.trainer import Run, Trainer, build_model
+from vaezoo.trainer.setup import make_feed
 from vaezoo.trainer.stage_run import StageRun
-from vaezoo.trainer.start import make_feed
 from vaezoo.trainer.tracking import Tracker
 
 CPU = torch.device("cpu")
@@ -87,13 +87,7 @@ def trainer(
     """Returns the trainer of a new model."""
     data = small_data(recipe) if data is None else data
     return Trainer(
-        recipe,
-        build_model(recipe, data),
-        data,
-        folder=folder,
-        held_out=held_out,
-        trackers=trackers,
-        any_size=any_size,
+        recipe, build_model(recipe, data), data, folder=folder, held_out=held_out, trackers=trackers, any_size=any_size
     )
 
 

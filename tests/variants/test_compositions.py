@@ -59,8 +59,7 @@ def test_a_composition_trains_saves_loads_evaluates_and_publishes(name: str, con
 
 
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name == "cvae" else pytest.mark.full) for name in variants.names()],
+    "name", [pytest.param(name, marks=() if name == "cvae" else pytest.mark.full) for name in variants.names()]
 )
 def test_every_pair_has_finite_gradients_or_is_refused(name: str) -> None:
     for other in variants.names():

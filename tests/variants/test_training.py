@@ -10,7 +10,7 @@ from vaezoo.data import Dataset, binarize, load_dataset
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.registry import resolve, variants, with_requirements
 from vaezoo.trainer import Trainer, build_model, choose_device, held_out_figures
-from vaezoo.trainer.start import make_feed
+from vaezoo.trainer.setup import make_feed
 
 STEPS = 300
 BACKBONES: dict[str, dict[str, object]] = {
@@ -49,8 +49,7 @@ def digits(recipe: Recipe, split: str) -> Dataset:
 
 
 @pytest.mark.parametrize(
-    "variant",
-    [pytest.param(name, marks=() if name in DAILY else pytest.mark.full) for name in variants.names()],
+    "variant", [pytest.param(name, marks=() if name in DAILY else pytest.mark.full) for name in variants.names()]
 )
 def test_the_held_out_distortion_falls_by_a_fifth(variant: str) -> None:
     variant = with_requirements(variant)

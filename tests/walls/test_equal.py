@@ -27,9 +27,9 @@ def test_beta_one_is_the_vae(backbone: str, context: int) -> None:
     vae, beta = plain.build(torch.float64), weighted.build(torch.float64, beta=1.0)
     beta.load_state_dict(vae.state_dict())
     x, c = plain.inputs(B, torch.float64)
-    with seeded(3, CPU):
+    with seeded(3):
         one = vae(x, c)
-    with seeded(3, CPU):
+    with seeded(3):
         other = beta(x, c)
     for name in ("distortion", "rate", "bound"):
         assert torch.equal(getattr(one, name), getattr(other, name))
@@ -49,9 +49,9 @@ def test_beta_weights_the_rate_alone() -> None:
 def test_one_importance_sample_is_its_log_weight(name: str) -> None:
     case = Case(name, context=3)
     model, (x, c) = case.build(torch.float64, samples=1), case.inputs(B, torch.float64)
-    with seeded(4, CPU):
+    with seeded(4):
         bound = model(x, c).bound
-    with seeded(4, CPU):
+    with seeded(4):
         weights = model.infer(x, model.check_context(c, B)).log_weights()
     assert weights.shape == (1, B) and torch.equal(bound, weights[0])
 
@@ -81,9 +81,9 @@ def test_more_importance_samples_give_a_tighter_bound_which_is_the_objective() -
 def test_a_zero_width_context_is_none(name: str) -> None:
     case = Case(name)
     model, (x, _) = case.build().eval(), case.inputs(B)
-    with seeded(1, CPU):
+    with seeded(1):
         one = model(x)
-    with seeded(1, CPU):
+    with seeded(1):
         other = model(x, torch.zeros(B, 0))
     assert all(torch.equal(one.losses[key], other.losses[key]) for key in one.losses)
     assert torch.equal(model.sample(B, seed=1), model.sample(B, torch.zeros(B, 0), seed=1))

@@ -4,11 +4,30 @@ Built-ins are found as files, not listed: `vaezoo/variants/beta_vae.py` is `beta
 entry points (`vaezoo.variants`, `.backbones`, `.likelihoods`, `.samplers`, `.datasets`). Listing names imports nothing.
 """
 
-from __future__ import annotations
-
-from vaezoo.registry.architecture import Architecture, Named, backbones, check_named, likelihoods, samplers
+from vaezoo.registry.architecture import (
+    Architecture,
+    Named,
+    backbones,
+    check_named,
+    code_defaults,
+    likelihoods,
+    samplers,
+)
 from vaezoo.registry.create import create, recreate
-from vaezoo.registry.options import Option, options_of, parse_options
+from vaezoo.registry.options import (
+    Codes,
+    Count,
+    Fraction,
+    LargeWeight,
+    Option,
+    Share,
+    Steps,
+    Temperature,
+    Weight,
+    Widths,
+    options_of,
+    parse_options,
+)
 from vaezoo.registry.registry import Registry, owner_of
 from vaezoo.registry.variant import (
     Variant,
@@ -22,12 +41,22 @@ from vaezoo.registry.variant import (
 
 __all__ = [
     "Architecture",
+    "Codes",
+    "Count",
+    "Fraction",
+    "LargeWeight",
     "Named",
     "Option",
     "Registry",
+    "Share",
+    "Steps",
+    "Temperature",
     "Variant",
+    "Weight",
+    "Widths",
     "backbones",
     "check_named",
+    "code_defaults",
     "create",
     "likelihoods",
     "list_variants",

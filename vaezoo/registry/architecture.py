@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from vaezoo.errors import ConfigError, shorten
@@ -60,17 +59,6 @@ class Architecture:
         """Returns the likelihood that `likelihood` names, for `shape`."""
         return cast("Likelihood", _build(likelihoods, self.likelihood, self.shape))
 
-    def as_dict(self) -> dict[str, object]:
-        """Returns the fields as plain values, the format of config files."""
-        return {
-            "shape": list(self.shape),
-            "latent": list(self.latent),
-            "context": self.context,
-            "backbone": dict(self.backbone),
-            "likelihood": dict(self.likelihood),
-            "examples": self.examples,
-        }
-
 
 def check_named(registry: Registry[Callable[..., object]], choice: object) -> dict[str, object]:
     """Returns the validated options of `choice`; raises UnknownNameError or ConfigError."""
@@ -116,10 +104,8 @@ def named(value: object, what: str) -> dict[str, object]:
 
 def code_defaults(width: int) -> dict[str, object]:
     """Returns the default architecture of variants whose codes have `width` elements."""
-    likelihood = {"name": "gaussian", "scale": 0.1, "scale_kind": "optimal"}
-    return {"backbone": "conv", "latent": partial(natural_latent, width), "likelihood": likelihood}
-
-
-def natural_latent(width: int, architecture: Architecture) -> tuple[int, ...]:
-    """Returns the latent shape (width, *grid) with the grid of the backbone's last feature map."""
-    return architecture.network().grid(architecture.shape, width)
+    return {
+        "backbone": "conv",
+        "latent": lambda given: given.network().grid(given.shape, width),
+        "likelihood": {"name": "gaussian", "scale": 0.1, "scale_kind": "optimal"},
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from vaezoo.errors import CompositionError, ConfigError, shorten
@@ -48,15 +48,7 @@ def create(
         ShapeError: the shapes do not fit the variant or the backbone.
     """
     entries = resolve(variant)
-    architecture = _complete(
-        entries,
-        shape=shape,
-        latent=latent,
-        context=context,
-        backbone=backbone,
-        likelihood=likelihood,
-        examples=examples,
-    )
+    architecture = _complete(entries, shape, latent, context, backbone, likelihood, examples)
     _check_fixed(entries, architecture)
     return _build(entries, architecture, options)
 
@@ -79,7 +71,6 @@ def recreate(variant: str, options: Mapping[str, object], **architecture: Any) -
 
 def _complete(
     entries: Sequence[Variant],
-    *,
     shape: int | Sequence[int],
     latent: int | Sequence[int] | None = None,
     context: int = 0,
@@ -120,12 +111,12 @@ def _complete(
 def _check_fixed(entries: Sequence[Variant], architecture: Architecture) -> None:
     """Raises ConfigError if the backbone or the likelihood is not that for which a variant is named."""
     for entry in entries:
-        for field in entry.fixed:
-            stated, found = entry.fixed[field], dict(getattr(architecture, field))
-            if any(found.get(key) != value for key, value in stated.items()):
+        for field, permitted in entry.fixed.items():
+            found = dict(getattr(architecture, field))
+            if not any(each.items() <= found.items() for each in permitted):
                 raise ConfigError(
                     f"Got {field} = {shorten(found)}; {entry.name!r} is the name of models with {field} = "
-                    f"{dict(stated)}. Leave {field} out, or use 'vae' instead of {entry.name!r}."
+                    f"{' or '.join(map(str, permitted))}. Leave {field} out, or use 'vae' instead of {entry.name!r}."
                 )
 
 
@@ -137,6 +128,6 @@ def _build(entries: Sequence[Variant], architecture: Architecture, options: Mapp
             model = entry.builder(model, architecture, **parsed[entry.name])
     flat = {f"{owner}.{key}": value for owner, own in parsed.items() for key, value in own.items()}
     name = "+".join(entry.name for entry in entries)
-    config = {"variant": name, "architecture": architecture.as_dict(), "options": flat}
+    config = {"variant": name, "architecture": asdict(architecture), "options": flat}
     model.config = json.loads(json.dumps(config))  # plain values: lists, not tuples
     return model

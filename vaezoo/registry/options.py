@@ -1,18 +1,28 @@
 """Options, the keyword-only parameters of a builder, and their validation."""
 
-from __future__ import annotations
-
 import inspect
 import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import msgspec
+from msgspec import Meta
 
 from vaezoo.errors import ConfigError, did_you_mean, shorten
+
+# Types of options that several variants have.
+Weight = Annotated[float, Meta(ge=0, le=1e6)]
+LargeWeight = Annotated[float, Meta(ge=0, le=1e9)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Share = Annotated[float, Meta(ge=0, lt=1)]
+Temperature = Annotated[float, Meta(gt=0, le=100)]
+Count = Annotated[int, Meta(ge=1, le=10_000)]
+Codes = Annotated[int, Meta(ge=2, le=2**24)]
+Steps = Annotated[int, Meta(ge=1, le=10**9)]
+Widths = Annotated[tuple[Annotated[int, Meta(ge=1, le=65536)], ...], Meta(max_length=16)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,5 @@
 """`Registry`: names of built-in entries, found as files, and of entries of other packages, found as entry points."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 import warnings

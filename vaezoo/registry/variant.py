@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal
 
 from vaezoo.errors import CompositionError, ConfigError, UnknownNameError, did_you_mean, shorten
-from vaezoo.registry.architecture import Architecture, named
+from vaezoo.registry.architecture import Architecture, Named, named
 from vaezoo.registry.options import Option, options_of, parse_options
 from vaezoo.registry.registry import Registry
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vaezoo.core import VAE
 
 MAX_VARIANTS = 16  # in one name; variants that compose change different parts, of which there are fewer
+REFERENCE = re.compile(r"References:\s+(?P<paper>.+?) \((?P<year>\d{4})\),\s+(?P<url>\S+)")
 CHOICES = frozenset({"backbone", "likelihood"})
 CHANGES = frozenset({"encoder", "decoder", "prior", "objective"}) | CHOICES
 Context = Literal["required", "optional", "labels"]
@@ -35,6 +36,7 @@ class Variant:
     paper: str = ""
     url: str = ""
     defaults: Mapping[str, object] = field(default_factory=dict)
+    permits: Mapping[str, Sequence[Named]] = field(default_factory=dict)
     context: Context = "optional"
     couples_examples: bool = False
     rate: Rate = "closed form"
@@ -48,9 +50,12 @@ class Variant:
         return options_of(self.builder)
 
     @property
-    def fixed(self) -> dict[str, dict[str, object]]:
-        """Backbone and likelihood, with the options for which the variant is named, if it changes them."""
-        return {each: named(self.defaults[each], each) for each in self.changes if each in CHOICES & set(self.defaults)}
+    def fixed(self) -> dict[str, list[dict[str, object]]]:
+        """The backbones and likelihoods for which the variant is named, the default first, if it changes them."""
+        chosen = [each for each in self.changes if each in CHOICES & set(self.defaults)]
+        return {
+            each: [named(one, each) for one in (self.defaults[each], *self.permits.get(each, ()))] for each in chosen
+        }
 
 
 variants: Registry[Variant] = Registry(
@@ -71,6 +76,7 @@ def register(
     paper: str = "",
     url: str = "",
     defaults: Mapping[str, object] | None = None,
+    permits: Mapping[str, Sequence[Named]] | None = None,
     context: Context = "optional",
     couples_examples: bool = False,
     rate: Rate = "closed form",
@@ -84,11 +90,14 @@ def register(
     Args:
         name: lower-case words joined by hyphens.
         changes: the parts that the builder replaces ("encoder", "decoder", "prior", "objective"); "backbone" or
-            "likelihood" for a variant that is named for the one in `defaults`: others are then refused.
-        year: year of publication.
+            "likelihood" for a variant that is named for the one in `defaults`: others are then refused, except those in
+            `permits`.
+        year: year of publication. The defaults of `year`, `paper` and `url` are those of the first reference in the
+            builder's docstring, `References: Authors (year), address`.
         paper: authors.
         url: address of the paper.
         defaults: default values of fields of `Architecture`; a callable is called with an architecture of the others.
+        permits: other backbones or likelihoods that the name permits: {"backbone": ("conv", "other")}.
         context: "required" if the variant is conditional; "labels" if its context holds labels that may be missing.
         couples_examples: whether the loss of an example depends on the others in the batch.
         rate: how the rate is computed: in "closed form"; "sampled"; or "no density" if the posterior is a point mass
@@ -109,11 +118,15 @@ def register(
     shared = {each.name for each in fields(Architecture)}
     _check_name(name, requires)
     _check_words(name, changes=(changed, CHANGES), defaults=(defaults or {}, shared), yields=(yields or {}, {*changed}))
-    made = partial(Variant, name=name, changes=changed, year=year, paper=paper, url=url, context=context, rate=rate)
-    made = partial(made, couples_examples=couples_examples, requires=requires, example=example or {})
+    _check_words(name, permits=(permits or {}, CHOICES & {*changed}))
+    made = partial(Variant, name=name, changes=changed, couples_examples=couples_examples, rate=rate, requires=requires)
+    made = partial(made, context=context, permits=permits or {}, yields=yields or {}, example=example or {})
 
     def decorate(builder: Callable[..., VAE]) -> Variant:
-        entry = made(builder=builder, defaults=defaults or {}, yields=yields or {})
+        found = REFERENCE.search(builder.__doc__ or "")
+        source = found.groupdict() if found else {"year": "0", "paper": "", "url": ""}
+        facts = {"year": year or int(source["year"]), "paper": paper or source["paper"], "url": url or source["url"]}
+        entry = made(builder=builder, defaults=defaults or {}, **facts)
         clash = shared & set(entry.options)
         if clash:
             raise ConfigError(f"Variant {name!r} names an option like a shared field: {', '.join(sorted(clash))}.")

@@ -1,35 +1,22 @@
 """The adversarial autoencoder."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
-
-from msgspec import Meta
+from typing import Literal
 
 from vaezoo.core import VAE
 from vaezoo.encoders import PointEncoder
 from vaezoo.networks import MLP
-from vaezoo.networks.perceptron import Width
 from vaezoo.objectives import LatentAdversarialObjective
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, Weight, Widths, register
 
 
-@register(
-    "aae",
-    changes=("encoder", "objective"),
-    year=2016,
-    paper="Makhzani et al.",
-    url="https://arxiv.org/abs/1511.05644",
-    rate="no density",
-    example={"critic_hidden": (32,)},
-)
+@register("aae", changes=("encoder", "objective"), rate="no density", example={"critic_hidden": (32,)})
 def aae(
     base: VAE,
     architecture: Architecture,
     *,
     posterior: Literal["deterministic", "gaussian"] = "deterministic",
-    weight: Annotated[float, Meta(ge=0, le=1e6)] = 1.0,
-    critic_hidden: Annotated[tuple[Width, ...], Meta(max_length=16)] = (1000, 1000),
+    weight: Weight = 1.0,
+    critic_hidden: Widths = (1000, 1000),
 ) -> VAE:
     r"""Minimizes $D - \lambda \log \sigma(C(z))$ against a critic $C$ that separates draws of p(z) from codes.
 
@@ -47,8 +34,7 @@ def aae(
 
     See also: `wae-gan`, which contains this as a special case; GANs, whose critic judges images.
 
-    References:
-        Makhzani et al. (2016), https://arxiv.org/abs/1511.05644
+    References: Makhzani et al. (2016), https://arxiv.org/abs/1511.05644
     """
     critic = MLP(architecture.latent, (1,), architecture.context, critic_hidden, "relu")
     objective = LatentAdversarialObjective(critic, weight)

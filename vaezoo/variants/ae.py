@@ -1,21 +1,12 @@
 """The plain autoencoder."""
 
-from __future__ import annotations
-
 from vaezoo.core import VAE
 from vaezoo.encoders import PointEncoder
 from vaezoo.objectives import PenalizedObjective
 from vaezoo.registry import Architecture, register
 
 
-@register(
-    "ae",
-    changes=("encoder", "objective"),
-    year=2006,
-    paper="Hinton & Salakhutdinov",
-    url="https://doi.org/10.1126/science.1127647",
-    rate="no density",
-)
+@register("ae", changes=("encoder", "objective"), rate="no density")
 def ae(base: VAE, architecture: Architecture) -> VAE:
     r"""Minimizes $D$ alone, with a deterministic encoder.
 
@@ -27,7 +18,6 @@ def ae(base: VAE, architecture: Architecture) -> VAE:
 
     See also: `vae`, whose rate also limits the scale of the codes; `rae-l2`, which regularizes codes and decoder.
 
-    References:
-        Hinton & Salakhutdinov (2006), https://doi.org/10.1126/science.1127647
+    References: Hinton & Salakhutdinov (2006), https://doi.org/10.1126/science.1127647
     """
     return base.replace(encoder=PointEncoder(architecture.down(1)), objective=PenalizedObjective())

@@ -1,31 +1,18 @@
 """The VAE with an increasing capacity."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
 from vaezoo.core import VAE
 from vaezoo.objectives import Warmup, WeightedObjective
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, Steps, Weight, register
 
 
-@register(
-    "annealed-vae",
-    changes="objective",
-    year=2018,
-    paper="Burgess et al.",
-    url="https://arxiv.org/abs/1804.03599",
-    example={"gamma": 10.0, "capacity": 12.0, "capacity_steps": 200},
-)
+@register("annealed-vae", changes="objective", example={"gamma": 10.0, "capacity": 12.0, "capacity_steps": 200})
 def annealed_vae(
     base: VAE,
     architecture: Architecture,
     *,
-    gamma: Annotated[float, Meta(ge=0, le=1e6)] = 1000.0,
-    capacity: Annotated[float, Meta(ge=0, le=1e6)] = 25.0,
-    capacity_steps: Annotated[int, Meta(ge=1, le=10**9)] = 100_000,
+    gamma: Weight = 1000.0,
+    capacity: Weight = 25.0,
+    capacity_steps: Steps = 100_000,
 ) -> VAE:
     r"""Minimizes $D + \gamma\,|R - C(t)|$: the rate is held at a capacity that increases during training.
 
@@ -43,8 +30,7 @@ def annealed_vae(
     See also: `beta-vae`, which weights the rate; warm-up, which increases that weight; `geco-vae`, which fixes the
     distortion.
 
-    References:
-        Burgess et al. (2018), https://arxiv.org/abs/1804.03599
+    References: Burgess et al. (2018), https://arxiv.org/abs/1804.03599
     """
     objective = WeightedObjective(rate=gamma, capacity=Warmup(capacity, capacity_steps))
     return base.replace(objective=objective)

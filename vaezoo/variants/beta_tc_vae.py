@@ -1,34 +1,13 @@
 """The β-TCVAE: total correlation estimated from the batch."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
 from vaezoo.core import VAE
 from vaezoo.errors import ConfigError
 from vaezoo.objectives import WeightedObjective
-from vaezoo.objectives.penalties.aggregate import (
-    AggregatePenalty,
-    dimension_wise_kl,
-    mutual_information,
-    total_correlation,
-)
-from vaezoo.registry import Architecture, register
-
-Weight = Annotated[float, Meta(ge=0, le=1e6)]
+from vaezoo.objectives.penalties.aggregate import AggregatePenalty
+from vaezoo.registry import Architecture, Weight, register
 
 
-@register(
-    "beta-tc-vae",
-    changes="objective",
-    year=2018,
-    paper="Chen et al.",
-    url="https://arxiv.org/abs/1802.04942",
-    couples_examples=True,
-    example={"beta": 2.0},
-)
+@register("beta-tc-vae", changes="objective", couples_examples=True, example={"beta": 2.0})
 def beta_tc_vae(
     base: VAE, architecture: Architecture, *, alpha: Weight = 1.0, beta: Weight = 6.0, gamma: Weight = 1.0
 ) -> VAE:
@@ -49,8 +28,7 @@ def beta_tc_vae(
 
     See also: `factor-vae`, which estimates the same total correlation with a critic; its $\gamma$ is $\beta - 1$ here.
 
-    References:
-        Chen et al. (2018), https://arxiv.org/abs/1802.04942
+    References: Chen et al. (2018), https://arxiv.org/abs/1802.04942
     """
     count = architecture.examples
     if not count:
@@ -59,8 +37,8 @@ def beta_tc_vae(
             "depends: pass examples=N. Training by a recipe fills it in."
         )
     penalties = {
-        "mutual_information": (alpha - 1.0, AggregatePenalty(mutual_information, count)),
-        "total_correlation": (beta - 1.0, AggregatePenalty(total_correlation, count)),
-        "dimension_wise_kl": (gamma - 1.0, AggregatePenalty(dimension_wise_kl, count)),
+        "mutual_information": (alpha - 1.0, AggregatePenalty("mutual_information", count)),
+        "total_correlation": (beta - 1.0, AggregatePenalty("total_correlation", count)),
+        "dimension_wise_kl": (gamma - 1.0, AggregatePenalty("dimension_wise_kl", count)),
     }
     return base.replace(objective=WeightedObjective(penalties=penalties))

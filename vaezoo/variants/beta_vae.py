@@ -1,25 +1,12 @@
 """The β-VAE."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
 from vaezoo.core import VAE
 from vaezoo.objectives import WeightedObjective
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, Weight, register
 
 
-@register(
-    "beta-vae",
-    changes="objective",
-    year=2017,
-    paper="Higgins et al.",
-    url="https://openreview.net/forum?id=Sy2fzU9gl",
-    example={"beta": 0.5},
-)
-def beta_vae(base: VAE, architecture: Architecture, *, beta: Annotated[float, Meta(ge=0, le=1e6)] = 4.0) -> VAE:
+@register("beta-vae", changes="objective", example={"beta": 0.5})
+def beta_vae(base: VAE, architecture: Architecture, *, beta: Weight = 4.0) -> VAE:
     r"""Minimizes $D + \beta R$: the rate is weighted against the distortion.
 
     Hyperparameters:
@@ -32,7 +19,6 @@ def beta_vae(base: VAE, architecture: Architecture, *, beta: Annotated[float, Me
 
     See also: `annealed-vae`, which sets the rate by a capacity; `beta-tc-vae`, which weights a part of the rate.
 
-    References:
-        Higgins et al. (2017), https://openreview.net/forum?id=Sy2fzU9gl
+    References: Higgins et al. (2017), https://openreview.net/forum?id=Sy2fzU9gl
     """
     return base.replace(objective=WeightedObjective(rate=beta))

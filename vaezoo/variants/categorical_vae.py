@@ -1,24 +1,15 @@
 """The VAE with categorical latents."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
 from vaezoo.core import VAE
 from vaezoo.encoders import CategoricalEncoder
 from vaezoo.errors import ShapeError
 from vaezoo.priors import UniformCategoriesPrior
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, Fraction, Temperature, register
 
 
 @register(
     "categorical-vae",
     changes=("encoder", "prior"),
-    year=2017,
-    paper="Jang et al.",
-    url="https://arxiv.org/abs/1611.01144",
     defaults={"latent": (20, 10)},
     example={"latent": (16, 4), "cooling": 0.01},
 )
@@ -26,9 +17,9 @@ def categorical_vae(
     base: VAE,
     architecture: Architecture,
     *,
-    temperature: Annotated[float, Meta(gt=0, le=100)] = 1.0,
-    final_temperature: Annotated[float, Meta(gt=0, le=100)] = 0.5,
-    cooling: Annotated[float, Meta(ge=0, le=1)] = 3e-5,
+    temperature: Temperature = 1.0,
+    final_temperature: Temperature = 0.5,
+    cooling: Fraction = 3e-5,
 ) -> VAE:
     r"""Minimizes $D + R$ with categorical latents, relaxed in training (Gumbel-softmax).
 
@@ -46,8 +37,7 @@ def categorical_vae(
 
     See also: `vq-vae`, whose encoder is deterministic; `gumbel-vq-vae`, whose categories are vectors of a codebook.
 
-    References:
-        Jang et al. (2017), https://arxiv.org/abs/1611.01144
+    References: Jang et al. (2017), https://arxiv.org/abs/1611.01144
     """
     latent = architecture.latent
     if latent[-1] < 2:

@@ -1,30 +1,21 @@
 """The combination importance-weighted autoencoder."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta
 
 from vaezoo.core import VAE
 from vaezoo.objectives.importance import CombinedObjective
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, Fraction, register
 
 
-@register(
-    "ciwae",
-    changes="objective",
-    year=2018,
-    paper="Rainforth et al.",
-    url="https://arxiv.org/abs/1802.05383",
-    example={"samples": 4},
-)
+@register("ciwae", changes="objective", example={"samples": 4})
 def ciwae(
     base: VAE,
     architecture: Architecture,
     *,
     samples: Annotated[int, Meta(ge=1, le=100_000)] = 64,
-    beta: Annotated[float, Meta(ge=0, le=1)] = 0.05,
+    beta: Fraction = 0.05,
 ) -> VAE:
     r"""Maximizes $\beta\,\mathcal{L}_1 + (1 - \beta)\,\mathcal{L}_K$, a mixture of the ELBO and the tighter bound.
 
@@ -40,7 +31,6 @@ def ciwae(
 
     See also: `miwae` and `piwae`, other remedies for the same problem; `beta-vae`, whose weight is on the rate.
 
-    References:
-        Rainforth et al. (2018), https://arxiv.org/abs/1802.05383
+    References: Rainforth et al. (2018), https://arxiv.org/abs/1802.05383
     """
     return base.replace(objective=CombinedObjective(samples, beta))

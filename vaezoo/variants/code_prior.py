@@ -1,7 +1,5 @@
 """A learned prior over codes."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta
@@ -12,15 +10,7 @@ from vaezoo.quantization import CodePrior, code_source
 from vaezoo.registry import Architecture, register
 
 
-@register(
-    "code-prior",
-    changes="prior",
-    year=2017,
-    paper="van den Oord et al.",
-    url="https://arxiv.org/abs/1711.00937",
-    requires="codes",
-    example={"prior_width": 16, "prior_depth": 1},
-)
+@register("code-prior", changes="prior", requires="codes", example={"prior_width": 16, "prior_depth": 1})
 def code_prior(
     base: VAE,
     architecture: Architecture,
@@ -46,8 +36,7 @@ def code_prior(
 
     See also: `vamp-vae` and `flow-prior-vae`, learned priors over continuous latents.
 
-    References:
-        van den Oord et al. (2017), https://arxiv.org/abs/1711.00937
+    References: van den Oord et al. (2017), https://arxiv.org/abs/1711.00937
     """
     source = code_source(base)
     network = CausalTransformer(

@@ -1,19 +1,10 @@
 """The VAE with convolutional networks."""
 
-from __future__ import annotations
-
 from vaezoo.core import VAE
 from vaezoo.registry import Architecture, register
 
 
-@register(
-    "conv-vae",
-    changes="backbone",
-    year=2014,
-    paper="Kingma & Welling",
-    url="https://arxiv.org/abs/1312.6114",
-    defaults={"backbone": "conv"},
-)
+@register("conv-vae", changes="backbone", defaults={"backbone": "conv"})
 def conv_vae(base: VAE, architecture: Architecture) -> VAE:
     r"""Minimizes $D + R$ like `vae`, with convolutional networks.
 
@@ -25,7 +16,6 @@ def conv_vae(base: VAE, architecture: Architecture) -> VAE:
 
     See also: `vae`, which is this with any backbone.
 
-    References:
-        Kingma & Welling (2014), https://arxiv.org/abs/1312.6114
+    References: Kingma & Welling (2014), https://arxiv.org/abs/1312.6114
     """
     return base

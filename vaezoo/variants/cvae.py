@@ -1,29 +1,13 @@
 """The conditional VAE with a learned prior."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
 from vaezoo.core import VAE
 from vaezoo.networks import MLP
-from vaezoo.networks.perceptron import Width
 from vaezoo.priors import ConditionalNormalPrior
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, Widths, register
 
 
-@register(
-    "cvae",
-    changes="prior",
-    year=2015,
-    paper="Sohn et al.",
-    url="https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html",
-    context="required",
-)
-def cvae(
-    base: VAE, architecture: Architecture, *, prior_hidden: Annotated[tuple[Width, ...], Meta(max_length=16)] = ()
-) -> VAE:
+@register("cvae", changes="prior", context="required")
+def cvae(base: VAE, architecture: Architecture, *, prior_hidden: Widths = ()) -> VAE:
     r"""Minimizes $D + \mathrm{KL}(q(z|x,c)\,\|\,p(z|c))$ with a prior that is learned for each context.
 
     $$\log p(x|c) \ge \mathbb{E}_{q(z|x,c)}[\log p(x|z,c)] - \mathrm{KL}(q(z|x,c)\,\|\,\mathcal{N}(\mu(c),
@@ -36,9 +20,7 @@ def cvae(
 
     See also: `vae` and other variants with `context > 0`, which are conditional with a prior that ignores c.
 
-    References:
-        Sohn et al. (2015),
-        https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html
+    References: Sohn et al. (2015), https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html
     """
     network = MLP((architecture.context,), (2, *architecture.latent), 0, prior_hidden, "tanh")
     return base.replace(prior=ConditionalNormalPrior(network, architecture.latent))

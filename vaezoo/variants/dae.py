@@ -1,32 +1,13 @@
 """The denoising autoencoder."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
 from vaezoo.core import VAE
 from vaezoo.encoders import PointEncoder
-from vaezoo.objectives.denoising import Corruption, DenoisingObjective
-from vaezoo.registry import Architecture, register
+from vaezoo.objectives.autoencoders import Corruption, DenoisingObjective
+from vaezoo.registry import Architecture, Fraction, register
 
 
-@register(
-    "dae",
-    changes=("encoder", "objective"),
-    year=2008,
-    paper="Vincent et al.",
-    url="https://doi.org/10.1145/1390156.1390294",
-    rate="no density",
-)
-def dae(
-    base: VAE,
-    architecture: Architecture,
-    *,
-    corruption: Corruption = "masking",
-    level: Annotated[float, Meta(ge=0, le=1)] = 0.25,
-) -> VAE:
+@register("dae", changes=("encoder", "objective"), rate="no density")
+def dae(base: VAE, architecture: Architecture, *, corruption: Corruption = "masking", level: Fraction = 0.25) -> VAE:
     r"""Minimizes $D$ of x given the code of a corrupted copy $\tilde x$.
 
     $$D = -\log p(x\,|\,f(\tilde x)), \qquad \tilde x = x \odot m, \; m_i \sim \mathrm{Bernoulli}(1 - \nu)
@@ -42,8 +23,7 @@ def dae(
     See also: `ae`, which is this without corruption; diffusion models, which remove noise in many steps and have no
     codes; the denoising criterion for VAEs, which has a density.
 
-    References:
-        Vincent et al. (2008), https://doi.org/10.1145/1390156.1390294
+    References: Vincent et al. (2008), https://doi.org/10.1145/1390156.1390294
     """
     objective = DenoisingObjective(corruption, level)
     return base.replace(encoder=PointEncoder(architecture.down(1)), objective=objective)

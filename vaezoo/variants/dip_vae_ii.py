@@ -1,33 +1,13 @@
 """DIP-VAE-II: an aggregate posterior with the covariance of the prior."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
 from vaezoo.core import VAE
 from vaezoo.objectives import WeightedObjective
-from vaezoo.objectives.penalties.aggregate import covariance_of_aggregate, covariance_penalties
-from vaezoo.registry import Architecture, register
+from vaezoo.objectives.penalties.aggregate import covariance_penalties
+from vaezoo.registry import Architecture, Weight, register
 
 
-@register(
-    "dip-vae-ii",
-    changes="objective",
-    year=2018,
-    paper="Kumar et al.",
-    url="https://arxiv.org/abs/1711.00848",
-    couples_examples=True,
-    example={"lambda_od": 1.0, "lambda_d": 1.0},
-)
-def dip_vae_ii(
-    base: VAE,
-    architecture: Architecture,
-    *,
-    lambda_od: Annotated[float, Meta(ge=0, le=1e6)] = 10.0,
-    lambda_d: Annotated[float, Meta(ge=0, le=1e6)] = 10.0,
-) -> VAE:
+@register("dip-vae-ii", changes="objective", couples_examples=True, example={"lambda_od": 1.0, "lambda_d": 1.0})
+def dip_vae_ii(base: VAE, architecture: Architecture, *, lambda_od: Weight = 10.0, lambda_d: Weight = 10.0) -> VAE:
     r"""Minimizes $D + R + \lambda_{od} \sum_{i \ne j} C_{ij}^2 + \lambda_d \sum_i (C_{ii} - 1)^2$, $C$ of the draws.
 
     $$C = \mathrm{Cov}_{q(z)}[z] = \mathrm{Cov}_{p(x)}[\mu(x)] + \mathbb{E}_{p(x)}[\mathrm{diag}\,\sigma^2(x)]$$
@@ -42,8 +22,7 @@ def dip_vae_ii(
 
     See also: `dip-vae-i`, which uses the covariance of the means.
 
-    References:
-        Kumar et al. (2018), https://arxiv.org/abs/1711.00848
+    References: Kumar et al. (2018), https://arxiv.org/abs/1711.00848
     """
-    penalties = covariance_penalties(covariance_of_aggregate, lambda_od, lambda_d)
+    penalties = covariance_penalties(lambda_od, lambda_d, draws=True)
     return base.replace(objective=WeightedObjective(penalties=penalties))

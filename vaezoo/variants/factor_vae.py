@@ -1,34 +1,16 @@
 """FactorVAE: total correlation estimated by a critic."""
 
-from __future__ import annotations
-
 import math
-from typing import Annotated
-
-from msgspec import Meta
 
 from vaezoo.core import VAE
 from vaezoo.networks import MLP
-from vaezoo.networks.perceptron import Width
 from vaezoo.objectives import TotalCorrelationObjective
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, Weight, Widths, register
 
 
-@register(
-    "factor-vae",
-    changes="objective",
-    year=2018,
-    paper="Kim & Mnih",
-    url="https://arxiv.org/abs/1802.05983",
-    couples_examples=True,
-    example={"critic_hidden": (32,)},
-)
+@register("factor-vae", changes="objective", couples_examples=True, example={"critic_hidden": (32,)})
 def factor_vae(
-    base: VAE,
-    architecture: Architecture,
-    *,
-    gamma: Annotated[float, Meta(ge=0, le=1e6)] = 10.0,
-    critic_hidden: Annotated[tuple[Width, ...], Meta(max_length=16)] = (1000,) * 5,
+    base: VAE, architecture: Architecture, *, gamma: Weight = 10.0, critic_hidden: Widths = (1000,) * 5
 ) -> VAE:
     r"""Minimizes $D + R + \gamma\,\mathrm{KL}(q(z)\,\|\,\prod_j q(z_j))$: latents that are independent of each other.
 
@@ -45,8 +27,7 @@ def factor_vae(
 
     See also: `beta-tc-vae`, which estimates the same total correlation from the batch, without a critic.
 
-    References:
-        Kim & Mnih (2018), https://arxiv.org/abs/1802.05983
+    References: Kim & Mnih (2018), https://arxiv.org/abs/1802.05983
     """
     width = math.prod(architecture.latent)
     return base.replace(objective=TotalCorrelationObjective(gamma, MLP((width,), (1,), 0, critic_hidden, "leaky-relu")))

@@ -1,7 +1,5 @@
 """The VAE with a flow prior."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated
 
@@ -14,15 +12,7 @@ from vaezoo.priors import FlowPrior
 from vaezoo.registry import Architecture, register
 
 
-@register(
-    "flow-prior-vae",
-    changes="prior",
-    year=2017,
-    paper="Chen et al.",
-    url="https://arxiv.org/abs/1611.02731",
-    rate="sampled",
-    example={"transforms": 2, "hidden": (16,)},
-)
+@register("flow-prior-vae", changes="prior", rate="sampled", example={"transforms": 2, "hidden": (16,)})
 def flow_prior_vae(
     base: VAE,
     architecture: Architecture,

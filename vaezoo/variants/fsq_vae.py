@@ -1,26 +1,15 @@
 """The VAE with finite scalar quantization."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta
 
 from vaezoo.core import VAE
 from vaezoo.quantization import CodeObjective, ScalarEncoder, UniformCodePrior
-from vaezoo.registry import Architecture, register
-from vaezoo.registry.architecture import code_defaults
+from vaezoo.registry import Architecture, code_defaults, register
 
 
-@register(
-    "fsq-vae",
-    changes=("encoder", "prior", "objective"),
-    year=2023,
-    paper="Mentzer et al.",
-    url="https://arxiv.org/abs/2309.15505",
-    defaults=code_defaults(4),
-    yields={"prior": "codes"},
-)
+@register("fsq-vae", changes=("encoder", "prior", "objective"), defaults=code_defaults(4), yields={"prior": "codes"})
 def fsq_vae(
     base: VAE,
     architecture: Architecture,
@@ -41,8 +30,7 @@ def fsq_vae(
 
     See also: `lfq-vae`, which has two values for each of more latents and an entropy term.
 
-    References:
-        Mentzer et al. (2023), https://arxiv.org/abs/2309.15505
+    References: Mentzer et al. (2023), https://arxiv.org/abs/2309.15505
     """
     network = architecture.down(1)
     encoder = ScalarEncoder(network, architecture.latent, levels, "fsq-vae")

@@ -1,20 +1,11 @@
 """The VAE whose posterior has a full covariance."""
 
-from __future__ import annotations
-
-from vaezoo.core import VAE
-from vaezoo.core.part import require_vector_latent
+from vaezoo.core import VAE, require_vector_latent
 from vaezoo.encoders import CholeskyEncoder
 from vaezoo.registry import Architecture, register
 
 
-@register(
-    "full-covariance-vae",
-    changes="encoder",
-    year=2019,
-    paper="Kingma & Welling",
-    url="https://arxiv.org/abs/1906.02691",
-)
+@register("full-covariance-vae", changes="encoder")
 def full_covariance_vae(base: VAE, architecture: Architecture) -> VAE:
     r"""Minimizes $D + R$ with a posterior whose latents may be correlated given x.
 
@@ -29,8 +20,7 @@ def full_covariance_vae(base: VAE, architecture: Architecture) -> VAE:
     See also: `iaf-vae`, for many latents. A prior of full covariance would change nothing, since the decoder can undo
     it.
 
-    References:
-        Kingma & Welling (2019), https://arxiv.org/abs/1906.02691
+    References: Kingma & Welling (2019), https://arxiv.org/abs/1906.02691
     """
     latent = architecture.latent
     size = require_vector_latent(latent, "full-covariance-vae")

@@ -1,7 +1,5 @@
 """The VAE with a constraint on the distortion."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta
@@ -11,14 +9,7 @@ from vaezoo.objectives.constraints import ConstraintObjective
 from vaezoo.registry import Architecture, register
 
 
-@register(
-    "geco-vae",
-    changes="objective",
-    year=2018,
-    paper="Rezende & Viola",
-    url="https://arxiv.org/abs/1810.00597",
-    example={"target": 18.0, "speed": 0.01},
-)
+@register("geco-vae", changes="objective", example={"target": 18.0, "speed": 0.01})
 def geco_vae(
     base: VAE,
     architecture: Architecture,
@@ -40,7 +31,6 @@ def geco_vae(
 
     See also: `annealed-vae`, which fixes the rate; `beta-vae`, which fixes the weight.
 
-    References:
-        Rezende & Viola (2018), https://arxiv.org/abs/1810.00597
+    References: Rezende & Viola (2018), https://arxiv.org/abs/1810.00597
     """
     return base.replace(objective=ConstraintObjective(target, speed))

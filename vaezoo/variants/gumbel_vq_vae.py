@@ -1,24 +1,14 @@
 """The VAE with stochastic codes, relaxed in training."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
 from vaezoo.core import VAE
 from vaezoo.objectives import Cooling
 from vaezoo.quantization import GumbelEncoder, RelaxedObjective, UniformCodePrior
-from vaezoo.registry import Architecture, register
-from vaezoo.registry.architecture import code_defaults
+from vaezoo.registry import Architecture, Codes, Fraction, Temperature, Weight, code_defaults, register
 
 
 @register(
     "gumbel-vq-vae",
     changes=("encoder", "prior", "objective"),
-    year=2021,
-    paper="Ramesh et al.",
-    url="https://arxiv.org/abs/2102.12092",
     defaults=code_defaults(64),
     yields={"prior": "codes"},
     example={"codes": 16, "beta": 0.1, "cooling": 0.01},
@@ -27,11 +17,11 @@ def gumbel_vq_vae(
     base: VAE,
     architecture: Architecture,
     *,
-    codes: Annotated[int, Meta(ge=2, le=2**24)] = 512,
-    beta: Annotated[float, Meta(ge=0, le=1e6)] = 1.0,
-    temperature: Annotated[float, Meta(gt=0, le=100)] = 1.0,
-    final_temperature: Annotated[float, Meta(gt=0, le=100)] = 0.0625,
-    cooling: Annotated[float, Meta(ge=0, le=1)] = 1e-3,
+    codes: Codes = 512,
+    beta: Weight = 1.0,
+    temperature: Temperature = 1.0,
+    final_temperature: Temperature = 0.0625,
+    cooling: Fraction = 1e-3,
 ) -> VAE:
     r"""Minimizes $D + \beta R$ with a stochastic code at each position, relaxed in training (Gumbel-softmax).
 
@@ -51,8 +41,7 @@ def gumbel_vq_vae(
 
     See also: `vq-vae`, whose encoder chooses the nearest code; `categorical-vae`, whose categories are one-hot vectors.
 
-    References:
-        Ramesh et al. (2021), https://arxiv.org/abs/2102.12092
+    References: Ramesh et al. (2021), https://arxiv.org/abs/2102.12092
     """
     latent, shape = architecture.latent, architecture.shape
     network = architecture.network().down(shape, (1, codes, *latent[1:]), architecture.context)

@@ -1,7 +1,5 @@
 """The Hamiltonian VAE."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta
@@ -11,15 +9,7 @@ from vaezoo.encoders import HamiltonianEncoder
 from vaezoo.registry import Architecture, register
 
 
-@register(
-    "hamiltonian-vae",
-    changes="encoder",
-    year=2018,
-    paper="Caterini et al.",
-    url="https://arxiv.org/abs/1805.11328",
-    rate="sampled",
-    example={"leapfrogs": 2},
-)
+@register("hamiltonian-vae", changes="encoder", rate="sampled", example={"leapfrogs": 2})
 def hamiltonian_vae(
     base: VAE,
     architecture: Architecture,
@@ -48,7 +38,6 @@ def hamiltonian_vae(
     See also: `iaf-vae`, whose flow has more parameters; Hamiltonian Monte Carlo, which accepts or rejects and gives no
     bound.
 
-    References:
-        Caterini et al. (2018), https://arxiv.org/abs/1805.11328
+    References: Caterini et al. (2018), https://arxiv.org/abs/1805.11328
     """
     return base.replace(encoder=HamiltonianEncoder(base.encoder, architecture.latent, leapfrogs, step_size, beta_zero))

@@ -1,7 +1,5 @@
 """The VAE with inverse autoregressive flows in the posterior."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated
 
@@ -14,15 +12,7 @@ from vaezoo.networks.perceptron import Width
 from vaezoo.registry import Architecture, register
 
 
-@register(
-    "iaf-vae",
-    changes="encoder",
-    year=2016,
-    paper="Kingma et al.",
-    url="https://arxiv.org/abs/1606.04934",
-    rate="sampled",
-    example={"iaf_hidden": (32,)},
-)
+@register("iaf-vae", changes="encoder", rate="sampled", example={"iaf_hidden": (32,)})
 def iaf_vae(
     base: VAE,
     architecture: Architecture,
@@ -46,8 +36,7 @@ def iaf_vae(
     See also: masked autoregressive flows, the inverse of this, with fast densities and slow draws; `flow-prior-vae`,
     whose flow is in the prior.
 
-    References:
-        Kingma et al. (2016), https://arxiv.org/abs/1606.04934
+    References: Kingma et al. (2016), https://arxiv.org/abs/1606.04934
     """
     latent, shape, context = architecture.latent, architecture.shape, architecture.context
     size = math.prod(latent)

@@ -1,7 +1,5 @@
 """The InfoVAE with a maximum mean discrepancy."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta
@@ -9,24 +7,16 @@ from msgspec import Meta
 from vaezoo.core import VAE
 from vaezoo.errors import ConfigError
 from vaezoo.objectives import Kernel, MaximumMeanDiscrepancy, WeightedObjective
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, LargeWeight, register
 
 
-@register(
-    "info-vae",
-    changes="objective",
-    year=2017,
-    paper="Zhao et al.",
-    url="https://arxiv.org/abs/1706.02262",
-    couples_examples=True,
-    example={"weight": 5.0},
-)
+@register("info-vae", changes="objective", couples_examples=True, example={"weight": 5.0})
 def info_vae(
     base: VAE,
     architecture: Architecture,
     *,
     alpha: Annotated[float, Meta(ge=-1e6, le=1)] = 0.0,
-    weight: Annotated[float, Meta(ge=0, le=1e9)] = 10.0,
+    weight: LargeWeight = 10.0,
     kernel: Kernel = "rbf",
     bandwidth: Annotated[float, Meta(gt=0, le=1e6)] = 1.0,
 ) -> VAE:
@@ -46,8 +36,7 @@ def info_vae(
 
     See also: `wae-mmd`, which is this with $\alpha = 1$ and a deterministic encoder, and so without a density.
 
-    References:
-        Zhao et al. (2017), https://arxiv.org/abs/1706.02262
+    References: Zhao et al. (2017), https://arxiv.org/abs/1706.02262
     """
     if alpha + weight < 1.0:
         raise ConfigError(

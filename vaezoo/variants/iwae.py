@@ -1,7 +1,5 @@
 """The importance-weighted autoencoder."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta
@@ -11,14 +9,7 @@ from vaezoo.objectives import GradientEstimator, ImportanceObjective
 from vaezoo.registry import Architecture, register
 
 
-@register(
-    "iwae",
-    changes="objective",
-    year=2016,
-    paper="Burda et al.",
-    url="https://arxiv.org/abs/1509.00519",
-    example={"samples": 4},
-)
+@register("iwae", changes="objective", example={"samples": 4})
 def iwae(
     base: VAE,
     architecture: Architecture,

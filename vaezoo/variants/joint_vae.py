@@ -1,27 +1,21 @@
 """JointVAE: continuous and categorical latents."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated
 
 from msgspec import Meta
 
-from vaezoo.core import VAE
-from vaezoo.core.part import require_vector_latent
+from vaezoo.core import VAE, require_vector_latent
 from vaezoo.encoders import JointEncoder
 from vaezoo.errors import ShapeError
 from vaezoo.objectives import TwoCapacitiesObjective
 from vaezoo.priors import JointPrior
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, Steps, Temperature, Weight, register
 
 
 @register(
     "joint-vae",
     changes=("encoder", "prior", "objective"),
-    year=2018,
-    paper="Dupont",
-    url="https://arxiv.org/abs/1804.00104",
     defaults={"latent": 20},
     example={"latent": 18, "gamma": 5.0, "continuous_capacity": 8.0, "capacity_steps": 200},
 )
@@ -30,11 +24,11 @@ def joint_vae(
     architecture: Architecture,
     *,
     categories: Annotated[tuple[Annotated[int, Meta(ge=2, le=65536)], ...], Meta(min_length=1, max_length=64)] = (10,),
-    gamma: Annotated[float, Meta(ge=0, le=1e6)] = 30.0,
-    continuous_capacity: Annotated[float, Meta(ge=0, le=1e6)] = 5.0,
-    discrete_capacity: Annotated[float, Meta(ge=0, le=1e6)] = 5.0,
-    capacity_steps: Annotated[int, Meta(ge=1, le=10**9)] = 25_000,
-    temperature: Annotated[float, Meta(gt=0, le=100)] = 0.67,
+    gamma: Weight = 30.0,
+    continuous_capacity: Weight = 5.0,
+    discrete_capacity: Weight = 5.0,
+    capacity_steps: Steps = 25_000,
+    temperature: Temperature = 0.67,
 ) -> VAE:
     r"""Minimizes $D + \gamma |R_z - C_z(t)| + \gamma |R_c - C_c(t)|$: normals and categories, each with a capacity.
 
@@ -54,8 +48,7 @@ def joint_vae(
 
     See also: `m2-vae`, which uses labels of some examples; `vade`, whose clusters are in the prior.
 
-    References:
-        Dupont (2018), https://arxiv.org/abs/1804.00104
+    References: Dupont (2018), https://arxiv.org/abs/1804.00104
     """
     size = require_vector_latent(architecture.latent, "joint-vae") - sum(categories)
     if size < 1:

@@ -1,7 +1,5 @@
 """The ladder VAE."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Annotated
 
@@ -26,9 +24,6 @@ from vaezoo.registry import Architecture, register
 @register(
     "ladder-vae",
     changes=("encoder", "decoder", "prior", "objective"),
-    year=2016,
-    paper="Sønderby et al.",
-    url="https://arxiv.org/abs/1602.02282",
     defaults={"latent": 124},
     rate="sampled",
     yields={"objective": "any"},
@@ -57,8 +52,7 @@ def ladder_vae(
     See also: `two-layer-vae`, whose posterior is bottom-up only; `top-down-vae`, whose levels depend on all levels
     above.
 
-    References:
-        Sønderby et al. (2016), https://arxiv.org/abs/1602.02282
+    References: Sønderby et al. (2016), https://arxiv.org/abs/1602.02282
     """
     sizes = halving_sizes(architecture.latent, "ladder-vae", len(widths))[::-1]
     shape, context = architecture.shape, architecture.context

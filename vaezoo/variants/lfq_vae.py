@@ -1,7 +1,5 @@
 """The VAE with lookup-free quantization."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Annotated
 
@@ -11,8 +9,7 @@ from vaezoo.core import VAE
 from vaezoo.errors import ShapeError
 from vaezoo.objectives import Penalty
 from vaezoo.quantization import CodeObjective, SignEncoder, UniformCodePrior, commitment_distance, entropy_penalty
-from vaezoo.registry import Architecture, register
-from vaezoo.registry.architecture import code_defaults
+from vaezoo.registry import Architecture, Weight, code_defaults, register
 
 MAX_BITS = 24  # 2^24 codes
 
@@ -20,9 +17,6 @@ MAX_BITS = 24  # 2^24 codes
 @register(
     "lfq-vae",
     changes=("encoder", "prior", "objective"),
-    year=2023,
-    paper="Yu et al.",
-    url="https://arxiv.org/abs/2310.05737",
     defaults=code_defaults(9),
     couples_examples=True,
     yields={"prior": "codes"},
@@ -31,8 +25,8 @@ def lfq_vae(
     base: VAE,
     architecture: Architecture,
     *,
-    entropy: Annotated[float, Meta(ge=0, le=1e6)] = 0.1,
-    commitment: Annotated[float, Meta(ge=0, le=1e6)] = 0.25,
+    entropy: Weight = 0.1,
+    commitment: Weight = 0.25,
     temperature: Annotated[float, Meta(ge=1e-4, le=1e4)] = 1.0,
 ) -> VAE:
     r"""Minimizes $D + \beta\,\|y - z\|^2 + \gamma \sum_n \big(H[q(e|y_n)] - H[\bar q(e)]\big)$ with the signs z of y.
@@ -51,8 +45,7 @@ def lfq_vae(
 
     See also: `fsq-vae`, which has more values for each latent and no entropy term.
 
-    References:
-        Yu et al. (2023), https://arxiv.org/abs/2310.05737
+    References: Yu et al. (2023), https://arxiv.org/abs/2310.05737
     """
     if (bits := architecture.latent[0]) > MAX_BITS:
         raise ShapeError(

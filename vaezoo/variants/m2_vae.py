@@ -1,31 +1,16 @@
 """The semi-supervised VAE whose class is a latent."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
-from vaezoo.core import VAE
-from vaezoo.core.part import require_vector_latent
+from vaezoo.core import VAE, require_vector_latent
 from vaezoo.decoders import LabeledDecoder
 from vaezoo.encoders import LabeledEncoder
 from vaezoo.errors import ShapeError
 from vaezoo.objectives.labeled import SemiSupervisedObjective
 from vaezoo.priors import LabeledPrior
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, LargeWeight, register
 
 
-@register(
-    "m2-vae",
-    changes=("encoder", "decoder", "prior", "objective"),
-    year=2014,
-    paper="Kingma et al.",
-    url="https://arxiv.org/abs/1406.5298",
-    context="labels",
-    example={"latent": 18},
-)
-def m2_vae(base: VAE, architecture: Architecture, *, alpha: Annotated[float, Meta(ge=0, le=1e9)] = 100.0) -> VAE:
+@register("m2-vae", changes=("encoder", "decoder", "prior", "objective"), context="labels", example={"latent": 18})
+def m2_vae(base: VAE, architecture: Architecture, *, alpha: LargeWeight = 100.0) -> VAE:
     r"""Minimizes $D + R$ with the class y as a latent, summed out where it is unknown, and trains a classifier.
 
     $$\log p(x) \ge \sum_y q(y|x) \big(\log p(y) - \log q(y|x) - \mathcal{L}(x, y)\big), \qquad
@@ -43,8 +28,7 @@ def m2_vae(base: VAE, architecture: Architecture, *, alpha: Annotated[float, Met
     See also: `cvae`, which needs a label for each example; M1+M2 of the paper, which applies this to the latents of a
     VAE.
 
-    References:
-        Kingma et al. (2014), https://arxiv.org/abs/1406.5298
+    References: Kingma et al. (2014), https://arxiv.org/abs/1406.5298
     """
     classes, shape = architecture.context, architecture.shape
     size = require_vector_latent(architecture.latent, "m2-vae") - classes

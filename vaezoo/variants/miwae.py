@@ -1,31 +1,12 @@
 """The multiply importance-weighted autoencoder."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
 from vaezoo.core import VAE
 from vaezoo.objectives.importance import GroupedObjective
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, Count, register
 
 
-@register(
-    "miwae",
-    changes="objective",
-    year=2018,
-    paper="Rainforth et al.",
-    url="https://arxiv.org/abs/1802.05383",
-    example={"samples": 2, "groups": 3},
-)
-def miwae(
-    base: VAE,
-    architecture: Architecture,
-    *,
-    samples: Annotated[int, Meta(ge=1, le=10_000)] = 8,
-    groups: Annotated[int, Meta(ge=1, le=10_000)] = 8,
-) -> VAE:
+@register("miwae", changes="objective", example={"samples": 2, "groups": 3})
+def miwae(base: VAE, architecture: Architecture, *, samples: Count = 8, groups: Count = 8) -> VAE:
     r"""Maximizes the mean of M importance-weighted bounds over K samples each.
 
     $$\mathcal{L}_{M,K} = \frac1M \sum_{m=1}^M \log \frac1K \sum_{k=1}^K \frac{p(x|z_{mk})\,p(z_{mk})}{q(z_{mk}|x)}$$
@@ -40,7 +21,6 @@ def miwae(
     See also: `iwae`, which has the tighter bound for the same number of draws, and whose `gradient =
     "doubly-reparametrized"` is another remedy. The MIWAE for missing data is unrelated.
 
-    References:
-        Rainforth et al. (2018), https://arxiv.org/abs/1802.05383
+    References: Rainforth et al. (2018), https://arxiv.org/abs/1802.05383
     """
     return base.replace(objective=GroupedObjective(samples, groups))

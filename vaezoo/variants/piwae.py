@@ -1,31 +1,12 @@
 """The partially importance-weighted autoencoder: a bound of its own for the encoder."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
 from vaezoo.core import VAE
 from vaezoo.objectives.importance import PartialObjective
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, Count, register
 
 
-@register(
-    "piwae",
-    changes="objective",
-    year=2018,
-    paper="Rainforth et al.",
-    url="https://arxiv.org/abs/1802.05383",
-    example={"samples": 2, "groups": 3},
-)
-def piwae(
-    base: VAE,
-    architecture: Architecture,
-    *,
-    samples: Annotated[int, Meta(ge=1, le=10_000)] = 8,
-    groups: Annotated[int, Meta(ge=1, le=10_000)] = 8,
-) -> VAE:
+@register("piwae", changes="objective", example={"samples": 2, "groups": 3})
+def piwae(base: VAE, architecture: Architecture, *, samples: Count = 8, groups: Count = 8) -> VAE:
     r"""Maximizes $\mathcal{L}_{1,MK}$ for decoder and prior, and $\mathcal{L}_{M,K}$ for the encoder.
 
     $$\mathcal{L}_{M,K} = \frac1M \sum_{m=1}^M \log \frac1K \sum_{k=1}^K \frac{p(x|z_{mk})\,p(z_{mk})}{q(z_{mk}|x)}$$
@@ -39,7 +20,6 @@ def piwae(
 
     See also: `miwae`, which uses the looser bound for all parts; `ciwae`, which mixes two bounds.
 
-    References:
-        Rainforth et al. (2018), https://arxiv.org/abs/1802.05383
+    References: Rainforth et al. (2018), https://arxiv.org/abs/1802.05383
     """
     return base.replace(objective=PartialObjective(samples, groups))

@@ -1,7 +1,5 @@
 """The VAE with planar flows in the posterior."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated
 
@@ -12,15 +10,7 @@ from vaezoo.encoders import PlanarEncoder
 from vaezoo.registry import Architecture, register
 
 
-@register(
-    "planar-vae",
-    changes="encoder",
-    year=2015,
-    paper="Rezende & Mohamed",
-    url="https://arxiv.org/abs/1505.05770",
-    rate="sampled",
-    example={"flows": 2},
-)
+@register("planar-vae", changes="encoder", rate="sampled", example={"flows": 2})
 def planar_vae(base: VAE, architecture: Architecture, *, flows: Annotated[int, Meta(ge=1, le=1000)] = 10) -> VAE:
     r"""Minimizes $D + R$ with a posterior transformed by planar flows.
 
@@ -36,8 +26,7 @@ def planar_vae(base: VAE, architecture: Architecture, *, flows: Annotated[int, M
 
     See also: `iaf-vae`, which scales to many latents; `flow-prior-vae`, whose flow is in the prior.
 
-    References:
-        Rezende & Mohamed (2015), https://arxiv.org/abs/1505.05770
+    References: Rezende & Mohamed (2015), https://arxiv.org/abs/1505.05770
     """
     size = math.prod(architecture.latent)
     network = architecture.network().down(

@@ -1,36 +1,13 @@
 """The regularized autoencoder with a gradient penalty."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
 from vaezoo.core import VAE
 from vaezoo.encoders import PointEncoder
-from vaezoo.objectives.penalties.regularizers import (
-    GradientPenaltyObjective,
-    decoder_jacobian,
-    half_squared_norm,
-)
-from vaezoo.registry import Architecture, register
+from vaezoo.objectives.autoencoders import GradientPenaltyObjective, decoder_jacobian, half_squared_norm
+from vaezoo.registry import Architecture, Weight, register
 
 
-@register(
-    "rae-gp",
-    changes=("encoder", "objective"),
-    year=2020,
-    paper="Ghosh et al.",
-    url="https://arxiv.org/abs/1903.12436",
-    rate="no density",
-)
-def rae_gp(
-    base: VAE,
-    architecture: Architecture,
-    *,
-    beta: Annotated[float, Meta(ge=0, le=1e6)] = 1e-2,
-    weight: Annotated[float, Meta(ge=0, le=1e6)] = 1e-2,
-) -> VAE:
+@register("rae-gp", changes=("encoder", "objective"), rate="no density")
+def rae_gp(base: VAE, architecture: Architecture, *, beta: Weight = 1e-2, weight: Weight = 1e-2) -> VAE:
     r"""Minimizes $D + \beta\,\tfrac12 \|z\|^2 + \lambda\,\|\nabla_z \mu(z)\|^2$, with a deterministic encoder.
 
     $$z = f(x), \qquad \mu(z) = \mathbb{E}[x|z]$$
@@ -47,8 +24,7 @@ def rae_gp(
 
     See also: `rae-l2`, which is cheaper; the gradient penalty of critics, which is on their slope by x.
 
-    References:
-        Ghosh et al. (2020), https://arxiv.org/abs/1903.12436
+    References: Ghosh et al. (2020), https://arxiv.org/abs/1903.12436
     """
     penalties = {"half_square": (beta, half_squared_norm), "slope": (weight, decoder_jacobian)}
     return base.replace(encoder=PointEncoder(architecture.down(1)), objective=GradientPenaltyObjective(penalties))

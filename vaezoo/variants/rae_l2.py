@@ -1,33 +1,14 @@
 """The regularized autoencoder with a penalty on the decoder's weights."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
 from vaezoo.core import VAE
 from vaezoo.encoders import PointEncoder
 from vaezoo.objectives import PenalizedObjective
-from vaezoo.objectives.penalties.regularizers import decoder_weights, half_squared_norm
-from vaezoo.registry import Architecture, register
+from vaezoo.objectives.autoencoders import decoder_weights, half_squared_norm
+from vaezoo.registry import Architecture, Weight, register
 
 
-@register(
-    "rae-l2",
-    changes=("encoder", "objective"),
-    year=2020,
-    paper="Ghosh et al.",
-    url="https://arxiv.org/abs/1903.12436",
-    rate="no density",
-)
-def rae_l2(
-    base: VAE,
-    architecture: Architecture,
-    *,
-    beta: Annotated[float, Meta(ge=0, le=1e6)] = 1e-2,
-    weight: Annotated[float, Meta(ge=0, le=1e6)] = 1e-4,
-) -> VAE:
+@register("rae-l2", changes=("encoder", "objective"), rate="no density")
+def rae_l2(base: VAE, architecture: Architecture, *, beta: Weight = 1e-2, weight: Weight = 1e-4) -> VAE:
     r"""Minimizes $D + \beta\,\tfrac12 \|z\|^2 + \lambda\,\|\theta\|^2$, with a deterministic encoder.
 
     $$z = f(x), \qquad \theta \text{ the decoder's parameters}$$
@@ -44,8 +25,7 @@ def rae_l2(
 
     See also: `rae-gp`, which penalizes the decoder's slope; `beta-vae` with a small $\beta$.
 
-    References:
-        Ghosh et al. (2020), https://arxiv.org/abs/1903.12436
+    References: Ghosh et al. (2020), https://arxiv.org/abs/1903.12436
     """
     penalties = {"half_square": (beta, half_squared_norm), "decoder_weights": (weight, decoder_weights)}
     return base.replace(encoder=PointEncoder(architecture.down(1)), objective=PenalizedObjective(penalties))

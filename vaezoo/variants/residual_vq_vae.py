@@ -1,23 +1,17 @@
 """The VAE with residual vector quantization."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta
 
 from vaezoo.core import VAE
 from vaezoo.quantization import CommitmentObjective, ResidualEncoder, UniformCodePrior
-from vaezoo.registry import Architecture, register
-from vaezoo.registry.architecture import code_defaults
+from vaezoo.registry import Architecture, Codes, Share, Weight, code_defaults, register
 
 
 @register(
     "residual-vq-vae",
     changes=("encoder", "prior", "objective"),
-    year=2022,
-    paper="Lee et al.",
-    url="https://arxiv.org/abs/2203.01941",
     defaults=code_defaults(64),
     yields={"prior": "codes"},
     example={"codes": 16, "depth": 2},
@@ -27,10 +21,10 @@ def residual_vq_vae(
     architecture: Architecture,
     *,
     depth: Annotated[int, Meta(ge=1, le=64)] = 4,
-    codes: Annotated[int, Meta(ge=2, le=2**24)] = 256,
-    commitment: Annotated[float, Meta(ge=0, le=1e6)] = 0.25,
-    decay: Annotated[float, Meta(ge=0, lt=1)] = 0.99,
-    revival: Annotated[float, Meta(ge=0, lt=1)] = 0.05,
+    codes: Codes = 256,
+    commitment: Weight = 0.25,
+    decay: Share = 0.99,
+    revival: Share = 0.05,
 ) -> VAE:
     r"""Minimizes $D + \beta \sum_{d=1}^M \|z_e(x) - \mathrm{sg}[e_1 + \dots + e_d]\|^2$, each latent a sum of M codes.
 

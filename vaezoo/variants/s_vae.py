@@ -1,17 +1,12 @@
 """The hyperspherical VAE."""
 
-from __future__ import annotations
-
-from vaezoo.core import VAE
-from vaezoo.core.part import require_vector_latent
+from vaezoo.core import VAE, require_vector_latent
 from vaezoo.encoders import SphericalEncoder
 from vaezoo.priors import UniformSpherePrior
 from vaezoo.registry import Architecture, register
 
 
-@register(
-    "s-vae", changes=("encoder", "prior"), year=2018, paper="Davidson et al.", url="https://arxiv.org/abs/1804.00891"
-)
+@register("s-vae", changes=("encoder", "prior"))
 def s_vae(base: VAE, architecture: Architecture) -> VAE:
     r"""Minimizes $D + R$ with latents on a sphere: a von Mises-Fisher posterior and a uniform prior.
 
@@ -26,8 +21,7 @@ def s_vae(base: VAE, architecture: Architecture) -> VAE:
 
     See also: `vae` with normalized means, which still has a Gaussian rate.
 
-    References:
-        Davidson et al. (2018), https://arxiv.org/abs/1804.00891
+    References: Davidson et al. (2018), https://arxiv.org/abs/1804.00891
     """
     size = require_vector_latent(architecture.latent, "s-vae", least=2)
     network = architecture.network().down(architecture.shape, (size + 1,), architecture.context)

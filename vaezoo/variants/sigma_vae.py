@@ -1,19 +1,10 @@
 """The σ-VAE: Gaussian pixels with the optimal shared scale."""
 
-from __future__ import annotations
-
 from vaezoo.core import VAE
 from vaezoo.registry import Architecture, register
 
 
-@register(
-    "sigma-vae",
-    changes="likelihood",
-    year=2021,
-    paper="Rybkin et al.",
-    url="https://arxiv.org/abs/2006.13202",
-    defaults={"likelihood": {"name": "gaussian", "scale_kind": "optimal"}},
-)
+@register("sigma-vae", changes="likelihood", defaults={"likelihood": {"name": "gaussian", "scale_kind": "optimal"}})
 def sigma_vae(base: VAE, architecture: Architecture) -> VAE:
     r"""Minimizes $D + R$ like `vae`, with Gaussian pixels of one shared σ that follows the error.
 
@@ -28,7 +19,6 @@ def sigma_vae(base: VAE, architecture: Architecture) -> VAE:
     See also: `beta-vae`, whose weight is fixed; `scale_kind = "learned"` with a σ for each pixel, which the decoder can
     drive to 0.
 
-    References:
-        Rybkin et al. (2021), https://arxiv.org/abs/2006.13202
+    References: Rybkin et al. (2021), https://arxiv.org/abs/2006.13202
     """
     return base

@@ -1,34 +1,15 @@
 """The sliced-Wasserstein autoencoder."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
 from vaezoo.core import VAE
 from vaezoo.encoders import PointEncoder
 from vaezoo.objectives import PenalizedObjective, SlicedWassersteinDistance
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, Count, LargeWeight, register
 
 
 @register(
-    "sliced-wae",
-    changes=("encoder", "objective"),
-    year=2018,
-    paper="Kolouri et al.",
-    url="https://arxiv.org/abs/1804.01947",
-    couples_examples=True,
-    rate="no density",
-    example={"projections": 8},
+    "sliced-wae", changes=("encoder", "objective"), couples_examples=True, rate="no density", example={"projections": 8}
 )
-def sliced_wae(
-    base: VAE,
-    architecture: Architecture,
-    *,
-    weight: Annotated[float, Meta(ge=0, le=1e9)] = 10.0,
-    projections: Annotated[int, Meta(ge=1, le=10_000)] = 50,
-) -> VAE:
+def sliced_wae(base: VAE, architecture: Architecture, *, weight: LargeWeight = 10.0, projections: Count = 50) -> VAE:
     r"""Minimizes $D + \lambda\,\mathrm{SW}_2^2(q(z), p(z))$, with a deterministic encoder.
 
     $$\mathrm{SW}_2^2(q, p) \approx \frac1L \sum_{l=1}^L \frac1B \sum_{i=1}^B
@@ -44,8 +25,7 @@ def sliced_wae(
 
     See also: `wae-mmd`, which uses a kernel. The sliced Wasserstein distance between images is another quantity.
 
-    References:
-        Kolouri et al. (2018), https://arxiv.org/abs/1804.01947
+    References: Kolouri et al. (2018), https://arxiv.org/abs/1804.01947
     """
     penalties = {"sliced_distance": (weight, SlicedWassersteinDistance(projections))}
     return base.replace(encoder=PointEncoder(architecture.down(1)), objective=PenalizedObjective(penalties))

@@ -1,7 +1,5 @@
 """The top-down VAE: a hierarchy on grids with residual networks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -10,7 +8,7 @@ from msgspec import Meta
 from vaezoo.core import VAE
 from vaezoo.hierarchy import LevelObjective, LevelSpec, PathDecoder, PathPrior, ResidualPath, TopDownEncoder
 from vaezoo.hierarchy.top_down import finest_channels, level_specs, total_units
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, Weight, register
 
 BLOCKS, CHANNELS = (1, 1), 4  # of the default latent
 
@@ -24,9 +22,6 @@ def levels_of(architecture: Architecture, blocks: Sequence[int] = BLOCKS, flat: 
 @register(
     "top-down-vae",
     changes=("encoder", "decoder", "prior", "objective"),
-    year=2021,
-    paper="Child",
-    url="https://arxiv.org/abs/2011.10650",
     defaults={"backbone": "conv", "latent": lambda architecture: CHANNELS * total_units(levels_of(architecture))},
     rate="sampled",
     example={"width": 8},
@@ -38,7 +33,7 @@ def top_down_vae(
     blocks: Annotated[tuple[Annotated[int, Meta(ge=1, le=32)], ...], Meta(min_length=1, max_length=8)] = BLOCKS,
     width: Annotated[int, Meta(ge=4, le=4096)] = 32,
     flat: bool = False,
-    free_bits: Annotated[float, Meta(ge=0, le=1e6)] = 0.0,
+    free_bits: Weight = 0.0,
 ) -> VAE:
     r"""Minimizes $D + \sum_l \max(R_l, \lambda)$ with latents on grids, where each level depends on all above it.
 

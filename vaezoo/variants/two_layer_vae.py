@@ -1,32 +1,21 @@
 """The VAE with two stochastic layers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import Annotated
-
-from msgspec import Meta
 
 from vaezoo.core import VAE
 from vaezoo.hierarchy import BottomDecoder, ChainEncoder, MarkovPath, PathPrior, halving_sizes
 from vaezoo.networks import MLP
-from vaezoo.networks.perceptron import Width
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, Widths, register
 
 
 @register(
     "two-layer-vae",
     changes=("encoder", "decoder", "prior"),
-    year=2016,
-    paper="Burda et al.",
-    url="https://arxiv.org/abs/1509.00519",
     defaults={"latent": 150},
     rate="sampled",
     example={"latent": 9, "top_hidden": (16,)},
 )
-def two_layer_vae(
-    base: VAE, architecture: Architecture, *, top_hidden: Annotated[tuple[Width, ...], Meta(max_length=16)] = (100, 100)
-) -> VAE:
+def two_layer_vae(base: VAE, architecture: Architecture, *, top_hidden: Widths = (100, 100)) -> VAE:
     r"""Minimizes $D + R$ with two layers of latents: $p(h_2)\,p(h_1|h_2)\,p(x|h_1)$ and $q(h_1|x)\,q(h_2|h_1)$.
 
     $$\log p(x) \ge \mathbb{E}_q\Big[\log p(x|h_1) + \log \frac{p(h_2)\,p(h_1|h_2)}{q(h_1|x)\,q(h_2|h_1)}\Big]$$
@@ -40,8 +29,7 @@ def two_layer_vae(
 
     See also: `ladder-vae`, whose posterior is also top-down.
 
-    References:
-        Burda et al. (2016), https://arxiv.org/abs/1509.00519
+    References: Burda et al. (2016), https://arxiv.org/abs/1509.00519
     """
     top, bottom = halving_sizes(architecture.latent, "two-layer-vae", 2)
     shape, context = architecture.shape, architecture.context

@@ -1,7 +1,5 @@
 """Variational deep embedding: a VAE that clusters."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta
@@ -11,15 +9,7 @@ from vaezoo.priors import GaussianMixturePrior
 from vaezoo.registry import Architecture, register
 
 
-@register(
-    "vade",
-    changes="prior",
-    year=2017,
-    paper="Jiang et al.",
-    url="https://arxiv.org/abs/1611.05148",
-    rate="sampled",
-    example={"clusters": 3},
-)
+@register("vade", changes="prior", rate="sampled", example={"clusters": 3})
 def vade(base: VAE, architecture: Architecture, *, clusters: Annotated[int, Meta(ge=1, le=100_000)] = 10) -> VAE:
     r"""Minimizes $D + R$ with a mixture of Gaussians as prior, whose components are clusters.
 
@@ -36,7 +26,6 @@ def vade(base: VAE, architecture: Architecture, *, clusters: Annotated[int, Meta
 
     See also: `vamp-vae`, whose components are posteriors.
 
-    References:
-        Jiang et al. (2017), https://arxiv.org/abs/1611.05148
+    References: Jiang et al. (2017), https://arxiv.org/abs/1611.05148
     """
     return base.replace(prior=GaussianMixturePrior(architecture.latent, clusters))

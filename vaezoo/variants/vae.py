@@ -1,7 +1,5 @@
 """The variational autoencoder."""
 
-from __future__ import annotations
-
 from vaezoo.core import VAE
 from vaezoo.decoders import Decoder
 from vaezoo.encoders import GaussianEncoder
@@ -10,7 +8,7 @@ from vaezoo.priors import StandardNormalPrior
 from vaezoo.registry import Architecture, register
 
 
-@register("vae", year=2014, paper="Kingma & Welling", url="https://arxiv.org/abs/1312.6114")
+@register("vae")
 def vae(base: VAE | None, architecture: Architecture) -> VAE:
     r"""Minimizes $D + R$, the negative evidence lower bound, with a Gaussian posterior and a standard normal prior.
 
@@ -23,8 +21,7 @@ def vae(base: VAE | None, architecture: Architecture) -> VAE:
 
     See also: `beta-vae`, which weights the rate; `ae`, which has none.
 
-    References:
-        Kingma & Welling (2014), https://arxiv.org/abs/1312.6114
+    References: Kingma & Welling (2014), https://arxiv.org/abs/1312.6114
     """
     shape, latent, context = architecture.shape, architecture.latent, architecture.context
     head = architecture.head()

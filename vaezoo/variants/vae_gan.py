@@ -1,34 +1,20 @@
 """The VAE with a learned similarity: encoder, decoder and a critic of images."""
 
-from __future__ import annotations
-
 import math
-from typing import Annotated
-
-from msgspec import Meta
 
 from vaezoo.core import VAE
 from vaezoo.networks.perceptron import Width
 from vaezoo.objectives import FeatureCritic, SimilarityObjective
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, Weight, register
 
 
 @register(
     "vae-gan",
     changes="objective",
-    year=2016,
-    paper="Larsen et al.",
-    url="https://arxiv.org/abs/1512.09300",
     defaults={"likelihood": {"name": "gaussian", "scale": 0.3, "scale_kind": "optimal"}},
     example={"critic_channels": 8},
 )
-def vae_gan(
-    base: VAE,
-    architecture: Architecture,
-    *,
-    gamma: Annotated[float, Meta(ge=0, le=1e6)] = 1.0,
-    critic_channels: Width = 32,
-) -> VAE:
+def vae_gan(base: VAE, architecture: Architecture, *, gamma: Weight = 1.0, critic_channels: Width = 32) -> VAE:
     r"""Minimizes $R + D_l$ with the encoder, $\gamma D_l - L$ with the decoder, and $L$ with a critic $C$ of images.
 
     $$D_l = \tfrac12 \|C_l(x) - C_l(\tilde x)\|^2, \qquad
@@ -45,8 +31,7 @@ def vae_gan(
 
     See also: `aae`, whose critic judges codes.
 
-    References:
-        Larsen et al. (2016), https://arxiv.org/abs/1512.09300
+    References: Larsen et al. (2016), https://arxiv.org/abs/1512.09300
     """
     network = architecture.network()
     grid = network.grid(architecture.shape, critic_channels)

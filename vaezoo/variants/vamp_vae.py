@@ -1,7 +1,5 @@
 """The VAE with a variational mixture of posteriors as prior."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta
@@ -11,15 +9,7 @@ from vaezoo.priors import VampPrior
 from vaezoo.registry import Architecture, register
 
 
-@register(
-    "vamp-vae",
-    changes="prior",
-    year=2018,
-    paper="Tomczak & Welling",
-    url="https://arxiv.org/abs/1705.07120",
-    rate="sampled",
-    example={"pseudo_inputs": 4},
-)
+@register("vamp-vae", changes="prior", rate="sampled", example={"pseudo_inputs": 4})
 def vamp_vae(
     base: VAE, architecture: Architecture, *, pseudo_inputs: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
 ) -> VAE:
@@ -37,7 +27,6 @@ def vamp_vae(
 
     See also: `vade`, whose components are free Gaussians that represent clusters.
 
-    References:
-        Tomczak & Welling (2018), https://arxiv.org/abs/1705.07120
+    References: Tomczak & Welling (2018), https://arxiv.org/abs/1705.07120
     """
     return base.replace(prior=VampPrior(architecture.shape, architecture.context, pseudo_inputs))

@@ -1,23 +1,13 @@
 """The vector-quantized VAE."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
 from vaezoo.core import VAE
 from vaezoo.quantization import CodebookEncoder, CommitmentObjective, Distance, Gradient, UniformCodePrior
-from vaezoo.registry import Architecture, register
-from vaezoo.registry.architecture import code_defaults
+from vaezoo.registry import Architecture, Codes, Share, Weight, code_defaults, register
 
 
 @register(
     "vq-vae",
     changes=("encoder", "prior", "objective"),
-    year=2017,
-    paper="van den Oord et al.",
-    url="https://arxiv.org/abs/1711.00937",
     defaults=code_defaults(64),
     yields={"prior": "codes"},
     example={"codes": 16},
@@ -26,10 +16,10 @@ def vq_vae(
     base: VAE,
     architecture: Architecture,
     *,
-    codes: Annotated[int, Meta(ge=2, le=2**24)] = 512,
-    commitment: Annotated[float, Meta(ge=0, le=1e6)] = 0.25,
-    decay: Annotated[float, Meta(ge=0, lt=1)] = 0.99,
-    revival: Annotated[float, Meta(ge=0, lt=1)] = 0.05,
+    codes: Codes = 512,
+    commitment: Weight = 0.25,
+    decay: Share = 0.99,
+    revival: Share = 0.05,
     distance: Distance = "euclidean",
     gradient: Gradient = "straight-through",
 ) -> VAE:

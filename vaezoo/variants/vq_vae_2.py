@@ -1,18 +1,12 @@
 """VQ-VAE-2: codes on two grids."""
 
-from __future__ import annotations
-
 import math
-from typing import Annotated
-
-from msgspec import Meta
 
 from vaezoo.core import VAE
 from vaezoo.decoders import Decoder
 from vaezoo.errors import ShapeError
 from vaezoo.quantization import CommitmentObjective, TwoGridEncoder, TwoGridNetwork, UniformCodePrior, grids_of
-from vaezoo.registry import Architecture, register
-from vaezoo.registry.architecture import code_defaults
+from vaezoo.registry import Architecture, Codes, Share, Weight, code_defaults, register
 
 
 def latent_for(architecture: Architecture, width: int = 32) -> tuple[int, int]:
@@ -23,9 +17,6 @@ def latent_for(architecture: Architecture, width: int = 32) -> tuple[int, int]:
 @register(
     "vq-vae-2",
     changes=("encoder", "decoder", "prior", "objective"),
-    year=2019,
-    paper="Razavi et al.",
-    url="https://arxiv.org/abs/1906.00446",
     defaults=code_defaults(32) | {"latent": latent_for},
     yields={"prior": "codes"},
     example={"codes": 16},
@@ -34,10 +25,10 @@ def vq_vae_2(
     base: VAE,
     architecture: Architecture,
     *,
-    codes: Annotated[int, Meta(ge=2, le=2**24)] = 512,
-    commitment: Annotated[float, Meta(ge=0, le=1e6)] = 0.25,
-    decay: Annotated[float, Meta(ge=0, lt=1)] = 0.99,
-    revival: Annotated[float, Meta(ge=0, lt=1)] = 0.05,
+    codes: Codes = 512,
+    commitment: Weight = 0.25,
+    decay: Share = 0.99,
+    revival: Share = 0.05,
 ) -> VAE:
     r"""Minimizes $D + \beta\,\|y_t - \mathrm{sg}[e_t]\|^2 + \beta\,\|y_b - \mathrm{sg}[e_b]\|^2$ on two grids.
 
@@ -56,8 +47,7 @@ def vq_vae_2(
 
     See also: `residual-vq-vae`, whose codes share one grid and are summed.
 
-    References:
-        Razavi et al. (2019), https://arxiv.org/abs/1906.00446
+    References: Razavi et al. (2019), https://arxiv.org/abs/1906.00446
     """
     network, context, likelihood = architecture.network(), architecture.context, architecture.head()
     latent, shape, width = architecture.latent, architecture.shape, architecture.latent[0]

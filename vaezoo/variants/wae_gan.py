@@ -1,35 +1,22 @@
 """The Wasserstein autoencoder with a critic."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
-from msgspec import Meta
-
 from vaezoo.core import VAE
 from vaezoo.encoders import PointEncoder
 from vaezoo.networks import MLP
-from vaezoo.networks.perceptron import Width
 from vaezoo.objectives import LatentAdversarialObjective
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, LargeWeight, Widths, register
 
 
 @register(
-    "wae-gan",
-    changes=("encoder", "objective"),
-    year=2018,
-    paper="Tolstikhin et al.",
-    url="https://arxiv.org/abs/1711.01558",
-    rate="no density",
-    example={"critic_hidden": (32,), "weight": 2.0},
+    "wae-gan", changes=("encoder", "objective"), rate="no density", example={"critic_hidden": (32,), "weight": 2.0}
 )
 def wae_gan(
     base: VAE,
     architecture: Architecture,
     *,
-    weight: Annotated[float, Meta(ge=0, le=1e9)] = 10.0,
+    weight: LargeWeight = 10.0,
     known_prior: bool = False,
-    critic_hidden: Annotated[tuple[Width, ...], Meta(max_length=16)] = (512,) * 4,
+    critic_hidden: Widths = (512,) * 4,
 ) -> VAE:
     r"""Minimizes $D - \lambda \log \sigma(C(z))$, with a deterministic encoder, against a critic $C$ of its codes.
 

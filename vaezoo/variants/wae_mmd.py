@@ -1,7 +1,5 @@
 """The Wasserstein autoencoder with a maximum mean discrepancy."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta
@@ -9,23 +7,15 @@ from msgspec import Meta
 from vaezoo.core import VAE
 from vaezoo.encoders import PointEncoder
 from vaezoo.objectives import Kernel, MaximumMeanDiscrepancy, PenalizedObjective
-from vaezoo.registry import Architecture, register
+from vaezoo.registry import Architecture, LargeWeight, register
 
 
-@register(
-    "wae-mmd",
-    changes=("encoder", "objective"),
-    year=2018,
-    paper="Tolstikhin et al.",
-    url="https://arxiv.org/abs/1711.01558",
-    couples_examples=True,
-    rate="no density",
-)
+@register("wae-mmd", changes=("encoder", "objective"), couples_examples=True, rate="no density")
 def wae_mmd(
     base: VAE,
     architecture: Architecture,
     *,
-    weight: Annotated[float, Meta(ge=0, le=1e9)] = 10.0,
+    weight: LargeWeight = 10.0,
     kernel: Kernel = "imq",
     bandwidth: Annotated[float, Meta(gt=0, le=1e6)] = 1.0,
 ) -> VAE:
@@ -46,8 +36,7 @@ def wae_mmd(
 
     See also: `info-vae`, whose $\alpha = 1$ is this with a Gaussian encoder; `sliced-wae`, which needs no kernel.
 
-    References:
-        Tolstikhin et al. (2018), https://arxiv.org/abs/1711.01558
+    References: Tolstikhin et al. (2018), https://arxiv.org/abs/1711.01558
     """
     penalties = {"mmd": (weight, MaximumMeanDiscrepancy(kernel, bandwidth))}
     return base.replace(encoder=PointEncoder(architecture.down(1)), objective=PenalizedObjective(penalties))
