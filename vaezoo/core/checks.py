@@ -1,7 +1,5 @@
 """Validation of what users pass to a model."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -18,58 +16,40 @@ def as_context(c: object) -> Tensor | None:
         except (TypeError, ValueError, RuntimeError):
             raise ContextError(f"Got c = {shorten(c)}; expected whole numbers, or a list of them.") from None
     if c is not None and not isinstance(c, Tensor):
-        raise ContextError(
-            f"Got a context of type {type(c).__name__}; expected a torch.Tensor. Use torch.as_tensor(c)."
-        )
+        raise ContextError(f"Got a context of type {type(c).__name__}; expected a tensor. Use torch.as_tensor(c).")
     return c
 
 
-def label_vectors(c: Tensor | None, rows: int, classes: int) -> Tensor:
-    """Returns label vectors (rows, classes); an all-zero row means that the label is unknown, as all are without `c`.
+def context_vectors(c: Tensor | None, rows: int, width: int, labels: bool = False) -> Tensor:
+    """Returns a context as vectors (rows, width), one-hot for class indices (rows,).
+
+    Args:
+        c: indices from 0 to width - 1, or finite vectors.
+        rows: how many examples there are.
+        width: the size of a vector.
+        labels: whether vectors are one-hot, and may be unknown: index -1, a row of zeros, or no `c`.
 
     Raises:
-        ContextError: neither class indices from -1 (unknown), nor rows that are one-hot or all zeros.
+        ContextError: missing, or of another shape, type or range.
     """
-    if c is None:
-        return torch.zeros(rows, classes)
-    expected = f"class indices ({rows},) from -1 (unknown) to {classes - 1}, or one-hot vectors ({rows}, {classes})"
-    if is_indices(c, rows):
-        check_range(c, -1, classes, expected)
-        return nn.functional.one_hot(c.long().clamp(min=0), classes) * (c >= 0).unsqueeze(1)
-    if c.shape != (rows, classes) or c.is_complex():
-        raise ContextError(f"Got a context of shape {tuple(c.shape)} and type {c.dtype}; expected {expected}.")
-    if not bool(((c == 0) | (c == 1)).all()) or not bool((c.sum(1) <= 1).all()):
-        raise ContextError(f"Got a context that is not made of one-hot rows; expected {expected}; zeros: unknown.")
-    return c
-
-
-def context_vectors(c: Tensor | None, rows: int, width: int) -> Tensor:
-    """Returns a context (rows, width), one-hot for class indices (rows,); raises ContextError."""
+    if c is None and labels:
+        return torch.zeros(rows, width)
     expected = f"class indices ({rows},) from 0 to {width - 1} or vectors ({rows}, {width})"
+    if labels:
+        expected = f"{expected}, one-hot; -1 or a row of zeros is an unknown label"
     if c is None:
         raise ContextError(f"Got no context; this model needs c: {expected}.")
-    if is_indices(c, rows):
-        check_range(c, 0, width, expected)
-        return nn.functional.one_hot(c.long(), width)
+    if c.shape == (rows,) and not c.is_floating_point() and not c.is_complex():
+        if len(c) and (int(c.min()) < -labels or int(c.max()) >= width):
+            raise ContextError(f"Got class indices from {int(c.min())} to {int(c.max())}; expected {expected}.")
+        return nn.functional.one_hot(c.long().clamp(min=0), width) * (c >= 0).unsqueeze(1)
     if c.shape != (rows, width) or c.is_complex():
         raise ContextError(f"Got a context of shape {tuple(c.shape)} and type {c.dtype}; expected {expected}.")
     if not bool((c.float().abs() <= LARGEST_VALUE).all()):
-        raise ContextError(
-            f"Got a context with NaN, infinite or huge values; expected {expected}, finite and up to "
-            f"{LARGEST_VALUE:g} in magnitude."
-        )
+        raise ContextError(f"Got NaN, infinite or huge values in c; expected {expected}, up to ±{LARGEST_VALUE:g}.")
+    if labels and not bool(((c == 0) | (c == 1)).all() & (c.sum(1) <= 1).all()):
+        raise ContextError(f"Got a context that is not made of one-hot rows; expected {expected}.")
     return c
-
-
-def is_indices(c: Tensor, rows: int) -> bool:
-    """Returns whether `c` has the shape and type of class indices."""
-    return c.shape == (rows,) and not c.is_floating_point() and not c.is_complex()
-
-
-def check_range(c: Tensor, least: int, end: int, expected: str) -> None:
-    """Raises ContextError for class indices outside [least, end)."""
-    if len(c) and (int(c.min()) < least or int(c.max()) >= end):
-        raise ContextError(f"Got class indices from {int(c.min())} to {int(c.max())}; expected {expected}.")
 
 
 def check_latent(z: object, latent: tuple[int, ...] | None) -> Tensor:

@@ -1,7 +1,5 @@
 """Choice of the device by name."""
 
-from __future__ import annotations
-
 import torch
 
 from vaezoo.errors import DataError

@@ -8,33 +8,30 @@ over the batch; only the trainer averages. An objective may minimize something e
 unweighted bound.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from traceback import walk_tb
 
 from torch import Tensor
-from torch.distributions import Distribution, kl, kl_divergence
+from torch.distributions import Distribution, Independent, kl, kl_divergence
 
 from vaezoo.core.posterior import is_deterministic
 
 
 def closed_form_rate(posterior: Distribution, prior: Distribution) -> Tensor | None:
     """Returns KL(posterior || prior), or None without a closed form for the pair or for components of it."""
-    pair, known = (type(posterior), type(prior)), kl._KL_REGISTRY
-    if pair not in kl._KL_MEMOIZE and not any(issubclass(pair[0], p) and issubclass(pair[1], q) for p, q in known):
-        kl._KL_MEMOIZE[pair] = NotImplemented  # torch's own cache, which a registration empties
-    if kl._KL_MEMOIZE.get(pair) is NotImplemented:
+    p, q = posterior, prior
+    while isinstance(p, Independent) and isinstance(q, Independent):
+        p, q = p.base_dist, q.base_dist
+    pair = type(p), type(q)
+    function = kl._KL_MEMOIZE[pair] if pair in kl._KL_MEMOIZE else kl._dispatch_kl(*pair)
+    if function is NotImplemented:
         return None
     try:
         return kl_divergence(posterior, prior)
-    except NotImplementedError as error:
-        # torch's own module raises it for components; from anywhere else it is an error in a registered function.
-        *_, (frame, _) = walk_tb(error.__traceback__)
-        if frame.f_globals.get("__name__") != kl.__name__:
-            raise
-        return None
+    except NotImplementedError:
+        if function.__module__ != kl.__name__:
+            raise  # an error inside a registered function
+        return None  # torch's own function for the pair, but for other transforms or numbers of dimensions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,9 +59,9 @@ class Inference:
     def rate(self) -> Tensor:
         r"""Returns $\mathrm{KL}(q\|p)$, (B,), nats: closed form where registered, else the mean over the K samples."""
         exact = closed_form_rate(self.posterior, self.prior)
-        return (
-            (self.log_q - self.prior.log_prob(self.z)).mean(0) if exact is None else exact.expand(self.log_q.shape[1:])
-        )
+        if exact is None:
+            return (self.log_q - self.prior.log_prob(self.z)).mean(0)
+        return exact.expand(self.log_q.shape[1:])
 
     def log_weights(self, log_likelihood: Tensor | None = None) -> Tensor:
         r"""Returns $\log p(x|z) + \log p(z) - \log q(z|x)$, (K, B), nats; `log_likelihood` as in `distortion`."""

@@ -1,7 +1,5 @@
 """A context in which modules are evaluated."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,9 +1,8 @@
 """The `VAE` module and its public methods."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from itertools import chain
 from typing import Self, cast
@@ -12,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.core.checks import as_context, check_latent, check_tensor, context_vectors, label_vectors
+from vaezoo.core.checks import as_context, check_latent, check_tensor, context_vectors
 from vaezoo.core.elbo import ELBO, Inference
 from vaezoo.core.evaluating import evaluating
 from vaezoo.core.part import PARTS, LikelihoodHead, Objective, Part, as_part
 from vaezoo.core.posterior import center, has_density, is_deterministic, sample_with_log_prob
 from vaezoo.core.random import seeded
-from vaezoo.core.sharing import Convert, second, unshare
 from vaezoo.errors import ContextError, NoDensityError, ShapeError, SupportError
 
 CHUNK = 784_000  # elements of x that log_evidence decodes at a time on a CPU: activations stay in its cache
@@ -78,7 +76,7 @@ class VAE(nn.Module):
         modules = {name: self._modules[name] for name in PARTS}
         return {name: module for name, module in modules.items() if isinstance(module, Part)}
 
-    def replace(self, **parts: nn.Module) -> VAE:
+    def replace(self, **parts: nn.Module) -> "VAE":
         """Returns a model with other parts (`encoder`, `decoder`, `prior`, `objective`).
 
         All of its modules are new, and parts that refer to each other (a prior to the encoder's codebook) refer to the
@@ -93,14 +91,20 @@ class VAE(nn.Module):
         if unknown:
             raise TypeError(f"replace() takes {', '.join(PARTS)}; got {', '.join(sorted(unknown))}.")
         made: dict[nn.Module, nn.Module] = {}
-        chosen = {name: second(parts.get(name) or cast(nn.Module, self._modules[name]), made) for name in PARTS}
+        chosen = {name: shallow_copy(parts.get(name) or cast(nn.Module, self._modules[name]), made) for name in PARTS}
         model = VAE(**chosen, shape=self.shape, latent=self.latent, context=self.context)  # type: ignore[arg-type]  # modules by name
         model._shares = self._shares = True
         return model
 
-    def _apply(self, fn: Convert, recurse: bool = True) -> Self:
-        if self._shares:
-            unshare(self, fn)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        shared = {parameter: parameter.detach() for parameter in self.parameters()} if self._shares else {}
+        if any(fn(values) is not values for values in shared.values()):  # torch would convert them for both models
+            own = {each: nn.Parameter(values, each.requires_grad) for each, values in shared.items()}
+            for module in self.modules():
+                module._parameters.update(
+                    {name: own[each] for name, each in module._parameters.items() if each is not None}
+                )
+            self._shares = False
         return cast(Self, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]  # torch's own has no types
 
     # Used by objectives and the trainer; inputs are not validated.
@@ -341,12 +345,9 @@ class VAE(nn.Module):
         Raises:
             ContextError: missing, unwanted, of the wrong shape, or class indices out of range.
         """
-        device, dtype = self._home()
         c = as_context(c)
-        if self.takes_unlabelled:
-            return label_vectors(c, rows, self.context).to(device, dtype)
         if self.context:
-            return context_vectors(c, rows, self.context).to(device, dtype)
+            return context_vectors(c, rows, self.context, self.takes_unlabelled).to(*self._home())
         if c is not None and c.shape != (rows, 0):
             raise ContextError(f"Got a context of shape {tuple(c.shape)}; this model expected none. Leave c out.")
         return None
@@ -366,3 +367,15 @@ def is_frozen(part: nn.Module) -> bool:
     """Returns whether a part has parameters and none of them is trained."""
     flags = (parameter.requires_grad for parameter in part.parameters())
     return next(flags, None) is False and not any(flags)
+
+
+def shallow_copy(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
+    """Returns a new module, with new submodules, around the same tensors; `made`: the copies so far, by original."""
+    if module not in made:
+        made[module] = twin = copy(module)
+        for name, value in vars(module).items():
+            if isinstance(value, dict | list | set):  # hooks, parameters, buffers and the user's own
+                twin.__dict__[name] = copy(value)
+        for name, each in module._modules.items():
+            twin._modules[name] = None if each is None else shallow_copy(each, made)
+    return made[module]

@@ -1,7 +1,5 @@
 """`Part` and `Objective`, the base classes of everything that a `VAE` is made of."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, cast
 

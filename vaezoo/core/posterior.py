@@ -1,7 +1,5 @@
 """`Posterior`, the base class of distributions over latents, and what is read of any distribution over latents."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Types in which densities are computed."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

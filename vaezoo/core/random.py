@@ -1,7 +1,5 @@
 """Seeding that leaves all process-wide random states unchanged."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -31,18 +29,14 @@ INTERCEPTED = WITH_GENERATOR | LIKE.keys() | WITHOUT_GENERATOR
 FORK = threading.RLock()
 
 
-def seeded(seed: int | None, device: torch.device | None = None) -> AbstractContextManager[object]:
-    """Returns a context in which this thread's torch functions draw from generators seeded with `seed`.
+def seeded(seed: int | None) -> AbstractContextManager[object]:
+    """Returns a context in which this thread's torch functions draw from generators seeded with `seed`, if there is one.
 
     Each device has a generator of its own, made when it is first needed; the draws are those after
     `torch.manual_seed(seed)`. Process-wide random states are neither read nor changed, so threads may run it at the
     same time. Two exceptions: functions without a generator argument (dropout while training, `gumbel_softmax`)
     borrow the process-wide state under a lock, and code outside torch's Python functions (compiled graphs, custom
     operators) draws from the caller's state.
-
-    Args:
-        seed: None leaves everything to the caller's random state.
-        device: ignored.
     """
     return nullcontext() if seed is None else Seeded(seed)
 
@@ -61,13 +55,15 @@ class Seeded(TorchFunctionMode):
         kwargs = kwargs or {}
         if func not in INTERCEPTED or kwargs.get("generator") is not None:
             return func(*args, **kwargs)
-        if func in WITHOUT_GENERATOR:
-            return self._forked(func, args, kwargs) if kwargs.get("training", True) else func(*args, **kwargs)
         device = kwargs.get("device")
         if device is None:
             tensors = (each.device for each in (*args, *kwargs.values()) if isinstance(each, Tensor))
             device = next(tensors, None) or torch.get_default_device()
-        generator = self._generator(torch.device(device))
+        generator = self._generator(device)
+        if func in WITHOUT_GENERATOR:
+            if generator is None or not kwargs.get("training", True):
+                return func(*args, **kwargs)
+            return forked(generator, func, args, kwargs)
         if func not in LIKE:
             return func(*args, **{**kwargs, "generator": generator})
         bounds = [*args[1:], *(kwargs[name] for name in ("low", "high") if name in kwargs)]
@@ -75,28 +71,24 @@ class Seeded(TorchFunctionMode):
         with torch.no_grad():  # older torch has no generator argument here
             return getattr(torch.empty_like(*args[:1], **options), LIKE[func])(*bounds, generator=generator)
 
-    def _generator(self, device: torch.device) -> torch.Generator | None:
+    def _generator(self, device: torch.device | str | int) -> torch.Generator | None:
         """Returns the generator of `device`; None for the meta device, on which nothing is drawn."""
-        if device.type == "meta":
-            return None
-        if device.index is None and device.type != "cpu":
-            device = torch.empty(0, device=device).device  # "cuda" is one of the numbered devices
-        if device not in self.generators:
+        device = torch.empty(0, device=device).device  # "cuda" is one of the numbered devices
+        if device.type != "meta" and device not in self.generators:
             self.generators[device] = torch.Generator(device).manual_seed(self.seed)
-        return self.generators[device]
+        return self.generators.get(device)
 
-    def _forked(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
-        """Returns what `func` returns while the process-wide state is set to this context's, then restores it."""
-        device = next(each.device for each in (*args, *kwargs.values()) if isinstance(each, Tensor))
-        if (own := self._generator(device)) is None:
+
+def forked(generator: torch.Generator, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
+    """Returns what `func` returns while the process-wide state is that of `generator`, then restores it."""
+    device = generator.device
+    module = torch if device.type == "cpu" else torch.get_device_module(device)
+    which = (device,) if device.type == "cuda" else ()
+    with FORK:
+        state = module.get_rng_state(*which)
+        module.set_rng_state(generator.get_state(), *which)
+        try:
             return func(*args, **kwargs)
-        module = torch if device.type == "cpu" else torch.get_device_module(device)
-        which = (device,) if device.type == "cuda" else ()
-        with FORK:
-            state = module.get_rng_state(*which)
-            module.set_rng_state(own.get_state(), *which)
-            try:
-                return func(*args, **kwargs)
-            finally:
-                own.set_state(module.get_rng_state(*which))
-                module.set_rng_state(state, *which)
+        finally:
+            generator.set_state(module.get_rng_state(*which))
+            module.set_rng_state(state, *which)
