@@ -98,7 +98,7 @@ class TestGeometry:
 
     def test_pixels_match_the_version(self) -> None:
         drawing = Sprites()
-        images = drawing.read_all(torch.arange(0, len(drawing), 738))
+        images = drawing.read(torch.arange(0, len(drawing), 738))
         assert len(images) == 1000
         assert (drawing.name, hashlib.sha256(images.numpy().tobytes()).hexdigest()) == ("dsprites-1", PIXELS)
 

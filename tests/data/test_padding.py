@@ -27,8 +27,8 @@ class Kept:
     def __len__(self) -> int:
         return len(self.images)
 
-    def read(self, position: int) -> Tensor:
-        return self.images[position]
+    def read(self, positions: Tensor) -> Tensor:
+        return self.images[positions]
 
 
 def gray(count: int = 20, streamed: bool = False) -> Dataset:

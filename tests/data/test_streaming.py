@@ -24,7 +24,7 @@ from vaezoo.errors import ConfigError, DataError, ShapeError
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.trainer import Trainer, build_model
 from vaezoo.trainer.batches import BatchStream
-from vaezoo.trainer.start import every_example_has_a_density, make_feed
+from vaezoo.trainer.setup import every_example_has_a_density, make_feed
 
 CPU, FULL = torch.device("cpu"), pytest.mark.full
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from vaezoo.errors import RecipeError, UnknownNameError, VaezooError
-from vaezoo.recipe import find_recipe, list_recipes, locate, published_metrics, read_recipe
+from vaezoo.recipe import find_recipe, list_recipes, published_metrics, read_recipe, reading
 from vaezoo.recipe.diff import changes, differ_in_length_only
-from vaezoo.zoo.index import bundled_folder, read_index
+from vaezoo.zoo.index import PACKAGE_FOLDER, read_index
 
 Tables = dict[str, object]
 
@@ -62,7 +62,7 @@ def test_published_metrics_are_no_settings_of_the_run() -> None:
 
 
 def test_bundled_models_have_the_digests_of_their_recipes() -> None:
-    configs = [bundled_folder(name) / "config.json" for name in read_index()]
+    configs = [PACKAGE_FOLDER / name / "config.json" for name in read_index()]
     stored = [json.loads(path.read_bytes()).get("recipe") for path in configs if path.is_file()]
     assert stored and all(read_recipe(each["name"]).digest == each["digest"] for each in stored)
 
@@ -216,7 +216,7 @@ def test_a_folder_beside_an_installed_package_is_ignored(tmp_path: Path, monkeyp
         folder.mkdir(parents=True, exist_ok=True)
     (package / "recipes" / "own.toml").touch()
     (package.parent / "recipes" / "foreign.toml").touch()
-    monkeypatch.setattr(locate, "PACKAGE", package)
+    monkeypatch.setattr(reading, "PACKAGE", package)
     assert set(list_recipes()) == {"own"}
     (package.parent / "pyproject.toml").touch()
     assert set(list_recipes()) == {"own", "foreign"}

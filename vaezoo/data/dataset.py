@@ -106,8 +106,7 @@ class Dataset:
             DataError: `indices` is empty or out of range.
         """
         index = self._checked(indices, self.images.device)
-        factors = None if self.factors is None else self.factors.subset(index)
-        return replace(self, images=self.images[index], factors=factors, **self._beside(lambda each: each[index]))
+        return replace(self, images=self.images[index], **self._selected(index))
 
     def split_off(self, count: int, seed: int) -> tuple[Self, Self]:
         """Holds out `count` examples, chosen by `seed`; both parts keep the order of the set.
@@ -166,6 +165,11 @@ class Dataset:
         """Returns labels and context, changed."""
         tensors = {"labels": self.labels, "context": self.context}
         return {key: None if each is None else change(each) for key, each in tensors.items()}
+
+    def _selected(self, index: Tensor) -> dict[str, Any]:
+        """Returns labels, context and factors of the examples at `index`."""
+        factors = None if self.factors is None else self.factors.subset(index)
+        return {"factors": factors, **self._beside(lambda each: each[index])}
 
     def _checked(self, indices: Tensor | Sequence[int], device: torch.device) -> Tensor:
         index = torch.as_tensor(indices, dtype=torch.int64, device=device)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Self
 
 import torch
@@ -89,17 +88,10 @@ class Factors:
         """Returns N, the number of examples."""
         return len(self.places)
 
-    @cached_property
-    def strides(self) -> tuple[int, ...]:
-        """Distance between neighboring values of each factor in the grid, (K,)."""
-        return tuple(math.prod(self.sizes[k + 1 :]) for k in range(len(self.sizes)))
-
     def values(self, indices: Tensor | None = None) -> Tensor:
         """Returns the values of the examples at `indices` (B,), or of all, as `int64` (B, K)."""
         places = self.places if indices is None else self.places[indices]
-        return torch.stack(
-            [places // stride % size for stride, size in zip(self.strides, self.sizes, strict=True)], dim=1
-        )
+        return torch.stack(torch.unravel_index(places, self.sizes), 1)
 
     def subset(self, index: Tensor) -> Self:
         """Returns the factors of the examples at `index` (M,), in that order."""

@@ -42,10 +42,8 @@ def from_tensors(
     if isinstance(data, Dataset):
         return data
     images, condition = _parts(data, name)
-    if scale is None:
-        scale = 1 if images.dtype == torch.bool else _scale_of(images, name)
     if images.dtype == torch.bool:
-        images = images.to(torch.uint8)
+        images, scale = images.to(torch.uint8), 1 if scale is None else scale
     labels, context = _condition(condition, name)
     if labels is not None and classes is None and labels.numel():
         classes = int(labels.max()) + 1
@@ -56,7 +54,7 @@ def from_tensors(
         labels=labels,
         context=context,
         classes=classes,
-        scale=scale,
+        scale=_scale_of(images, name) if scale is None else scale,
         factors=factors,
     )
 

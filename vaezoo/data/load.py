@@ -3,7 +3,6 @@
 import inspect
 import os
 from collections.abc import Callable
-from functools import cache as memoize
 from pathlib import Path
 from typing import Final
 
@@ -60,8 +59,8 @@ def load_dataset(
     if colon and scheme == "torchvision":
         return load_torchvision(rest, split, cache=cache, download=download, limit=memory_limit, workers=workers)
     function = datasets.get(_current(name))
-    options = {"cache": cache, "download": download}
-    dataset: object = function(split, **{key: options[key] for key in _declared(function)})
+    declared, options = inspect.signature(function).parameters, {"cache": cache, "download": download}
+    dataset: object = function(split, **{key: value for key, value in options.items() if key in declared})
     if not isinstance(dataset, Dataset):
         raise DataError(
             f"The data set {name!r} returned a {type(dataset).__name__}; expected a vaezoo.data.Dataset. "
@@ -101,9 +100,3 @@ def _current(name: str) -> str:
         return name
     warn(f"The data set {name} is now called {_RENAMED[name]}; the old name works until 0.3.", DeprecationWarning)
     return _RENAMED[name]
-
-
-@memoize
-def _declared(function: Callable[..., Dataset]) -> frozenset[str]:
-    """Returns which of the optional parameters `cache` and `download` a data set takes."""
-    return frozenset({"cache", "download"} & inspect.signature(function).parameters.keys())

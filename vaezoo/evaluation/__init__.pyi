@@ -1,3 +1,4 @@
+from .classification import label_error as label_error
 from .clustering import cluster as cluster
 from .clustering import clustering_accuracy as clustering_accuracy
 from .disentanglement_scores import Disentanglement as Disentanglement
@@ -11,11 +12,10 @@ from .estimates import paired_difference as paired_difference
 from .frechet import RandomFeatures as RandomFeatures
 from .frechet import frechet_distance as frechet_distance
 from .frechet import gaussian_frechet_distance as gaussian_frechet_distance
-from .labels import label_error as label_error
 from .latents import active_units as active_units
 from .latents import perplexity as perplexity
-from .measurement import Measurement as Measurement
 from .metric import Estimate as Estimate
+from .metric import Measurement as Measurement
 from .metric import Metric as Metric
 from .report import Report as Report
 from .report import evaluate as evaluate

@@ -1,7 +1,5 @@
 """Batches of a data set for a model, validated."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

@@ -1,7 +1,5 @@
 """Clustering accuracy against held-out labels."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -36,12 +34,9 @@ def cluster(model: VAE, data: Dataset) -> Tensor:
 
 
 def accuracy_of_clusters(model: VAE, data: Dataset) -> float | None:
-    """Returns the clustering accuracy of a model whose prior has clusters, on the examples with known labels.
+    """Returns the clustering accuracy of a model on the examples with known labels.
 
     None if the prior has no clusters, no label is known, or the model has a context, which may contain the class.
-
-    Raises:
-        ShapeError: the set's examples do not have the model's shape.
     """
     if not as_part(model.prior).has_clusters or model.context or data.labels is None:
         return None
@@ -73,10 +68,7 @@ def clustering_accuracy(clusters: Tensor, labels: Tensor) -> float:
             f"Got clusters of type {clusters.dtype} and shape {tuple(clusters.shape)}, labels of type {labels.dtype} "
             f"and shape {tuple(labels.shape)}; expected whole numbers from 0, (N,) each. Take argmax of probabilities."
         )
-    optimize = require("scipy.optimize", "scipy", "Clustering accuracy")
-
-    rows, columns = (each.unique(return_inverse=True) for each in pair)
-    wide, high = len(columns[0]), len(rows[0])
-    counts = torch.bincount(rows[1] * wide + columns[1], minlength=high * wide).view(high, wide)
-    best = optimize.linear_sum_assignment(counts.numpy(force=True), maximize=True)
-    return float(counts[tuple(torch.as_tensor(each) for each in best)].sum()) / len(labels)
+    crosstab = require("scipy.stats.contingency", "scipy", "Clustering accuracy").crosstab
+    counts = crosstab(*(each.numpy(force=True) for each in pair)).count
+    best = require("scipy.optimize", "scipy", "Clustering accuracy").linear_sum_assignment(counts, maximize=True)
+    return float(counts[best].sum()) / len(labels)

@@ -6,9 +6,7 @@ explains 37 % of the variance of such scores, seed and hyperparameters the rest 
 https://arxiv.org/abs/1811.12359): report several seeds.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -105,12 +103,11 @@ def representation(model: VAE | Encode, data: Dataset, *, size: int = 500) -> Te
         DataError: the representation is not finite.
     """
     with torch.no_grad(), evaluating(*([model] if isinstance(model, nn.Module) else [])):
-        pairs: Iterator[tuple[Tensor, object]] = (
-            ((x, model.encoder(x, c)) for x, c in batches(model, data, size))
-            if isinstance(model, VAE)
-            else ((x, model(x)) for x in data.batches(torch.arange(len(data)).split(size)))
-        )
-        means = torch.cat([rows_of(code, len(x)) for x, code in pairs])
+        if isinstance(model, VAE):
+            rows = [rows_of(model.encoder(x, c), len(x)) for x, c in batches(model, data, size)]
+        else:
+            rows = [rows_of(model(x), len(x)) for x in data.batches(torch.arange(len(data)).split(size))]
+    means = torch.cat(rows)
     if not bool(torch.isfinite(means).all()):
         raise DataError("Got NaN or infinite values in the representation; expected finite ones. Inspect the model.")
     return means
@@ -147,7 +144,9 @@ def mutual_information_gap(latents: Tensor, factors: Factors, *, bins: int = 20)
     latents = checked(latents, factors)
     if bins < 2:
         raise ConfigError(f"Got bins = {bins}; expected at least 2.")
-    binned, values, gaps = intervals(latents, bins), factors.values(), list[Tensor]()
+    low, high = latents.amin(0), latents.amax(0)
+    share = (latents - low) / (high - low).clamp(min=torch.finfo(latents.dtype).tiny)
+    binned, values, gaps = (share * bins).long().clamp(0, bins - 1), factors.values(), list[Tensor]()
     for k in varying(factors):
         size = factors.sizes[k]
         counts = torch.stack([
@@ -233,21 +232,13 @@ def checked(latents: Tensor, factors: Factors) -> Tensor:
 
 def varying(factors: Factors) -> list[int]:
     """Returns the numbers of the factors with more than one value; raises DataError if there is none."""
-    values = factors.values()
-    found = [k for k in range(len(factors.names)) if int(values[:, k].min()) < int(values[:, k].max())]
+    found = [k for k, values in enumerate(factors.values().T) if int(values.min()) < int(values.max())]
     if not found:
         raise DataError(
             f"Got {len(factors)} examples whose factors {shorten(factors.names)} do not vary; expected at least one "
             "that does. Use more examples, in random order."
         )
     return found
-
-
-def intervals(latents: Tensor, bins: int) -> Tensor:
-    """Returns the interval of each value among `bins` of equal width between its extremes, int64 (N, D)."""
-    low, high = latents.amin(0), latents.amax(0)
-    share = (latents - low) / (high - low).clamp(min=torch.finfo(latents.dtype).tiny)
-    return (share * bins).long().clamp(0, bins - 1)
 
 
 def entropy(shares: Tensor) -> Tensor:
@@ -257,18 +248,7 @@ def entropy(shares: Tensor) -> Tensor:
 
 
 def alike(values: Tensor, name: str, count: int, group: int, generator: torch.Generator) -> Tensor:
-    """Returns the rows of `group` examples that share a value, for `count` votes, int64 (count, group).
-
-    Args:
-        values: values of one factor, (N,).
-        name: name of the factor.
-        count: number of votes.
-        group: number of examples.
-        generator: chooses the values and the examples.
-
-    Raises:
-        DataError: no two examples share a value.
-    """
+    """Returns the rows of `group` examples that share a value of a factor (N,), for `count` votes: (count, group)."""
     sizes = values.bincount()
     several = (sizes > 1).nonzero().flatten()
     if not len(several):

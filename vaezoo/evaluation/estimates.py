@@ -1,7 +1,5 @@
 """Importance-weighted evidence over a data set."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -47,7 +45,7 @@ def paired_difference(first: Tensor, second: Tensor) -> Estimate:
 
     Args:
         first: values of each example under one model, such as `evidence(model, data)`, (N,).
-        second: values of the same examples, in the same order, under another model, (N,).
+        second: those of the same examples, in the same order, under another model.
 
     Raises:
         ShapeError: the shapes differ or are empty.

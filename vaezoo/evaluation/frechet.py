@@ -6,8 +6,6 @@ between Gaussians with the means and covariances of the features (Fréchet, 1957
 https://arxiv.org/abs/1706.08500). Distances compare only for the same features, number of images and binarization.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
@@ -109,14 +107,10 @@ def frechet_distance(
         if isinstance(source, Tensor):
             found = check_tensor(source, chosen.shape, source.device)[:n].to(device)
             return gaussian_frechet_distance(*moments(own, found.split(ROWS)), *theirs)
-        made = reconstructions(source, chosen) if of == "reconstructions" else samples(source, chosen)
-        with seeded(seed, device):
+        remade = (source.reconstruct(x, c) for x, c in batches(source, chosen, ROWS))
+        made = remade if of == "reconstructions" else samples(source, chosen)
+        with seeded(seed):
             return gaussian_frechet_distance(*moments(own, made), *theirs)
-
-
-def reconstructions(model: VAE, data: Dataset) -> Iterator[Tensor]:
-    """Yields the reconstructions of a set, (B, *shape)."""
-    return (model.reconstruct(x, c) for x, c in batches(model, data, ROWS))
 
 
 def samples(model: VAE, data: Dataset) -> Iterator[Tensor]:
@@ -127,11 +121,7 @@ def samples(model: VAE, data: Dataset) -> Iterator[Tensor]:
 
 
 def moments(features: Features, images: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Returns mean (F,) and covariance (F, F) of the features of batches of images, in float64.
-
-    Raises:
-        ShapeError, SupportError: `features` did not return (B, F) finite numbers, or there is a single image.
-    """
+    """Returns mean (F,) and covariance (F, F) of the features (B, F) of batches of images, in float64."""
     rows = []
     for batch in images:
         found = features(batch)
@@ -153,27 +143,16 @@ def gaussian_frechet_distance(mean: Tensor, covariance: Tensor, other_mean: Tens
     $\mathrm{tr}\,(\Sigma_1 \Sigma_2)^{1/2}$ is computed as the sum of the singular values of
     $\Sigma_1^{1/2} \Sigma_2^{1/2}$, which is stable for covariances of any rank.
 
-    Args:
-        mean: mean of the first, (F,).
-        covariance: covariance of the first, (F, F).
-        other_mean: mean of the second, (F,).
-        other_covariance: covariance of the second, (F, F).
-
     Raises:
-        ShapeError: the shapes do not match.
+        ShapeError: the means are not (F,), or the covariances not (F, F).
     """
     size = len(mean)
     shapes = [tuple(each.shape) for each in (mean, covariance, other_mean, other_covariance)]
     if shapes != [(size,), (size, size)] * 2:
         raise ShapeError(f"Got shapes {shapes}; expected two means (F,), each with a covariance (F, F).")
-    first_root, second_root = (root(each.double()) for each in (covariance, other_covariance))
+    one, other = covariance.double(), other_covariance.double()
+    # Symmetric square roots.
+    roots = [(v * w.clamp(min=0.0).sqrt()) @ v.mT for w, v in map(torch.linalg.eigh, (one, other))]
     apart = (mean.double() - other_mean.double()).square().sum()
-    overlap = torch.linalg.svdvals(first_root @ second_root).sum()
-    return max(0.0, float(apart + covariance.double().trace() + other_covariance.double().trace() - 2.0 * overlap))
-
-
-def root(covariance: Tensor) -> Tensor:
-    """Returns the symmetric square root of a covariance (F, F)."""
-    values, vectors = torch.linalg.eigh(covariance)
-    found: Tensor = (vectors * values.clamp(min=0.0).sqrt()) @ vectors.mT
-    return found
+    overlap = torch.linalg.svdvals(roots[0] @ roots[1]).sum()
+    return max(0.0, float(apart + one.trace() + other.trace() - 2.0 * overlap))

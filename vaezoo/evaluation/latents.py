@@ -1,7 +1,5 @@
 """Activity of latents and use of codes."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

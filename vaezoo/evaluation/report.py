@@ -1,7 +1,5 @@
 """`evaluate`: all registered metrics of a model on a test set."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,8 +11,7 @@ from torch import Tensor
 from vaezoo.core import VAE, evaluating
 from vaezoo.data import TEST_SEED, Dataset, binarize, from_tensors, load_dataset, pad
 from vaezoo.errors import ConfigError, DataError
-from vaezoo.evaluation.measurement import Measurement
-from vaezoo.evaluation.metric import Value, all_metrics
+from vaezoo.evaluation.metric import Measurement, Value, all_metrics
 
 
 @dataclass(frozen=True, kw_only=True)

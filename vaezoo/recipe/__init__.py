@@ -5,8 +5,7 @@ mistakes are reported at once, each with its path and the closest known name.
 """
 
 from vaezoo.recipe.diff import adds_stages, changes, differ_in_length_only
-from vaezoo.recipe.locate import find_recipe, list_recipes
-from vaezoo.recipe.reading import published_metrics, read_recipe
+from vaezoo.recipe.reading import find_recipe, list_recipes, published_metrics, read_recipe
 from vaezoo.recipe.schema import ArchitectureTable, DataTable, Published, Recipe, Stage
 
 __all__ = [

@@ -1,7 +1,5 @@
 """`key=value` overrides, with a dotted key, or a bare one that is unique."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, cast
@@ -33,7 +31,7 @@ def apply_override(tables: Tables, key: str, value: object, mistakes: list[str])
     """Sets a dotted or bare key in the tables."""
     parts = key.split(".")
     if len(parts) == 1 and key not in ("options", "architecture", "data"):
-        homes = sorted({*slots(key), *variant_options(tables, key)})
+        homes = sorted(set(slots(tables, key)))
         if len(homes) != 1:
             mistakes.append(f"override {shorten(key)} {why_not(tables, key, homes)}")
             return
@@ -55,23 +53,19 @@ def apply_override(tables: Tables, key: str, value: object, mistakes: list[str])
             holder.pop(other, None)
 
 
-def slots(key: str) -> Iterator[tuple[str, ...]]:
-    """Yields the path of every setting `key` that an override may name without its table."""
+def slots(tables: Tables, key: str) -> Iterator[tuple[str, ...]]:
+    """Yields the path of every setting or option `key` that an override may name without its table."""
     if key in ("variant", "seed", "init"):
         yield (key,)
     for table, struct in (("architecture", ArchitectureTable), ("data", DataTable), ("train", Stage)):
         if key in fields_of(struct) and (table, key) not in NOT_BARE:
             yield table, key
-
-
-def variant_options(tables: Tables, key: str) -> Iterator[tuple[str, ...]]:
-    """Yields the path of the variant's option `key`, one for each composed variant that has it."""
     owners = [entry.name for entry in entries(tables) if key in entry.options]
     for owner in owners:
         yield "options", key if len(owners) == 1 else f"{owner}.{key}"
 
 
-def entries(tables: Tables) -> Sequence[Variant]:
+def entries(tables: Tables) -> "Sequence[Variant]":
     """Returns the variants that the recipe names; none if the name is wrong, which is reported elsewhere."""
     from vaezoo import registry  # imports torch
 

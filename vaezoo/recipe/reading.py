@@ -1,20 +1,51 @@
-"""Reading of recipes from a name, a file or a mapping."""
-
-from __future__ import annotations
+"""Lists, locates and reads recipes: from a name, a file or a mapping. Imports torch only to validate one."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from vaezoo.errors import RecipeError
-from vaezoo.recipe.locate import find_recipe, list_recipes
+from vaezoo.errors import RecipeError, UnknownNameError
 from vaezoo.recipe.overrides import apply_override, split_override
 from vaezoo.recipe.schema import Published, Recipe
 from vaezoo.recipe.validation import build, build_published, plain
 
+PACKAGE = Path(__file__).parents[1]
 LARGEST = 2**16  # bytes of a file
 LONGEST_LINE = 2**12  # bytes; the time of tomllib is quadratic in the dots of a key
+
+
+def places() -> list[Path]:
+    """Returns the folders of recipes: inside an installed package, or beside the package in a checkout."""
+    beside = PACKAGE.parent / "recipes"
+    # Beside an installed package, a folder of this name belongs to another project.
+    checkout = (PACKAGE.parent / "pyproject.toml").is_file()
+    return [folder for folder in (PACKAGE / "recipes", *([beside] if checkout else [])) if folder.is_dir()]
+
+
+def list_recipes() -> dict[str, Path]:
+    """Returns the recipes of vaezoo by name."""
+    return {path.stem: path for folder in reversed(places()) for path in sorted(folder.glob("*.toml"))}
+
+
+def find_recipe(name: str | Path) -> Path:
+    """Returns the file of a recipe by name, or the path itself if it ends in `.toml`.
+
+    Raises:
+        UnknownNameError: there is no such name or file.
+    """
+    known = list_recipes()
+    if isinstance(name, str) and name in known:
+        return known[name]
+    hint = "For your own recipe, pass a path that ends in .toml."
+    if isinstance(name, str | Path) and str(name).endswith(".toml"):
+        hint = "There is no such file."
+        try:
+            if Path(name).is_file():
+                return Path(name)
+        except (OSError, ValueError) as error:  # not a valid file name
+            hint = f"{error.strerror if isinstance(error, OSError) else error}."
+    raise UnknownNameError("recipe", str(name), known, hint)
 
 
 def read_recipe(source: str | Path | Mapping[str, object], overrides: Sequence[str] = (), **changes: object) -> Recipe:
@@ -56,7 +87,7 @@ def published_metrics(name: str) -> Published | None:
 def read_toml(path: Path) -> tuple[str, Mapping[str, object]]:
     """Returns a recipe's name and its tables; raises RecipeError for invalid TOML."""
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             return path.stem, parse_toml(file.read(LARGEST + 1))
     except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(f"Recipe {path.name} cannot be read as TOML: {error}.") from None

@@ -1,11 +1,9 @@
 """The tables of a recipe: each key with its type, range and default."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from functools import cache
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, Self, cast
 
 import msgspec
 from msgspec import Meta
@@ -133,7 +131,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         return {key: value for key, value in differing(self).items() if key not in ("name", "published")}
 
     @classmethod
-    def from_settings(cls, settings: object) -> Recipe | None:
+    def from_settings(cls, settings: object) -> Self | None:
         """Returns the recipe of `settings`; None if this version does not have their keys."""
         try:
             return msgspec.convert(settings, cls)
@@ -150,12 +148,11 @@ def fields_of(struct: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldIn
 def differing(table: msgspec.Struct) -> dict[str, object]:
     """Returns the fields of a table that differ from their defaults, recursively, as plain values."""
     found: dict[str, object] = {}
-    for field in fields_of(type(table)).values():
-        value = getattr(table, field.name)
-        made = None if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-        if field.required or value != (field.default if made is None else made):
-            each = [differing(stage) for stage in value] if field.name == "stages" else value
-            found[field.name] = differing(value) if isinstance(value, msgspec.Struct) else each
+    for name, field in fields_of(type(table)).items():
+        value = getattr(table, name)
+        if value != (field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()):
+            each = [differing(stage) for stage in value] if name == "stages" else value
+            found[name] = differing(value) if isinstance(value, msgspec.Struct) else each
     return found
 
 

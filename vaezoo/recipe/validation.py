@@ -1,7 +1,5 @@
 """Validation of the tables of a recipe: all mistakes, each with its path."""
 
-from __future__ import annotations
-
 import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -125,11 +123,8 @@ def convert(value: object, kind: object, path: str, mistakes: list[str]) -> obje
         text, _, place = str(error).partition(" - at `$")
         choices = [each for each in literals(kind) if isinstance(each, str)]
         if choices and "Invalid enum value" in text:
-            wrong = next(
-                (each for each in (value if isinstance(value, list) else [value]) if each not in choices), value
-            )
-            text, value = f"expected one of {', '.join(choices)}", wrong
-            hint = did_you_mean(wrong, choices)
+            value = next((each for each in (value if isinstance(value, list) else [value]) if each not in choices), "")
+            text, hint = f"expected one of {', '.join(choices)}", did_you_mean(value, choices)
         else:
             text, hint = text.partition(", got `")[0].replace("object", "table").replace("array", "list"), ""
         if kind is DataName:
@@ -203,9 +198,8 @@ def check_names(
     for path, stage in stages.items():
         if stage.options:
             both = {**own, **stage.options}
-            known = mistakes.copy()
             found = option_errors(f"{path}.options", stage.options, partial(registry.split_options, entries, both))
-            mistakes += [each for each in found if not any(each.endswith(text) for text in known)]
+            mistakes += [each for each in found if not any(map(each.endswith, mistakes))]
             mistakes += unstaged(entries, stage.options, path)
     if data is not None and all(entry.context != "labels" for entry in entries):
         mistakes += [
@@ -223,8 +217,7 @@ def option_errors(path: str, given: Mapping[str, object], check: Callable[[], ob
     try:
         check()
     except VaezooError as error:
-        lines = str(error).splitlines()
-        return [f"{path}{subject(given, line)}: {line}" for line in lines]
+        return [f"{path}{subject(given, line)}: {line}" for line in str(error).splitlines()]
     return []
 
 
@@ -234,7 +227,7 @@ def subject(given: Mapping[str, object], line: str) -> str:
     return places[min(places)] if places else ""
 
 
-def unstaged(entries: Sequence[Variant], options: Mapping[str, object], path: str) -> list[str]:
+def unstaged(entries: "Sequence[Variant]", options: Mapping[str, object], path: str) -> list[str]:
     """Returns a mistake for each option of a stage that changes more than the objective."""
     return [
         f"{path}.options.{key}: a stage may change the objective alone, but {entry.name!r} changes the "

@@ -6,8 +6,6 @@ https://arxiv.org/abs/1903.12436), and makes any autoencoder generative. Model a
 one file.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import cast
@@ -122,7 +120,7 @@ class Sampler:
         """Returns `n` samples of z, (n, *latent), on the model's device; `seed=None` uses the global generator."""
         if n < 1:
             raise ShapeError(f"Got n = {n}; expected at least 1 sample.")
-        with seeded(seed, torch.device("cpu")):
+        with seeded(seed):
             drawn = cast(Distribution, self.density()).sample((n,))
         return drawn.to(next(self.model.parameters()).device)
 

@@ -1,7 +1,5 @@
 """Flow of affine couplings as a sampler."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Annotated
@@ -88,7 +86,7 @@ class Flow(LatentDensity):
         self.flow.loc.copy_(z.mean(0))
         self.flow.scale.copy_(cholesky(torch.cov(z.T).view(self.width, self.width)))
         rows, weights = z.to(self.flow.loc.dtype), list(self.flow.parameters())
-        with seeded(seed, torch.device("cpu")), torch.enable_grad():
+        with seeded(seed), torch.enable_grad():
             optimizer = torch.optim.Adam(weights, lr=RATE)
             for step in range(self.steps):
                 optimizer.param_groups[0]["lr"] = 0.5 * RATE * (1.0 + math.cos(math.pi * step / self.steps))

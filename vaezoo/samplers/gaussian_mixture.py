@@ -1,7 +1,5 @@
 """Mixture of Gaussians with full covariances as a sampler."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from typing import Annotated

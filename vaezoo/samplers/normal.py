@@ -1,7 +1,5 @@
 """Gaussian with full covariance as a sampler."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

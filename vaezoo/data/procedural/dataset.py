@@ -1,6 +1,7 @@
 """Procedural sets: each image is a function of its number and is computed on demand."""
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Protocol, Self, cast
@@ -11,7 +12,7 @@ from torch import Tensor
 from vaezoo.data.dataset import add_to_digest, stable_permutation
 from vaezoo.data.factors import Factors
 from vaezoo.data.splits import check_split
-from vaezoo.data.streaming.dataset import BatchSource, StreamedDataset, stream
+from vaezoo.data.streaming.dataset import ImageSource, StreamedDataset, stream
 
 SPLIT_SEED: Final = 20_170_602
 """Seed that chooses the test images of every procedural set."""
@@ -19,7 +20,7 @@ SPLIT_SEED: Final = 20_170_602
 LICENCE: Final = "drawn by vaezoo, Apache-2.0; after dSprites (Matthey et al., 2017), Apache-2.0"
 
 
-class Drawing(BatchSource, Protocol):
+class Drawing(ImageSource, Protocol):
     """Images as a function of their number."""
 
     #: name and version of the drawing, part of every digest: changes with any pixel
@@ -81,23 +82,20 @@ def drawn_split(drawing: Drawing, name: str, split: str, *, scale: int) -> Drawn
     Raises:
         DataError: The split is unknown.
     """
-    if split != "all":
-        check_split(name, split)
     positions = torch.arange(len(drawing))
     if split != "all":
-        order = torch.from_numpy(stable_permutation(len(drawing), SPLIT_SEED))
-        tenth = len(drawing) // 10
+        check_split(name, split)
+        order, tenth = torch.from_numpy(stable_permutation(len(drawing), SPLIT_SEED)), len(drawing) // 10
         positions = order[:tenth] if split == "test" else order[tenth:].sort().values
     names, sizes = tuple(each for each, _ in drawing.grid), tuple(size for _, size in drawing.grid)
-    factors = Factors(names=names, sizes=sizes, places=positions)
     which = names.index("shape")
     return DrawnDataset(
         name=name,
         split=split,
         reader=replace(stream(drawing), positions=positions),
-        labels=positions // factors.strides[which] % sizes[which],
+        labels=positions // math.prod(sizes[which + 1 :]) % sizes[which],
         classes=sizes[which],
         licence=LICENCE,
         scale=scale,
-        factors=factors,
+        factors=Factors(names=names, sizes=sizes, places=positions),
     )

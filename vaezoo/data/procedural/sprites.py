@@ -81,22 +81,14 @@ class Sprites:
         """Returns the number of images."""
         return math.prod(size for _, size in self.grid)
 
-    def read(self, position: int) -> Tensor:
-        """Returns the image at `position` as `uint8` of shape `shape`."""
-        return self.read_all(torch.tensor([position]))[0]
-
-    def read_all(self, positions: Tensor) -> Tensor:
-        """Returns the images at `positions` (B,) as `uint8` (B, *shape)."""
-        return self._masks(positions)
-
-    def _masks(self, positions: Tensor) -> Tensor:
-        """Returns the sprites as `uint8` (B, 1, 64, 64) of 0 and 1."""
+    def read(self, positions: Tensor) -> Tensor:
+        """Returns the images at `positions` (B,) as `uint8` (B, 1, 64, 64) of 0 and 1."""
         canvas = torch.zeros(len(positions), SIDE * SIDE, dtype=torch.uint8)
         # Images of one shape together: each shape has its own test for points inside.
-        for number, rows in enumerate(_rows_of_shapes(positions // _PER_SHAPE)):
-            for part in rows.split(_TOGETHER):
-                if len(part):
-                    self._paint(canvas, part, positions[part], number)
+        for number in range(len(SHAPES)):
+            rows = (positions // _PER_SHAPE == number).nonzero().flatten()
+            for part in rows.split(_TOGETHER) if len(rows) else ():
+                self._paint(canvas, part, positions[part], number)
         return canvas.view(-1, 1, SIDE, SIDE)
 
     def _paint(self, canvas: Tensor, rows: Tensor, positions: Tensor, number: int) -> None:
@@ -147,12 +139,7 @@ class ColorSprites(Sprites):
         self._colors = ((2 - 6 * distance.abs()).clamp(0, 1) * 255).round().to(torch.uint8)
         self.levels = tuple(sorted({0, *self._colors.flatten().tolist()}))
 
-    def read_all(self, positions: Tensor) -> Tensor:
+    def read(self, positions: Tensor) -> Tensor:
         """Returns the images at `positions` (B,) as `uint8` (B, 3, 64, 64)."""
         plain = len(self) // self.HUES
-        return self._masks(positions % plain) * self._colors[positions // plain][:, :, None, None]
-
-
-def _rows_of_shapes(shapes: Tensor) -> list[Tensor]:
-    """Returns the rows of `shapes` (B,) that have each shape."""
-    return [(shapes == number).nonzero().flatten() for number in range(len(SHAPES))]
+        return super().read(positions % plain) * self._colors[positions // plain][:, :, None, None]

@@ -56,14 +56,12 @@ def load_folder(path: Path, split: str, *, limit: int | None = None, workers: in
     if len(files) * math.prod(source.shape) > memory_limit(limit):
         reader = stream(source)
         return StreamedDataset(name=name, split=split, reader=reader, labels=labels, classes=count, workers=workers)
-    images = torch.empty(len(files), *source.shape, dtype=torch.uint8)
-    for position in range(len(files)):
-        images[position] = source.read(position)
+    images = source.read(torch.arange(len(files)))
     return Dataset(name=name, split=split, images=images, labels=labels, classes=count)
 
 
 class FolderImages:
-    """Image files, decoded one at a time (an `ImageSource`).
+    """Image files, decoded when they are read (an `ImageSource`).
 
     Args:
         files: At least one file; their headers are read.
@@ -84,17 +82,20 @@ class FolderImages:
         """Returns the number of files."""
         return len(self.files)
 
-    def read(self, position: int) -> Tensor:
-        """Returns the image at `position` as `uint8` of shape (C, H, W).
+    def read(self, positions: Tensor) -> Tensor:
+        """Returns the images at `positions` (B,) as `uint8` (B, C, H, W).
 
         Raises:
-            DataError: The file cannot be read, or its size has changed.
+            DataError: A file cannot be read, or its size has changed.
         """
-        file = Path(self.files[position])
-        with open_image(file) as image:
-            pixels = image_tensor(image, str(file), gray=self.gray)
-        _check_size(file, tuple(pixels.shape), self.shape, Path(self.files[0]))
-        return pixels
+        images = torch.empty(len(positions), *self.shape, dtype=torch.uint8)
+        for row, position in enumerate(positions.tolist()):
+            file = Path(self.files[position])
+            with open_image(file) as image:
+                pixels = image_tensor(image, str(file), gray=self.gray)
+            _check_size(file, tuple(pixels.shape), self.shape, Path(self.files[0]))
+            images[row] = pixels
+        return images
 
 
 def _subfolders(root: Path) -> list[Path]:

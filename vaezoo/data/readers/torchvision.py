@@ -53,7 +53,8 @@ def load_torchvision(
         hint = f"Did you mean 'torchvision:{lower[close[0]]}'?" if close else ""
         raise UnknownNameError("torchvision data set", name, known, hint)
     source = _opened(known[name], name, split, cache / "torchvision" / name, download)
-    classes = _class_count(source)
+    names = getattr(source, "classes", None)
+    classes = len(names) if isinstance(names, list | tuple) and names else None
     whole = f"torchvision:{name}"
     if len(source) and _first_bytes(source, whole) * len(source) > memory_limit(limit):
         return _streamed(TorchvisionImages(source, whole), split, classes, workers)
@@ -99,11 +100,7 @@ def _options(entry: type, name: str, split: str, download: bool) -> dict[str, ob
         options = {"train": split == "train"}
     elif "split" in parameters:
         options = {"split": split}
-    needed = [
-        key
-        for key, parameter in parameters.items()
-        if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-    ]
+    needed = [key for key, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
     if not options or set(needed) - set(options):
         raise DataError(
             f"torchvision:{name}: got a class that needs {', '.join(needed) or 'no split'}; expected only "
@@ -115,11 +112,6 @@ def _options(entry: type, name: str, split: str, download: bool) -> dict[str, ob
     return options
 
 
-def _class_count(source: object) -> int | None:
-    classes = getattr(source, "classes", None)
-    return len(classes) if isinstance(classes, list | tuple) and classes else None
-
-
 class _Items(Protocol):
     def __len__(self) -> int: ...
 
@@ -127,7 +119,7 @@ class _Items(Protocol):
 
 
 class TorchvisionImages:
-    """The images of a torchvision data set, decoded one at a time (an `ImageSource`).
+    """The images of a torchvision data set, decoded when they are read (an `ImageSource`).
 
     Args:
         source: The data set, with at least one item.
@@ -160,9 +152,9 @@ class TorchvisionImages:
         check_alike(pixels, self.shape, torch.uint8, f"{self.name}: got x", position)
         return pixels, target if isinstance(target, int) else None
 
-    def read(self, position: int) -> Tensor:
-        """Returns the image at `position` as `uint8` of shape (C, H, W); see `item`."""
-        return self.item(position)[0]
+    def read(self, positions: Tensor) -> Tensor:
+        """Returns the images at `positions` (B,) as `uint8` (B, C, H, W); see `item`."""
+        return torch.stack([self.item(position)[0] for position in positions.tolist()])
 
     def labels(self, positions: Sequence[int]) -> list[int]:
         """Returns the class numbers of the images that have one; decodes all of them, which validates them."""

@@ -1,10 +1,12 @@
 """`StreamedDataset`: a data set larger than memory, whose images are decoded on demand."""
 
 import hashlib
+import math
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from torch import Tensor
 from vaezoo.data.dataset import Dataset, add_to_digest
 from vaezoo.data.streaming.limits import worker_count
 from vaezoo.data.streaming.prefetch import read_ahead
-from vaezoo.data.transforms.fixed_noise import ones, stretches
+from vaezoo.data.transforms.fixed_noise import binarized
 
 _SURVEY_BYTES = 1 << 22
 
@@ -25,20 +27,12 @@ class ImageSource(Protocol):
     def __len__(self) -> int:
         """Returns the number of images."""
 
-    def read(self, position: int) -> Tensor:
-        """Returns the image at `position` as `uint8` of shape `shape`.
+    def read(self, positions: Tensor) -> Tensor:
+        """Returns the images at `positions` (B,) as `uint8` of shape (B, *shape).
 
         Raises:
-            DataError: The image cannot be read or has changed; the message names it.
+            DataError: An image cannot be read or has changed; the message names it.
         """
-
-
-@runtime_checkable
-class BatchSource(ImageSource, Protocol):
-    """A source that is faster with many images at a time."""
-
-    def read_all(self, positions: Tensor) -> Tensor:
-        """Returns the images at `positions` (B,) as `uint8` of shape (B, *shape)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +60,11 @@ class Reader:
 
     def __call__(self, indices: Sequence[int]) -> Tensor:
         """Returns the images at `indices` as `uint8` of shape (B, *shape)."""
-        positions = self.positions[list(indices)]
-        if isinstance(self.source, BatchSource):
-            images = self.source.read_all(positions)
-        else:
-            images = torch.stack([self.source.read(position) for position in positions.tolist()])
+        chosen = list(indices)
+        images = self.source.read(self.positions[chosen])
         if self.drawn is None:
             return images
-        flat = images.flatten(1)
-        raw = stretches(self.drawn.seed, self.drawn.places[list(indices)].tolist(), flat.shape[1])
-        return ones(flat, self.drawn.scale, raw).reshape(images.shape)
+        return binarized(images, self.drawn.scale, self.drawn.seed, self.drawn.places[chosen].tolist())
 
     def select(self, index: Tensor) -> "Reader":
         """Returns the reader of the images at `index` (M,), in that order; each keeps its noise."""
@@ -83,30 +72,22 @@ class Reader:
         return replace(self, positions=self.positions[index], drawn=drawn)
 
 
-class Survey:
-    """Hash and histogram of all images, computed in one pass on first use.
+# Results of `survey`; copies of a set that have the same images share their reader.
+_SURVEYS: "WeakKeyDictionary[Reader, tuple[hashlib._Hash, Tensor]]" = WeakKeyDictionary()
 
-    Args:
-        reader: Reader of the images.
-    """
 
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-        self._taken: tuple[hashlib._Hash, Tensor] | None = None
-
-    def take(self, workers: int) -> "tuple[hashlib._Hash, Tensor]":
-        """Returns SHA-256 over type, shape and bytes of the images, and the histogram of pixel values (256,)."""
-        if self._taken is None:
-            count, shape = len(self.reader.positions), self.reader.source.shape
-            total, counts = hashlib.sha256(), torch.zeros(256, dtype=torch.int64)
-            total.update(f"images:{torch.uint8}:{(count, *shape)};".encode())
-            rows = max(1, _SURVEY_BYTES // torch.Size(shape).numel())
-            parts = torch.arange(count).split(rows)
-            for images in read_ahead(self.reader, parts, workers=workers if len(parts) > 1 else 0):
-                total.update(images.numpy().data)
-                counts += images.flatten().bincount(minlength=256)
-            self._taken = total, counts
-        return self._taken
+def survey(reader: Reader, workers: int) -> "tuple[hashlib._Hash, Tensor]":
+    """Returns SHA-256 over type, shape and bytes of all images, and the histogram of pixel values (256,)."""
+    if reader not in _SURVEYS:
+        count, shape = len(reader.positions), reader.source.shape
+        total = hashlib.sha256(f"images:{torch.uint8}:{(count, *shape)};".encode())
+        counts = torch.zeros(256, dtype=torch.int64)
+        parts = torch.arange(count).split(max(1, _SURVEY_BYTES // math.prod(shape)))
+        for images in read_ahead(reader, parts, workers=workers if len(parts) > 1 else 0):
+            total.update(images.numpy().data)
+            counts += images.flatten().bincount(minlength=256)
+        _SURVEYS[reader] = total, counts
+    return _SURVEYS[reader]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,44 +104,34 @@ class StreamedDataset(Dataset):
             cores, at most 8. No result depends on it.
 
     Raises:
-        DataError, ShapeError: See `Dataset`.
+        DataError, ShapeError: See `Dataset`; or, while reading, an image cannot be read.
     """
 
     images: Tensor = field(init=False)
     reader: Reader
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     workers: int | None = None
-    survey: Survey | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Validates labels and context."""
         shape = (len(self.reader.positions), *self.reader.source.shape)
         object.__setattr__(self, "images", torch.empty(shape, dtype=torch.uint8, device="meta"))
-        if self.survey is None or self.survey.reader is not self.reader:
-            object.__setattr__(self, "survey", Survey(self.reader))
         super().__post_init__()
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256, the same as in memory; takes one pass over the images, which detects damaged files.
-
-        Raises:
-            DataError: An image cannot be read; the message names it.
-        """
-        total = self._surveyed()[0].copy()
+        """SHA-256, the same as in memory; takes one pass over the images, which detects damaged files."""
+        total = survey(self.reader, worker_count(self.workers))[0].copy()
         add_to_digest(total, labels=self.labels, context=self.context)
         return total.hexdigest()
 
     def levels(self) -> Tensor:
         """Returns the distinct values of all pixels, (V,); shares the pass of `digest`."""
-        return self._surveyed()[1].nonzero().flatten().to(self.device, torch.float32) / self.scale
+        counts = survey(self.reader, worker_count(self.workers))[1]
+        return counts.nonzero().flatten().to(self.device, torch.float32) / self.scale
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Decodes the examples at `indices` (B,) into `float32` of shape (B, *shape) in [0, 1], on `device`.
-
-        Raises:
-            DataError: An image cannot be read; the message names it.
-        """
+        """Decodes the examples at `indices` (B,) into `float32` of shape (B, *shape) in [0, 1], on `device`."""
         return self._floats(self.reader(indices.tolist()))
 
     def batches(self, indices: Iterable[Tensor]) -> Generator[Tensor, None, None]:
@@ -172,10 +143,7 @@ class StreamedDataset(Dataset):
     def subset(self, indices: Tensor | Sequence[int]) -> Self:
         """Returns the examples at `indices`, in that order; see `Dataset.subset`."""
         index = self._checked(indices, torch.device("cpu"))
-        factors = None if self.factors is None else self.factors.subset(index)
-        return replace(
-            self, reader=self.reader.select(index), factors=factors, **self._beside(lambda each: each[index])
-        )
+        return replace(self, reader=self.reader.select(index), **self._selected(index))
 
     def to(self, device: torch.device | str) -> Self:
         """Returns the set with labels, context and batches on `device`."""
@@ -187,10 +155,6 @@ class StreamedDataset(Dataset):
             return self
         drawn = FixedDraw(seed=seed, scale=self.scale, places=torch.arange(len(self)))
         return replace(self, reader=replace(self.reader, drawn=drawn), scale=1, binarization="static")
-
-    def _surveyed(self) -> "tuple[hashlib._Hash, Tensor]":
-        assert self.survey is not None  # set in __post_init__
-        return self.survey.take(worker_count(self.workers))
 
     def _floats(self, images: Tensor) -> Tensor:
         return images.to(self.device, non_blocking=True).to(torch.float32).div_(self.scale)

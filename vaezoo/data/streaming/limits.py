@@ -29,12 +29,8 @@ def worker_count(requested: int | None = None) -> int:
     Raises:
         ConfigError: The value is not a non-negative integer.
     """
-    return _count(requested, "workers", "VAEZOO_WORKERS", min(MOST_WORKERS, _cores() - 1), "processes")
-
-
-def _cores() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return _count(requested, "workers", "VAEZOO_WORKERS", min(MOST_WORKERS, cores - 1), "processes")
 
 
 def _count(requested: int | None, keyword: str, variable: str, default: int, unit: str) -> int:

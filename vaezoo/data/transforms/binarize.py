@@ -5,16 +5,16 @@ every batch (as in Burda et al., 2016), *static* once for the whole set (as in L
 are always sampled once, with `TEST_SEED`, so that all models are measured on the same images.
 """
 
+import math
 from dataclasses import replace
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vaezoo.data.dataset import Dataset
 from vaezoo.data.streaming.dataset import StreamedDataset
-from vaezoo.data.transforms.fixed_noise import ones, words_for
+from vaezoo.data.transforms.fixed_noise import binarized
 from vaezoo.errors import ConfigError, DataError, did_you_mean, shorten
 
 BINARIZATIONS: Final = ("none", "dynamic", "static")
@@ -27,7 +27,7 @@ STATIC_SEED: Final = 20_110_411
 """Seed of the static binarization of a training set."""
 
 _LEVELS = 1 << 16
-_CHUNK_BYTES = 1 << 24
+_CHUNK_BYTES = 1 << 24  # of noise at a time
 
 
 def sample_binary(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -95,16 +95,11 @@ def binarize_fixed(dataset: Dataset, seed: int) -> Dataset:
     if isinstance(dataset, StreamedDataset):
         return dataset.drawn_once(seed)
     _check_probabilities(dataset)
-    pixels = dataset.images.flatten(1)
-    count, width = pixels.shape
-    words = words_for(width)
-    stream = np.random.PCG64(seed)
-    result = torch.empty(count, width, dtype=torch.uint8)
-    step = max(1, _CHUNK_BYTES // (8 * width))
-    for start in range(0, count, step):
-        chunk = pixels[start : start + step].cpu()
-        result[start : start + step] = ones(chunk, dataset.scale, stream.random_raw(len(chunk) * words))
-    images = result.reshape(dataset.images.shape).to(dataset.images.device)
+    step = max(1, _CHUNK_BYTES // (8 * math.prod(dataset.shape)))
+    images = torch.empty_like(dataset.images, dtype=torch.uint8)
+    for part in torch.arange(len(dataset)).split(step):
+        pixels = dataset.images[part[0] : part[-1] + 1].cpu()
+        images[part[0] : part[-1] + 1] = binarized(pixels, dataset.scale, seed, part.tolist())
     return replace(dataset, images=images, scale=1, binarization="static")
 
 

@@ -9,39 +9,31 @@ from torch import Tensor
 _LEVELS = 1 << 16
 _PERIOD = 1 << 128  # period of PCG64
 
-Words = np.ndarray[tuple[int, ...], np.dtype[np.uint64]]
 
+def binarized(pixels: Tensor, scale: int, seed: int, places: Sequence[int]) -> Tensor:
+    """Returns binarized pixels, `uint8` of the shape of `pixels`.
 
-def words_for(width: int) -> int:
-    """Returns the number of raw 64-bit words for an image of `width` values: one word for four values."""
-    return -(-width // 4)
-
-
-def stretches(seed: int, places: Sequence[int], width: int) -> Words:
-    """Returns the words of the images at `places` of their set: uint64, `len(places) · words_for(width)`.
-
-    The words of an image do not depend on which other places are read.
+    Args:
+        pixels: (B, *shape) on the CPU, `uint8`, or floating in [0, 1].
+        scale: The `uint8` value that represents 1.0.
+        seed: Seed of the stream.
+        places: Places of the images in their set, (B,); the noise of an image depends on its own place alone.
     """
-    stream, words, at = np.random.PCG64(seed), words_for(width), 0
+    flat = pixels.flatten(1)
+    noise = stretches(seed, places, flat.shape[1]).astype("<u8").view("<u2").reshape(len(flat), -1)
+    drawn = (noise[:, : flat.shape[1]] < thresholds(flat, scale)).view(np.uint8)
+    return torch.from_numpy(drawn).reshape(pixels.shape)
+
+
+def stretches(seed: int, places: Sequence[int], width: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint64]]":
+    """Returns the raw words of the images of `width` values at `places`: one 64-bit word for four values."""
+    stream, words, at = np.random.PCG64(seed), -(-width // 4), 0
     parts = []
     for place in places:
         stream.advance((place * words - at) % _PERIOD)
         parts.append(stream.random_raw(words))
         at = (place + 1) * words
     return np.concatenate(parts)
-
-
-def ones(pixels: Tensor, scale: int, raw: Words) -> Tensor:
-    """Returns the binarized pixels, `uint8` of the shape of `pixels`.
-
-    Args:
-        pixels: (B, D) on the CPU, `uint8`, or floating in [0, 1].
-        scale: The `uint8` value that represents 1.0.
-        raw: The words of these images, as `stretches` returns them.
-    """
-    count, width = pixels.shape
-    noise = raw.astype("<u8").view("<u2").reshape(count, -1)
-    return torch.from_numpy((noise[:, :width] < thresholds(pixels, scale)).view(np.uint8))
 
 
 def thresholds(pixels: Tensor, scale: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint32]]":

@@ -22,9 +22,9 @@ class Padded:
         """Returns the number of images."""
         return len(self.source)
 
-    def read(self, position: int) -> Tensor:
-        """Returns the image at `position`."""
-        return pad_tensor(self.source.read(position), [self.width] * 4)
+    def read(self, positions: Tensor) -> Tensor:
+        """Returns the padded images at `positions` (B,)."""
+        return pad_tensor(self.source.read(positions), [self.width] * 4)
 
 
 def pad(dataset: Dataset, width: int) -> Dataset:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
-from vaezoo.evaluation.measurement import Measurement
-from vaezoo.evaluation.metric import Metric, text_of
+from vaezoo.evaluation.metric import Measurement, Metric, text_of
 
 
 def cell(values: Mapping[str, object]) -> str:
@@ -19,4 +18,5 @@ def active_units(measurement: Measurement) -> int | None:
     """Returns the number of latents whose posterior mean has a variance above 0.01; None for a model of codes."""
     from vaezoo.evaluation.latents import count_active
 
-    return None if measurement.centers is None else count_active(measurement.centers)
+    _, centers = measurement.encoded
+    return None if centers is None else count_active(centers)

@@ -2,8 +2,7 @@
 
 from functools import partial
 
-from vaezoo.evaluation.measurement import Measurement
-from vaezoo.evaluation.metric import Metric
+from vaezoo.evaluation.metric import Measurement, Metric
 
 
 @partial(Metric, label="clustering accuracy", percent=True, order=91)

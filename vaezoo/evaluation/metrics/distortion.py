@@ -2,8 +2,7 @@
 
 from functools import partial
 
-from vaezoo.evaluation.measurement import Measurement
-from vaezoo.evaluation.metric import Estimate, Metric
+from vaezoo.evaluation.metric import Estimate, Measurement, Metric
 
 
 @partial(Metric, label="distortion", unit="nats", order=20, always=True)

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
-from vaezoo.evaluation.measurement import Measurement
-from vaezoo.evaluation.metric import Estimate, Metric, text_of
+from vaezoo.evaluation.metric import Estimate, Measurement, Metric, text_of
 
 
 def cell(values: Mapping[str, object]) -> str:

@@ -2,8 +2,7 @@
 
 from functools import partial
 
-from vaezoo.evaluation.measurement import Measurement
-from vaezoo.evaluation.metric import Metric
+from vaezoo.evaluation.metric import Measurement, Metric
 
 
 @partial(Metric, label="parameters", order=80, always=True, listed=True)

@@ -2,8 +2,7 @@
 
 from functools import partial
 
-from vaezoo.evaluation.measurement import Measurement
-from vaezoo.evaluation.metric import Metric
+from vaezoo.evaluation.metric import Measurement, Metric
 
 
 @partial(Metric, label="perplexity of the codes", digits=0, order=70, always=True, column="")
@@ -12,7 +11,7 @@ def perplexity(measurement: Measurement) -> float | None:
     from vaezoo.core import as_part
     from vaezoo.evaluation import latents
 
-    if (codes := measurement.codes) is None:
+    if (codes := measurement.encoded[0]) is None:
         return None
     rows = codes.flatten(1) if codes.dim() > 1 else codes.unsqueeze(1)
     levels = rows.split(as_part(measurement.model.encoder).sections or (rows.shape[1],), 1)

@@ -3,8 +3,7 @@
 import math
 from functools import partial
 
-from vaezoo.evaluation.measurement import Measurement
-from vaezoo.evaluation.metric import Metric
+from vaezoo.evaluation.metric import Measurement, Metric
 
 
 @partial(Metric, label="PSNR", unit="dB", order=50, always=True, listed=True)

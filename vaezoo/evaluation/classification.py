@@ -1,7 +1,5 @@
 """Classification error."""
 
-from __future__ import annotations
-
 import torch
 
 from vaezoo.core import VAE, as_part, evaluating
@@ -13,9 +11,6 @@ def label_error(model: VAE, data: Dataset) -> float | None:
     """Returns the share of examples that `model.encoder.classify` misclassifies; unknown labels (-1) are left out.
 
     None for a model that does not classify, or if no label is known.
-
-    Raises:
-        ShapeError: the set's examples do not have the model's shape.
     """
     if data.labels is None or not bool((data.labels >= 0).any()):
         return None
