@@ -45,7 +45,7 @@ def data_of(name: str, grey: Dataset) -> Dataset:
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_a_straight_model_has_the_loss_of_the_vaezoo_model(name: str, grey: Dataset) -> None:
+def test_a_straight_model_has_the_loss_of_the_vaezoo_model(name: str, grey: Dataset):
     data, plain = data_of(name, grey), PLAIN[name]()
     model = twin(TASKS[name], plain, data)
     x = data.batch(torch.arange(32))
@@ -58,7 +58,7 @@ def test_a_straight_model_has_the_loss_of_the_vaezoo_model(name: str, grey: Data
     torch.testing.assert_close(plain(x), elbo.losses["model"].mean(), rtol=1e-5, atol=1e-3)
 
 
-def test_the_model_of_introductions_has_the_same_loss(grey: Dataset) -> None:
+def test_the_model_of_introductions_has_the_same_loss(grey: Dataset):
     introduction, plain, x = straight.Introduction(), straight.mlp(), grey.batch(torch.arange(32))
     first, _, head = plain.encoder[1:]
     with torch.no_grad():
@@ -74,7 +74,7 @@ def test_the_model_of_introductions_has_the_same_loss(grey: Dataset) -> None:
     torch.testing.assert_close(plain(x), loss, rtol=1e-5, atol=1e-3)
 
 
-def test_one_hot_and_indexed_codebooks_are_equal(grey: Dataset) -> None:
+def test_one_hot_and_indexed_codebooks_are_equal(grey: Dataset):
     one_hot, indexed = straight.VQ(one_hot=True), straight.VQ(one_hot=False)
     indexed.load_state_dict(one_hot.state_dict())
     x = grey.batch(torch.arange(32))
@@ -83,7 +83,7 @@ def test_one_hot_and_indexed_codebooks_are_equal(grey: Dataset) -> None:
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_a_straight_loop_learns(name: str, grey: Dataset) -> None:
+def test_a_straight_loop_learns(name: str, grey: Dataset):
     clock = Clock()
     losses = straight.train(clock, data_of(name, grey), 12, PLAIN[name](), 32, True)
     clock.finish()
@@ -92,13 +92,13 @@ def test_a_straight_loop_learns(name: str, grey: Dataset) -> None:
     assert all(figure > 0 for figure in clock.figures(((0, 4), (4, 12)), 12, 32))
 
 
-def test_the_loop_over_single_images_runs(grey: Dataset) -> None:
+def test_the_loop_over_single_images_runs(grey: Dataset):
     clock = Clock()
     straight.data_loader(clock, grey.subset(list(range(64)) * 3), 2)
     assert clock.done == 2
 
 
-def test_all_implementations_of_the_evidence_agree(grey: Dataset) -> None:
+def test_all_implementations_of_the_evidence_agree(grey: Dataset):
     data, plain = data_of("iwae", grey), straight.iwae()
     model = twin(TASKS["iwae"], plain, data).eval()
     with torch.no_grad():  # similar log-weights, so that few samples are enough
@@ -111,7 +111,7 @@ def test_all_implementations_of_the_evidence_agree(grey: Dataset) -> None:
 
 
 @pytest.mark.parametrize("row", OPTION_SETS)
-def test_recipes_accept_every_set_of_options(row: str, grey: Dataset) -> None:
+def test_recipes_accept_every_set_of_options(row: str, grey: Dataset):
     where, keys = OPTION_SETS[row]
     for name in where.split():
         assert row in loops(name)
@@ -121,7 +121,7 @@ def test_recipes_accept_every_set_of_options(row: str, grey: Dataset) -> None:
     assert set(clock.at) == {0, 2}
 
 
-def test_a_table_shows_missing_libraries_and_failures() -> None:
+def test_a_table_shows_missing_libraries_and_failures():
     def broken() -> list[float]:
         raise RuntimeError("no such thing")
 
@@ -134,7 +134,7 @@ def test_a_table_shows_missing_libraries_and_failures() -> None:
     assert "| y | failed: no such thing |" in text
 
 
-def test_the_disentanglement_table_averages_over_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disentanglement_table_averages_over_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def run(variant: str, seed: int, *_: object) -> dict[str, object]:
         setting = {"steps": 7, "backbone": "mlp", "learning_rate": 5e-4, "schedule": "cosine"}
         return {**dict.fromkeys(disentanglement.FIGURES, float(seed)), **setting, "variant": variant, "seed": seed}
@@ -150,7 +150,7 @@ def test_the_disentanglement_table_averages_over_seeds(tmp_path: Path, monkeypat
     assert "| vae | 3 | 1.000 ± 1.000 |" in disentanglement.table(lines)
 
 
-def test_a_disentanglement_run_records_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disentanglement_run_records_its_seed(monkeypatch: pytest.MonkeyPatch):
     sprites = load_dataset("dsprites", "test").subset(range(200))
     monkeypatch.setattr(disentanglement, "load_dataset", lambda *_: sprites)
     model = vaezoo.create("vae", shape=(1, 64, 64), latent=3, backbone={"name": "mlp", "hidden": [4]})

@@ -1,5 +1,6 @@
 """README and docs: code runs, recipes are valid, commands exist, tables are current, links have targets."""
 
+import configparser
 import inspect
 import json
 import os
@@ -58,33 +59,34 @@ def label(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-def environment(*folders: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*folders, ROOT]))}
+def in_blocks(*languages: str) -> list[tuple[str, str]]:
+    """Returns (page:line, text) of the blocks of all pages in one of these languages."""
+    return [(f"{label(page)}:{line}", text) for page in PAGES for line, text in blocks(page, *languages)]
 
 
-def in_blocks(*languages: str) -> list[object]:
-    """Returns a test case for each block in one of these languages."""
-    return [pytest.param(text, id=f"{label(page)}:{line}") for page in PAGES for line, text in blocks(page, *languages)]
+def run(code: str, *arguments: str, folder: Path, **options: object) -> str:
+    """Runs code in a new interpreter, which finds vaezoo and packages in `folder`; returns its output."""
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=folder, env=paths, capture_output=True, text=True, timeout=280, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize(
     "pages", [pytest.param(PAGES[:1], id="README"), pytest.param(PAGES[1:], id="docs", marks=pytest.mark.full)]
 )
-def test_python_blocks_run(pages: list[Path], tmp_path: Path) -> None:
+def test_python_blocks_run(pages: list[Path], tmp_path: Path):
     jobs = [
         {"page": label(page), "folder": str(tmp_path / str(number)), "blocks": blocks(page, "python")}
         for number, page in enumerate(pages)
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", RUNNER, str(tmp_path / "results.json")],
-        input=json.dumps(jobs), capture_output=True, text=True, timeout=280, env=environment(),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run(RUNNER, str(tmp_path / "results.json"), folder=tmp_path, input=json.dumps(jobs))
     results: dict[str, str] = json.loads((tmp_path / "results.json").read_text())
     assert not any(results.values()), "\n".join(results.values())
 
 
-def test_every_block_has_a_known_language() -> None:
+def test_every_block_has_a_known_language():
     known = {"python", "toml", "text", "json", *SHELL}
     for page in PAGES:
         fences = re.findall(r"^```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
@@ -92,14 +94,11 @@ def test_every_block_has_a_known_language() -> None:
         assert set(fences[::2]) <= known and set(fences[1::2]) <= {""}, (page, set(fences[::2]) - known)
 
 
-@pytest.mark.parametrize("text", in_blocks("toml"))
-def test_recipes_are_valid(text: str) -> None:
-    tables = tomllib.loads(text)
-    if "variant" in tables:
-        read_recipe(tables)
-
-
-def test_tutorial_shows_the_recipe_of_the_package() -> None:
+def test_recipes_are_valid_and_the_tutorial_shows_that_of_the_package():
+    for _, text in in_blocks("toml"):
+        tables = tomllib.loads(text)
+        if "variant" in tables:
+            read_recipe(tables)
     (shown,) = [text for _, text in blocks(ROOT / "docs" / "tutorial.md", "toml")]
     assert tomllib.loads(shown) == tomllib.loads(find_recipe("tutorial-vae-mnist").read_text(encoding="utf-8"))
 
@@ -110,28 +109,23 @@ def commands(text: str) -> list[list[str]]:
     return [words[1:] for words in lines if words and words[0] == "vaezoo"]
 
 
-@pytest.mark.parametrize("text", [case for case in in_blocks(*SHELL) if commands(case.values[0])])  # type: ignore[attr-defined]
-def test_commands_exist(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for words in commands(text):
-        command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
-        assert command.__module__.startswith("vaezoo.cli."), words
-        if command.__name__ == "train":
-            settings = bound.arguments.get("overrides", ())
-            assert all("=" in each for each in settings), words
-            if not bound.arguments["recipe"].startswith(("my", "./")):
-                monkeypatch.chdir(ROOT)
-                read_recipe(bound.arguments["recipe"], settings)
-
-
-def test_make_targets_exist() -> None:
+def test_commands_and_make_targets_exist(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    for page in PAGES:
-        for _, text in blocks(page, *SHELL):
-            assert set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)) <= targets, page
+    for place, text in in_blocks(*SHELL):
+        assert set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)) <= targets, place
+        for words in commands(text):
+            command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+            assert command.__module__.startswith("vaezoo.cli."), (place, words)
+            if command.__name__ == "train":
+                settings = bound.arguments.get("overrides", ())
+                assert all("=" in each for each in settings), (place, words)
+                if not bound.arguments["recipe"].startswith(("my", "./")):
+                    read_recipe(bound.arguments["recipe"], settings)
 
 
 @pytest.mark.parametrize("name", ["models", "variants", "recipes-list"])
-def test_tables_are_current(name: str) -> None:
+def test_tables_are_current(name: str):
     text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     assert "<!-- end -->" in text and refresh(text) == text, f"Run: python -m vaezoo.workflows.listing docs/{name}.md"
 
@@ -142,22 +136,16 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_links_have_targets() -> None:
+def test_links_have_targets_and_every_picture_is_shown():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)\s]+)\)", without_blocks(page)):
             if not re.match(r"[a-z]+:", target):
                 path, _, anchor = unquote(target).partition("#")
                 file = (page.parent / path).resolve() if path else page
                 assert file.exists() and (not anchor or anchor in anchors(file)), f"{label(page)}: {target}"
-
-
-def test_every_picture_is_shown() -> None:
     shown = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     for picture in (ROOT / "docs" / "pictures").iterdir():
         assert f"pictures/{picture.name})" in shown, picture.name
-
-
-# docs/recipes.md lists every key
 
 
 def documented(heading: str) -> dict[str, str]:
@@ -168,18 +156,18 @@ def documented(heading: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("heading", "struct", "not_keys"),
-    [
-        ("Top level", Recipe, {"name", "stages"}),
-        ("`[architecture]`", ArchitectureTable, set()),
-        ("`[data]`", DataTable, set()),
-        ("`[train]` and `[[stage]]`", Stage, set()),
-    ],
+    ("heading", "struct"),
+    {
+        "Top level": Recipe,
+        "`[architecture]`": ArchitectureTable,
+        "`[data]`": DataTable,
+        "`[train]` and `[[stage]]`": Stage,
+    }.items(),
 )
-def test_every_key_of_a_recipe_is_documented(heading: str, struct: type[msgspec.Struct], not_keys: set[str]) -> None:
-    fields = {field.name: field for field in msgspec.structs.fields(struct) if field.name not in not_keys}
+def test_every_key_of_a_recipe_is_documented(heading: str, struct: type[msgspec.Struct]):
+    fields = {field.name: field for field in msgspec.structs.fields(struct)}
     given = documented(heading)
-    assert set(given) == set(fields)
+    assert set(given) == set(fields) - ({"name", "stages"} if struct is Recipe else set())
     for key, text in given.items():
         field = fields[key]
         assert field.required == (text == "required"), key
@@ -192,10 +180,7 @@ def test_every_key_of_a_recipe_is_documented(heading: str, struct: type[msgspec.
             assert expected == (list(default) if isinstance(default, tuple) else default), key
 
 
-# docs/correctness.md has a row for each variant
-
-
-def test_every_variant_has_a_test_of_its_mathematics() -> None:
+def test_every_variant_has_a_test_of_its_mathematics():
     text = (ROOT / "docs" / "correctness.md").read_text(encoding="utf-8").partition("\n## ")[0]
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
     assert all(len(line) == 5 and line[3] for line in lines)
@@ -207,10 +192,7 @@ def test_every_variant_has_a_test_of_its_mathematics() -> None:
         assert f"\ndef {function}(" in code, name
 
 
-# docs/adding-a-variant.md: the package of the example
-
-
-def test_example_works_as_an_installed_package(tmp_path: Path) -> None:
+def test_example_of_adding_a_variant_works_as_an_installed_package(tmp_path: Path):
     page = ROOT / "docs" / "adding-a-variant.md"
     (code,) = [text for _, text in blocks(page, "python") if text.startswith("# my_package/")]
     (points,) = [
@@ -218,15 +200,14 @@ def test_example_works_as_an_installed_package(tmp_path: Path) -> None:
     ]
     file = tmp_path / code.splitlines()[0].removeprefix("# ")
     file.parent.mkdir()
-    (file.parent / "__init__.py").write_text("")
     file.write_text(code, encoding="utf-8")
     facts = tmp_path / "my_package-1.0.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    lines = [
-        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in own.items()) for group, own in points.items()
-    ]
-    (facts / "entry_points.txt").write_text("\n".join(lines))
+    entries = configparser.ConfigParser(delimiters="=")
+    entries.read_dict(points)
+    with (facts / "entry_points.txt").open("w") as written:
+        entries.write(written)
     script = inspect.cleandoc(
         """
         import sys, vaezoo
@@ -236,9 +217,4 @@ def test_example_works_as_an_installed_package(tmp_path: Path) -> None:
         print(vaezoo.load("runs/geco").config["options"])
         """
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "'my-geco.target': 3.0" in done.stdout
+    assert "'my-geco.target': 3.0" in run(script, folder=tmp_path)

@@ -39,7 +39,7 @@ batch_size = 8
 """
 
 
-def nothing() -> None:
+def nothing():
     pass
 
 
@@ -104,7 +104,7 @@ def limited(place: str, size: int, steps: int) -> list[object]:
 
 
 @pytest.mark.parametrize(("size", "file", "steps"), [(20_000, "metrics.jsonl", [140, 120]), (4_500, "step-0", [])])
-def test_limited_file_size(size: int, file: str, steps: list[int], forks: Forks, quick_path: Path) -> None:
+def test_limited_file_size(size: int, file: str, steps: list[int], forks: Forks, quick_path: Path):
     status, output, traceback, saved, rest, same = forks.call(limited, place=str(quick_path), size=size, steps=200)
     assert status == 1 and len(output) == 1 and not traceback
     assert output[0].startswith(f"error [checkpoint]: Could not write {quick_path}/run/") and file in output[0]
@@ -136,7 +136,7 @@ def small_disk(place: str) -> dict[str, object]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a disk")
-def test_full_disk_and_read_only_disk(forks: Forks, tmp_path: Path) -> None:
+def test_full_disk_and_read_only_disk(forks: Forks, tmp_path: Path):
     found = forks.call(small_disk, place=str(tmp_path))
     if not found:
         pytest.skip("no disk can be mounted here")
@@ -190,7 +190,7 @@ def twice(place: str, first: str, second: str) -> list[object]:
     """Sends two signals during one step, which takes a minute."""
     folder = Path(place, f"{first}-{second}")
 
-    def slow() -> None:
+    def slow():
         stage.StageRun.advance = lambda run: [Path(f"{folder}.in").touch(), time.sleep(60)]  # type: ignore
 
     child = command(folder, 1_000, before=slow)
@@ -207,14 +207,14 @@ def lines(folder: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def wait_for(what: Callable[[], bool]) -> None:
+def wait_for(what: Callable[[], bool]):
     end = time.monotonic() + 60
     while not what():
         assert time.monotonic() < end, "nothing happened for a minute"
         time.sleep(0.002)
 
 
-def check_signals(forks: Forks, place: Path, count: int) -> None:
+def check_signals(forks: Forks, place: Path, count: int):
     for name, expected in SIGNALS.items():
         for status, seconds, saved, steps, rest in forks.call(signalled, place=str(place), name=name, count=count):
             assert (status, saved, rest) == (expected, True, []) and steps and seconds < 10
@@ -222,17 +222,17 @@ def check_signals(forks: Forks, place: Path, count: int) -> None:
     assert len(set(steps)) == count and all(steps) and status == 143
 
 
-def test_signals_save_a_checkpoint_and_set_the_exit_status(forks: Forks, tmp_path: Path) -> None:
+def test_signals_save_a_checkpoint_and_set_the_exit_status(forks: Forks, tmp_path: Path):
     check_signals(forks, tmp_path, 2)
 
 
 @pytest.mark.deep
-def test_twenty_signals(forks: Forks, tmp_path: Path) -> None:
+def test_twenty_signals(forks: Forks, tmp_path: Path):
     check_signals(forks, tmp_path, 20)
 
 
 @pytest.mark.parametrize(("first", "second", "status"), [("SIGINT", "SIGINT", 130), ("SIGTERM", "SIGTERM", 143)])
-def test_second_signal_ends_the_run_at_once(first: str, second: str, status: int, forks: Forks, tmp_path: Path) -> None:
+def test_second_signal_ends_the_run_at_once(first: str, second: str, status: int, forks: Forks, tmp_path: Path):
     found, seconds = forks.call(twice, place=str(tmp_path), first=first, second=second)
     assert found == status and seconds < 10
 
@@ -244,7 +244,7 @@ FIGURES = {"examples": 1, "split": "test", "data": "digits"}
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["new", "over another"])
-def test_crash_in_save_leaves_no_mixture_of_two_models(before: bool, quick_path: Path) -> None:
+def test_crash_in_save_leaves_no_mixture_of_two_models(before: bool, quick_path: Path):
     """The config has the hash of the weights, so that between the two writes the folder holds no valid model."""
     models = [create("vae", shape=(1, 4, 4), latent=2, backbone={"name": "mlp", "hidden": [3]}) for _ in range(2)]
     seen = set()
@@ -253,7 +253,7 @@ def test_crash_in_save_leaves_no_mixture_of_two_models(before: bool, quick_path:
         if before:
             save(models[0], folder, metrics=FIGURES)
 
-        def work(limit: int = limit, folder: Path = folder) -> None:
+        def work(limit: int = limit, folder: Path = folder):
             at_change(limit, lambda: os._exit(9))
             save(models[1], folder, metrics=FIGURES)
 

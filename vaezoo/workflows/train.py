@@ -73,16 +73,9 @@ def train(
         if folder is not None and ranks.first:
             prepare_folder(folder, resume or extend)
         run = Trainer(
-            chosen,
-            model,
-            training,
-            held_out=held_out,
-            folder=folder,
-            device=place,
-            trackers=receivers,
-            fresh=fresh,
+            chosen, model, training, held_out=held_out, folder=folder, device=place, trackers=receivers, fresh=fresh,
             any_size=any_size,
-        ).fit(resume, extend)
+        ).fit(resume, extend)  # fmt: skip
         extended = {"extensions": run.extensions} if run.extensions else {}
         signature = {"name": run.recipe.name, "digest": run.recipe.digest, **extended}
         run.model.config = {**(run.model.config or {}), "data": seen, "recipe": signature}
