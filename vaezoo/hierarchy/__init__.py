@@ -1,12 +1,11 @@
 """Hierarchies of latents: paths, distributions, parts and the objective."""
 
+from vaezoo.hierarchy.bottom_up import ChainEncoder, LadderEncoder, proposal_layer
 from vaezoo.hierarchy.distributions import HierarchicalPosterior, HierarchicalPrior
-from vaezoo.hierarchy.ladder import LadderEncoder, proposal_layer
 from vaezoo.hierarchy.objective import LevelObjective
 from vaezoo.hierarchy.parts import BottomDecoder, PathDecoder, PathPrior
 from vaezoo.hierarchy.path import MarkovPath, combine, halving_sizes
 from vaezoo.hierarchy.top_down import LevelSpec, ResidualPath, TopDownEncoder, level_specs
-from vaezoo.hierarchy.two_layer import ChainEncoder
 
 __all__ = [
     "BottomDecoder",

@@ -1,7 +1,5 @@
 """Distributions over all levels of a hierarchy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -10,9 +8,35 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from vaezoo.distributions.joint_sampling import JointlyDrawn
-from vaezoo.distributions.normal import DiagonalNormal, kl_normal_normal
-from vaezoo.hierarchy.path import Path, levels_of, run_top_down
+from vaezoo.distributions import DiagonalNormal, JointlyDrawn, kl_normal_normal
+from vaezoo.hierarchy.path import Choose, Path, levels_of, run_top_down
+
+#: returns the distribution of one level, batch (rows,), for its number, the state and its prior
+Propose = Callable[[int, Tensor, DiagonalNormal], DiagonalNormal]
+
+
+def _choose_all(path: Path, leading: Sequence[int], c: Tensor | None, choose: Choose) -> Tensor:
+    """Returns z (*leading, total), the levels that `choose` returns."""
+    chosen: list[Tensor] = []
+
+    def kept(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
+        chosen.append(choose(level, state, prior))
+        return chosen[-1]
+
+    run_top_down(path, leading, c, kept)
+    return torch.cat(chosen, -1).reshape(*leading, -1)
+
+
+def _log_density(path: Path, z: Tensor, c: Tensor | None, propose: Propose) -> Tensor:
+    """Returns the log density (*leading) of z (*leading, total) under the distributions that `propose` returns."""
+    levels, found = levels_of(path, z), list[Tensor]()
+
+    def given(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
+        found.append(propose(level, state, prior).log_prob(levels[level]))
+        return levels[level]
+
+    run_top_down(path, z.shape[:-1], c, given)
+    return torch.stack(found).sum(0).reshape(z.shape[:-1])
 
 
 class HierarchicalPrior(Distribution):
@@ -34,26 +58,12 @@ class HierarchicalPrior(Distribution):
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Returns z (*sample, *batch, total)."""
-        drawn: list[Tensor] = []
-
-        def choose(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
-            drawn.append(prior.rsample())
-            return drawn[-1]
-
         leading = (*sample_shape, *self.batch_shape)
-        run_top_down(self.path, leading, self.c, choose)
-        return torch.cat(drawn, -1).reshape(*leading, -1)
+        return _choose_all(self.path, leading, self.c, lambda level, state, prior: prior.rsample())
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns the log density of `value` (*sample, *batch, total), (*sample, *batch), nats."""
-        levels, found = levels_of(self.path, value), list[Tensor]()
-
-        def choose(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
-            found.append(prior.log_prob(levels[level]))
-            return levels[level]
-
-        run_top_down(self.path, value.shape[:-1], self.c, choose)
-        return torch.stack(found).sum(0).reshape(value.shape[:-1])
+        return _log_density(self.path, value, self.c, lambda level, state, prior: prior)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,20 +91,11 @@ class HierarchicalPosterior(JointlyDrawn):
         c: (B, context), or None.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        propose: Callable[[int, Tensor, DiagonalNormal], DiagonalNormal],
-        batch: int,
-        c: Tensor | None = None,
-    ) -> None:
+    support = cast(constraints.Constraint, constraints.real_vector)
+
+    def __init__(self, path: Path, propose: Propose, batch: int, c: Tensor | None = None) -> None:
         self.path, self.propose, self.c = path, propose, c
         super().__init__((batch,), (sum(path.sizes),))
-
-    @property
-    def support(self) -> constraints.Constraint:
-        """Real vectors."""
-        return cast(constraints.Constraint, constraints.real_vector)
 
     def sample_levels(self, sample_shape: Sequence[int] = ()) -> LevelSamples:
         """Returns draws with their log density, the rate of each level and the last state, in one top-down pass."""
@@ -124,26 +125,12 @@ class HierarchicalPosterior(JointlyDrawn):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns the log density of `value` (*sample, B, total), (*sample, B), nats."""
-        levels, found = levels_of(self.path, value), list[Tensor]()
-
-        def choose(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
-            found.append(self.propose(level, state, prior).log_prob(levels[level]))
-            return levels[level]
-
-        run_top_down(self.path, value.shape[:-1], self.c, choose)
-        return torch.stack(found).sum(0).reshape(value.shape[:-1])
+        return _log_density(self.path, value, self.c, self.propose)
 
     @property
     def center(self) -> Tensor:
         """The mean of each level given the means above, (B, total)."""
-        found: list[Tensor] = []
-
-        def choose(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
-            found.append(self.propose(level, state, prior).loc)
-            return found[-1]
-
-        run_top_down(self.path, self.batch_shape, self.c, choose)
-        return torch.cat(found, -1)
+        return _choose_all(self.path, self.batch_shape, self.c, lambda *level: self.propose(*level).loc)
 
 
 class ChainPosterior(JointlyDrawn):
@@ -154,15 +141,12 @@ class ChainPosterior(JointlyDrawn):
         above: returns q(z_1|z_2) for z_2 (*sample, B, size).
     """
 
+    support = cast(constraints.Constraint, constraints.real_vector)
+
     def __init__(self, lower: DiagonalNormal, above: Callable[[Tensor], DiagonalNormal]) -> None:
         self.lower, self.above = lower, above
         self.upper_size = above(lower.loc).event_shape[0]
         super().__init__(lower.batch_shape, (self.upper_size + lower.event_shape[0],))
-
-    @property
-    def support(self) -> constraints.Constraint:
-        """Real vectors."""
-        return cast(constraints.Constraint, constraints.real_vector)
 
     @property
     def center(self) -> Tensor:

@@ -1,7 +1,5 @@
 """The objective that reports the rate of each level and gives each level free nats."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -36,12 +34,7 @@ class LevelObjective(WeightedObjective):
         else:
             likelihood = decoder(drawn.z, c)
         inference = Inference(
-            x=x,
-            z=drawn.z,
-            log_q=drawn.log_q,
-            posterior=posterior,
-            prior=model.prior(c),
-            likelihood=likelihood,
+            x=x, z=drawn.z, log_q=drawn.log_q, posterior=posterior, prior=model.prior(c), likelihood=likelihood
         )
         distortion, rates = inference.distortion(), drawn.rates.mean(0)
         rate = rates.sum(-1)

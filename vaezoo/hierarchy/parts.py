@@ -1,7 +1,5 @@
 """The prior that owns the path of a hierarchy, and decoders that use the path."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.distributions import Distribution
 

@@ -6,17 +6,14 @@ The levels are concatenated along the last axis of z, the top one first. A `Path
 levels above, and ends in the state that the decoder receives.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from vaezoo.core.part import network_inputs, require_vector_latent
-from vaezoo.core.precision import full_precision
-from vaezoo.distributions.normal import DiagonalNormal, StandardNormal, normal_from
+from vaezoo.core import full_precision, network_inputs, require_vector_latent
+from vaezoo.distributions import DiagonalNormal, StandardNormal, normal_from
 
 
 class Path(nn.Module):

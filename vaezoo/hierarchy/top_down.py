@@ -10,8 +10,6 @@ References:
     VDVAE: Child (2021), https://arxiv.org/abs/2011.10650
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,9 +21,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import linear, silu
 
-from vaezoo.core import Model
-from vaezoo.core.part import network_inputs, require_vector_latent
-from vaezoo.distributions.normal import DiagonalNormal, normal_from
+from vaezoo.core import Model, network_inputs, require_vector_latent
+from vaezoo.distributions import DiagonalNormal, normal_from
 from vaezoo.errors import ShapeError
 from vaezoo.hierarchy.distributions import HierarchicalPosterior
 from vaezoo.hierarchy.parts import PathMixin
@@ -66,18 +63,13 @@ def level_specs(finest: Sequence[int], blocks: Sequence[int]) -> list[LevelSpec]
     return found[::-1]
 
 
-def total_units(levels: Sequence[LevelSpec]) -> int:
-    """Returns the number of latents of all levels for one latent at each position of the finest grid."""
-    return sum(level.units for level in levels)
-
-
 def finest_channels(latent: Sequence[int], levels: Sequence[LevelSpec], name: str) -> int:
     """Returns the number of latents at each position of the finest grid.
 
     Raises:
-        ShapeError: `latent` is not one axis with a multiple of `total_units(levels)` latents, for the variant `name`.
+        ShapeError: `latent` of the variant `name` is not one axis with a multiple of the latents for a single channel.
     """
-    units = total_units(levels)
+    units = sum(level.units for level in levels)
     channels, rest = divmod(require_vector_latent(latent, name, units), units)
     if rest:
         raise ShapeError(

@@ -1,6 +1,6 @@
 """Discrete codes: encoders, codebooks, priors over codes and their objectives."""
 
-from vaezoo.quantization.codebook import Codebook, CodebookEncoder, Distance, MultiCodebook
+from vaezoo.quantization.codebook import Codebook, CodebookEncoder, Distance
 from vaezoo.quantization.codes import (
     CodePoint,
     CodeSource,
@@ -14,6 +14,7 @@ from vaezoo.quantization.codes import (
 )
 from vaezoo.quantization.gumbel import GumbelCodes, GumbelEncoder
 from vaezoo.quantization.lattice import LatticeEncoder, ScalarEncoder, SignEncoder
+from vaezoo.quantization.multi_codebook import MultiCodebook, ResidualEncoder, TwoGridEncoder, TwoGridNetwork, grids_of
 from vaezoo.quantization.objective import (
     CodeObjective,
     CommitmentObjective,
@@ -22,8 +23,6 @@ from vaezoo.quantization.objective import (
     entropy_penalty,
 )
 from vaezoo.quantization.prior import CodePrior, CodeSequences, UniformCodePrior, code_source
-from vaezoo.quantization.residual import ResidualEncoder
-from vaezoo.quantization.two_grids import TwoGridEncoder, TwoGridNetwork, grids_of
 
 __all__ = [
     "CodeObjective",

@@ -3,8 +3,6 @@ r"""Vector quantization with codebooks that are learned by moving averages.
 $$z_n = e_{i_n}, \qquad i_n = \arg\min_v \|y_n(x) - e_v\|^2$$
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, cast
@@ -14,9 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import normalize
 
-from vaezoo.core import Inference, Model, Part
-from vaezoo.core.part import network_inputs
-from vaezoo.core.precision import full_precision
+from vaezoo.core import Inference, Model, Part, full_precision, network_inputs
 from vaezoo.networks import check_weights, normal_init
 from vaezoo.quantization.codes import (
     CodePoint,
@@ -181,45 +177,3 @@ class CodebookEncoder(Codebook):
 def encoder_output(network: nn.Module, x: Tensor, c: Tensor | None) -> Tensor:
     """Returns the output (B, D, *grid) of a network for x (B, *shape) and c (B, context), in full precision."""
     return full_precision(network(*network_inputs(x, c))).squeeze(1)
-
-
-class MultiCodebook(Part):
-    """Base of encoders with several codebooks of V codes, each with its own grid, coarsest first.
-
-    Args:
-        width: D, elements of a code.
-        grids: grid of each level, such as [(4, 4), (7, 7)].
-        codes, decay, revival: see `Codebook`.
-    """
-
-    knows_density = False
-
-    def __init__(self, width: int, grids: Sequence[Sequence[int]], *, codes: int, decay: float, revival: float) -> None:
-        super().__init__()
-        self.codes, self.grids = codes, tuple(tuple(grid) for grid in grids)
-        self.sections = tuple(math.prod(grid) for grid in grids)
-        self.levels = nn.ModuleList(Codebook(codes, width, decay=decay, revival=revival) for _ in grids)
-
-    def codebooks(self) -> list[Codebook]:
-        """Returns the codebooks."""
-        return [cast(Codebook, level) for level in self.levels]
-
-    def codes_of(self, indices: Tensor) -> list[Tensor]:
-        """Returns the codes (..., D, *grid) of each level for `indices` (..., N) of all levels."""
-        parts = zip(self.codebooks(), self.grids, indices.split(self.sections, -1), strict=True)
-        return [look_up(book.codebook, part.unflatten(-1, grid or (1,)), len(grid)) for book, grid, part in parts]
-
-    def observe(self, inference: Inference) -> dict[str, Tensor]:
-        """Returns the statistics for `after_step`, keyed by level."""
-        levels = zip(self.codebooks(), cast(CodePoint, inference.posterior).levels, strict=True)
-        each = [book.batch_statistics(level) for book, level in levels]
-        return {f"{place}.{key}": value for place, own in enumerate(each) for key, value in own.items()}
-
-    def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
-        """Updates the codes of all levels."""
-        for place, book in enumerate(self.codebooks()):
-            prefix = f"{place}."
-            book.update([
-                {key.removeprefix(prefix): value for key, value in each.items() if key.startswith(prefix)}
-                for each in statistics
-            ])  # fmt: skip

@@ -4,8 +4,6 @@ The posterior is a point mass on codes and has their `indices`. The encoder owns
 the encoder without registering it. The codes of all levels, one level after the other, are a sequence of N indices.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +15,7 @@ from torch.distributions import Distribution
 from torch.distributions.kl import register_kl
 from torch.nn.functional import embedding, normalize
 
-from vaezoo.distributions.joint_sampling import sum_event
-from vaezoo.distributions.point import Delta
+from vaezoo.distributions import Delta, sum_event
 
 Gradient = Literal["straight-through", "rotation"]
 

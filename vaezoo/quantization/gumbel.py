@@ -3,8 +3,6 @@ r"""Stochastic codes, relaxed in training by Gumbel-softmax.
 $$z_n = \sum_v y_{nv}\, e_v, \qquad y_n = \mathrm{softmax}\big((\log \pi_n(x) + g) / \tau\big)$$
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -12,10 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.distributions.kl import register_kl
 
-from vaezoo.core import Part
-from vaezoo.core.precision import full_precision
-from vaezoo.distributions import OneHotCategoricals
-from vaezoo.distributions.joint_sampling import JointlyDrawn
+from vaezoo.core import Part, full_precision
+from vaezoo.distributions import JointlyDrawn, OneHotCategoricals
 from vaezoo.networks import check_weights, normal_init
 from vaezoo.quantization.codebook import encoder_output
 from vaezoo.quantization.codes import UniformCodes, look_up, nearest_indices

@@ -3,8 +3,6 @@ r"""Quantization to fixed lattices: each element of the encoder's output is roun
 $$z_j = (d_j - o_j) / s_j, \qquad d_j \in \{0, \dots, L_j - 1\}, \qquad i = \sum_j d_j \prod_{k<j} L_k$$
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -12,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.core import Part
-from vaezoo.core.precision import full_precision
+from vaezoo.core import Part, full_precision
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.quantization.codebook import encoder_output
 from vaezoo.quantization.codes import CodePoint, QuantizedLevel, straight_through

@@ -1,7 +1,5 @@
 r"""Objectives of models with discrete codes: $D + R$, penalties for commitment and entropy, and relaxed draws."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import cast
 
@@ -10,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from vaezoo.core import ELBO, Inference, Model, sample_with_log_prob
-from vaezoo.distributions.joint_sampling import sum_event
+from vaezoo.distributions import sum_event
 from vaezoo.objectives import PenalizedObjective, Schedule, WeightedObjective
 from vaezoo.quantization.codes import CodePoint
 from vaezoo.quantization.gumbel import GumbelCodes

@@ -3,8 +3,6 @@ r"""Priors over the codes of an encoder: uniform, and autoregressive with a caus
 $$p(i) = V^{-N} \qquad \text{or} \qquad p(i) = \prod_n p(i_n | i_1, \dots, i_{n-1})$$
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import cast
@@ -15,8 +13,7 @@ from torch.distributions import Distribution
 from torch.distributions.kl import register_kl
 from torch.nn.functional import cross_entropy
 
-from vaezoo.core import Model, Part
-from vaezoo.core.precision import full_precision
+from vaezoo.core import Model, Part, full_precision
 from vaezoo.errors import CompositionError
 from vaezoo.networks import CausalTransformer
 from vaezoo.quantization.codes import CodePoint, CodeSource, UniformCodes

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from vaezoo.core import VAE
 from vaezoo.hierarchy import LevelObjective, LevelSpec, PathDecoder, PathPrior, ResidualPath, TopDownEncoder
-from vaezoo.hierarchy.top_down import finest_channels, level_specs, total_units
+from vaezoo.hierarchy.top_down import finest_channels, level_specs
 from vaezoo.registry import Architecture, Weight, register
 
 BLOCKS, CHANNELS = (1, 1), 4  # of the default latent
@@ -22,7 +22,10 @@ def levels_of(architecture: Architecture, blocks: Sequence[int] = BLOCKS, flat: 
 @register(
     "top-down-vae",
     changes=("encoder", "decoder", "prior", "objective"),
-    defaults={"backbone": "conv", "latent": lambda architecture: CHANNELS * total_units(levels_of(architecture))},
+    defaults={
+        "backbone": "conv",
+        "latent": lambda architecture: CHANNELS * sum(level.units for level in levels_of(architecture)),
+    },
     rate="sampled",
     example={"width": 8},
 )

@@ -1,9 +1,7 @@
-r"""The encoder of a ladder VAE: bottom-up features that propose the latents of each level.
+r"""Bottom-up encoders: that of a ladder VAE, whose features propose the latents of each level, and that of two levels.
 
 $$q(z_l|x, z_{l+1}) \propto \mathcal{N}(z_l; \hat\mu_l(x), \hat\sigma_l^2(x))\;p(z_l|z_{l+1})$$
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -12,10 +10,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import leaky_relu
 
-from vaezoo.core import Model
-from vaezoo.core.part import network_inputs
-from vaezoo.distributions.normal import DiagonalNormal, normal_from
-from vaezoo.hierarchy.distributions import HierarchicalPosterior
+from vaezoo.core import Model, Part, network_inputs
+from vaezoo.distributions import DiagonalNormal, normal_from
+from vaezoo.hierarchy.distributions import ChainPosterior, HierarchicalPosterior
 from vaezoo.hierarchy.parts import PathMixin
 from vaezoo.hierarchy.path import combine, repeat_rows
 from vaezoo.networks import MLP, scale_last_layer_to_data
@@ -76,3 +73,19 @@ class LadderEncoder(PathMixin):
             return combine(own, prior) if level else own
 
         return HierarchicalPosterior(self.path, propose, len(x), c)
+
+
+class ChainEncoder(Part):
+    """An encoder q(h_1|x) q(h_2|h_1); `lower` and `upper` are the networks, with outputs (B, 2, size)."""
+
+    def __init__(self, lower: nn.Module, upper: nn.Module) -> None:
+        super().__init__()
+        self.lower, self.upper = lower, upper
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the posterior of each example."""
+
+        def above(low: Tensor) -> DiagonalNormal:
+            return normal_from(self.upper(*network_inputs(low, c)), 1)
+
+        return ChainPosterior(normal_from(self.lower(*network_inputs(x, c)), 1), above)

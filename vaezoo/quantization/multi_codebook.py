@@ -1,25 +1,113 @@
-r"""Encoder and decoder network of codes on two grids, where the fine codes depend on the coarse ones.
+r"""Encoders with several codebooks: of the remainders of the codebooks before, and of two grids.
 
-$$y_t = f_t(h(x)), \qquad y_b = h(x) + g(e_t)$$
-
-References:
-    Razavi et al. (2019), https://arxiv.org/abs/1906.00446
+Residual: $z = \sum_{d=1}^M e_{i_d}$ with $i_d = \arg\min_v \|y - e_{i_1} - \dots - e_{i_{d-1}} - e_v\|^2$. Two grids:
+$y_t = f_t(h(x))$ and $y_b = h(x) + g(e_t)$ (Razavi et al., 2019, https://arxiv.org/abs/1906.00446).
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.core import Model
+from vaezoo.core import Inference, Model, Part
 from vaezoo.networks import Network
-from vaezoo.quantization.codebook import MultiCodebook, encoder_output
-from vaezoo.quantization.codes import CodePoint, QuantizedLevel, nearest, straight_through
+from vaezoo.quantization.codebook import Codebook, encoder_output
+from vaezoo.quantization.codes import CodePoint, QuantizedLevel, look_up, nearest, straight_through
 
 Grids = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+class MultiCodebook(Part):
+    """Base of encoders with several codebooks of V codes, each with its own grid, coarsest first.
+
+    Args:
+        width: D, elements of a code.
+        grids: grid of each level, such as [(4, 4), (7, 7)].
+        codes, decay, revival: see `Codebook`.
+    """
+
+    knows_density = False
+
+    def __init__(self, width: int, grids: Sequence[Sequence[int]], *, codes: int, decay: float, revival: float) -> None:
+        super().__init__()
+        self.codes, self.grids = codes, tuple(tuple(grid) for grid in grids)
+        self.sections = tuple(math.prod(grid) for grid in grids)
+        self.levels = nn.ModuleList(Codebook(codes, width, decay=decay, revival=revival) for _ in grids)
+
+    def codebooks(self) -> list[Codebook]:
+        """Returns the codebooks."""
+        return [cast(Codebook, level) for level in self.levels]
+
+    def codes_of(self, indices: Tensor) -> list[Tensor]:
+        """Returns the codes (..., D, *grid) of each level for `indices` (..., N) of all levels."""
+        parts = zip(self.codebooks(), self.grids, indices.split(self.sections, -1), strict=True)
+        return [look_up(book.codebook, part.unflatten(-1, grid or (1,)), len(grid)) for book, grid, part in parts]
+
+    def observe(self, inference: Inference) -> dict[str, Tensor]:
+        """Returns the statistics for `after_step`, keyed by level."""
+        levels = zip(self.codebooks(), cast(CodePoint, inference.posterior).levels, strict=True)
+        each = [book.batch_statistics(level) for book, level in levels]
+        return {f"{place}.{key}": value for place, own in enumerate(each) for key, value in own.items()}
+
+    def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+        """Updates the codes of all levels."""
+        for place, book in enumerate(self.codebooks()):
+            prefix = f"{place}."
+            book.update([
+                {key.removeprefix(prefix): value for key, value in each.items() if key.startswith(prefix)}
+                for each in statistics
+            ])  # fmt: skip
+
+
+class ResidualEncoder(MultiCodebook):
+    """An encoder that replaces each vector by a sum of codes, one of each codebook.
+
+    Args:
+        network: maps x (B, *shape) and c (B, context) to (B, 1, D, *grid).
+        latent: (D, *grid).
+        depth: M, number of codebooks.
+        codes, decay, revival: see `Codebook`.
+    """
+
+    def __init__(
+        self, network: nn.Module, latent: Sequence[int], depth: int, *, codes: int, decay: float, revival: float
+    ) -> None:
+        super().__init__(latent[0], [latent[1:]] * depth, codes=codes, decay=decay, revival=revival)
+        self.network, self.latent = network, tuple(latent)
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the point mass on the sums of the chosen codes, with the gradient of `straight_through`."""
+        encoded = encoder_output(self.network, x, c)
+        levels = self.quantize(encoded)
+        return CodePoint(straight_through(encoded, torch.stack([level.codes for level in levels]).sum(0)), levels)
+
+    def quantize(self, rest: Tensor) -> list[QuantizedLevel]:
+        """Returns the remainder of `rest` (B, D, *grid) at each codebook, and its codes."""
+        levels = []
+        for book in self.codebooks():
+            levels.append(book.quantize(rest))
+            rest = rest - levels[-1].codes
+        return levels
+
+    def look_up(self, indices: Tensor) -> Tensor:
+        """Returns the sums (..., D, *grid) of the codes `indices` (..., N), ordered by codebook."""
+        return torch.stack(self.codes_of(indices)).sum(0)
+
+    def indices_of(self, z: Tensor) -> Tensor:
+        """Returns the indices (..., N) that the encoder chooses for z; other indices may have the same sum."""
+        rows = z.detach().reshape(-1, *self.latent)
+        return CodePoint(rows, self.quantize(rows)).indices.reshape(*z.shape[: z.dim() - len(self.latent)], -1)
+
+    def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
+        """Initializes each codebook by k-means on its remainders."""
+        with torch.no_grad():
+            rest = torch.cat([encoder_output(self.network, x, c) for x, c in batches])
+            for book in self.codebooks():
+                book.kmeans_init(rest)
+                rest = rest - book.quantize(rest).codes
 
 
 def grids_of(grid: Callable[[Sequence[int], int], tuple[int, ...]], shape: Sequence[int], width: int) -> Grids:
