@@ -87,8 +87,7 @@ class VAE(nn.Module):
         Raises:
             TypeError: a name that is no part.
         """
-        unknown = set(parts) - set(PARTS)
-        if unknown:
+        if unknown := set(parts) - set(PARTS):
             raise TypeError(f"replace() takes {', '.join(PARTS)}; got {', '.join(sorted(unknown))}.")
         made: dict[nn.Module, nn.Module] = {}
         chosen = {name: shallow_copy(parts.get(name) or cast(nn.Module, self._modules[name]), made) for name in PARTS}
@@ -101,9 +100,9 @@ class VAE(nn.Module):
         if any(fn(values) is not values for values in shared.values()):  # torch would convert them for both models
             own = {each: nn.Parameter(values, each.requires_grad) for each, values in shared.items()}
             for module in self.modules():
-                module._parameters.update(
-                    {name: own[each] for name, each in module._parameters.items() if each is not None}
-                )
+                module._parameters = {
+                    key: None if each is None else own[each] for key, each in module._parameters.items()
+                }
             self._shares = False
         return cast(Self, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]  # torch's own has no types
 
@@ -220,9 +219,7 @@ class VAE(nn.Module):
             n = len(c) if c is not None and c.dim() else 1
         if n < 1:
             raise ShapeError(f"Got n = {n}; expected at least 1 sample.")
-        if c is not None and not c.dim():
-            c = c.expand(n)
-        context = self.check_context(c, n)
+        context = self.check_context(c if c is None or c.dim() else c.expand(n), n)
         with seeded(seed):
             prior = cast(Distribution, self.prior(context))
             z = prior.sample(() if prior.batch_shape else (n,))
@@ -267,14 +264,10 @@ class VAE(nn.Module):
         on_cpu = x.device.type == "cpu"
         chunk = chunk or (CHUNK if on_cpu else CHUNK_ON_GPU)
         rows = 10 if on_cpu else 100  # many samples of few examples, since the encoder runs once for each example
+        xs = x.split(rows)
+        contexts = [None] * len(xs) if c is None else c.split(rows)
         with evaluating(self), seeded(seed):
-            parts = [
-                self._log_evidence(
-                    x[start : start + rows], None if c is None else c[start : start + rows], samples, chunk
-                )
-                for start in range(0, len(x), rows)
-            ]
-        return torch.cat(parts)
+            return torch.cat([self._log_evidence(*each, samples, chunk) for each in zip(xs, contexts, strict=True)])
 
     def _log_evidence(self, x: Tensor, c: Tensor | None, samples: int, chunk: int) -> Tensor:
         posterior, prior = cast(Distribution, self.encoder(x, c)), self.prior(c)
@@ -288,10 +281,9 @@ class VAE(nn.Module):
         total = x.new_full((len(x),), -torch.inf)
         for done in range(0, samples, draws):
             z, log_q = sample_with_log_prob(posterior, min(draws, samples - done))
-            inference = Inference(
-                x=x, z=z, log_q=log_q, posterior=posterior, prior=prior, likelihood=self.decoder(z, c)
-            )
-            total = torch.logaddexp(total, inference.log_weights().logsumexp(0))
+            likelihood = self.decoder(z, c)
+            drawn = Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=prior, likelihood=likelihood)
+            total = torch.logaddexp(total, drawn.log_weights().logsumexp(0))
         return total - math.log(samples)
 
     def has_density(self, x: Tensor) -> bool:

@@ -16,6 +16,7 @@ class Posterior(Distribution):
     of this module, which accept any `torch.distributions.Distribution`.
     """
 
+    arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
     #: False for a point mass in a continuous space, which has neither a density nor probabilities
     has_density = True
     #: False where `log_prob` is limited to the distribution's own draws, as that of a flow without an inverse

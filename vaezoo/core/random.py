@@ -30,7 +30,7 @@ FORK = threading.RLock()
 
 
 def seeded(seed: int | None) -> AbstractContextManager[object]:
-    """Returns a context in which this thread's torch functions draw from generators seeded with `seed`, if there is one.
+    """Returns a context in which this thread's torch functions draw from generators seeded with `seed`; None: none.
 
     Each device has a generator of its own, made when it is first needed; the draws are those after
     `torch.manual_seed(seed)`. Process-wide random states are neither read nor changed, so threads may run it at the

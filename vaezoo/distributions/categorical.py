@@ -1,7 +1,5 @@
 """One-hot latents and their relaxation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import cast
 

@@ -1,12 +1,9 @@
 """Distributions transformed by invertible maps."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from torch import Tensor
-from torch.distributions import constraints
 
 from vaezoo.distributions.joint_sampling import JointlyDrawn
 from vaezoo.distributions.normal import DiagonalNormal, StandardNormal
@@ -34,11 +31,6 @@ class FlowDistribution(JointlyDrawn):
     def __init__(self, flow: Flow, zeros: Tensor, c: Tensor | None = None) -> None:
         self.flow, self.zeros, self.c = flow, zeros, c
         super().__init__(() if c is None else c.shape[:1], zeros.shape)
-
-    @property
-    def support(self) -> constraints.Constraint:
-        """The whole space."""
-        return constraints.independent(constraints.real, self.zeros.dim())
 
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Returns z (*sample, *batch, *latent) and its log density (*sample, *batch), nats."""
@@ -69,11 +61,6 @@ class FlowPosterior(JointlyDrawn):
     ) -> None:
         self.base, self.flow, self.latent = base, flow, tuple(latent)
         super().__init__(base.batch_shape, latent)
-
-    @property
-    def support(self) -> constraints.Constraint:
-        """The whole space."""
-        return constraints.independent(constraints.real, len(self.latent))
 
     @property
     def center(self) -> Tensor:

@@ -1,13 +1,9 @@
-r"""Gaussians with a full covariance, given by its Cholesky factor."""
-
-from __future__ import annotations
+"""Gaussians with a full covariance, given by its Cholesky factor."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.distributions.kl import register_kl
 
 from vaezoo.distributions.joint_sampling import LOG_TWO_PI, JointlyDrawn
@@ -27,11 +23,6 @@ class CholeskyNormal(JointlyDrawn):
         self.loc, self.log_diagonal = loc, log_diagonal
         self.factor = lower.tril(-1) + log_diagonal.exp().diag_embed()
         super().__init__(loc.shape[:-1], loc.shape[-1:])
-
-    @property
-    def support(self) -> constraints.Constraint:
-        """The whole space."""
-        return cast(constraints.Constraint, constraints.real_vector)
 
     @property
     def mean(self) -> Tensor:
@@ -57,18 +48,15 @@ class CholeskyNormal(JointlyDrawn):
     def _log_prob(self, noise: Tensor) -> Tensor:
         return (-0.5 * (noise.square() + LOG_TWO_PI) - self.log_diagonal).sum(-1)
 
-    def take(self, indices: Tensor) -> CholeskyNormal:
+    def take(self, indices: Tensor) -> "CholeskyNormal":
         """Returns the elements `indices` of a batch (M,), with the shape of `indices` as batch shape."""
         return CholeskyNormal(self.loc[indices], self.log_diagonal[indices], self.factor[indices])
 
 
 def product(matrices: Tensor, vectors: Tensor) -> Tensor:
     """Returns the products (*sample, *batch, D) of matrices (*batch, D, D) and vectors (*sample, *batch, D)."""
-    leading = vectors.dim() - matrices.dim() + 1
-    columns = vectors.flatten(0, leading - 1) if leading else vectors.unsqueeze(0)
-    # Autocast would round densities to 8 bits.
-    with torch.autocast(vectors.device.type, enabled=False):
-        products = matrices @ columns.movedim(0, -1)
+    with torch.autocast(vectors.device.type, enabled=False):  # it would round densities to 8 bits
+        products = matrices @ vectors.reshape(-1, *matrices.shape[:-1]).movedim(0, -1)
     return products.movedim(-1, 0).reshape(vectors.shape)
 
 

@@ -4,8 +4,6 @@ $$\rho \leftarrow \rho + \tfrac{\epsilon}{2} \nabla_z \log p(x, z), \qquad z \le
     \rho \leftarrow \alpha \big(\rho + \tfrac{\epsilon}{2} \nabla_z \log p(x, z)\big)$$
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

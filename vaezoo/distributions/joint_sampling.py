@@ -1,7 +1,5 @@
 """The base class of distributions that sample z together with its log density, and numerical helpers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -29,9 +27,9 @@ class JointlyDrawn(Posterior):
         super().__init__(torch.Size(batch_shape), torch.Size(event_shape), validate_args=False)
 
     @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        """The constraints of the parameters; none is checked."""
-        return {}
+    def support(self) -> constraints.Constraint:
+        """The whole space, unless a subclass defines another."""
+        return constraints.independent(constraints.real, len(self.event_shape))
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Returns z (*sample, *batch, *event), differentiable in the parameters."""

@@ -3,8 +3,6 @@ r"""Latents z concatenated with a class y, one-hot, along the last axis; the cla
 A *label vector* is one-hot, or all zeros where the class is not known.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import cast
 

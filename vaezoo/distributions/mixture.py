@@ -3,19 +3,15 @@ r"""Mixtures of distributions of one kind, such as the aggregated posterior or a
 $$p(z) = \sum_m \pi_m\, p_m(z)$$
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
-from functools import singledispatch
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from vaezoo.core import Posterior
-from vaezoo.core.precision import widest
+from vaezoo.core import Posterior, widest
 from vaezoo.distributions.joint_sampling import LOG_TWO_PI
 from vaezoo.distributions.normal import DiagonalNormal
 
@@ -27,16 +23,12 @@ class Components(Protocol):
         """Returns the elements `indices` of the batch, with the shape of `indices` as batch shape."""
 
 
-@singledispatch
 def log_prob_of_each(components: Distribution, value: Tensor) -> Tensor:
     """Returns the log density of `value` (*sample, *event) under each of M components, (*sample, M), nats."""
-    return components.log_prob(value.unsqueeze(-1 - len(components.event_shape)))
-
-
-@log_prob_of_each.register
-def log_prob_of_each_normal(components: DiagonalNormal, value: Tensor) -> Tensor:
-    """Returns the same by two matrix products, in double precision, since squares are subtracted from squares."""
-    events = components.event_dims
+    events = len(components.event_shape)
+    if not isinstance(components, DiagonalNormal):
+        return components.log_prob(value.unsqueeze(-1 - events))
+    # Two matrix products, in double precision, since squares are subtracted from squares.
     loc, log_scale = (widest(each).flatten(1) for each in (components.loc, components.log_scale))
     z = widest(value).flatten(value.dim() - events)
     precision = (-2.0 * log_scale).exp()
@@ -52,8 +44,6 @@ class Mixture(Posterior):
         components: a distribution with batch shape (M,).
         log_weights: $\log \pi$, (M,), normalized; None for equal weights.
     """
-
-    arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
 
     def __init__(self, components: Distribution, log_weights: Tensor | None = None) -> None:
         self.components, self.log_weights = components, log_weights

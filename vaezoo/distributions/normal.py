@@ -1,7 +1,5 @@
 """Diagonal normals, cheaper than torch's own: arguments are not checked, since `VAE` validates all inputs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +7,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.kl import register_kl
 
-from vaezoo.core.precision import full_precision
+from vaezoo.core import full_precision
 from vaezoo.distributions.joint_sampling import LOG_SCALE_LIMIT, LOG_TWO_PI, JointlyDrawn, sum_event
 
 
@@ -22,20 +20,12 @@ class DiagonalNormal(JointlyDrawn):
         event_dims: how many trailing dimensions are the event.
     """
 
+    arg_constraints = {"loc": constraints.real, "log_scale": constraints.real}  # noqa: RUF012  (as torch declares it)
+
     def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int = 1) -> None:
         self.loc, self.log_scale, self.event_dims = loc, log_scale, event_dims
         split = loc.dim() - event_dims
         super().__init__(loc.shape[:split], loc.shape[split:])
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        """The constraints of the parameters; none is checked."""
-        return {"loc": constraints.real, "log_scale": constraints.real}
-
-    @property
-    def support(self) -> constraints.Constraint:
-        """The whole space."""
-        return constraints.independent(constraints.real, self.event_dims)
 
     @property
     def mean(self) -> Tensor:
@@ -73,12 +63,12 @@ class DiagonalNormal(JointlyDrawn):
         """Returns the differential entropy, (*batch), nats."""
         return sum_event(self.log_scale + 0.5 * (1.0 + LOG_TWO_PI), self.event_dims)
 
-    def expand(self, batch_shape: Sequence[int], _instance: None = None) -> DiagonalNormal:
+    def expand(self, batch_shape: Sequence[int], _instance: None = None) -> "DiagonalNormal":
         """Returns the same distribution with a larger batch."""
         shape = (*batch_shape, *self.event_shape)
         return DiagonalNormal(self.loc.expand(shape), self.log_scale.expand(shape), self.event_dims)
 
-    def take(self, indices: Tensor) -> DiagonalNormal:
+    def take(self, indices: Tensor) -> "DiagonalNormal":
         """Returns the elements `indices` of a batch (M,), with the shape of `indices` as batch shape."""
         return DiagonalNormal(self.loc[indices], self.log_scale[indices], self.event_dims)
 

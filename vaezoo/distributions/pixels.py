@@ -1,7 +1,5 @@
 """Distributions of pixels: Bernoulli, continuous Bernoulli and discretized logistic."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

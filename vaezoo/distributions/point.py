@@ -1,7 +1,5 @@
 """Point masses: on one of finitely many values, and in a continuous space, where they have no density."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Products of independent distributions, concatenated along the last axis of their event."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import cast
 
@@ -52,7 +50,7 @@ class ProductDistribution(JointlyDrawn):
         pieces = value.split(self.sizes, -1)
         return torch.stack([part.log_prob(piece) for part, piece in zip(self.parts, pieces, strict=True)]).sum(0)
 
-    def divergences(self, other: ProductDistribution) -> list[Tensor]:
+    def divergences(self, other: "ProductDistribution") -> list[Tensor]:
         """Returns the KL of each part to the same part of `other`, (*batch) each, nats."""
         return [kl_divergence(own, its) for own, its in zip(self.parts, other.parts, strict=True)]
 

@@ -9,8 +9,6 @@ mean, the distribution function and its inverse, to about 1e-10 for any concentr
 functions, which overflow, and without rejection.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import cached_property
@@ -22,7 +20,7 @@ from torch.distributions import constraints
 from torch.distributions.kl import register_kl
 from torch.nn.functional import normalize
 
-from vaezoo.core.precision import widest
+from vaezoo.core import widest
 from vaezoo.distributions.joint_sampling import JointlyDrawn
 
 CELLS = 48  # quadrature cells
@@ -191,7 +189,7 @@ class VonMisesFisher(JointlyDrawn):
         log_density = -widest(self.concentration) * distance - self.moments[1] - log_area(self.loc.shape[-1])
         return log_density.to(self.loc.dtype)
 
-    def take(self, indices: Tensor) -> VonMisesFisher:
+    def take(self, indices: Tensor) -> "VonMisesFisher":
         """Returns the elements `indices` of a batch (M,), with the shape of `indices` as batch shape."""
         return VonMisesFisher(self.loc[indices], self.concentration[indices])
 

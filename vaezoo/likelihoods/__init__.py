@@ -4,8 +4,6 @@ One file each, found by its name. A head declares how many raw numbers it needs 
 values have a density (`contains`) and which are valid as a training loss (`accepts`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -49,6 +47,11 @@ class Likelihood(Part):
         return None
 
 
-def within_unit(x: Tensor) -> Tensor:
-    """Returns for each example (B,) whether all its values lie in [0, 1]; NaN does not."""
-    return ((x >= 0) & (x <= 1)).flatten(1).all(1)
+class UnitLikelihood(Likelihood):
+    """The head of a decoder for values in [0, 1]."""
+
+    domain = support = "values in [0, 1]"
+
+    def accepts(self, x: Tensor) -> Tensor:
+        """Returns for each example (B,) whether all its values lie in [0, 1]; NaN does not."""
+        return ((x >= 0) & (x <= 1)).flatten(1).all(1)

@@ -1,32 +1,25 @@
 """Bernoulli pixels."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.distributions.pixels import BernoulliPixels
-from vaezoo.likelihoods import Likelihood, within_unit
+from vaezoo.distributions import BernoulliPixels
+from vaezoo.likelihoods import UnitLikelihood
 
 
-class Bernoulli(Likelihood):
+class Bernoulli(UnitLikelihood):
     """Independent Bernoulli pixels from logits, for data in {0, 1}.
 
     Gray values in [0, 1] may be trained on, but the cross-entropy is then a loss, not a likelihood: no bound is
     reported for them.
     """
 
-    domain = "values in [0, 1]"
     support = "values that are 0 or 1 (binarize gray pixels first)"
 
     def forward(self, raw: Tensor) -> Distribution:
         """Returns p(x|z) for logits (..., 1, *shape)."""
         return BernoulliPixels(raw.squeeze(-1 - len(self.shape)), len(self.shape))
-
-    def accepts(self, x: Tensor) -> Tensor:
-        """Returns for each example (B,) whether all its values lie in [0, 1]."""
-        return within_unit(x)
 
     def contains(self, x: Tensor) -> Tensor:
         """Returns for each example (B,) whether all its values are 0 or 1."""

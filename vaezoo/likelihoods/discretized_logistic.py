@@ -1,7 +1,5 @@
 """Discretized-logistic pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -10,11 +8,11 @@ from msgspec import Meta
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.distributions.pixels import DiscretizedLogisticPixels
-from vaezoo.likelihoods import Likelihood, within_unit
+from vaezoo.distributions import DiscretizedLogisticPixels
+from vaezoo.likelihoods import UnitLikelihood
 
 
-class DiscretizedLogistic(Likelihood):
+class DiscretizedLogistic(UnitLikelihood):
     """A logistic rounded to the values that a pixel can take: a probability mass of 8-bit images.
 
     Args:
@@ -23,7 +21,6 @@ class DiscretizedLogistic(Likelihood):
     """
 
     outputs = 2
-    domain = "values in [0, 1]"
 
     def __init__(self, shape: Sequence[int], *, levels: Annotated[int, Meta(ge=2, le=65536)] = 256) -> None:
         super().__init__(shape)
@@ -37,15 +34,11 @@ class DiscretizedLogistic(Likelihood):
         log_scale = (log_scale - 2.3).clamp(-12.0, 12.0)
         return DiscretizedLogisticPixels(loc, log_scale, self.levels, len(self.shape))
 
-    def accepts(self, x: Tensor) -> Tensor:
-        """Returns for each example (B,) whether all its values lie in [0, 1]."""
-        return within_unit(x)
-
     def contains(self, x: Tensor) -> Tensor:
         """Returns for each example (B,) whether all its values lie on the levels."""
         scaled = x * (self.levels - 1)
         rounding = 1e-3 + self.levels * torch.finfo(torch.float32).eps  # of k/(levels-1) in float32
-        return within_unit(x) & ((scaled - scaled.round()).abs() < rounding).flatten(1).all(1)
+        return self.accepts(x) & ((scaled - scaled.round()).abs() < rounding).flatten(1).all(1)
 
     def initial_raw(self, mean: Tensor) -> Tensor | None:
         """Returns the data's mean as location (2, *shape), with the scale's own start."""

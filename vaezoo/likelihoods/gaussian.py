@@ -1,7 +1,5 @@
 """Gaussian pixels or features."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
@@ -12,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaezoo.core import Inference
-from vaezoo.distributions.normal import DiagonalNormal, normal_from
+from vaezoo.distributions import DiagonalNormal, normal_from
 from vaezoo.likelihoods import Likelihood
 
 MEMORY = 100  # optimizer steps that the running error of an optimal scale averages over
