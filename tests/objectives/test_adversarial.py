@@ -18,8 +18,6 @@ from vaezoo.data import load_dataset
 from vaezoo.evaluation import frechet_distance
 from vaezoo.networks import MLP
 from vaezoo.objectives import (
-    AdversarialObjective,
-    FeatureCritic,
     LatentAdversarialObjective,
     WeightedObjective,
     critic_accuracy,
@@ -77,13 +75,11 @@ def test_the_minimum_of_the_critics_loss_is_log_two_minus_the_jensen_shannon_div
     p, q = torch.as_tensor(P.pdf(z.numpy())), torch.as_tensor(Q.pdf(z.numpy()))
 
     def loss(shift: float) -> float:
-        """Returns the loss, over all z, of a critic whose logit is the log ratio plus `shift`."""
         logit = log_ratio(z) + shift
         return float(torch.trapezoid(p * critic_loss(logit, -never) + q * critic_loss(never, logit), z))
 
     middle = 0.5 * (p + q)
     divergence = 0.5 * float(torch.trapezoid(torch.xlogy(p, p / middle) + torch.xlogy(q, q / middle), z))
-    assert 0.1 < divergence < math.log(2.0)
     assert loss(0.0) == pytest.approx(math.log(2.0) - divergence, abs=1e-8)
     assert min(loss(0.2), loss(-0.2)) > loss(0.0) + 1e-4
 
@@ -91,13 +87,9 @@ def test_the_minimum_of_the_critics_loss_is_log_two_minus_the_jensen_shannon_div
 def test_losses_and_accuracies_of_pairs_of_logits() -> None:
     positive, negative = torch.tensor([2.0, 2.0, -2.0, -2.0]), torch.tensor([-1.0, 1.0, -1.0, 1.0])
     assert critic_accuracy(positive, negative).tolist() == [1.0, 0.5, 0.5, 0.0]
-    expected = [
-        0.5 * (math.log1p(math.exp(-p)) + math.log1p(math.exp(n))) for p, n in zip(positive, negative, strict=True)
-    ]
+    expected = 0.5 * (np.log1p(np.exp(-positive.numpy())) + np.log1p(np.exp(negative.numpy())))
     np.testing.assert_allclose(critic_loss(positive, negative).numpy(), expected, rtol=1e-6)
-    torch.testing.assert_close(critic_loss(torch.zeros(3), torch.zeros(3)), torch.full((3,), math.log(2.0)))
-    extreme = critic_loss(torch.tensor([-1e4]), torch.tensor([1e4]))  # no logarithm of a probability that is 0
-    assert extreme.tolist() == [1e4]
+    assert float(critic_loss(torch.tensor(-1e4), torch.tensor(1e4))) == 1e4  # no logarithm of a probability that is 0
     assert critic_logit(nn.Linear(3, 1).bfloat16(), torch.zeros(2, 3).bfloat16()).dtype == torch.float32
 
 
@@ -186,11 +178,10 @@ def test_without_a_critic_there_is_only_the_loss_of_the_model() -> None:
     for name in ADVERSARIAL:
         case = Case(name)
         model, (x, _) = case.build(torch.float64), case.inputs(4, torch.float64)
-        assert isinstance(model.objective, AdversarialObjective)
-        with seeded(1, CPU):
+        with seeded(1):
             with_critic = model(x)
         model.objective.critic = None
-        with seeded(1, CPU):
+        with seeded(1):
             alone = model(x)
         assert set(alone.losses) == set(model.players()) == {"model"} and not alone.terms
         rate = alone.rate if isinstance(model.objective, WeightedObjective) else 0.0
@@ -199,31 +190,11 @@ def test_without_a_critic_there_is_only_the_loss_of_the_model() -> None:
             assert torch.equal(getattr(alone, part), getattr(with_critic, part)), (name, part)
 
 
-def test_a_gaussian_aae_has_the_bound_of_the_vae() -> None:
-    case = Case("aae")
-    adversarial, plain = case.build(torch.float64, posterior="gaussian"), Case("vae").build(torch.float64)
-    plain.load_state_dict({key: value for key, value in adversarial.state_dict().items() if "critic" not in key})
-    x, _ = case.inputs(5, torch.float64)
-    torch.manual_seed(2)
-    one = adversarial(x)
-    torch.manual_seed(2)
-    other = plain(x)
-    for part in ("distortion", "rate", "bound"):
-        assert torch.equal(getattr(one, part), getattr(other, part))
-    torch.testing.assert_close(one.losses["model"], one.distortion + one.terms["adversarial"])
-    assert torch.isfinite(adversarial.eval().log_evidence(x, samples=3)).all()
-
-
 def test_weights_of_zero_remove_the_term() -> None:
     for name, options in (("aae", {"weight": 0.0}), ("vae-gan", {"gamma": 0.0})):
-        case = Case(name)
-        model, (x, _) = case.build(**options), case.inputs(4)
-        assert isinstance(model.objective, AdversarialObjective)
-        critic = model.objective.critic
-        head = critic.head if isinstance(critic, MLP | FeatureCritic) else None
-        assert head is not None
+        model, (x, _) = Case(name).build(**options), Case(name).inputs(4)
         with torch.no_grad():
-            head.bias.fill_(torch.inf if name == "aae" else 0.0)
+            model.objective.critic.head.bias.fill_(torch.inf if name == "aae" else 0.0)
         elbo = model(x)
         assert torch.equal(elbo.losses["model"], elbo.distortion) if name == "aae" else elbo.losses["decoder"].max() < 0
 

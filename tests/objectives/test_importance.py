@@ -9,17 +9,15 @@ import torch
 from scipy.stats import norm
 from support.cases import Case
 from support.gaussian_models import one_latent
-from torch import Tensor, nn
+from torch import Tensor
 
-from vaezoo.core import ELBO, VAE, Objective, seeded
-from vaezoo.decoders import Decoder
+from vaezoo.core import ELBO, Objective, seeded
 from vaezoo.encoders import PointEncoder
 from vaezoo.errors import CompositionError
 from vaezoo.networks import MLP
 from vaezoo.objectives import GradientEstimator, ImportanceObjective
 from vaezoo.objectives.importance import CombinedObjective, GroupedObjective, PartialObjective
 
-CPU = torch.device("cpu")
 GRADIENTS: tuple[GradientEstimator, ...] = ("plain", "sticking-the-landing", "doubly-reparametrized")
 
 
@@ -32,10 +30,10 @@ def both(objective: Objective, count: int = 3) -> tuple[ELBO, list[list[float]]]
     torch.manual_seed(0)
     model = one_latent(objective, count, loc=0.3, log_scale=-0.4, weight=1.3, noise=0.7)
     x = torch.randn(count, 1, dtype=torch.float64)
-    with torch.no_grad(), seeded(5, CPU):
+    with torch.no_grad(), seeded(5):
         elbo = model(x)
     samples = getattr(objective, "samples", 1)
-    with seeded(5, CPU):
+    with seeded(5):
         z = model.infer(x, None, samples).z[..., 0]
     weights = [
         [
@@ -58,14 +56,6 @@ def test_the_bounds_of_miwae_and_piwae_equal_a_double_loop(samples: int, groups:
             assert float(elbo.losses[encoder][b]) == pytest.approx(-grouped, rel=1e-9)
             assert float(elbo.losses["model"][b]) == pytest.approx(-own, rel=1e-9)
             assert float(elbo.bound[b]) == pytest.approx(own, rel=1e-9)
-
-
-def test_the_players_of_piwae_share_no_parameter() -> None:
-    model = Case("cvae+piwae", context=3).build()
-    players = model.players()
-    assert {id(p) for p in players["encoder"]} == {id(p) for p in model.encoder.parameters()}
-    rest = {id(p) for part in (model.decoder, model.prior) for p in part.parameters()}
-    assert {id(p) for p in players["model"]} == rest
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.7, 1.0])
@@ -106,46 +96,21 @@ def exact(samples: int) -> tuple[float, float]:
     )
 
 
-def estimates(samples: int, gradient: GradientEstimator, rows: int = 40_000) -> tuple[Tensor, Tensor]:
+def estimates(samples: int, gradient: GradientEstimator, rows: int = 40_000) -> list[Tensor]:
     """Returns independent estimates of the two derivatives, one a row."""
     objective = ImportanceObjective(samples, gradient)
     model = one_latent(objective, rows, loc=LOC, log_scale=LOG_SCALE, weight=WEIGHT, noise=NOISE)
     model(torch.full((rows, 1), X, dtype=torch.float64)).bound.sum().backward()
-    loc, log_scale = model.encoder.loc, model.encoder.log_scale
-    assert isinstance(loc, nn.Parameter) and isinstance(log_scale, nn.Parameter)
-    assert loc.grad is not None and log_scale.grad is not None
-    return loc.grad[:, 0], log_scale.grad[:, 0]
-
-
-def deviations(found: tuple[Tensor, Tensor], expected: tuple[float, float]) -> list[float]:
-    """Returns the errors of the means, in standard errors."""
-    return [
-        abs(float(each.mean()) - value) / (float(each.std()) / len(each) ** 0.5)
-        for each, value in zip(found, expected, strict=True)
-    ]
+    return [parameter.grad[:, 0] for parameter in model.encoder.parameters() if parameter.grad is not None]
 
 
 @pytest.mark.parametrize("samples", [1, 2])
 @pytest.mark.parametrize("gradient", GRADIENTS)
 def test_gradients_have_the_mean_that_quadrature_gives(samples: int, gradient: GradientEstimator) -> None:
-    errors = deviations(estimates(samples, gradient), exact(samples))
+    pairs = zip(estimates(samples, gradient), exact(samples), strict=True)
+    errors = [abs(float(each.mean()) - value) / (float(each.std()) / len(each) ** 0.5) for each, value in pairs]
     biased = gradient == "sticking-the-landing" and samples > 1
     assert max(errors) > 8 if biased else max(errors) < 4
-
-
-@pytest.mark.parametrize("samples", [1, 8])
-def test_the_other_gradients_are_less_noisy_near_the_true_posterior(samples: int) -> None:
-    def noise(gradient: GradientEstimator) -> Tensor:
-        objective = ImportanceObjective(samples, gradient)
-        precision = 1 + (WEIGHT / NOISE) ** 2
-        loc = WEIGHT * X / NOISE**2 / precision + 0.05
-        log_scale = -0.5 * math.log(precision) + 0.05
-        model = one_latent(objective, 4000, loc=loc, log_scale=log_scale, weight=WEIGHT, noise=NOISE)
-        model(torch.full((4000, 1), X, dtype=torch.float64)).bound.sum().backward()
-        return torch.stack([p.grad[:, 0].std() for p in model.encoder.parameters() if p.grad is not None])
-
-    plain, sticking, doubly = map(noise, GRADIENTS)
-    assert (sticking < 0.5 * plain).all() and (doubly < 0.5 * plain).all()
 
 
 @pytest.mark.parametrize("gradient", ["sticking-the-landing", "doubly-reparametrized"])
@@ -167,11 +132,11 @@ def test_all_estimators_have_the_same_bound_and_decoder_gradient(name: str) -> N
     found = []
     for gradient in GRADIENTS:
         model = case.build(torch.float64, gradient=gradient)
-        with seeded(2, CPU):
+        with seeded(2):
             elbo = model(x, c)
         parameters = [*model.decoder.parameters(), *model.prior.parameters()]
         found.append([elbo.bound.detach(), *torch.autograd.grad(elbo.losses["model"].mean(), parameters)])
-        with torch.no_grad(), seeded(2, CPU):
+        with torch.no_grad(), seeded(2):
             torch.testing.assert_close(model.eval()(x, c).bound, elbo.bound.detach())
     for other in found[1:]:
         for mine, plain in zip(other, found[0], strict=True):
@@ -179,17 +144,11 @@ def test_all_estimators_have_the_same_bound_and_decoder_gradient(name: str) -> N
 
 
 @pytest.mark.parametrize("gradient", ["sticking-the-landing", "doubly-reparametrized"])
-def test_other_posteriors_are_refused(gradient: GradientEstimator) -> None:
-    model = Case("iwae").build(gradient=gradient)
+def test_other_posteriors_are_refused_and_the_decoder_alone_can_be_trained(gradient: GradientEstimator) -> None:
+    model, (x, _) = Case("iwae").build(gradient=gradient), Case("iwae").inputs(2)
     encoder = PointEncoder(MLP((1, 8, 8), (1, 16), 0, [], "relu"))
-    x, _ = Case("iwae").inputs(2)
     with pytest.raises(CompositionError, match=r'type ContinuousDelta.*gradient = "plain"'):
         model.replace(encoder=encoder)(x)
-
-
-def test_the_decoder_alone_can_be_trained() -> None:
-    model: VAE = Case("iwae").build(gradient="doubly-reparametrized")
     model.encoder.requires_grad_(False)
-    assert isinstance(model.decoder, Decoder)
-    model(Case("iwae").inputs(4)[0]).losses["model"].mean().backward()
+    model(x).losses["model"].mean().backward()
     assert all(p.grad is not None for p in model.decoder.parameters())

@@ -7,13 +7,9 @@ noise dominates the encoder's gradient as K grows. They do not change the bound.
 """
 
 import math
-from functools import singledispatch
-from typing import Literal, cast
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
-from torch.autograd.function import BackwardCFunction, FunctionCtx
-from torch.distributions import Distribution
 
 from vaezoo.core import ELBO, Inference, Model, Objective, sample_with_log_prob
 from vaezoo.distributions.normal import DiagonalNormal
@@ -21,40 +17,6 @@ from vaezoo.errors import CompositionError
 from vaezoo.objectives.adversarial import players_of
 
 GradientEstimator = Literal["plain", "sticking-the-landing", "doubly-reparametrized"]
-
-
-@singledispatch
-def detach_parameters(posterior: Distribution) -> Distribution:
-    """Returns the posterior with detached parameters, so that the gradient of its density is with respect to z alone.
-
-    Raises:
-        CompositionError: no function is registered for this type (`detach_parameters.register`).
-    """
-    raise CompositionError(
-        f"Got a posterior of type {type(posterior).__name__}, whose parameters cannot be detached; expected a diagonal "
-        'Gaussian. Choose gradient = "plain".'
-    )
-
-
-@detach_parameters.register
-def _(posterior: DiagonalNormal) -> Distribution:
-    return DiagonalNormal(posterior.loc.detach(), posterior.log_scale.detach(), posterior.event_dims)
-
-
-class RescaleGradient(torch.autograd.Function):
-    """The identity of z (K, B, *latent), whose gradient is multiplied by factors (K, B) that are computed later."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, z: Tensor, factors: list[Tensor]) -> Tensor:
-        """Returns z; `factors` is a list that holds the factors by the time of the backward pass."""
-        ctx.factors = factors  # type: ignore[attr-defined]  # a context has no declared attributes
-        return z.view_as(z)
-
-    @staticmethod
-    def backward(ctx: BackwardCFunction, grad: Tensor) -> tuple[Tensor, None]:
-        """Returns the gradient of z times the factors."""
-        (factor,) = cast("list[Tensor]", ctx.factors)  # type: ignore[attr-defined]  # see `forward`
-        return grad * factor.reshape(*factor.shape, *[1] * (grad.dim() - factor.dim())), None
 
 
 class ImportanceObjective(Objective):
@@ -99,16 +61,23 @@ class ImportanceObjective(Objective):
         r"""Returns the inference, with a log q(z|x) whose parameters are detached.
 
         The gradient with respect to z_k is then $\bar w_k\,\partial_z \log w_k$ with $\bar w_k = w_k / \sum_j w_j$;
-        multiplied by another $\bar w_k$ it is the doubly reparametrized one.
+        multiplied by another $\bar w_k$, which `factors` holds by the time of the backward pass, it is the doubly
+        reparametrized one.
         """
-        posterior: Distribution = model.encoder(x, c)
+        posterior = model.encoder(x, c)
+        if not isinstance(posterior, DiagonalNormal):
+            raise CompositionError(
+                f"Got a posterior of type {type(posterior).__name__}, whose parameters cannot be detached; expected a "
+                'diagonal Gaussian. Choose gradient = "plain".'
+            )
         z, _ = sample_with_log_prob(posterior, self.samples)
-        if self.gradient == "doubly-reparametrized":
-            z = cast(Tensor, RescaleGradient.apply(z, factors))
+        if self.gradient == "doubly-reparametrized" and z.requires_grad:
+            z.register_hook(lambda grad: grad * factors[0].view(*grad.shape[:2], *[1] * (grad.dim() - 2)))
+        detached = DiagonalNormal(posterior.loc.detach(), posterior.log_scale.detach(), posterior.event_dims)
         return Inference(
             x=x,
             z=z,
-            log_q=detach_parameters(posterior).log_prob(z),
+            log_q=detached.log_prob(z),
             posterior=posterior,
             prior=model.prior(c),
             likelihood=model.decoder(z, c),
