@@ -34,19 +34,19 @@ PLAIN: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.fixture
-def grey() -> Iterator[Dataset]:
+def gray() -> Iterator[Dataset]:
     threads = torch.get_num_threads()
     yield bundled_images()
     torch.set_num_threads(threads)
 
 
-def data_of(name: str, grey: Dataset) -> Dataset:
-    return binarize_fixed(grey, 0) if name == "iwae" else grey
+def data_of(name: str, gray: Dataset) -> Dataset:
+    return binarize_fixed(gray, 0) if name == "iwae" else gray
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_a_straight_model_has_the_loss_of_the_vaezoo_model(name: str, grey: Dataset):
-    data, plain = data_of(name, grey), PLAIN[name]()
+def test_a_straight_model_has_the_loss_of_the_vaezoo_model_and_learns(name: str, gray: Dataset):
+    data, plain = data_of(name, gray), PLAIN[name]()
     model = twin(TASKS[name], plain, data)
     x = data.batch(torch.arange(32))
     if isinstance(model.encoder, CodebookEncoder):
@@ -56,10 +56,15 @@ def test_a_straight_model_has_the_loss_of_the_vaezoo_model(name: str, grey: Data
     assert isinstance(elbo, ELBO)
     torch.manual_seed(0)
     torch.testing.assert_close(plain(x), elbo.losses["model"].mean(), rtol=1e-5, atol=1e-3)
+    clock = Clock()
+    losses = straight.train(clock, data, 12, PLAIN[name](), 32, True)
+    clock.finish()
+    assert clock.done == len(losses) == 12 and losses[-1] < 0.9 * losses[0]
+    assert all(figure > 0 for figure in clock.figures(((0, 4), (4, 12)), 12, 32))
 
 
-def test_the_model_of_introductions_has_the_same_loss(grey: Dataset):
-    introduction, plain, x = straight.Introduction(), straight.mlp(), grey.batch(torch.arange(32))
+def test_the_model_of_introductions_has_the_same_loss(gray: Dataset):
+    introduction, plain, x = straight.Introduction(), straight.mlp(), gray.batch(torch.arange(32))
     first, _, head = plain.encoder[1:]
     with torch.no_grad():
         for key in ("weight", "bias"):
@@ -74,32 +79,19 @@ def test_the_model_of_introductions_has_the_same_loss(grey: Dataset):
     torch.testing.assert_close(plain(x), loss, rtol=1e-5, atol=1e-3)
 
 
-def test_one_hot_and_indexed_codebooks_are_equal(grey: Dataset):
+def test_one_hot_and_indexed_codebooks_are_equal_and_the_loop_over_single_images_runs(gray: Dataset):
     one_hot, indexed = straight.VQ(one_hot=True), straight.VQ(one_hot=False)
     indexed.load_state_dict(one_hot.state_dict())
-    x = grey.batch(torch.arange(32))
+    x = gray.batch(torch.arange(32))
     torch.testing.assert_close(one_hot(x), indexed(x))
     torch.testing.assert_close(one_hot.codebook, indexed.codebook)
-
-
-@pytest.mark.parametrize("name", PLAIN)
-def test_a_straight_loop_learns(name: str, grey: Dataset):
     clock = Clock()
-    losses = straight.train(clock, data_of(name, grey), 12, PLAIN[name](), 32, True)
-    clock.finish()
-    assert clock.done == len(losses) == 12
-    assert losses[-1] < 0.9 * losses[0]
-    assert all(figure > 0 for figure in clock.figures(((0, 4), (4, 12)), 12, 32))
-
-
-def test_the_loop_over_single_images_runs(grey: Dataset):
-    clock = Clock()
-    straight.data_loader(clock, grey.subset(list(range(64)) * 3), 2)
+    straight.data_loader(clock, gray.subset(list(range(64)) * 3), 2)
     assert clock.done == 2
 
 
-def test_all_implementations_of_the_evidence_agree(grey: Dataset):
-    data, plain = data_of("iwae", grey), straight.iwae()
+def test_all_implementations_of_the_evidence_agree(gray: Dataset):
+    data, plain = data_of("iwae", gray), straight.iwae()
     model = twin(TASKS["iwae"], plain, data).eval()
     with torch.no_grad():  # similar log-weights, so that few samples are enough
         for one in (plain, model):
@@ -110,15 +102,14 @@ def test_all_implementations_of_the_evidence_agree(grey: Dataset):
         torch.testing.assert_close(bound(plain, x, 2000), mine, rtol=0, atol=0.1)
 
 
-@pytest.mark.parametrize("row", OPTION_SETS)
-def test_recipes_accept_every_set_of_options(row: str, grey: Dataset):
-    where, keys = OPTION_SETS[row]
-    for name in where.split():
-        assert row in loops(name)
-        TASKS[name].read(keys, 10)
-    clock = Clock()
-    ours(TASKS["mlp"], keys, clock, grey, 2)
-    assert set(clock.at) == {0, 2}
+def test_recipes_accept_every_set_of_options(gray: Dataset):
+    for row, (where, keys) in OPTION_SETS.items():
+        for name in where.split():
+            assert row in loops(name)
+            TASKS[name].read(keys, 10)
+        clock = Clock()
+        ours(TASKS["mlp"], keys, clock, gray, 2)
+        assert set(clock.at) == {0, 2}
 
 
 def test_a_table_shows_missing_libraries_and_failures():
@@ -126,12 +117,9 @@ def test_a_table_shows_missing_libraries_and_failures():
         raise RuntimeError("no such thing")
 
     rows = {"vaezoo": lambda: [0.5, 200.0], "slow": lambda: [0.1, 100.0], "x": "not installed", "y": broken}
-    found = speed.rounds_of(rows, 3)
-    text = speed.table("Title", ["before the first step, s", "the whole run"], found)
-    assert "| vaezoo | 0.5 | 200 | 200 - 200 |" in text
-    assert "| slow | 0.1 | 100 (2.00 ×) | 100 - 100 |" in text
-    assert "| x | not installed |" in text
-    assert "| y | failed: no such thing |" in text
+    text = speed.table("Title", ["before the first step, s", "the whole run"], speed.rounds_of(rows, 3))
+    assert "| vaezoo | 0.5 | 200 | 200 - 200 |" in text and "| slow | 0.1 | 100 (2.00 ×) | 100 - 100 |" in text
+    assert "| x | not installed |" in text and "| y | failed: no such thing |" in text
 
 
 def test_the_disentanglement_table_averages_over_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

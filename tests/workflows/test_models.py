@@ -19,10 +19,6 @@ from vaezoo.zoo.index import PACKAGE_FOLDER, read_index
 DAILY = ("vae", "cvae", "cvae+iwae", "vq-vae+code-prior", "m2-vae", "factor-vae", "top-down-vae", "s-vae", "vade")
 
 
-def case_of(name):
-    return Case(name, context=10 * any(entry.context != "optional" for entry in resolve(name)))
-
-
 @pytest.fixture
 def folder(tmp_path):
     return vaezoo.save(Case("vae").build(), tmp_path / "model")
@@ -32,7 +28,7 @@ def folder(tmp_path):
     "name", [pytest.param(name, marks=[] if name in DAILY else [pytest.mark.full]) for name in NAMES]
 )
 def test_loaded_model_gives_equal_outputs(name, tmp_path):
-    case = case_of(name)
+    case = Case(name, context=10 * any(entry.context != "optional" for entry in resolve(name)))
     model = case.build().eval()
     x, c = case.inputs(6)
     loaded = vaezoo.load(vaezoo.save(model, tmp_path / "model"))
@@ -62,10 +58,13 @@ def test_loaded_model_can_be_trained_and_loading_keeps_the_random_state(folder):
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
 
 
-def test_model_with_a_replaced_part_is_not_saved(tmp_path):
+def test_a_replaced_part_and_a_folder_that_cannot_be_written_are_refused(tmp_path):
     model = Case("vae").build()
     with pytest.raises(ConfigError, match="Register"):
         vaezoo.save(model.replace(objective=model.objective), tmp_path / "x")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CheckpointError, match="file"):
+        vaezoo.save(model, tmp_path / "file" / "model")
 
 
 def test_weights_of_another_model_are_refused_with_names_and_shapes(folder):
@@ -76,20 +75,11 @@ def test_weights_of_another_model_are_refused_with_names_and_shapes(folder):
 
 
 def test_unknown_name_is_an_error_with_close_names(tmp_path):
-    with pytest.raises(UnknownNameError, match="beta-vae-mnist"):
-        vaezoo.load("beta-vae-minst")
-    with pytest.raises(UnknownNameError, match=r"config.json"):
-        vaezoo.load(tmp_path)
-    with pytest.raises(UnknownNameError):
-        vaezoo.load("no/such\0folder")
+    for name, words in (("beta-vae-minst", "beta-vae-mnist"), (tmp_path, "config.json"), ("no/such\0folder", "folder")):
+        with pytest.raises(UnknownNameError, match=words):
+            vaezoo.load(name)
     with pytest.raises(UnknownNameError, match="Did you mean"):
         vaezoo.info("beta-vae-mnits")
-
-
-def test_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CheckpointError, match="file"):
-        vaezoo.save(Case("vae").build(), tmp_path / "file" / "model")
 
 
 def test_lists_and_info():

@@ -33,9 +33,8 @@ def test_train_writes_a_folder_that_depends_on_recipe_and_seed_alone(tmp_path):
     assert run.model.config["data"]["name"] == "digits"
     with pytest.raises(CheckpointError, match="already holds a run"):
         vaezoo.train(TINY, out=tmp_path / "run", trackers=())
-    (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match=f"Could not create {tmp_path}/file/run"):
-        vaezoo.train(TINY, out=tmp_path / "file" / "run", trackers=())
+    with pytest.raises(CheckpointError, match=f"Could not create {run.folder}/config.json/run"):
+        vaezoo.train(TINY, out=run.folder / "config.json" / "run", trackers=())
     same, other = (vaezoo.train(TINY, out=tmp_path / str(seed), trackers=(), seed=seed).folder for seed in (0, 1))
     weights = [(folder / "model.safetensors").read_bytes() for folder in (run.folder, same, other)]
     assert weights[0] == weights[1] != weights[2]
