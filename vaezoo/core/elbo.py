@@ -54,7 +54,8 @@ class Inference:
 
     def distortion(self, log_likelihood: Tensor | None = None) -> Tensor:
         r"""Returns $-\mathbb{E}_q \log p(x|z)$, (B,), nats; `log_likelihood`: (K, B) if it is already computed."""
-        return -(self.log_likelihood() if log_likelihood is None else log_likelihood).mean(0)
+        known = self.log_likelihood() if log_likelihood is None else log_likelihood
+        return -(known.squeeze(0) if len(known) == 1 else known.mean(0))
 
     def rate(self) -> Tensor:
         r"""Returns $\mathrm{KL}(q\|p)$, (B,), nats: closed form where registered, else the mean over the K samples."""

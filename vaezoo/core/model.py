@@ -1,7 +1,8 @@
 """The `VAE` module and its public methods."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from itertools import chain
@@ -13,8 +14,7 @@ from torch.distributions import Distribution
 
 from vaezoo.core.checks import as_context, check_latent, check_tensor, context_vectors
 from vaezoo.core.elbo import ELBO, Inference
-from vaezoo.core.evaluating import evaluating
-from vaezoo.core.part import PARTS, LikelihoodHead, Objective, Part, as_part
+from vaezoo.core.part import PARTS, Likelihood, Objective, Part, as_part
 from vaezoo.core.posterior import center, has_density, is_deterministic, sample_with_log_prob
 from vaezoo.core.random import seeded
 from vaezoo.errors import ContextError, NoDensityError, ShapeError, SupportError
@@ -138,6 +138,11 @@ class VAE(nn.Module):
         wanted = (part.initialization_examples for name, part in self._parts().items() if name in parts)
         return max(wanted, default=Part.initialization_examples)
 
+    @property
+    def updates_statistics(self) -> bool:
+        """Whether any part overrides `after_step`."""
+        return any(type(part).after_step is not Part.after_step for part in self._parts().values())
+
     def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
         """Updates statistics that are learned without gradients (EMA codebooks, running scales).
 
@@ -256,7 +261,7 @@ class VAE(nn.Module):
         if samples < 1:
             raise ShapeError(f"Got samples = {samples}; expected at least 1.")
         if dense is not None:
-            likelihood = cast(LikelihoodHead, as_part(self.decoder).likelihood)
+            likelihood = cast(Likelihood, as_part(self.decoder).likelihood)
             raise SupportError(
                 f"Got x to which the {type(likelihood).__name__} likelihood gives no density; expected "
                 f"{likelihood.support}. `model(x)` still gives the losses."
@@ -316,7 +321,7 @@ class VAE(nn.Module):
             raise self._invalid(x, likelihood)
         return x, self.check_context(c, len(x)), dense
 
-    def _invalid(self, x: Tensor, likelihood: LikelihoodHead | None) -> SupportError:
+    def _invalid(self, x: Tensor, likelihood: Likelihood | None) -> SupportError:
         if likelihood is None or not bool(torch.isfinite(x).all()):
             bad = (~torch.isfinite(x)).reshape(len(x), -1).any(1).nonzero().flatten().tolist()
             return SupportError(
@@ -371,3 +376,20 @@ def shallow_copy(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Modu
         for name, each in module._modules.items():
             twin._modules[name] = None if each is None else shallow_copy(each, made)
     return made[module]
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Runs the block in eval mode and without gradients, then restores the mode of every submodule.
+
+    Functions that measure or draw a model run in this context, so that they leave the model's mode as they found it.
+    """
+    training = [module for each in modules for module in each.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True

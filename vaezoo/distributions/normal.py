@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.kl import register_kl
+from torch.nn.functional import hardtanh
 
 from vaezoo.core import full_precision
 from vaezoo.distributions.joint_sampling import LOG_SCALE_LIMIT, LOG_TWO_PI, JointlyDrawn, sum_event
@@ -50,7 +51,9 @@ class DiagonalNormal(JointlyDrawn):
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Returns z (*sample, *batch, *event) and its log density (*sample, *batch)."""
         noise = torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
-        z = torch.addcmul(self.loc, self.log_scale.exp(), noise)
+        # Without the dimension of a single sample, the gradient needs no sum over it.
+        drawn = noise.squeeze(0) if tuple(sample_shape) == (1,) else noise
+        z = torch.addcmul(self.loc, self.log_scale.exp(), drawn).view_as(noise)
         log_density = -0.5 * (noise.square() + LOG_TWO_PI) - self.log_scale
         return z, sum_event(log_density, self.event_dims)
 
@@ -102,4 +105,4 @@ def normal_from(raw: Tensor, event_dims: int, start: float = 0.0) -> DiagonalNor
     """Returns the normal of a network's raw output (*batch, 2, *event), μ and log σ - `start`; log σ is clamped."""
     loc, log_scale = full_precision(raw).unbind(-1 - event_dims)
     log_scale = log_scale + start if start else log_scale
-    return DiagonalNormal(loc, log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT), event_dims)
+    return DiagonalNormal(loc, hardtanh(log_scale, -LOG_SCALE_LIMIT, LOG_SCALE_LIMIT), event_dims)

@@ -1,7 +1,7 @@
 """`Network`, the base class of modules that map any number of leading dimensions, and a limit on their weights."""
 
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,16 +32,25 @@ class Network(nn.Module):
     def __init__(self, shape: Sequence[int], out: Sequence[int], context: int) -> None:
         super().__init__()
         self.shape, self.out, self.context = tuple(shape), tuple(out), context
+        self._dtype: torch.dtype | None = None  # of the weights, looked up once
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Returns (*leading, *out)."""
         leading = x.shape[: x.dim() - len(self.shape)]
         # In a model of half precision, x may be float32, since densities and draws are.
-        rows = x.reshape(-1, *self.shape).to(next(self.parameters()).dtype)
+        rows = x.reshape(-1, *self.shape).to(self._dtype or self._weight_dtype())
         if self.context:
             assert c is not None
             c = c.expand(*(leading or (1,)), self.context).reshape(-1, self.context)
         return self.rows(rows, c if self.context else None).reshape(*leading, *self.out)
+
+    def _weight_dtype(self) -> torch.dtype:
+        self._dtype = next(self.parameters()).dtype
+        return self._dtype
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._dtype = None
+        return cast(Self, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]  # torch's own has no types
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Returns (rows, ...), with as many elements as `out` per row, for x (rows, *shape) and c (rows, context)."""

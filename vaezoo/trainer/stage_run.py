@@ -13,11 +13,10 @@ from vaezoo.core import ELBO, VAE
 from vaezoo.errors import NonFiniteLossError
 from vaezoo.recipe import Stage
 from vaezoo.storage.checkpoint import Checkpoint
-from vaezoo.trainer.averages import EVERY, Averages
 from vaezoo.trainer.batches import BatchStream, reseed, stage_steps
 from vaezoo.trainer.compilation import loss_function
 from vaezoo.trainer.finite import NonFiniteFlag, bad_gradient, bad_term, sum_figures
-from vaezoo.trainer.optimizers import learning_rate, make_optimizer, pack, unpack, zero_denormals
+from vaezoo.trainer.optimizers import EVERY, Averages, learning_rate, make_optimizer, pack, unpack, zero_denormals
 from vaezoo.trainer.processes import Processes
 
 SWEEP_EVERY = 100  # steps between two calls of `zero_denormals`
@@ -90,9 +89,10 @@ class StageRun:
             self._count(elbo)
         self.done += 1
         with nullcontext() if self.flag is None else self.flag.protect(self._learned()):
-            statistics = [elbo.statistics for elbo in passes]
-            gathered = self.ranks.gather(statistics) if any(statistics) else statistics * self.ranks.size
-            self.model.after_step(gathered, self.step)  # also without statistics: some parts depend on the step alone
+            if self.model.updates_statistics:
+                statistics = [elbo.statistics for elbo in passes]
+                gathered = self.ranks.gather(statistics) if any(statistics) else statistics * self.ranks.size
+                self.model.after_step(gathered, self.step)  # without statistics too: some depend on the step alone
             if self.averages is not None:
                 self.averages.update(self.done)
         self.step += 1
@@ -141,8 +141,11 @@ class StageRun:
             elbo = self.loss(x, c, self.step)
         playing = [name for name in self.players if name in elbo.losses]
         for name in playing:
-            loss = elbo.losses[name].mean() / self.stage.accumulation
-            loss.backward(inputs=self.players[name], retain_graph=name != playing[-1])
+            loss = elbo.losses[name].mean()
+            loss = loss / self.stage.accumulation if self.stage.accumulation > 1 else loss
+            # A single player owns all trainable parameters; without a list of them the pass is faster.
+            inputs = self.players[name] if len(self.players) > 1 else None
+            loss.backward(inputs=inputs, retain_graph=name != playing[-1])
         if self.stage.compile == "reduce-overhead" and self.stage.accumulation > 1:
             # The CUDA graph of the next micro-batch writes to the same memory.
             for parameter in self.parameters:
