@@ -22,7 +22,7 @@ from vaezoo.errors import CorruptWeightsError, DownloadError
 from vaezoo.hub import client
 from vaezoo.storage.config import CONFIG
 from vaezoo.storage.model_folder import CARD, WEIGHTS
-from vaezoo.zoo.index import bundled_folder
+from vaezoo.zoo.index import PACKAGE_FOLDER
 
 Tiny = tuple[vaezoo.VAE, str]
 LONGEST = 30.0  # seconds until an error
@@ -232,7 +232,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 def test_full_disk_is_one_clear_error(hub: Hub, tmp_path: Path) -> None:
-    files = {path.name: path.read_bytes() for path in bundled_folder("vae-mnist").iterdir()}
+    files = {path.name: path.read_bytes() for path in (PACKAGE_FOLDER / "vae-mnist").iterdir()}
     hub.publish("them/vae", files)
     assert len(files[WEIGHTS]) > 600_000
     with largest_file(500_000), pytest.raises(DownloadError, match=r"^hf:them/vae could not be fetched: .*too large"):

@@ -21,7 +21,7 @@ from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError
 from vaezoo.storage.config import CONFIG
 from vaezoo.storage.model_folder import CARD, METRICS, WEIGHTS
 from vaezoo.workflows.load import pull
-from vaezoo.zoo.index import bundled_folder
+from vaezoo.zoo.index import PACKAGE_FOLDER
 
 EVERY = [pytest.param(name, marks=() if name == "cvae-mnist" else pytest.mark.full) for name in vaezoo.list_models()]
 FILES = (CONFIG, WEIGHTS, METRICS)
@@ -43,7 +43,7 @@ def test_published_model_loads_unchanged(hub: Hub, monkeypatch: pytest.MonkeyPat
     files = repository.commits[repository.names["main"]]
     assert set(files) == {*FILES, CARD, "samples.png"}
     for file in FILES:
-        assert files[file] == (bundled_folder(name) / file).read_bytes()
+        assert files[file] == (PACKAGE_FOLDER / name / file).read_bytes()
     assert same(vaezoo.load(place), vaezoo.load(name))
     sent = [request for request in hub.requests if re.search("/(commit|preupload|revision|resolve)/", request.path)]
     assert len(sent) > 3 and all(request.agent.startswith("vaezoo/") for request in sent)
@@ -56,7 +56,7 @@ def test_card_has_the_metadata_of_the_hub(hub: Hub) -> None:
     card = huggingface_hub.ModelCard(repository.commits[repository.names["main"]][CARD].decode())
     assert card.data.library_name == "vaezoo" and "vae" in card.data.tags and card.data.datasets == ["ylecun/mnist"]
     figures = {result.metric_name: result.metric_value for result in card.data.eval_results}
-    metrics = json.loads((bundled_folder("vae-mnist") / METRICS).read_bytes())
+    metrics = json.loads((PACKAGE_FOLDER / "vae-mnist" / METRICS).read_bytes())
     assert figures["log-evidence (nats, K = 5000)"] == pytest.approx(metrics["log_evidence"]["mean"], abs=1e-3)
     assert card.text.count("# vae-mnist") == 1 and "![Samples from the prior](samples.png)" in card.text
     for text in (
@@ -91,7 +91,7 @@ def test_invalid_model_or_repository_is_refused_without_a_request(hub: Hub, tmp_
     folder = tmp_path / "damaged"
     folder.mkdir()
     for file in FILES:
-        (folder / file).write_bytes((bundled_folder("vae-mnist") / file).read_bytes()[:-1])
+        (folder / file).write_bytes((PACKAGE_FOLDER / "vae-mnist" / file).read_bytes()[:-1])
     with pytest.raises(CorruptWeightsError):
         vaezoo.push(folder, "them/mine")
     assert vaezoo.push("vae-mnist", "them/mine", dry_run=True) == "hf:them/mine"

@@ -10,7 +10,7 @@ import pytest
 from support.forks import Forks, ended, forked
 from support.hub_server import Handler, Hub, Storage
 
-from vaezoo.zoo.index import bundled_folder
+from vaezoo.zoo.index import PACKAGE_FOLDER
 
 PROCESSES, KILLED = 6, 2
 ROUNDS = [1, pytest.param(5, marks=pytest.mark.full), pytest.param(20, marks=pytest.mark.deep)]
@@ -74,7 +74,7 @@ def in_pieces(handler: Handler) -> bool:
 
 @pytest.fixture
 def files(hub: Hub) -> dict[str, bytes]:
-    found = {path.name: path.read_bytes() for path in bundled_folder("vae-mnist").iterdir()}
+    found = {path.name: path.read_bytes() for path in (PACKAGE_FOLDER / "vae-mnist").iterdir()}
     hub.publish("them/vae", found)
     return found
 

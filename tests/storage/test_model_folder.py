@@ -118,7 +118,7 @@ def test_halve_keeps_codes_and_figures(tmp_path: Path, monkeypatch: pytest.Monke
         halved = vaezoo.load(name)
     finally:
         index.read_index.cache_clear()
-    assert line.startswith(f"{name}: outputs ") and "codes equal; half precision" in line
+    assert line.startswith(f"{name}: bound ") and "codes equal; half precision" in line
     assert (folder / WEIGHTS).stat().st_size < 0.9 * size
     assert torch.equal(halved.encoder.codebook, model.encoder.codebook)
 

@@ -23,22 +23,14 @@ def push(
 ) -> None:
     """Publish evaluated models on the Hugging Face Hub, as OWNER/NAME each.
 
-    Parameters
-    ----------
-    names
-        Pretrained models or model folders.
-    owner
-        Your name there, or an organization's.
-    everything
-        All bundled models.
-    private
-        Make new repositories private.
-    revision
-        The branch.
-    message
-        The first line of the commit.
-    dry_run
-        Check everything and send nothing.
+    Args:
+        names: Pretrained models or model folders.
+        owner: Your name there, or an organization's.
+        everything: All bundled models.
+        private: Make new repositories private.
+        revision: The branch.
+        message: The first line of the commit.
+        dry_run: Check everything and send nothing.
     """
     from vaezoo.workflows import publish as publishing
 
@@ -58,14 +50,10 @@ def push(
 def pull(name: str, *, revision: str | None = None, to: Path | None = None) -> None:
     """Download a model from the Hugging Face Hub into the cache, and verify it.
 
-    Parameters
-    ----------
-    name
-        Pretrained model, or hf:owner/name.
-    revision
-        A branch, a tag or a commit.
-    to
-        Folder to copy it to.
+    Args:
+        name: Pretrained model, or hf:owner/name.
+        revision: A branch, a tag or a commit.
+        to: Folder to copy it to.
     """
     from vaezoo.workflows.load import pull
 
@@ -84,10 +72,8 @@ def verify() -> None:
 def cache(*, remove: str | None = None) -> None:
     """List the models in the Hub's cache, or remove one.
 
-    Parameters
-    ----------
-    remove
-        hf:owner/name, hf:owner/name@COMMIT or a pretrained model.
+    Args:
+        remove: hf:owner/name, hf:owner/name@COMMIT or a pretrained model.
     """
     from vaezoo import hub
 
@@ -118,30 +104,18 @@ def convert(
     layers, name the layers: --shape 1 28 28 --encoder fc1 --mean fc21 --log-variance fc22 --decoder fc3 fc4
     --activation relu --likelihood bernoulli.
 
-    Parameters
-    ----------
-    source
-        State dict (.pt of torch.save, or .safetensors), or pythae folder.
-    to
-        Folder to write, new or empty.
-    shape
-        Of one x: 1 28 28.
-    encoder
-        Hidden layers in order.
-    mean
-        Layer of the posterior's mean.
-    log_variance
-        Layer of log σ²; the same as --mean if one layer computes both.
-    log_scale
-        Layer of log σ, instead.
-    decoder
-        Hidden layers in order, the output layer last.
-    activation
-        relu, tanh, silu, gelu, elu or leaky-relu.
-    likelihood
-        bernoulli (the output goes through a sigmoid) or gaussian (it is the mean).
-    scale
-        σ of gaussian; 1 by default.
+    Args:
+        source: State dict (.pt of torch.save, or .safetensors), or pythae folder.
+        to: Folder to write, new or empty.
+        shape: Of one x: 1 28 28.
+        encoder: Hidden layers in order.
+        mean: Layer of the posterior's mean.
+        log_variance: Layer of log σ²; the same as --mean if one layer computes both.
+        log_scale: Layer of log σ, instead.
+        decoder: Hidden layers in order, the output layer last.
+        activation: relu, tanh, silu, gelu, elu or leaky-relu.
+        likelihood: bernoulli (the output goes through a sigmoid) or gaussian (it is the mean).
+        scale: σ of gaussian; 1 by default.
     """
     from vaezoo.storage.conversion.convert import convert as run
 

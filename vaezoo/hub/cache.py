@@ -2,17 +2,18 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, VaezooError
 from vaezoo.hub.client import Repository, hub_errors, the_client
 from vaezoo.hub.remote import on_the_hub
 from vaezoo.storage.config import CONFIG
+from vaezoo.storage.json_files import sha256
 from vaezoo.storage.model_folder import CARD, verified_folder
-from vaezoo.zoo.index import list_models, verified
+from vaezoo.zoo.index import bundled_models, verified
 
 BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 MARKS = {CONFIG: b'"vaezoo"', CARD: b"library_name: vaezoo"}  # either file may be damaged
@@ -54,7 +55,7 @@ def list_cached(cache_dir: str | Path | None = None) -> list[CachedModel]:
 
 def cache_root(cache_dir: str | Path | None) -> Path:
     """Returns the folder of cached files."""
-    return Path(cache_dir if cache_dir is not None else the_client().constants.HF_HUB_CACHE)
+    return Path(the_client().constants.HF_HUB_CACHE if cache_dir is None else cache_dir)
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -65,10 +66,9 @@ def files_of(folder: Path) -> list[Path]:
 def is_ours(folder: Path) -> bool:
     """Returns whether a folder's config or card shows that it holds a model of vaezoo."""
     for file, mark in MARKS.items():
-        if (folder / file).is_file():
-            with open(folder / file, "rb") as opened:
-                if mark in opened.read(HEAD):
-                    return True
+        with suppress(OSError), open(folder / file, "rb") as opened:
+            if mark in opened.read(HEAD):
+                return True
     return False
 
 
@@ -82,39 +82,25 @@ def verify(cache_dir: str | Path | None = None, say: Callable[[str], object] | N
     Raises:
         CorruptWeightsError: some are damaged; lists each with its defect and what to do.
     """
-    problems, count = [], 0
-    for name, problem in findings(cache_dir):
-        count += 1
+    folders: dict[str, Path | None] = dict.fromkeys(bundled_models())
+    folders |= {str(copy): copy.folder for copy in list_cached(cache_dir)}
+    problems = []
+    for name, folder in folders.items():
+        problem = ""
+        try:
+            verified_folder(verified(name)) if folder is None else check_copy(folder)
+        except VaezooError as error:
+            problem = str(error)
         if say is not None:
             say(f"{'damaged' if problem else 'whole':8}{name}")
         if problem:
             problems.append(f"{name}: {problem}")
     if problems:
         raise CorruptWeightsError(
-            f"{len(problems)} of {count} models are damaged. Cached models are fetched again by `vaezoo pull NAME`; "
-            "for bundled ones reinstall vaezoo.\n" + "\n".join(problems)
+            f"{len(problems)} of {len(folders)} models are damaged. Cached models are fetched again by "
+            "`vaezoo pull NAME`; for bundled ones reinstall vaezoo.\n" + "\n".join(problems)
         )
-    return count
-
-
-def findings(cache_dir: str | Path | None) -> Iterator[tuple[str, str]]:
-    """Yields each model's name and its defect, or an empty text."""
-    checks: dict[str, Callable[[], object]] = {
-        name: partial(check_bundled, name) for name in list_models() if on_the_hub(name) is None
-    }
-    checks |= {str(copy): partial(check_copy, copy.folder) for copy in list_cached(cache_dir)}
-    for name, check in checks.items():
-        try:
-            check()
-        except VaezooError as error:
-            yield name, str(error)
-        else:
-            yield name, ""
-
-
-def check_bundled(name: str) -> None:
-    """Compares a bundled model with the index and with its config."""
-    verified_folder(verified(name))
+    return len(folders)
 
 
 def check_copy(folder: Path) -> None:
@@ -124,18 +110,14 @@ def check_copy(folder: Path) -> None:
         CorruptWeightsError: a file differs.
     """
     for path in files_of(folder):
-        blob = path.resolve()
-        if BLOB.fullmatch(blob.name) and hash_of(blob) != blob.name:
-            raise CorruptWeightsError(f"{path.name} is damaged: its hash differs from that of the downloaded file.")
+        blob = path.resolve().name
+        if BLOB.fullmatch(blob):
+            data = path.read_bytes()
+            # The Hub names large files by their SHA-256, the others by git's SHA-1.
+            git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+            if blob != (sha256(data) if len(blob) == 64 else git):
+                raise CorruptWeightsError(f"{path.name} is damaged: its hash differs from that of the downloaded file.")
     verified_folder(folder)
-
-
-def hash_of(blob: Path) -> str:
-    """Returns the hash by which the Hub names a file: SHA-256 for large files, git's SHA-1 for the others."""
-    data = blob.read_bytes()
-    if len(blob.name) == 64:
-        return hashlib.sha256(data).hexdigest()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def remove(name: str, cache_dir: str | Path | None = None) -> int:
@@ -150,7 +132,7 @@ def remove(name: str, cache_dir: str | Path | None = None) -> int:
         ConfigError: the model is bundled, or the repository malformed.
     """
     remote = on_the_hub(name)
-    if remote is None and name in list_models():
+    if remote is None and name in bundled_models():
         raise ConfigError(f"{name} comes with the package; only models fetched from the Hub can be removed.")
     wanted = remote.repository if remote is not None else Repository.of(f"hf:{name}")
     copies = list_cached(cache_dir)

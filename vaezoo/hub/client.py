@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, MissingExtraError, VaezooError, shorten
+from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, VaezooError, shorten
 from vaezoo.storage.config import CONFIG, ONE_FILE, read_config, weight_files
 from vaezoo.storage.files import library_version, write_file
 from vaezoo.storage.json_files import LARGEST_JSON
@@ -49,9 +49,9 @@ class Repository:
             ConfigError: the name is malformed, or contains another revision than `revision`.
         """
         repository, _, own = name.removeprefix("hf:").partition("@")
-        good = REPOSITORY.fullmatch(repository) and ".." not in name and not (own and revision and own != revision)
         chosen = own or revision
-        if not good or (chosen and (".." in chosen or not REVISION.fullmatch(chosen))) or name.endswith("@"):
+        good = REPOSITORY.fullmatch(repository) and ".." not in f"{name}{chosen}" and not name.endswith("@")
+        if not good or (chosen and not REVISION.fullmatch(chosen)) or (own and revision and own != revision):
             raise ConfigError(
                 f"Got {shorten(name)}{f' and revision {shorten(revision)}' if revision else ''}; expected "
                 "hf:owner/name or hf:owner/name@revision."
@@ -69,17 +69,10 @@ class Repository:
 
 
 def the_client() -> Any:  # a module whose types differ between its versions
-    """Returns `huggingface_hub`.
+    """Returns `huggingface_hub`, which is imported when it is first needed."""
+    import huggingface_hub
+    import huggingface_hub.errors
 
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        import huggingface_hub
-        import huggingface_hub.constants
-        import huggingface_hub.errors
-    except ImportError as error:
-        raise MissingExtraError(f"The Hub needs huggingface-hub: pip install huggingface-hub ({error}).") from None
     return huggingface_hub
 
 
@@ -98,14 +91,11 @@ def hub_errors(failure: str) -> Iterator[None]:
         raise
     except errors.LocalEntryNotFoundError as error:
         cause = "" if error.__cause__ is None else f" ({reason(error.__cause__)})"
-        raise DownloadError(
-            f"{failure}: it is not in the cache, and the Hub could not be reached{cause}. Connect once, or pass a "
-            "folder."
-        ) from None
+        text = f"it is not in the cache, and the Hub could not be reached{cause}. Connect once, or pass a folder."
+        raise DownloadError(f"{failure}: {text}") from None
     except errors.RepositoryNotFoundError:
-        raise DownloadError(
-            f"{failure}: there is no such repository, or it is private and needs a token (HF_TOKEN, or token=...)."
-        ) from None
+        text = "there is no such repository, or it is private and needs a token (HF_TOKEN, or token=...)."
+        raise DownloadError(f"{failure}: {text}") from None
     except (errors.HTTPError, errors.HFValidationError, OSError, ValueError) as error:
         raise DownloadError(f"{failure}: {reason(error)}") from None
 
@@ -161,7 +151,11 @@ def download(repository: Repository, again: bool) -> tuple[Path, str]:
     sizes |= {weights.file: weights.size for weights in weight_files(config)}
     for file, largest in sizes.items():
         download_file(api, repository, commit, file, largest, again)
-    record_commit(folder, repository, commit)
+    if not repository.pinned:  # last, since this makes the commit the cached one of its branch
+        reference = folder.parent.parent / "refs" / (repository.revision or "main")
+        with suppress(OSError):  # a read-only cache
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            write_file(reference, commit.encode())
     return folder, commit
 
 
@@ -191,21 +185,11 @@ def download_file(api: Any, repository: Repository, commit: str, file: str, larg
     return path
 
 
-def record_commit(folder: Path, repository: Repository, commit: str) -> None:
-    """Writes the commit of a branch into the cache, after all its files; does nothing in a read-only cache."""
-    if not repository.pinned:
-        reference = folder.parent.parent / "refs" / (repository.revision or "main")
-        with suppress(OSError):
-            reference.parent.mkdir(parents=True, exist_ok=True)
-            write_file(reference, commit.encode())
-
-
 def in_cache(repository: Repository) -> tuple[Path, str] | None:
     """Returns the cached folder of a repository and its commit; None when a file is missing."""
+    place = {"cache_dir": repository.cache_dir, "revision": repository.revision}
     try:
-        config = the_client().try_to_load_from_cache(
-            repository.name, CONFIG, cache_dir=repository.cache_dir, revision=repository.revision
-        )
+        config = the_client().try_to_load_from_cache(repository.name, CONFIG, **place)
     except (OSError, ValueError):
         return None
     if not isinstance(config, str):

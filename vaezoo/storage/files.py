@@ -17,6 +17,14 @@ def library_version() -> str:
         return "0+unknown"
 
 
+def make_folder(path: Path) -> None:
+    """Creates a folder that may exist; raises CheckpointError if that is impossible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"Could not make {path}: {error}. Choose another folder.") from None
+
+
 def flush(path: Path) -> None:
     """Flushes a file or folder to disk; Windows does not support that for folders."""
     if os.name == "nt" and path.is_dir():

@@ -13,7 +13,7 @@ from safetensors.torch import load as parse_tensors
 from torch import Tensor
 
 from vaezoo.core import VAE, seeded
-from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError
+from vaezoo.errors import ConfigError, CorruptWeightsError
 from vaezoo.registry import recreate
 from vaezoo.storage.config import (
     CONFIG,
@@ -25,7 +25,7 @@ from vaezoo.storage.config import (
     read_config,
     weight_files,
 )
-from vaezoo.storage.files import library_version, write_file
+from vaezoo.storage.files import library_version, make_folder, write_file
 from vaezoo.storage.half_precision import narrow, widen
 from vaezoo.storage.json_files import LARGEST_JSON, canonical, opened, parse_json, read_bytes, seal, sha256
 from vaezoo.storage.model_card import model_card
@@ -97,10 +97,7 @@ def write_model(
         ConfigError: the config is invalid.
         CheckpointError: disk full, no permission.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"Could not make {folder}: {error}. Choose another folder.") from None
+    make_folder(folder)
     number, weights = recorded([file_of(WEIGHTS, b"")])  # until they are written
     body: dict[str, object] = {
         "format": number,
@@ -206,6 +203,15 @@ def verified_folder(folder: Path) -> dict[str, object]:
     return config
 
 
+def copy_folder(source: Path, target: Path) -> None:
+    """Copies the files of a model after they were verified; raises as `read_model` and `write_model` do."""
+    names = [file.file for file in weight_files(verified_folder(source))]
+    make_folder(target)
+    for file in (*names, METRICS, CARD, CONFIG):
+        if (source / file).exists():
+            write_file(target / file, read_bytes(source / file))
+
+
 def build(config: Mapping[str, object], device: str) -> VAE:
     """Returns the model of a config on `device`, with critics and initial weights."""
     architecture = cast(Mapping[str, Any], config["architecture"])  # Any: `create` checks each
@@ -214,7 +220,7 @@ def build(config: Mapping[str, object], device: str) -> VAE:
     if shadowed:
         raise CorruptWeightsError(f"The config has options that are not options: {', '.join(sorted(shadowed))}.")
     # Initial weights must not change the caller's random state.
-    with seeded(0, torch.device("cpu")), torch.device(device):
+    with seeded(0), torch.device(device):
         return recreate(str(config["variant"]), options, **architecture)
 
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from vaezoo.core import VAE, code_indices, seeded
-from vaezoo.data import Dataset, binarize_fixed, bundled_images, load_dataset
+from vaezoo.data import Dataset, bundled_images, load_dataset
 from vaezoo.errors import ConfigError, CorruptWeightsError
 from vaezoo.evaluation.batches import batches
-from vaezoo.evaluation.report import test_set
+from vaezoo.evaluation.report import evaluate, test_set
 from vaezoo.hub.client import Repository
 from vaezoo.storage.config import CONFIG, LOADED_AS, read_config, weight_files
 from vaezoo.storage.files import write_file
@@ -30,15 +30,15 @@ from vaezoo.storage.model_card import model_card
 from vaezoo.storage.model_folder import (
     CARD,
     METRICS,
+    copy_folder,
     read_metrics,
     read_model,
     read_weights,
-    verified_folder,
     write_model,
 )
 from vaezoo.workflows.load import pull
 from vaezoo.workflows.measure import data_of
-from vaezoo.zoo.index import PACKAGE_FOLDER, list_models, read_index
+from vaezoo.zoo.index import PACKAGE_FOLDER, bundled_models, read_index
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
 LARGE = 1024  # elements; smaller tensors (biases, scales, statistics) are rounded for no gain
@@ -52,28 +52,18 @@ def bundle(folder: Path, name: str) -> Path:
         CorruptWeightsError: the folder is damaged.
         ConfigError: it has no figures.
     """
-    config = verified_folder(folder)
     metrics = read_metrics(folder)
     if metrics is None:
         raise ConfigError(f"{folder} has no {METRICS}: run `vaezoo evaluate {folder} --write` first.")
     target = PACKAGE_FOLDER / name
-    target.mkdir(exist_ok=True)
-    for file in (*weight_names(config), METRICS, CONFIG):
-        shutil.copyfile(folder / file, target / file)
-    write_file(target / CARD, model_card(name, config, metrics).encode())
+    copy_folder(folder, target)
+    write_file(target / CARD, model_card(name, read_config(target), metrics).encode())
     reindex()
     return target
 
 
-def weight_names(config: Mapping[str, object]) -> list[str]:
-    """Returns the names of a config's files of weights."""
-    return [file.file for file in weight_files(config)]
-
-
 def pin(place: str, name: str) -> dict[str, object]:
-    """Adds a published model to the index, which is downloaded when it is first loaded.
-
-    The files are fetched and verified; the index records size and SHA-256 of each.
+    """Adds a published model, whose files are fetched and verified, to the index; returns its entry.
 
     Args:
         place: "hf:owner/name@COMMIT", the commit of 40 digits, as `push` returns it.
@@ -92,20 +82,20 @@ def pin(place: str, name: str) -> dict[str, object]:
 
 
 def pin_published(owner: str, names: Sequence[str] = ()) -> list[str]:
-    """Replaces bundled models by their newest commits on the Hub, and returns the names; all models if none are named.
+    """Replaces bundled models by their newest commits on the Hub, and returns their names.
 
     Every model is fetched and compared with the bundled one before the first one is removed.
 
     Args:
         owner: the owner of the repositories OWNER/NAME, which `vaezoo push --all --owner OWNER` published.
-        names: bundled models.
+        names: bundled models; all if there are none.
 
     Raises:
         CorruptWeightsError: a published model has another config or other weights than the bundled one.
         ConfigError: a model that is not bundled.
         DownloadError: see `load`.
     """
-    chosen = list(names) or [name for name in list_models() if "repository" not in read_index()[name]]
+    chosen = list(names) or bundled_models()
     index: dict[str, object] = {**read_index()}
     for name in chosen:
         if not (PACKAGE_FOLDER / name / CONFIG).exists():
@@ -138,7 +128,7 @@ def index_entry(folder: Path, *more: str) -> dict[str, object]:
         "architecture": config["architecture"],
         "files": {
             file: {"size": (folder / file).stat().st_size, "sha256": sha256((folder / file).read_bytes())}
-            for file in (CONFIG, *weight_names(config), *more)
+            for file in (CONFIG, *(each.file for each in weight_files(config)), *more)
         },
         "metrics": read_metrics(folder),
     }
@@ -167,13 +157,22 @@ def halve(name: str) -> str:
     config, model = read_config(folder), read_model(folder)
     state = read_weights(folder, config)
     encoder = {key: tensor for key, tensor in state.items() if key.startswith("encoder.")}
+    source = data_of(model, None)  # 64 test images, for MNIST the bundled ones
+    images = bundled_images() if source == "mnist" else load_dataset(source, "test").subset(torch.arange(64))
+    data = test_set(model, images)
+    *before, codes = outputs(model, data)
     for stored in (halves(state), {**halves(state), **encoder}):
-        changes, good = compare(model, widen(stored), examples(model))
+        model.load_state_dict(widen(stored))
+        *after, found = outputs(model, data)
+        bound, psnr = (abs(new - old) for new, old in zip(after, before, strict=True))
+        same = torch.equal(codes, found)
+        good = same and max(bound, psnr) < TOLERANCE
         if good:
             write_model(folder, {**config, LOADED_AS: "float32"}, stored, read_metrics(folder))
             reindex()
             break
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    changes = f"bound {bound:.4f} nats, PSNR {psnr:.4f} dB, codes {'equal' if same else 'differ'}"
     return f"{name}: {changes}; {'half precision' if good else 'stays float32'}, {size:,} bytes"
 
 
@@ -186,44 +185,14 @@ def halves(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {**state, **narrow(large, torch.bfloat16)}
 
 
-def examples(model: VAE) -> Dataset:
-    """Returns 64 test images of the model's data set, for MNIST the bundled ones."""
-    name = data_of(model, None)
-    source = bundled_images() if name == "mnist" else load_dataset(name, "test").subset(torch.arange(64))
-    found = test_set(model, source)
-    return binarize_fixed(found, 0) if found.binarization == "dynamic" else found
-
-
 @torch.no_grad()
-def compare(model: VAE, state: Mapping[str, Tensor], data: Dataset) -> tuple[str, bool]:
-    """Returns the changes of a model's outputs under another state as text, and whether they are within `TOLERANCE`."""
-    original = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    before = outputs(model, data)
-    model.load_state_dict(dict(state))
-    after = outputs(model, data)
-    model.load_state_dict(original)
-    means, bound, psnr = ((b - a).abs().max().item() for a, b in zip(before[:3], after[:3], strict=True))
-    same = torch.equal(before[3], after[3])
-    text = f"outputs {means:.1e}, bound {bound:.4f} nats, PSNR {psnr:.4f} dB, codes {'equal' if same else 'differ'}"
-    return text, same and max(bound, psnr) < TOLERANCE
-
-
-def outputs(model: VAE, data: Dataset) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns reconstructions, their PSNR and the bound averaged over examples, and the codes.
-
-    Without a density the distortion takes the place of the bound.
-    """
-    means, bounds, errors, codes = [], [], [], []
-    with seeded(0, torch.device("cpu")):
-        for x, c in batches(model, data):
-            elbo, mean = model(x, c), model.reconstruct(x, c)
-            bounds.append(torch.where(elbo.bound.isfinite(), elbo.bound, -elbo.distortion))
-            errors.append((mean - x).square().flatten(1).mean(1))
-            means.append(mean)
-            found = code_indices(model.encode(x, c))
-            codes.append(torch.zeros(0) if found is None else found)
-    psnr = -10 * torch.log10(torch.cat(errors).mean())
-    return torch.cat(means), torch.cat(bounds).mean(), psnr, torch.cat(codes)
+def outputs(model: VAE, data: Dataset) -> tuple[float, float, Tensor]:
+    """Returns the mean bound, or without a density the mean distortion, the PSNR, and the codes."""
+    report = evaluate(model, data, samples=0)
+    with seeded(0):
+        codes = [code_indices(model.encode(x, c)) for x, c in batches(model, data)]
+    found = torch.cat([torch.zeros(0) if each is None else each for each in codes])
+    return (report.bound or report.distortion).mean, report.psnr, found
 
 
 def main(words: Sequence[str]) -> None:
@@ -231,8 +200,7 @@ def main(words: Sequence[str]) -> None:
     if words[:1] == ["--pin"] and len(words) > 1:
         print("\n".join(pin_published(words[1], words[2:])))
     elif words[:1] == ["--half"] and len(words) > 1:
-        bundled = [name for name in list_models() if "repository" not in read_index()[name]]
-        for name in bundled if words[1:] == ["all"] else words[1:]:
+        for name in bundled_models() if words[1:] == ["all"] else words[1:]:
             print(halve(name), flush=True)
     elif len(words) == 2 and words[0].startswith("hf:"):
         print(pin(words[0], words[1]))

@@ -56,7 +56,7 @@ def fit_sampler(
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
     part = whole.subset(order[:examples].sort().values)
     z = latents_of(model.eval(), binarize_fixed(part, seed) if part.binarization == "dynamic" else part, seed)
-    with seeded(seed, torch.device("cpu")):
+    with seeded(seed):
         density = cast(LatentDensity, kind(tuple(z.shape[1:]), **chosen))
     density.fit(z.flatten(1), seed)
     facts: dict[str, object] = {"data": part.name, "examples": len(part), "seed": seed}
@@ -71,7 +71,7 @@ def latents_of(model: VAE, data: Dataset, seed: int) -> Tensor:
         ConfigError: the latents are discrete codes.
     """
     found = []
-    with seeded(seed, next(model.parameters()).device):
+    with seeded(seed):
         for x, c in batches(model, data):
             posterior = cast(Distribution, model.encoder(x, c))
             refuse_codes(posterior)
@@ -202,7 +202,7 @@ def rebuilt(saved: Checkpoint, name: str, place: str) -> tuple[LatentDensity, di
     except VaezooError as error:
         raise CorruptWeightsError(f"{place} cannot be built: {error}") from None
     check_tensors(tensors, twin.state_dict(), place)
-    with seeded(0, torch.device("cpu")):  # initial weights, which are replaced
+    with seeded(0):  # initial weights, which are replaced
         density = cast(LatentDensity, kind(tuple(sizes), **parsed))
     density.load_state_dict(dict(tensors))
     if not density.is_valid():

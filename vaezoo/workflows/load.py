@@ -6,12 +6,10 @@ from pathlib import Path
 import torch
 
 from vaezoo.core import VAE, choose_device
-from vaezoo.errors import CheckpointError, ConfigError, UnknownNameError, shorten
+from vaezoo.errors import ConfigError, UnknownNameError, shorten
 from vaezoo.hub.remote import LOG, Remote, fetched, on_the_hub
-from vaezoo.storage.config import CONFIG, weight_files
-from vaezoo.storage.files import write_file
-from vaezoo.storage.json_files import read_bytes
-from vaezoo.storage.model_folder import CARD, METRICS, WEIGHTS, read_model, verified_folder
+from vaezoo.storage.config import CONFIG
+from vaezoo.storage.model_folder import WEIGHTS, copy_folder, read_model, verified_folder
 from vaezoo.zoo.index import read_index, verified
 
 
@@ -81,16 +79,8 @@ def pull(
     folder = locate(name) if remote is None else fetched(remote, read_model)[0]
     if to is None:
         return folder
-    target = Path(to)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"Could not make {target}: {error}. Choose another folder.") from None
-    names = [file.file for file in weight_files(verified_folder(folder))]
-    for file in (*names, METRICS, CARD, CONFIG):
-        if (folder / file).exists():
-            write_file(target / file, read_bytes(folder / file))
-    return target
+    copy_folder(folder, Path(to))
+    return Path(to)
 
 
 def from_hub(remote: Remote) -> VAE:

@@ -1,6 +1,5 @@
 """`push`: publish a model on the Hugging Face Hub in one commit."""
 
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,13 +9,13 @@ import torch
 from vaezoo.core import VAE
 from vaezoo.errors import ConfigError, VaezooError, shorten
 from vaezoo.hub.client import FILES, Repository, hub_api, hub_errors
-from vaezoo.storage.config import CONFIG, read_config, weight_files
+from vaezoo.storage.config import read_config
 from vaezoo.storage.files import write_file
 from vaezoo.storage.json_files import canonical
 from vaezoo.storage.model_card import hub_card
-from vaezoo.storage.model_folder import CARD, METRICS, read_metrics, save, verified_folder
+from vaezoo.storage.model_folder import CARD, METRICS, copy_folder, read_metrics, save
 from vaezoo.workflows.load import load, locate
-from vaezoo.zoo.index import info, list_models
+from vaezoo.zoo.index import bundled_models
 
 SAMPLES = "samples.png"
 MEASURED = ("data", "split", "examples", "samples", "distortion", "rate")
@@ -83,7 +82,7 @@ def selected_models(names: Sequence[str], everything: bool) -> list[str]:
     """
     if bool(names) == everything:
         raise ConfigError("Name the models to publish: NAME…, or --all for all bundled ones.")
-    return [name for name in list_models() if "repository" not in info(name)] if everything else list(names)
+    return bundled_models() if everything else list(names)
 
 
 def staged(
@@ -95,10 +94,7 @@ def staged(
         figures = metrics or {}
     else:
         source = locate(model)
-        names = [file.file for file in weight_files(verified_folder(source))]
-        folder.mkdir()
-        for file in (CONFIG, *names):
-            shutil.copyfile(source / file, folder / file)
+        copy_folder(source, folder)
         figures = metrics or read_metrics(source) or {}
     missing = [key for key in MEASURED if figures.get(key) is None]
     if missing:

@@ -48,6 +48,11 @@ def list_models(pattern: str = "*", variant: str | None = None) -> list[str]:
     ]
 
 
+def bundled_models() -> list[str]:
+    """Returns the names of the models whose weights come with the package."""
+    return [name for name in list_models() if "repository" not in read_index()[name]]
+
+
 def info(name: str) -> dict[str, object]:
     """Returns the index entry of a pretrained model.
 
@@ -59,19 +64,13 @@ def info(name: str) -> dict[str, object]:
     return read_index()[name]
 
 
-def bundled_folder(name: str) -> Path:
-    """Returns the folder of a bundled model; raises as `info` does."""
-    info(name)
-    return PACKAGE_FOLDER / name
-
-
 def verified(name: str) -> Path:
     """Returns the folder of a bundled model, after the values of its config were compared with the index.
 
     Raises:
         CorruptWeightsError: they differ.
     """
-    folder = bundled_folder(name)
+    folder = PACKAGE_FOLDER / name
     files = cast(dict[str, dict[str, object]], info(name)["files"])
     config = unseal(read_bytes(folder / CONFIG), f"{name}/{CONFIG}")
     found, wanted = sha256(seal(config)), str(files[CONFIG]["sha256"])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vaezoo.core import VAE, seeded
-from vaezoo.distributions.normal import DiagonalNormal
+from vaezoo.distributions import DiagonalNormal
 from vaezoo.errors import ConversionError
 from vaezoo.registry import create
 from vaezoo.storage.conversion.layouts import ModelDescription, recognize
@@ -120,7 +120,7 @@ def convert(
 def built(found: Perceptron) -> VAE:
     """Returns the vaezoo model of the same layers, in eval mode."""
     options = cast(dict[str, Any], found.options)  # Any: the variant checks each
-    with seeded(0, torch.device("cpu")):
+    with seeded(0):
         model = create(
             found.variant,
             shape=found.shape,
