@@ -6,6 +6,7 @@ was received, what was expected and what to do next; `code` is stable, so that s
 
 import difflib
 import importlib
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -14,14 +15,17 @@ from collections.abc import Callable, Iterable
 class VaezooError(Exception):
     """Base of all errors that vaezoo raises on purpose."""
 
-    code = "error"
+    code = "error"  #: stable; in messages of commands and in tables of `compare`
     exit_status = 1  #: of the command that ends with it
+
+    def __init_subclass__(cls) -> None:
+        """Sets `code`, such as "unknown-name" for `UnknownNameError`, unless the class has its own."""
+        if "code" not in vars(cls):
+            cls.code = re.sub(r"\B(?=[A-Z])", "-", cls.__name__.removesuffix("Error")).lower()
 
 
 class UnknownNameError(VaezooError, LookupError):
     """A name (variant, model, data set, backbone, likelihood, recipe) that is not registered."""
-
-    code = "unknown-name"
 
     def __init__(self, kind: str, name: object, known: Iterable[str], hint: str = "") -> None:
         names = sorted(known)
@@ -33,85 +37,57 @@ class UnknownNameError(VaezooError, LookupError):
 class RegistryCollisionError(VaezooError, ValueError):
     """Two owners register one name."""
 
-    code = "registry-collision"
-
 
 class ConfigError(VaezooError, ValueError):
     """An invalid option, architecture, recipe or config file."""
-
-    code = "config"
 
 
 class RecipeError(ConfigError):
     """A recipe with one or more mistakes; all are listed, each with its path."""
 
-    code = "recipe"
-
 
 class CompositionError(ConfigError):
     """Variants that cannot be composed, because they change the same part or one needs a part that is missing."""
-
-    code = "composition"
 
 
 class ShapeError(VaezooError, ValueError):
     """A tensor, a latent or a grid of the wrong shape, type or size."""
 
-    code = "shape"
-
 
 class SupportError(VaezooError, ValueError):
     """Values without a density under the likelihood: NaN, infinite, or outside its support."""
-
-    code = "support"
 
 
 class ContextError(VaezooError, ValueError):
     """A context that is missing, unwanted, of the wrong shape or out of range."""
 
-    code = "context"
-
 
 class NoDensityError(VaezooError, ValueError):
     """A likelihood or an evidence was requested from a model that has no density."""
-
-    code = "no-density"
 
 
 class DataError(VaezooError, ValueError):
     """A data set that is empty, unreadable or inconsistent with its description."""
 
-    code = "data"
-
 
 class DownloadError(VaezooError, OSError):
     """A download failed from all sources; each is listed with its reason."""
-
-    code = "download"
 
 
 class CorruptWeightsError(VaezooError, ValueError):
     """A model folder whose bytes, names, shapes or digests differ from the recorded ones."""
 
-    code = "corrupt-weights"
-
 
 class CheckpointError(VaezooError, OSError):
     """A checkpoint or model folder that cannot be written, read or resumed."""
-
-    code = "checkpoint"
 
 
 class ConversionError(VaezooError, ValueError):
     """Weights of another project that are not a plain state dict, or that cannot be represented exactly."""
 
-    code = "conversion"
-
 
 class NonFiniteLossError(VaezooError, ArithmeticError):
     """A loss became NaN or infinite; the message names step, term and batch."""
-
-    code = "non-finite-loss"
 
 
 class InterruptedTrainingError(VaezooError, RuntimeError):
@@ -131,8 +107,6 @@ class InterruptedTrainingError(VaezooError, RuntimeError):
 
 class MissingExtraError(VaezooError, ImportError):
     """An optional package is needed; the message says how to install it."""
-
-    code = "missing-extra"
 
 
 class PluginWarning(UserWarning):

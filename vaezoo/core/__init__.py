@@ -1,12 +1,11 @@
 """The `VAE` module, what it reports (`Inference`, `ELBO`) and the base classes of its parts."""
 
 from vaezoo.core.checks import LARGEST_VALUE, check_tensor
-from vaezoo.core.device import choose_device
+from vaezoo.core.device import choose_device, full_precision, widest
 from vaezoo.core.elbo import ELBO, Inference, closed_form_rate
-from vaezoo.core.evaluating import evaluating
-from vaezoo.core.model import VAE
+from vaezoo.core.model import VAE, evaluating
 from vaezoo.core.optional_import import require
-from vaezoo.core.part import PARTS, Model, Objective, Part, as_part, network_inputs, require_vector_latent
+from vaezoo.core.part import PARTS, Likelihood, Model, Objective, Part, as_part, network_inputs, require_vector_latent
 from vaezoo.core.posterior import (
     ACTIVE_VARIANCE,
     Posterior,
@@ -17,7 +16,6 @@ from vaezoo.core.posterior import (
     responsibilities,
     sample_with_log_prob,
 )
-from vaezoo.core.precision import full_precision, widest
 from vaezoo.core.random import seeded
 
 __all__ = [
@@ -27,6 +25,7 @@ __all__ = [
     "PARTS",
     "VAE",
     "Inference",
+    "Likelihood",
     "Model",
     "Objective",
     "Part",

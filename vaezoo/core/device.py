@@ -1,6 +1,7 @@
-"""Choice of the device by name."""
+"""Choice of the device by name, and of types in which densities are computed."""
 
 import torch
+from torch import Tensor
 
 from vaezoo.errors import DataError
 
@@ -21,3 +22,13 @@ def choose_device(name: str = "auto") -> torch.device:
             f"Got device {name!r}, which cannot be used here: {error}. Use device='auto' or 'cpu'."
         ) from None
     return device
+
+
+def full_precision(raw: Tensor) -> Tensor:
+    """Returns `raw` as float32 where it is half or bfloat16: densities need more than 8 or 11 bits of mantissa."""
+    return raw.float() if raw.dtype in (torch.bfloat16, torch.float16) else raw
+
+
+def widest(values: Tensor) -> Tensor:
+    """Returns `values` as float64, or as float32 on a device that has no wider type."""
+    return values.float() if values.device.type == "mps" else values.double()

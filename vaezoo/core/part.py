@@ -5,7 +5,9 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
+from vaezoo.core.checks import LARGEST_VALUE
 from vaezoo.core.elbo import ELBO, Inference
 from vaezoo.core.posterior import has_density
 from vaezoo.errors import ShapeError
@@ -30,19 +32,6 @@ class Model(Protocol):
         """Returns the parameters of the parts and of the objective."""
 
 
-class LikelihoodHead(Protocol):
-    """The head of a decoder, as `VAE` reads it; see `vaezoo.likelihoods.Likelihood`."""
-
-    domain: str
-    support: str
-
-    def accepts(self, x: Tensor) -> Tensor:
-        """Returns for each example (B,) whether all its values may be trained on."""
-
-    def contains(self, x: Tensor) -> Tensor:
-        """Returns for each example (B,) whether it has a density."""
-
-
 class Part(nn.Module):
     """Base of encoders, decoders, priors and objectives: hooks and facts that a subclass may override.
 
@@ -63,9 +52,9 @@ class Part(nn.Module):
     sections: tuple[int, ...] = ()
 
     @property
-    def likelihood(self) -> LikelihoodHead | None:
+    def likelihood(self) -> "Likelihood | None":
         """Of a decoder: the submodule of that name, which checks the values of x; None leaves them unchecked."""
-        return cast("LikelihoodHead | None", self._modules.get("likelihood"))
+        return cast("Likelihood | None", self._modules.get("likelihood"))
 
     def classify(self, x: Tensor) -> Tensor | None:
         """Returns an encoder's class for each of `x` (B, *shape), (B,) int64; None for one without classes."""
@@ -86,6 +75,41 @@ class Part(nn.Module):
 
     def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
         """Updates statistics that are learned without gradients; a mapping per micro-batch and rank, in order."""
+
+
+class Likelihood(Part):
+    """The head of a decoder.
+
+    Args:
+        shape: the event shape of x.
+    """
+
+    #: raw numbers per element of x
+    outputs = 1
+    #: description of the values that `accepts` accepts, for messages
+    domain = f"finite values of magnitude up to {LARGEST_VALUE:g}"
+    #: description of the values that `contains` contains, for messages
+    support = domain
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def forward(self, raw: Tensor) -> Distribution:
+        """Returns p(x|z) for raw outputs (..., P, *shape)."""
+        raise NotImplementedError
+
+    def accepts(self, x: Tensor) -> Tensor:
+        """Returns for each example (B,) whether all its values may be trained on; NaN and infinity never."""
+        return (x.abs() <= LARGEST_VALUE).flatten(1).all(1)
+
+    def contains(self, x: Tensor) -> Tensor:
+        """Returns for each example (B,) whether it has a density; all of these `accepts` accepts."""
+        return self.accepts(x)
+
+    def initial_raw(self, mean: Tensor) -> Tensor | None:
+        """Returns raw outputs (P, *shape) whose distribution has the data's mean (*shape), or None to start at 0."""
+        return None
 
 
 class Objective(Part):

@@ -59,20 +59,16 @@ class FlowPosterior(JointlyDrawn):
     def __init__(
         self, base: DiagonalNormal, flow: Callable[[Tensor], tuple[Tensor, Tensor]], latent: Sequence[int]
     ) -> None:
-        self.base, self.flow, self.latent = base, flow, tuple(latent)
+        self.base, self.flow = base, flow
         super().__init__(base.batch_shape, latent)
 
     @property
     def center(self) -> Tensor:
         """The image of the normal's mean, (B, *latent)."""
-        return self._shaped(self.flow(self.base.loc)[0])
+        return self.flow(self.base.loc)[0].reshape(*self.batch_shape, *self.event_shape)
 
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Returns z (*sample, B, *latent) and its log density (*sample, B), nats."""
         start, log_density = self.base.rsample_and_log_prob(sample_shape)
         z, log_det = self.flow(start)
-        return self._shaped(z), log_density - log_det
-
-    def _shaped(self, z: Tensor) -> Tensor:
-        shaped: Tensor = z.unflatten(-1, self.latent)
-        return shaped
+        return z.unflatten(-1, self.event_shape), log_density - log_det
