@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -50,19 +51,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pair(folder: Path, split: str = "train", workers: int = 0) -> tuple[Dataset, StreamedDataset]:
     """Returns the same set in memory and streamed."""
     streamed = load_dataset(f"folder:{folder}", split, memory_limit=1, workers=workers)
-    assert isinstance(streamed, StreamedDataset)
-    return load_dataset(f"folder:{folder}", split), streamed
+    return load_dataset(f"folder:{folder}", split), cast(StreamedDataset, streamed)
 
 
 def same(a: Dataset, b: Dataset) -> bool:
-    """Returns whether two sets have the same content."""
+    """Returns whether two sets have the same content; their digests cover labels."""
     everything = torch.arange(len(a))
-    labels = a.labels is b.labels is None or (
-        a.labels is not None and b.labels is not None and torch.equal(a.labels, b.labels)
-    )
     facts = ("name", "split", "shape", "classes", "binarization", "scale", "digest")
     alike = len(a) == len(b) and all(getattr(a, fact) == getattr(b, fact) for fact in facts)
-    return alike and labels and torch.equal(a.batch(everything), b.batch(everything))
+    return alike and torch.equal(a.batch(everything), b.batch(everything))
 
 
 def recipe_for(folder: Path, binarize: str = "dynamic", **train: object) -> Recipe:
@@ -81,8 +78,6 @@ class TestContent:
     def test_it_equals_the_set_in_memory(self, folder: Path, split: str) -> None:
         whole, streamed = pair(folder, split)
         assert same(whole, streamed) and streamed.labels is not None and streamed.classes == 2
-        indices = torch.tensor([2, 0, 3, 3])
-        assert torch.equal(whole.batch(indices), streamed.batch(indices))
         assert torch.equal(whole.levels(), streamed.levels())
         assert streamed.images.is_meta and streamed.images.dtype == torch.uint8
 
@@ -90,10 +85,6 @@ class TestContent:
         whole, streamed = pair(folder)
         for a, b in zip(whole.split_off(7, 3), streamed.split_off(7, 3), strict=True):
             assert same(a, b) and same(a.subset([3, 1, -1]), b.subset([3, 1, -1]))
-        with pytest.raises(DataError, match="indices"):
-            streamed.subset([40])
-        with pytest.raises(DataError, match="hold out"):
-            streamed.split_off(40, 0)
 
     def test_copies_share_one_pass_over_the_images(self, folder: Path) -> None:
         streamed = pair(folder)[1]
@@ -109,16 +100,15 @@ class TestContent:
     @pytest.mark.parametrize("split", ["train", "validation", "test"])
     def test_binarizations_are_equal(self, folder: Path, how: str, split: str) -> None:
         a, b = (binarize(replace(each, split=split), how) for each in pair(folder))
-        assert isinstance(b, StreamedDataset) and same(a, b)
+        assert b.images.is_meta and same(a, b)
         assert same(a.subset([5, 30]), b.subset([5, 30]))  # the images keep their noise
         assert same(binarize_fixed(a.subset([5, 30]), 7), binarize_fixed(b.subset([5, 30]), 7))  # numbered from 0 again
 
-    def test_noise_of_any_places_equals_the_whole_stream(self) -> None:
-        for width in (1, 4, 30):
-            words = -(-width // 4)
-            raw = np.random.PCG64(5).random_raw(9 * words).reshape(9, words)
-            places = [7, 0, 8, 2, 2]
-            assert np.array_equal(stretches(5, places, width).reshape(5, words), raw[places])
+    @pytest.mark.parametrize("width", [1, 4, 30])
+    def test_noise_of_any_places_equals_the_whole_stream(self, width: int) -> None:
+        words, places = -(-width // 4), [7, 0, 8, 2, 2]
+        raw = np.random.PCG64(5).random_raw(9 * words).reshape(9, words)
+        assert np.array_equal(stretches(5, places, width).reshape(5, words), raw[places])
 
     @pytest.mark.parametrize("workers", [0, 1, 3])
     def test_batches_are_in_order_for_any_number_of_workers(self, folder: Path, workers: int) -> None:
@@ -157,17 +147,6 @@ class TestBrokenFiles:
         for i in range(20):
             Image.new("L", (4, 3), i).save(tmp_path / f"{i:02}.png")
         return tmp_path
-
-    def test_headers_are_validated_when_loading(self, images: Path) -> None:
-        Image.new("L", (8, 9)).save(images / "zz.png")
-        with pytest.raises(DataError, match=r"zz\.png.*8 x 9 pixels; expected 4 x 3.*00\.png"):
-            load_dataset(f"folder:{images}", memory_limit=1)
-        Image.new("I;16", (4, 3)).save(images / "zz.png")
-        with pytest.raises(DataError, match=r"zz\.png.*8 bits"):
-            load_dataset(f"folder:{images}", memory_limit=1)
-        (images / "zz.png").write_bytes(b"no image")
-        with pytest.raises(DataError, match=r"zz\.png.*cannot be read"):
-            load_dataset(f"folder:{images}", memory_limit=1)
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_pixels_are_validated_when_decoding(self, images: Path, workers: int) -> None:
@@ -305,16 +284,15 @@ class TestTorchvision:
         yield tmp_path
 
     def test_it_equals_the_set_in_memory(self, cache: Path) -> None:
-        # Twelve labels and ten classes: the same error in memory and streamed.
-        for limit in (None, 1):
+        def load(limit: int | None) -> Dataset:
+            return load_dataset("torchvision:MNIST", cache_dir=cache, download=False, memory_limit=limit, workers=1)
+
+        for limit in (None, 1):  # twelve labels and ten classes
             with pytest.raises(DataError, match="labels from 0 to 11"):
-                load_dataset("torchvision:MNIST", cache_dir=cache, download=False, memory_limit=limit)
+                load(limit)
         labels = cache / "torchvision" / "MNIST" / "MNIST" / "raw" / "train-labels-idx1-ubyte"
         labels.write_bytes(labels.read_bytes()[:-2] + bytes(2))
-        whole, streamed = (
-            load_dataset("torchvision:MNIST", cache_dir=cache, download=False, memory_limit=limit, workers=1)
-            for limit in (None, 1)
-        )
+        whole, streamed = load(None), load(1)
         assert isinstance(streamed, StreamedDataset) and same(whole, streamed)
         assert (whole.name, len(whole), whole.shape, whole.classes) == ("torchvision:MNIST", 12, (1, 28, 28), 10)
         assert all(same(*parts) for parts in zip(whole.split_off(4, 1), streamed.split_off(4, 1), strict=True))

@@ -11,16 +11,12 @@ from support.runs import equal, fit, small_recipe, trainer
 
 import vaezoo
 from vaezoo.errors import CheckpointError
-from vaezoo.recipe import Recipe, changes, differ_in_length_only, read_recipe
+from vaezoo.recipe import Recipe, changes, read_recipe
 from vaezoo.storage import checkpoint
 from vaezoo.storage.checkpoint import read_folder
 from vaezoo.trainer import Run, loop
 
 TWO = [{"steps": 6, "batch_size": 8, "average": 0.9}, {"steps": 6, "batch_size": 8, "learning_rate": 0.01}]
-
-
-def extended(recipe: Recipe, folder: Path) -> Run:
-    return fit(trainer(recipe, folder), extend=True)
 
 
 def test_a_finished_run_keeps_a_checkpoint_of_its_last_step(tmp_path: Path) -> None:
@@ -62,13 +58,13 @@ def test_an_extended_run_equals_a_long_run_at_a_constant_rate(
     assert read_recipe(json.loads((tmp_path / "run" / "recipe.json").read_text())) == long
     # The run now has the longer recipe, and can be extended again.
     assert fit(trainer(long, tmp_path / "run"), resume=True).extensions == run.extensions
-    longest = extended(small_recipe(variant, epochs=7, steps=0, average=0.9), tmp_path / "run")
+    longest = fit(trainer(small_recipe(variant, epochs=7, steps=0, average=0.9), tmp_path / "run"), extend=True)
     assert [each["to"] for each in longest.extensions] == [30, 35]
 
 
 def test_only_the_last_stage_may_be_extended(tmp_path: Path) -> None:
     fit(trainer(small_recipe(stages=TWO), tmp_path))
-    run = extended(small_recipe(stages=[TWO[0], TWO[1] | {"steps": 9}]), tmp_path)
+    run = fit(trainer(small_recipe(stages=[TWO[0], TWO[1] | {"steps": 9}]), tmp_path), extend=True)
     assert run.extensions[0] | {"recipe": ""} == {"step": 12, "from": 6, "to": 9, "recipe": ""}
     before = (tmp_path / "recipe.json").read_bytes()
     for stages, said in (
@@ -81,7 +77,7 @@ def test_only_the_last_stage_may_be_extended(tmp_path: Path) -> None:
         with pytest.raises(
             CheckpointError, match="more steps in the last stage, or stages after it, and nothing else"
         ) as caught:
-            extended(small_recipe(stages=stages), tmp_path)
+            fit(trainer(small_recipe(stages=stages), tmp_path), extend=True)
         assert said in str(caught.value)
     with pytest.raises(CheckpointError, match=r"add --extend to --resume"):
         fit(trainer(small_recipe(stages=[TWO[0], TWO[1] | {"steps": 10}]), tmp_path), resume=True)
@@ -100,7 +96,7 @@ def test_a_run_with_added_stages_equals_one_that_had_them_from_the_start(
     with pytest.raises(CheckpointError, match=r"add --extend to --resume"), warnings.catch_warnings(action="ignore"):
         fit(trainer(long, tmp_path / "run"), resume=True)
     with pytest.warns(UserWarning, match="Passed over a broken") if not finished else nullcontext():
-        run = extended(long, tmp_path / "run")
+        run = fit(trainer(long, tmp_path / "run"), extend=True)
     once = fit(trainer(long, tmp_path / "once"))
     assert equal(run.model, once.model) and run.history == once.history and run.extensions == []
     assert read_recipe(json.loads((tmp_path / "run" / "recipe.json").read_text())) == long
@@ -124,9 +120,7 @@ def test_extensions_are_in_the_config(tmp_path: Path) -> None:
 def test_changes_are_named_with_their_keys() -> None:
     then = read_recipe("beta-vae-mnist")
     now = read_recipe("beta-vae-mnist", ["beta=2", "architecture.backbone={name='mlp', hidden=[5]}", "validation=7"])
-    assert changes(then, then) == [] and differ_in_length_only(then, then)
     lines = changes(then, now)
     assert "options.beta: 4.0 there, 2 now" in lines and "data.validation: 0 there, 7 now" in lines
     assert any(line.startswith("architecture.backbone.hidden: ") and line.endswith("[5] now") for line in lines)
-    assert not differ_in_length_only(then, now)
     assert Recipe.from_settings({"variant": 1}) is None and Recipe.from_settings(None) is None

@@ -90,21 +90,17 @@ def test_bytes_do_not_depend_on_the_hash_seed_and_nothing_is_unpickled(tmp_path:
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".pt", ".pkl", ".bin", ".pickle", ".npy")]
 
 
-def check_memory(folder: Path, **counts: object) -> None:
-    found = run(MEASURED, str(folder), json.dumps(counts))
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+@pytest.mark.parametrize(
+    "counts",
+    [
+        pytest.param({"loads": 200, "steps": 20, "synthetic": True}, marks=pytest.mark.full),
+        pytest.param({"loads": 1_000, "steps": 300, "synthetic": False}, marks=pytest.mark.deep, id="MNIST"),
+    ],
+)
+def test_memory_of_a_run_on_60_000_images_and_of_many_loads(counts: dict[str, object], tmp_path: Path) -> None:
+    found = run(MEASURED, str(tmp_path / "run"), json.dumps(counts))
     print(found)
     assert found["peak"] < 1200, "MiB beyond torch itself"
     assert found["growth"] < 10, "MiB"
     assert found["files"][0] == found["files"][1]
-
-
-@pytest.mark.full
-@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
-def test_memory_of_a_run_on_60_000_images_and_of_many_loads(tmp_path: Path) -> None:
-    check_memory(tmp_path / "run", loads=200, steps=20, synthetic=True)
-
-
-@pytest.mark.deep
-@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
-def test_memory_of_a_run_on_mnist_and_of_a_thousand_loads(tmp_path: Path) -> None:
-    check_memory(tmp_path / "run", loads=1_000, steps=300, synthetic=False)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE, STDOUT
 
@@ -25,15 +26,7 @@ from vaezoo.trainer.processes import Processes
 
 TESTS = Path(__file__).parents[1]
 DAILY = ("vae", "vq-vae")
-
-
 PATHS = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
-
-
-def torchrun(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Runs two processes on this machine."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
-    return subprocess.run(command, cwd=cwd, env=PATHS, capture_output=True, text=True, timeout=240)
 
 
 def run_two(folder: Path, names: Iterable[str]) -> Path:
@@ -42,12 +35,8 @@ def run_two(folder: Path, names: Iterable[str]) -> Path:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         environment = PATHS | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
-    ranks = [
-        subprocess.Popen(
-            command, cwd=folder, env=environment | {"RANK": str(rank)}, stdout=PIPE, stderr=STDOUT, text=True
-        )
-        for rank in range(2)
-    ]
+    start = partial(subprocess.Popen, command, cwd=folder, stdout=PIPE, stderr=STDOUT, text=True)
+    ranks = [start(env=environment | {"RANK": str(rank)}) for rank in range(2)]
     for rank in ranks:
         said, _ = rank.communicate(timeout=240)
         assert rank.returncode == 0 and "all scenes played" in said, said[-3000:]
@@ -59,21 +48,16 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_two(tmp_path_factory.mktemp("ranks"), DAILY)
 
 
-@pytest.mark.parametrize("name", DAILY)
-def test_two_processes_equal_twice_the_accumulation(name: str, two: Path) -> None:
-    check_equal(name, two)
+@pytest.fixture(scope="module")
+def two_others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_two(tmp_path_factory.mktemp("ranks"), [name for name in RANKS_RECIPES if name not in DAILY])
 
 
-@pytest.mark.full
-def test_two_processes_equal_twice_the_accumulation_for_other_objectives(tmp_path: Path) -> None:
-    names = [name for name in RANKS_RECIPES if name not in DAILY]
-    run_two(tmp_path, names)
-    for name in names:
-        check_equal(name, tmp_path)
-
-
-def check_equal(name: str, two: Path) -> None:
-    recipe = RANKS_RECIPES[name]
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in DAILY else pytest.mark.full) for name in RANKS_RECIPES]
+)
+def test_two_processes_equal_twice_the_accumulation(name: str, request: pytest.FixtureRequest) -> None:
+    two, recipe = request.getfixturevalue("two" if name in DAILY else "two_others"), RANKS_RECIPES[name]
     stage = replace(recipe.stages[0], accumulation=2 * recipe.stages[0].accumulation)
     alone = replace(recipe, stages=(stage,))
     run = fit(trainer(alone, held_out=small_data(alone, 12, "validation")))
@@ -106,8 +90,9 @@ def test_alone_nothing_is_exchanged() -> None:
 
 @pytest.mark.full
 def test_torchrun_trains_a_recipe_once(tmp_path: Path) -> None:
-    sizes = ["train.steps=60", "train.batch_size=16"]
-    done = torchrun("-m", "vaezoo", "train", "vae-digits", *sizes, "--out", "run", cwd=tmp_path)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = ["-m", "vaezoo", "train", "vae-digits", "train.steps=60", "train.batch_size=16", "--out", "run"]
+    done = subprocess.run([*launch, *command], cwd=tmp_path, env=PATHS, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Global batch: 32 examples" in done.stderr
     assert done.stdout.count("Trained vae-digits") == 1

@@ -1,11 +1,12 @@
 """Metrics, best weights, refused data and non-finite numbers in the training loop."""
 
+import copy
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -17,10 +18,11 @@ from vaezoo.data import from_tensors
 from vaezoo.errors import ContextError, DataError, NonFiniteLossError, RecipeError, ShapeError, SupportError
 from vaezoo.objectives import WeightedObjective
 from vaezoo.recipe import Recipe, read_recipe
-from vaezoo.trainer import Trainer, build_model, choose_device, held_out_figures, loop
-from vaezoo.trainer import stage_run as stage
+from vaezoo.trainer import Run, Trainer, build_model, choose_device, held_out_figures, loop
 from vaezoo.trainer.batches import BatchStream
 from vaezoo.trainer.checkpoints import Best
+from vaezoo.trainer.stage_run import StageRun
+from vaezoo.trainer.tracking import Tracker
 
 CPU = torch.device("cpu")
 
@@ -46,23 +48,26 @@ def test_metrics_have_no_clock_and_timing_has_one(tmp_path: Path) -> None:
     assert [set(line) for line in lines(tmp_path, "timing.jsonl")] == [{"step", "images_per_second"}] * 3
 
 
-def test_the_terms_and_losses_of_a_variant_are_reported() -> None:
-    assert {"total_correlation", "loss_model", "loss_critic"} <= set(
-        fit(trainer(small_recipe("factor-vae"))).history[0]
-    )
-    assert {"codebook", "commitment"} <= set(fit(trainer(small_recipe("vq-vae"))).history[0])
-
-
-def test_gray_pixels_under_a_bernoulli_have_no_bound(tmp_path: Path) -> None:
+def test_gray_pixels_under_a_bernoulli_have_no_bound_and_trackers_receive_finite_figures(tmp_path: Path) -> None:
+    tracker = Mock(spec=Tracker)
     recipe, data = with_bernoulli_on_grey()
-    run = fit(trainer(recipe, tmp_path, data=data, held_out=small_data(recipe, 12, "validation")))
+    held_out = small_data(recipe, 12, "validation")
+    chosen = trainer(recipe, tmp_path, data=data, held_out=held_out, trackers=(tracker,))
+    run = fit(chosen)
     for line in run.history:
         assert line.get("bound") is None and line.get("validation_bound") is None
         assert "distortion" in line or "validation_distortion" in line
     assert '"bound": null' in (tmp_path / "metrics.jsonl").read_text()
-    bound, distortion, _ = held_out_figures(run.model, small_data(recipe, 12, "validation"), recipe, CPU)
+    bound, distortion, _ = held_out_figures(run.model, held_out, recipe, CPU)
     distortions = [value for line in run.history if (value := line.get("validation_distortion")) is not None]
     assert bound == -math.inf and distortion == min(distortions)
+    seen = [call.args[1] for call in tracker.log.mock_calls]
+    assert "images_per_second" in seen[-2] and "validation_distortion" in seen[-1]
+    assert all(math.isfinite(value) for metrics in seen for value in metrics.values())
+    chosen.model.shape = (1, 5, 5)
+    with pytest.raises(ShapeError):
+        fit(chosen, resume=True)
+    assert tracker.close.call_count == 2, "it is closed after a failure, too"
 
 
 def test_one_gray_image_removes_the_bound() -> None:
@@ -73,30 +78,6 @@ def test_one_gray_image_removes_the_bound() -> None:
     assert fit(trainer(recipe, data=from_tensors(images.round()))).history[0]["bound"] is not None
 
 
-def test_trackers_receive_finite_figures_and_are_closed_also_after_a_failure() -> None:
-    seen: list[dict[str, float]] = []
-    closed: list[bool] = []
-
-    class Recorder:
-        def start(self, name: str, steps: int, done: int) -> None: ...
-
-        def log(self, step: int, metrics: Mapping[str, float]) -> None:
-            seen.append(dict(metrics))
-
-        def close(self) -> None:
-            closed.append(True)
-
-    recipe, data = with_bernoulli_on_grey()
-    chosen = trainer(recipe, data=data, held_out=small_data(recipe, 12, "validation"), trackers=(Recorder(),))
-    fit(chosen)
-    assert "images_per_second" in seen[-2] and "validation_distortion" in seen[-1] and closed == [True]
-    assert all(math.isfinite(value) for metrics in seen for value in metrics.values())
-    chosen.model.shape = (1, 5, 5)
-    with pytest.raises(ShapeError):
-        fit(chosen)
-    assert closed == [True, True]
-
-
 # The best weights
 
 
@@ -105,24 +86,24 @@ def test_the_best_weights_are_those_with_the_highest_bound(monkeypatch: pytest.M
     held_out = small_data(recipe, 12, "validation")
     weights: list[dict[str, Tensor]] = []
 
+    def bounds(run: Run) -> list[float]:
+        return [value for line in run.history if (value := line.get("validation_bound")) is not None]
+
     def figures(model: VAE, feed: BatchStream, density: bool, ranks: object) -> tuple[float, float, float]:
         assert density and not model.training
         weights.append({key: value.clone() for key, value in model.state_dict().items()})
         return -10.0 - abs(len(weights) - 5), 9.0, 1.0
 
     plain = fit(trainer(recipe, held_out=held_out))
+    assert held_out_figures(plain.model, held_out, recipe, CPU)[0] == max(bounds(plain))
     monkeypatch.setattr(loop, "feed_figures", figures)
     run = fit(trainer(recipe, held_out=held_out))
-    bounds = [value for line in run.history if (value := line.get("validation_bound")) is not None]
-    assert len(bounds) == len(weights) == 20 and bounds.index(max(bounds)) == 4
+    assert len(bounds(run)) == len(weights) == 20 and bounds(run).index(max(bounds(run))) == 4
     after = run.model.state_dict()
     assert all(torch.equal(after[key], value) for key, value in weights[4].items())
-    bounds = [value for line in plain.history if (value := line.get("validation_bound")) is not None]
-    assert held_out_figures(plain.model, held_out, recipe, CPU)[0] == max(bounds)
 
 
 def test_the_order_of_figures() -> None:
-    model = torch.nn.Linear(1, 1)
     best = Best()
     for bound, distortion, expected in (
         (math.nan, math.nan, None),
@@ -135,7 +116,7 @@ def test_the_order_of_figures() -> None:
         (-99.0, 95.0, (True, -99.0)),
         (math.nan, 1.0, (True, -99.0)),
     ):
-        best.offer(bound, distortion, model)  # type: ignore[arg-type]  # any module with tensors will do
+        best.offer(bound, distortion, torch.nn.Linear(1, 1))  # type: ignore[arg-type]  # any module with tensors
         assert best.score == expected
 
 
@@ -154,27 +135,21 @@ def test_data_outside_the_support_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
-def test_data_of_another_shape_is_refused() -> None:
-    recipe = small_recipe()
-    chosen = trainer(recipe)
-    other = from_tensors(torch.zeros(3, 1, 5, 5), "other")
-    with pytest.raises(ShapeError, match="'other' does not fit the model"):
-        fit(Trainer(recipe, chosen.model, other))
-
-
-def test_a_context_of_another_width_is_refused() -> None:
+def test_data_of_another_shape_or_context_are_refused() -> None:
     recipe = small_recipe("cvae")
-    unlabelled = from_tensors(torch.zeros(9, 1, 4, 4), "bare")
+    model, data = trainer(recipe).model, small_data(recipe)
+    plain = small_recipe()
+    with pytest.raises(ShapeError, match="'other' does not fit the model"):
+        fit(Trainer(plain, trainer(plain).model, from_tensors(torch.zeros(3, 1, 5, 5), "other")))
+    images = torch.zeros(9, 1, 4, 4)
     with pytest.raises(RecipeError, match=r"data\.context = true, but the data set 'bare' has neither labels nor"):
-        build_model(recipe, unlabelled)
-    chosen = trainer(recipe)
+        build_model(recipe, from_tensors(images, "bare"))
     with pytest.raises(ContextError, match="no context"):
-        Trainer(small_recipe("vae"), chosen.model, chosen.data)
-    more = from_tensors((torch.zeros(9, 1, 4, 4), torch.arange(9)), "more")
+        Trainer(plain, model, data)
     with pytest.raises(ContextError, match="width 9; the model takes one of width 3"):
-        Trainer(recipe, chosen.model, chosen.data, held_out=more)
-    fewer = from_tensors((torch.zeros(9, 1, 4, 4), torch.zeros(9, dtype=torch.int64)), "fewer", split="validation")
-    assert fit(Trainer(recipe, chosen.model, chosen.data, held_out=fewer)).history
+        Trainer(recipe, model, data, held_out=from_tensors((images, torch.arange(9)), "more"))
+    fewer = from_tensors((images, torch.zeros(9, dtype=torch.int64)), "fewer", split="validation")
+    assert fit(Trainer(recipe, model, data, held_out=fewer)).history
 
 
 def test_devices() -> None:
@@ -199,13 +174,13 @@ class Poison(torch.autograd.Function):
 
 def defer_checks(patch: pytest.MonkeyPatch) -> None:
     """Defers the check for non-finite values of every stage, as on a GPU."""
-    build = stage.StageRun.__init__
+    build = StageRun.__init__
 
-    def with_flag(run: stage.StageRun, *values: Any, **named: Any) -> None:  # whatever it is called with
+    def with_flag(run: StageRun, *values: Any, **named: Any) -> None:  # whatever it is called with
         build(run, *values, **named)
         run.defer_checks()
 
-    patch.setattr(stage.StageRun, "__init__", with_flag)
+    patch.setattr(StageRun, "__init__", with_flag)
 
 
 @pytest.fixture(params=[False, True], ids=["every step", "deferred"])
@@ -236,7 +211,7 @@ def train_until_failure(recipe: Recipe, folder: Path | None, kind: str, at: int)
             fit(chosen)
     reference = trainer(recipe)
     reference._initialize(0)
-    run = stage.StageRun(reference.model.train(), recipe.stages[0], reference._feed, offset=0)
+    run = StageRun(reference.model.train(), recipe.stages[0], reference._feed, offset=0)
     for _ in range(at - 1):
         run.advance()
     return str(caught.value), chosen.model, reference.model
@@ -247,8 +222,8 @@ def train_until_failure(recipe: Recipe, folder: Path | None, kind: str, at: int)
 def test_a_non_finite_loss_stops_the_run(tmp_path: Path, accumulation: int) -> None:
     recipe = small_recipe(accumulation=accumulation)
     text, model, good = train_until_failure(recipe, tmp_path, "rate", 7)
-    images = small_feed(recipe).indices(6 * accumulation)[2].item()
     batch = 6 * accumulation
+    images = BatchStream(small_data(recipe), 8, CPU, seed=0, context=0).indices(batch)[2].item()
     place = f"step 7, batch {batch % 5 + 1} of 5 in epoch {batch // 5 + 1}, training images [{images}]"
     assert text.startswith(f"The rate became non-finite at {place}. The update was not applied.")
     assert equal(model, good)
@@ -256,10 +231,6 @@ def test_a_non_finite_loss_stops_the_run(tmp_path: Path, accumulation: int) -> N
     assert found is not None and found[0].name == "step-000000006"
     saved = found[1].tensors["model"]
     assert all(torch.equal(value, saved[key]) for key, value in good.state_dict().items())
-
-
-def small_feed(recipe: Recipe) -> BatchStream:
-    return BatchStream(small_data(recipe), recipe.stages[0].batch_size, CPU, seed=recipe.seed, context=0)
 
 
 @pytest.mark.usefixtures("check")
@@ -270,13 +241,25 @@ def test_a_non_finite_gradient_is_not_applied(clip: float) -> None:
     assert "train with a folder" in text and equal(model, good)
 
 
-@pytest.mark.parametrize("variant", ["vae", "vq-vae", "factor-vae"])
-def test_deferred_checks_change_no_bit(variant: str) -> None:
+@pytest.mark.parametrize(
+    ("variant", "terms"),
+    [
+        ("vae", set[str]()),
+        ("vq-vae", {"codebook", "commitment"}),
+        ("factor-vae", {"total_correlation", "loss_model", "loss_critic"}),
+    ],
+)
+def test_deferred_checks_and_earlier_gradients_change_no_bit(
+    variant: str, terms: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = small_recipe(variant, average=0.9)
     plain = fit(trainer(recipe))
-    with pytest.MonkeyPatch.context() as patch:
-        defer_checks(patch)
-        deferred = fit(trainer(recipe))
+    assert terms <= set(plain.history[0]) and (variant != "vq-vae" or plain.notes == [])
+    chosen = trainer(recipe)
+    for parameter in chosen.model.parameters():
+        parameter.grad = torch.full_like(parameter, 5.0)
+    defer_checks(monkeypatch)
+    deferred = fit(chosen)
     assert equal(plain.model, deferred.model) and plain.history == deferred.history
 
 
@@ -284,17 +267,16 @@ def test_codes_and_averages_are_kept_after_a_non_finite_loss() -> None:
     recipe = small_recipe("vq-vae", average=0.9)
     chosen = trainer(recipe)
     chosen._initialize(0)
-    run = stage.StageRun(chosen.model.train(), recipe.stages[0], chosen._feed, offset=0)
+    run = StageRun(chosen.model.train(), recipe.stages[0], chosen._feed, offset=0)
     run.defer_checks()
     for _ in range(11):
         run.advance()
-    before = {name: value.clone() for name, value in run.tensors()["model"].items()}
-    averages = {name: value.clone() for name, value in run.tensors()["averages"].items()}
+    kept = copy.deepcopy({kind: run.tensors()[kind] for kind in ("model", "averages")})
     run.flag.value.fill_(1.0)
     for _ in range(12):
         run.advance()
-    assert all(torch.equal(value, before[name]) for name, value in run.tensors()["model"].items())
-    assert all(torch.equal(value, averages[name]) for name, value in run.tensors()["averages"].items())
+    for kind, tensors in kept.items():
+        assert all(torch.equal(value, tensors[name]) for name, value in run.tensors()[kind].items())
     with pytest.raises(NonFiniteLossError, match=r"step 12, .* but not when the step was repeated"):
         run.settle()
     assert run.done == 11
@@ -310,12 +292,3 @@ def test_inactive_latents_are_reported() -> None:
         run = trainer(recipe).fit()
     assert caught[0].filename == __file__, "the warning names the caller's line"
     assert len(run.notes) == 1 and "rate_warmup" in run.notes[0]
-    assert fit(trainer(small_recipe("vq-vae"))).notes == []
-
-
-def test_earlier_gradients_have_no_effect() -> None:
-    recipe = small_recipe()
-    chosen = trainer(recipe)
-    for parameter in chosen.model.parameters():
-        parameter.grad = torch.full_like(parameter, 5.0)
-    assert equal(fit(chosen).model, fit(trainer(recipe)).model)

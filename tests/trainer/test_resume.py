@@ -5,7 +5,9 @@ import random
 import signal
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,7 +15,6 @@ import torch
 from msgspec.structs import replace
 from support.runs import FEW_LABELS, equal, fit, small_data, small_recipe, trainer
 
-from vaezoo.data import Dataset
 from vaezoo.errors import CheckpointError, InterruptedTrainingError
 from vaezoo.recipe import Recipe
 from vaezoo.storage import checkpoint
@@ -45,10 +46,6 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def held_out_for(recipe: Recipe) -> Dataset:
-    return small_data(recipe, 12, "validation")
-
-
 @pytest.fixture(autouse=True)
 def frequent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes all periodic actions happen in a small run."""
@@ -69,38 +66,40 @@ def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], N
     monkeypatch.setattr(stage.StageRun, "advance", hooked)
 
 
-def stopped(recipe: Recipe, folder: Path, number: int, resume: bool = False) -> str:
-    """Trains until Ctrl-C in step `number`, and returns the message."""
-    with pytest.MonkeyPatch.context() as patch:
-        at_step(patch, number, lambda: signal.raise_signal(signal.SIGINT))
-        with pytest.raises(InterruptedTrainingError) as caught:
-            fit(trainer(recipe, folder, held_out=held_out_for(recipe)), resume)
+def whole(recipe: Recipe, folder: Path, resume: bool = False) -> Run:
+    return fit(trainer(recipe, folder, held_out=small_data(recipe, 12, "validation")), resume)
+
+
+def stopped(recipe: Recipe, folder: Path, *numbers: int, resume: bool = False) -> str:
+    """Trains until Ctrl-C in each of these steps, resuming in between, and returns the last message."""
+    for number in numbers:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(InterruptedTrainingError) as caught:
+            at_step(patch, number, lambda: signal.raise_signal(signal.SIGINT))
+            whole(recipe, folder, resume or number != numbers[0])
     return str(caught.value)
 
 
-def whole(recipe: Recipe, folder: Path, resume: bool = False) -> Run:
-    return fit(trainer(recipe, folder, held_out=held_out_for(recipe)), resume)
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+    """Returns the uninterrupted run of a recipe, trained at its first use."""
+    return cache(lambda name: whole(RECIPES[name], tmp_path_factory.mktemp("once")))
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_resumed_equals_uninterrupted(name: str, tmp_path: Path) -> None:
-    recipe = RECIPES[name]
-    once = whole(recipe, tmp_path / "once")
-    stopped(recipe, tmp_path / "twice", 10)
-    stopped(recipe, tmp_path / "twice", 16, resume=True)
-    again = whole(recipe, tmp_path / "twice", resume=True)
-    assert equal(once.model, again.model) and once.history == again.history
-    assert once.model.config == again.model.config
-    lines = [(tmp_path / run / "metrics.jsonl").read_bytes() for run in ("once", "twice")]
-    assert lines[0] == lines[1] and [json.loads(line) for line in lines[0].splitlines()] == once.history
+def test_resumed_equals_uninterrupted(name: str, tmp_path: Path, once: Callable[[str], Run]) -> None:
+    stopped(RECIPES[name], tmp_path, 10, 16)
+    again, expected = whole(RECIPES[name], tmp_path, resume=True), once(name)
+    assert equal(expected.model, again.model) and expected.history == again.history
+    assert expected.model.config == again.model.config and expected.folder is not None
+    lines = (tmp_path / "metrics.jsonl").read_bytes()
+    assert lines == (expected.folder / "metrics.jsonl").read_bytes()
+    assert [json.loads(line) for line in lines.splitlines()] == expected.history
 
 
 @pytest.mark.parametrize("name", ["factor-vae", "vq-vae, two stages"])
 def test_checkpoints_after_a_resume_are_equal_byte_for_byte(name: str, tmp_path: Path) -> None:
-    recipe = RECIPES[name]
-    stopped(recipe, tmp_path / "once", 20)
-    stopped(recipe, tmp_path / "twice", 11)
-    stopped(recipe, tmp_path / "twice", 20, resume=True)
+    stopped(RECIPES[name], tmp_path / "once", 20)
+    stopped(RECIPES[name], tmp_path / "twice", 11, 20)
     files = sorted((tmp_path / "once" / "checkpoints" / "step-000000020").iterdir())
     assert {"model", "averages", "optimizers", "totals", "best"} <= {path.stem for path in files}
     for path in files:
@@ -108,10 +107,11 @@ def test_checkpoints_after_a_resume_are_equal_byte_for_byte(name: str, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["factor-vae", "vq-vae, two stages"])
-def test_no_random_state_outlives_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_random_state_outlives_a_step(
+    name: str, tmp_path: Path, once: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So a checkpoint need not hold one; Python's and numpy's are not used at all."""
-    once = fit(trainer(RECIPES[name]))
-    advance = stage.StageRun.advance
+    expected, states, advance = once(name), list[object](), stage.StageRun.advance
 
     def disturbed(run: stage.StageRun) -> None:
         torch.manual_seed(random.randrange(2**60))
@@ -120,26 +120,24 @@ def test_no_random_state_outlives_a_step(name: str, monkeypatch: pytest.MonkeyPa
         advance(run)
         assert states[-1] == (random.getstate(), np.random.get_state()[1].tolist())
 
-    states: list[object] = []
     monkeypatch.setattr(stage.StageRun, "advance", disturbed)
-    again = fit(trainer(RECIPES[name]))
-    assert equal(once.model, again.model) and once.history == again.history and len(states) == 24
+    again = whole(RECIPES[name], tmp_path)
+    assert equal(expected.model, again.model) and expected.history == again.history and len(states) == 24
 
 
 # Signals
 
 
-def test_the_first_signal_saves_and_the_message_explains_how_to_resume(tmp_path: Path) -> None:
-    text = stopped(RECIPES["vae"], tmp_path, 5)
-    assert text.startswith("Stopped at step 5 of 24") and "--resume" in text and str(tmp_path) in text
-
-
-def test_a_step_has_at_most_one_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[str] = []
-    write = checkpoint.write_folder
+def test_the_first_signal_writes_one_checkpoint_and_restores_the_handlers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, write = list[str](), checkpoint.write_folder
+    before = [signal.getsignal(number) for number in signal.valid_signals()]
     monkeypatch.setattr(checkpoint, "write_folder", lambda path, what: [written.append(path.name), write(path, what)])
-    stopped(RECIPES["vae"], tmp_path, 7)
-    assert written == ["step-000000007"]
+    text = stopped(RECIPES["vae"], tmp_path, 7)
+    assert text.startswith("Stopped at step 7 of 24") and "--resume" in text and str(tmp_path) in text
+    assert written == ["step-000000007"], "also due at this step"
+    assert [signal.getsignal(number) for number in signal.valid_signals()] == before
 
 
 @pytest.mark.parametrize(("second", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
@@ -155,12 +153,14 @@ def test_a_second_signal_ends_at_once(
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="a signal that this platform lacks")
-def test_sigusr1_saves_and_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sigusr1_saves_and_training_continues(
+    tmp_path: Path, once: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = once("vae")
     at_step(monkeypatch, 23, lambda: signal.raise_signal(signal.SIGUSR1))
-    run = whole(RECIPES["vae"], tmp_path / "asked")
-    saved = sorted(path.name for path in (tmp_path / "asked" / "checkpoints").iterdir())
-    assert saved == ["step-000000023", "step-000000024"]
-    assert equal(run.model, whole(RECIPES["vae"], tmp_path / "once").model)
+    run = whole(RECIPES["vae"], tmp_path)
+    saved = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert saved == ["step-000000023", "step-000000024"] and equal(run.model, expected.model)
 
 
 def test_an_interruption_without_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,19 +169,12 @@ def test_an_interruption_without_a_folder(monkeypatch: pytest.MonkeyPatch) -> No
         fit(trainer(RECIPES["vae"]))
 
 
-def test_handlers_of_the_caller_are_restored(tmp_path: Path) -> None:
-    before = [signal.getsignal(number) for number in signal.valid_signals()]
-    fit(trainer(RECIPES["vae"]))
-    stopped(RECIPES["vae"], tmp_path, 3)
-    assert [signal.getsignal(number) for number in signal.valid_signals()] == before
-
-
-def test_a_thread_trains_without_signals() -> None:
+def test_a_thread_trains_without_signals(tmp_path: Path, once: Callable[[str], Run]) -> None:
     found: list[Run] = []
-    thread = threading.Thread(target=lambda: found.append(fit(trainer(RECIPES["vae"]))))
+    thread = threading.Thread(target=lambda: found.append(whole(RECIPES["vae"], tmp_path)))
     thread.start()
     thread.join()
-    assert equal(found[0].model, fit(trainer(RECIPES["vae"])).model)
+    assert equal(found[0].model, once("vae").model)
 
 
 # Refused and broken checkpoints
@@ -189,53 +182,42 @@ def test_a_thread_trains_without_signals() -> None:
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     recipe = RECIPES["vae"]
+    held_out = small_data(recipe, 12, "validation")
     stopped(recipe, tmp_path, 5)
     with pytest.raises(CheckpointError, match="another recipe") as caught:
-        fit(trainer(small_recipe(steps=25, average=0.5), tmp_path, held_out=held_out_for(recipe)), resume=True)
+        whole(small_recipe(steps=25, average=0.5), tmp_path, resume=True)
     said = [line.strip() for line in str(caught.value).splitlines()]
     assert {"train.steps: 24 there, 25 now", "train.average: 0.9 there, 0.5 now"} <= set(said)
     assert not any(line.startswith(("train.batch_size", "name", "train.betas")) for line in said)
     with pytest.raises(CheckpointError, match="another data set"):
-        other = small_data(recipe, 41)
-        fit(trainer(recipe, tmp_path, data=other, held_out=held_out_for(recipe)), resume=True)
+        fit(trainer(recipe, tmp_path, data=small_data(recipe, 41), held_out=held_out), resume=True)
     with pytest.raises(CheckpointError, match=r"another held-out set .*none now"):
         fit(trainer(recipe, tmp_path), resume=True)
     with pytest.raises(CheckpointError, match=r"another number type \(torch.float32 there, torch.float64 now\)"):
-        chosen = trainer(recipe, tmp_path, held_out=held_out_for(recipe))
-        double = Trainer(recipe, chosen.model.double(), chosen.data, held_out=held_out_for(recipe), folder=tmp_path)
-        fit(double, resume=True)
+        model, data = trainer(recipe).model.double(), small_data(recipe)
+        fit(Trainer(recipe, model, data, held_out=held_out, folder=tmp_path), resume=True)
     with pytest.raises(CheckpointError, match="holds checkpoints of another run"):
         whole(recipe, tmp_path)
     with pytest.raises(CheckpointError, match="no folder"):
         fit(trainer(recipe), resume=True)
 
 
-def test_a_broken_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    recipe = RECIPES["vae"]
-    once = whole(recipe, tmp_path / "once")
-    for number, resume in ((5, False), (9, True)):
-        stopped(recipe, tmp_path / "twice", number, resume)
-    model = tmp_path / "twice" / "checkpoints" / "step-000000009" / "model.safetensors"
+def test_a_broken_newest_checkpoint_is_passed_over_and_replaces_no_valid_one(
+    tmp_path: Path, once: Callable[[str], Run]
+) -> None:
+    recipe, expected = RECIPES["vae"], once("vae")
+    stopped(recipe, tmp_path, 5, 9)
+    model = tmp_path / "checkpoints" / "step-000000009" / "model.safetensors"
     model.write_bytes(model.read_bytes()[:-1])
     with pytest.warns(UserWarning, match=r"Passed over a broken checkpoint: step-000000009"):
-        again = whole(recipe, tmp_path / "twice", resume=True)
-    assert equal(once.model, again.model) and once.history == again.history
-
-
-def test_a_broken_checkpoint_replaces_no_valid_one(tmp_path: Path) -> None:
-    for number, resume in ((5, False), (9, True)):
-        stopped(RECIPES["vae"], tmp_path, number, resume)
-    (tmp_path / "checkpoints" / "step-000000009" / "state.json").write_text("{}")
-    with pytest.warns(UserWarning, match="Passed over"):
-        stopped(RECIPES["vae"], tmp_path, 8, resume=True)
+        stopped(recipe, tmp_path, 8, resume=True)
     assert sorted(path.name[-1] for path in (tmp_path / "checkpoints").iterdir()) == ["7", "8"]
-
-
-def test_no_valid_checkpoint_is_an_error_not_a_new_start(tmp_path: Path) -> None:
-    stopped(RECIPES["vae"], tmp_path, 5)
-    (tmp_path / "checkpoints" / "step-000000005" / "state.json").unlink()
-    with pytest.raises(CheckpointError, match="None of the 1 checkpoints"):
-        whole(RECIPES["vae"], tmp_path, resume=True)
+    again = whole(recipe, tmp_path, resume=True)
+    assert equal(expected.model, again.model) and expected.history == again.history
+    for path in (tmp_path / "checkpoints").glob("*/state.json"):
+        path.unlink()
+    with pytest.raises(CheckpointError, match="None of the 2 checkpoints"):
+        whole(recipe, tmp_path, resume=True)
 
 
 def test_resuming_without_a_checkpoint_starts_over(tmp_path: Path) -> None:
@@ -260,17 +242,12 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         fit(trainer(RECIPES["vae"], tmp_path / "file" / "run"))
 
 
-def test_a_failed_save_ends_the_run_and_keeps_earlier_checkpoints(tmp_path: Path) -> None:
+def test_a_failed_save_ends_the_run_and_keeps_earlier_checkpoints(tmp_path: Path, once: Callable[[str], Run]) -> None:
     stopped(RECIPES["vae"], tmp_path, 5)
-
-    def full(path: Path, data: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "put", full)
-        with pytest.raises(CheckpointError, match="No space left"):
-            whole(RECIPES["vae"], tmp_path, resume=True)
-    assert equal(whole(RECIPES["vae"], tmp_path, resume=True).model, whole(RECIPES["vae"], tmp_path / "other").model)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(CheckpointError, match="No space left"):
+        patch.setattr(checkpoint, "put", Mock(side_effect=OSError(28, "No space left on device")))
+        whole(RECIPES["vae"], tmp_path, resume=True)
+    assert equal(whole(RECIPES["vae"], tmp_path, resume=True).model, once("vae").model)
 
 
 def test_old_checkpoints_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock, call
 
 import numpy as np
 import pytest
@@ -23,37 +24,26 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*latents are active")
 MODULES = {"tensorboard": "torch.utils.tensorboard", "trackio": "trackio", "wandb": "wandb"}
 
 
-class Fake:
-    """In place of the three packages; records all calls."""
-
-    def __init__(self, fails: str = "") -> None:
-        self.fails, self.calls = fails, list[tuple[str, tuple[object, ...], dict[str, object]]]()
-
-    def __getattr__(self, name: str) -> object:
-        def call(*values: object, **named: object) -> object:
-            self.calls.append((name, values, named))
-            if name == self.fails:
-                raise OSError("no network")
-            return SimpleNamespace(**named) if name == "Settings" else self
-
-        return call
-
-    def calls_of(self, name: str) -> list[tuple[tuple[object, ...], dict[str, object]]]:
-        return [(values, named) for called, values, named in self.calls if called == name]
-
-
 @pytest.fixture
-def fake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    package = Fake(getattr(request, "param", ""))
+def fake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """In place of the three packages; every function returns it, and the one that a test names raises."""
+    package = Mock()
+    for name in ("SummaryWriter", "init"):
+        getattr(package, name).return_value = package
+    package.Settings = SimpleNamespace
+    if hasattr(request, "param"):
+        getattr(package, request.param).side_effect = OSError("no network")
     for module in MODULES.values():
         monkeypatch.setitem(sys.modules, module, package)
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
     return package
 
 
-def small_run(names: list[str | Tracker], out: Path | None = None, **named: object) -> Run:
-    recipe = small_recipe()
-    return train(recipe, data=small_data(recipe), out=out, trackers=names, device="cpu", **named)
+def small_run(
+    names: list[str | Tracker], out: Path | None = None, stages: list[dict[str, object]] | None = None
+) -> Run:
+    recipe = small_recipe("beta-vae" if stages else "vae", stages=stages)
+    return train(recipe, data=small_data(recipe), out=out, trackers=names, device="cpu")
 
 
 def test_trackers_are_found_by_name() -> None:
@@ -76,35 +66,36 @@ def test_a_missing_package_is_an_error_before_the_run(
     assert not (tmp_path / "run").exists()
 
 
-def test_tensorboard_writes_scalars(fake: Fake, tmp_path: Path) -> None:
+def test_tensorboard_writes_scalars(fake: Mock, tmp_path: Path) -> None:
     run = small_run(["tensorboard"], tmp_path / "run")
-    assert fake.calls_of("SummaryWriter") == [((str(tmp_path / "run" / "tensorboard"),), {"purge_step": 24})]
-    scalars = {values[0]: values[1:] for values, _ in fake.calls_of("add_scalar")}
+    fake.SummaryWriter.assert_called_once_with(str(tmp_path / "run" / "tensorboard"), purge_step=24)
+    fake.close.assert_called_once_with()
+    scalars = {each.args[0]: each.args[1:] for each in fake.add_scalar.mock_calls}
     assert scalars["distortion"] == (run.history[-1]["distortion"], 24) and "step" not in scalars
-    assert {"bound", "rate", "images_per_second"} <= scalars.keys() and len(fake.calls_of("close")) == 1
+    assert {"bound", "rate", "images_per_second"} <= scalars.keys()
     with pytest.raises(ConfigError, match="out=None"):
         small_run(["tensorboard"])
     small_run([TensorBoard(tmp_path / "events")])
-    assert fake.calls_of("SummaryWriter")[-1][0] == (str(tmp_path / "events"),)
+    assert fake.SummaryWriter.call_args.args == (str(tmp_path / "events"),)
 
 
 @pytest.mark.parametrize("name", ["trackio", "wandb"])
-def test_run_services_receive_figures(name: str, fake: Fake, tmp_path: Path) -> None:
+def test_run_services_receive_figures(name: str, fake: Mock, tmp_path: Path) -> None:
     run = small_run([name], tmp_path / "run")
-    ((_, begun),) = fake.calls_of("init")
+    fake.init.assert_called_once()
+    begun = fake.init.call_args.kwargs
     assert (begun["project"], begun["name"], begun["group"]) == ("vaezoo", "vae", "run")
-    assert begun["config"]["architecture"]["latent"] == 3  # type: ignore[index]
-    ((values, named),) = fake.calls_of("log")
-    assert named == {"step": 24} and values[0]["distortion"] == run.history[-1]["distortion"]  # type: ignore[index]
-    assert [called for called, *_ in fake.calls][-1] == "finish" and len(fake.calls_of("finish")) == 1
+    assert begun["config"]["architecture"]["latent"] == 3
+    fake.log.assert_called_once()
+    assert fake.log.call_args.kwargs == {"step": 24}
+    assert fake.log.call_args.args[0]["distortion"] == run.history[-1]["distortion"]
+    assert fake.mock_calls[-1] == call.finish() and fake.finish.call_count == 1
 
 
-def test_a_service_is_opened_once_for_all_stages(fake: Fake) -> None:
-    stages: list[dict[str, object]] = [{"steps": 3, "batch_size": 8}, {"steps": 2, "batch_size": 8}]
-    recipe = small_recipe("beta-vae", stages=stages)
-    train(recipe, data=small_data(recipe), out=None, trackers=[WandB("mine")], device="cpu")
-    assert [named["project"] for _, named in fake.calls_of("init")] == ["mine"]
-    assert [named["step"] for _, named in fake.calls_of("log")] == [3, 5] and len(fake.calls_of("finish")) == 1
+def test_a_service_is_opened_once_for_all_stages(fake: Mock) -> None:
+    small_run([WandB("mine")], stages=[{"steps": 3, "batch_size": 8}, {"steps": 2, "batch_size": 8}])
+    assert [each.kwargs["project"] for each in fake.init.mock_calls] == ["mine"]
+    assert [each.kwargs["step"] for each in fake.log.mock_calls] == [3, 5] and fake.finish.call_count == 1
 
 
 @pytest.mark.parametrize(
@@ -113,11 +104,9 @@ def test_a_service_is_opened_once_for_all_stages(fake: Fake) -> None:
      ("add_scalar", "tensorboard")],
     indirect=["fake"],
 )  # fmt: skip
-def test_a_service_that_fails_warns_once(fake: Fake, name: str, tmp_path: Path) -> None:
-    recipe = small_recipe("beta-vae", stages=[{"steps": 2, "batch_size": 8}] * 3)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        run = train(recipe, data=small_data(recipe), out=tmp_path / "run", trackers=[name], device="cpu")
+def test_a_service_that_fails_warns_once(fake: Mock, name: str, tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        run = small_run([name], tmp_path / "run", stages=[{"steps": 2, "batch_size": 8}] * 3)
     (text,) = [str(each.message) for each in caught if "Training goes on" in str(each.message)]
     assert "OSError: no network" in text and len(run.history) == 3
 
@@ -138,7 +127,7 @@ class Broken:
         raise RuntimeError
 
 
-def test_trackers_do_not_change_a_run(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trackers_do_not_change_a_run(fake: Mock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vaezoo.trainer.loop.LOG_EVERY", 5)
     alone = small_run([], tmp_path / "a")
     with pytest.warns(UserWarning, match="Training goes on"):
@@ -149,29 +138,18 @@ def test_trackers_do_not_change_a_run(fake: Fake, tmp_path: Path, monkeypatch: p
 
 
 def test_an_exception_is_reported_once_and_ctrl_c_is_not_caught() -> None:
-    calls: list[int] = []
-
-    class Working(Broken):
-        def start(self, name: str, steps: int, done: int) -> None:
-            calls.append(steps)
-
-        def log(self, step: int, metrics: Mapping[str, float]) -> None:
-            calls.append(step)
-
-        def close(self) -> None:
-            raise KeyboardInterrupt
-
-    both = Trackers([Broken(), Working()])
+    working = Mock(spec=Tracker)
+    working.close.side_effect = KeyboardInterrupt
+    both = Trackers([Broken(), working])
     with pytest.warns(UserWarning, match=r"Broken\.start failed: OSError: no network\. Training goes on"):
         both.notify("start", "x", 7, 0)
     with pytest.warns(UserWarning, match=r"Broken\.log failed"):
         both.notify("log", 1, {})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         both.notify("log", 2, {})
-    assert calls == [7, 1, 2]
+    assert working.mock_calls == [call.start("x", 7, 0), call.log(1, {}), call.log(2, {})]
     with pytest.raises(KeyboardInterrupt):
-        Trackers([Working()]).notify("close")
+        Trackers([working]).notify("close")
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -188,13 +166,9 @@ def test_the_bar_is_shown_on_a_terminal_only(terminal: bool) -> None:
 
 
 def test_the_command_keeps_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def record(recipe: str, *overrides: str, trackers: list[str], **named: object) -> object:
-        calls.append((overrides, trackers))
-        return SimpleNamespace(history=[], folder=None)
-
-    monkeypatch.setattr("vaezoo.workflows.train.train", record)
+    called = Mock(return_value=SimpleNamespace(history=[], folder=None))
+    monkeypatch.setattr("vaezoo.workflows.train.train", called)
     assert cli.main(["train", "vae-mnist", "--tracker", "tensorboard", "steps=3", "--tracker", "wandb"]) == 0
     assert cli.main(["train", "vae-mnist"]) == 0
-    assert calls == [(("steps=3",), ["bar", "tensorboard", "wandb"]), ((), ["bar"])]
+    assert [each.args[1:] for each in called.mock_calls] == [("steps=3",), ()]
+    assert [each.kwargs["trackers"] for each in called.mock_calls] == [["bar", "tensorboard", "wandb"], ["bar"]]

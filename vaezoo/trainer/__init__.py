@@ -5,9 +5,8 @@ exactly.
 """
 
 from vaezoo.core import choose_device
-from vaezoo.trainer.loop import Trainer
-from vaezoo.trainer.run import Run
-from vaezoo.trainer.start import build_model
+from vaezoo.trainer.loop import Run, Trainer
+from vaezoo.trainer.setup import build_model
 from vaezoo.trainer.validation import held_out_figures
 
 __all__ = ["Run", "Trainer", "build_model", "choose_device", "held_out_figures"]

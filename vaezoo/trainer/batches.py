@@ -1,10 +1,7 @@
 """Batches and noise as functions of (seed, step, micro-batch)."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from itertools import count
 
 import torch
@@ -40,32 +37,16 @@ def stage_steps(stage: Stage, examples: int, processes: int = 1) -> int:
     return stage.steps or max(1, stage.epochs * per_epoch // (stage.accumulation * processes))
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExamplePool:
-    """Examples with an epoch of their own: `rows` of `count` in each batch; `places` (count,), None for all."""
+def pools_of(data: Dataset, size: int, labelled_share: float) -> list[tuple[int, Tensor]]:
+    """Returns examples that have epochs of their own: all, or those without and those with a label.
 
-    rows: int
-    count: int
-    places: Tensor | None = None
-
-    def __len__(self) -> int:
-        """Returns the number of examples."""
-        return self.count
-
-    @property
-    def batches(self) -> int:
-        """The number of batches in an epoch."""
-        return self.count // self.rows
-
-
-def pools_of(data: Dataset, size: int, labelled_share: float) -> list[ExamplePool]:
-    """Returns one pool of all examples, or one of those without a label and one of those with a label.
+    Each entry is their number in a batch of `size`, and their indices (N,).
 
     Raises:
         DataError: a share is set, but the set has no labels, or no unknown ones, or a batch cannot hold both kinds.
     """
     if not labelled_share:
-        return [ExamplePool(rows=size, count=len(data))]
+        return [(size, torch.arange(len(data)))]
     labels = torch.full((len(data),), -1) if data.labels is None else data.labels.cpu()
     known, unknown = (labels >= 0).nonzero().flatten(), (labels < 0).nonzero().flatten()
     rows = min(max(1, round(labelled_share * size)), len(known))
@@ -74,10 +55,7 @@ def pools_of(data: Dataset, size: int, labelled_share: float) -> list[ExamplePoo
             f"Got labelled_share = {labelled_share:g} of {size} examples a batch, {len(known)} with a label and "
             f"{len(unknown)} without; expected both kinds in each batch. Remove it, or set data.labels."
         )
-    return [
-        ExamplePool(rows=size - rows, count=len(unknown), places=unknown),
-        ExamplePool(rows=rows, count=len(known), places=known),
-    ]
+    return [(size - rows, unknown), (rows, known)]
 
 
 class BatchStream:
@@ -143,7 +121,7 @@ class BatchStream:
         self._next = -1  # a batch that fails is read again
         x = next(self._ahead)
         self._next = number + self.stride
-        return self._binarized(x), self.context_of(self.indices(number)) if self._has_context else None
+        return self._binarized(x), self.context_of(self.indices(number))
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
         """Returns x (B, *shape), binarized where that is dynamic, and the context (B, C) or None of examples."""
@@ -170,24 +148,18 @@ class BatchStream:
             return self._context[indices]
         return None if self._labels is None else self._one_hot[self._labels[indices]]
 
-    @property
-    def _has_context(self) -> bool:
-        return self._context is not None or self._labels is not None
-
     def _binarized(self, x: Tensor) -> Tensor:
         return sample_binary(x) if self.dynamic else x
 
     def _places(self, number: int) -> Tensor:
-        return torch.cat([self._part(index, number) for index in range(len(self._pools))])
-
-    def _part(self, index: int, number: int) -> Tensor:
-        """Returns the indices of the examples of one pool in batch `number`."""
-        pool, orders = self._pools[index], self._orders[index]
-        epoch, position = divmod(number, pool.batches)
-        if epoch not in orders:
-            generator = torch.Generator().manual_seed(noise_seed(self.seed, (ORDER, LABELLED_ORDER)[index], epoch))
-            order = torch.randperm(len(pool), generator=generator)
-            order = order.to(self._home) if pool.places is None else pool.places[order].to(self._home)
-            # Two are kept: prefetching reaches the next epoch before training ends this one.
-            orders = self._orders[index] = {**dict(list(orders.items())[-1:]), epoch: order}
-        return orders[epoch][position * pool.rows : (position + 1) * pool.rows]
+        """Returns the indices of the examples in batch `number` where the images are read."""
+        found = []
+        for (rows, places), orders, use in zip(self._pools, self._orders, (ORDER, LABELLED_ORDER), strict=False):
+            epoch, position = divmod(number, len(places) // rows)
+            if epoch not in orders:
+                for old in list(orders)[:-1]:  # two are kept: prefetching reaches the next epoch before this one ends
+                    del orders[old]
+                generator = torch.Generator().manual_seed(noise_seed(self.seed, use, epoch))
+                orders[epoch] = places[torch.randperm(len(places), generator=generator)].to(self._home)
+            found.append(orders[epoch][position * rows : (position + 1) * rows])
+        return torch.cat(found)

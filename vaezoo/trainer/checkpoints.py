@@ -6,8 +6,6 @@ from there, held-out images are measured with a seed of their own, and no part o
 global state.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +24,6 @@ from vaezoo.storage import checkpoint
 from vaezoo.storage.files import library_version, write_file
 from vaezoo.storage.json_files import canonical
 from vaezoo.trainer.batches import stage_steps
-from vaezoo.trainer.processes import Processes
 
 KEEP = 2  # checkpoints on disk
 
@@ -53,7 +50,7 @@ class Checkpoints:
     Args:
         folder: of the run.
         recipe, model, data, held_out: of the run; a checkpoint of any others is refused.
-        ranks: the processes of the run; a checkpoint of another number of processes is refused unless `any_size`.
+        processes: number of processes; a checkpoint of another number is refused unless `any_size`.
     """
 
     def __init__(
@@ -63,13 +60,12 @@ class Checkpoints:
         model: VAE,
         data: Dataset,
         held_out: Dataset | None,
-        ranks: Processes | None = None,
-        any_size: bool = False,
+        processes: int,
+        any_size: bool,
     ) -> None:
         self.folder, self.place = folder, folder / "checkpoints"
-        self._size, self._any_size = (ranks or Processes()).size, any_size
-        #: when the recipe was extended: step, old and new number of steps, digest of the old recipe
-        self.extensions: list[dict[str, object]] = []
+        self._size, self._any_size = processes, any_size
+        self.extensions: list[dict[str, object]] = []  # see `Run`
         self._recipe, self._examples = recipe, len(data)
         self._identity = {
             "recipe": recipe.digest,
@@ -87,7 +83,7 @@ class Checkpoints:
             CheckpointError: disk full or no permission; the earlier checkpoints are intact.
         """
         content = checkpoint.Checkpoint(
-            tensors={name: group for name, group in (*groups.items(), ("best", best.weights or {})) if group},
+            tensors={name: group for name, group in {**groups, "best": best.weights}.items() if group},
             state={
                 **state,
                 "best": best.score,

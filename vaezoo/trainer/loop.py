@@ -1,13 +1,12 @@
 """`Trainer`: runs the stages of a recipe, with metrics, validation, checkpoints, interruption and resume."""
 
-from __future__ import annotations
-
 import logging
 import math
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -23,18 +22,32 @@ from vaezoo.trainer.checkpoints import Best, Checkpoints, restored_best
 from vaezoo.trainer.compilation import memory_format
 from vaezoo.trainer.metrics_log import MetricsLog
 from vaezoo.trainer.processes import Processes
-from vaezoo.trainer.run import Run
+from vaezoo.trainer.setup import every_example_has_a_density, make_feed
 from vaezoo.trainer.signals import StopRequest
 from vaezoo.trainer.stage_run import StageRun
 from vaezoo.trainer.stages import Stages, starting
-from vaezoo.trainer.start import every_example_has_a_density, make_feed
 from vaezoo.trainer.tracking import Tracker
 from vaezoo.trainer.validation import feed_figures, note_on_latents
 
-LOG = logging.getLogger("vaezoo")
 LOG_EVERY = 100  # steps between two lines of metrics
 VALIDATIONS = 20  # validations per stage
 CHECKPOINTS = 10  # checkpoints per stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run: the model in eval mode, its metrics as in `metrics.jsonl`, and notes for the user.
+
+    Figures are nats per example; None if undefined, such as a bound on data that have no density.
+    """
+
+    model: VAE
+    recipe: Recipe
+    history: list[dict[str, float | None]]
+    folder: Path | None = None
+    notes: list[str] = field(default_factory=list)
+    #: extensions of the run: step, steps of the last stage before and after, digest of the old recipe
+    extensions: list[dict[str, object]] = field(default_factory=list)
 
 
 class Trainer:
@@ -73,7 +86,6 @@ class Trainer:
         self.device = device or torch.device("cpu")
         self.recipe, self.model, self.data, self.fresh = recipe, model.to(self.device), data, fresh
         self.folder = None if folder is None else Path(folder)
-        self.notes: list[str] = []
         self.best = Best()
         self._stages = Stages(recipe, model, data)
         self._held_out = None if held_out is None else make_feed(recipe, model, held_out, len(held_out), self.device)
@@ -82,7 +94,7 @@ class Trainer:
         self._journal = MetricsLog(self.folder if self.ranks.first else None, trackers if self.ranks.first else ())
         self._checkpoints = None
         if self.folder is not None:
-            self._checkpoints = Checkpoints(self.folder, recipe, model, data, held_out, self.ranks, any_size)
+            self._checkpoints = Checkpoints(self.folder, recipe, model, data, held_out, self.ranks.size, any_size)
         self._saved_at: int | None = None
         self._stop = StopRequest()
 
@@ -124,18 +136,11 @@ class Trainer:
         if self.best.weights is not None:
             self.model.load_state_dict(dict(self.best.weights))
         self.model.eval()
-        self._note(note_on_latents(self.model, self._feed))
-        return self._run()
-
-    def _run(self) -> Run:
-        return Run(
-            model=self.model,
-            recipe=self.recipe,
-            history=self.history,
-            folder=self.folder,
-            notes=self.notes,
-            extensions=[] if self._checkpoints is None else self._checkpoints.extensions,
-        )
+        notes = note_on_latents(self.model, self._feed)
+        for text in notes:
+            warn(text)
+        run = Run(model=self.model, recipe=self.recipe, history=self.history, folder=self.folder, notes=notes)
+        return run if self._checkpoints is None else replace(run, extensions=self._checkpoints.extensions)
 
     # One stage
 
@@ -151,8 +156,7 @@ class Trainer:
 
     def _take_steps(self, run: StageRun, number: int) -> None:
         self._journal.trackers.notify("start", self.recipe.name or self.recipe.variant, run.steps, run.done)
-        validate_every = max(1, run.steps // VALIDATIONS)
-        save_every = max(LOG_EVERY, run.steps // CHECKPOINTS)
+        validate_every, save_every = max(1, run.steps // VALIDATIONS), max(LOG_EVERY, run.steps // CHECKPOINTS)
         self._clock = (run.done, time.perf_counter())
         while run.done < run.steps:
             self._advance(run, number, (LOG_EVERY, validate_every, save_every))
@@ -177,32 +181,28 @@ class Trainer:
         self._feed = self._batches(stage.batch_size)
         if saved is None:
             self._initialize(number)
-        earlier = self.recipe.stages[:number]
-        offset = sum(stage_steps(each, len(self.data), self.ranks.size) for each in earlier)
+        offset = sum(stage_steps(each, len(self.data), self.ranks.size) for each in self.recipe.stages[:number])
         done = 0 if saved is None else int(cast(int, saved.state["done"]))
         self.ranks.broadcast([*self.model.parameters(), *self.model.buffers()])
         run = StageRun(self.model, stage, self._feed, offset=offset, done=done, ranks=self.ranks)
         if saved is not None:
             run.load(saved)
             self._saved_at = run.number
-        sizes = (self._feed.size, stage.accumulation, self.ranks.size)
         if stage.accumulation * self.ranks.size > 1:
-            LOG.info(
-                "Global batch: %d examples (batch size %d x accumulation %d x %d processes).", math.prod(sizes), *sizes
-            )
+            sizes = (self._feed.size, stage.accumulation, self.ranks.size)
+            text = "Global batch: %d examples (batch size %d x accumulation %d x %d processes)."
+            logging.getLogger("vaezoo").info(text, math.prod(sizes), *sizes)
         return run
 
     def _initialize(self, number: int) -> None:
         """Initializes parts on the first process from a seeded subset of the data; the result is broadcast later."""
         parts = [name for name in starting(self.recipe.stages, number) if self.fresh is None or name in self.fresh]
-        if not parts or not self.ranks.first:
-            return
-        seed = self.recipe.seed
-        reseed(self.device, seed, START, number)
-        generator = torch.Generator().manual_seed(noise_seed(seed, START_IMAGES, 0))
-        indices = torch.randperm(len(self.data), generator=generator)
-        indices = indices[: self.model.initialization_examples(parts)].to(self.device)
-        self.model.initialize([self._feed.take(part) for part in indices.split(500)], parts)
+        if parts and self.ranks.first:
+            reseed(self.device, self.recipe.seed, START, number)
+            generator = torch.Generator().manual_seed(noise_seed(self.recipe.seed, START_IMAGES, 0))
+            order = torch.randperm(len(self.data), generator=generator)
+            indices = order[: self.model.initialization_examples(parts)].to(self.device)
+            self.model.initialize([self._feed.take(part) for part in indices.split(500)], parts)
 
     def _advance(self, run: StageRun, number: int, periods: Sequence[int]) -> None:
         """Takes a step, and reads the deferred check for non-finite values before anything else is read or saved."""
@@ -244,36 +244,20 @@ class Trainer:
         """Measures the held-out images with the averaged weights, and keeps the weights if they are the best so far."""
         if self._held_out is None:
             return
-        with self._final_weights(run):
-            bound, distortion, rate = feed_figures(self.model, self._held_out, self._held_out_density, self.ranks)
-            self.best.offer(bound, distortion, self.model)
-        metrics = {
-            "step": run.number,
-            "stage": number,
-            "validation_bound": bound,
-            "validation_distortion": distortion,
-            "validation_rate": rate,
-        }
-        self._journal.record(metrics)
-        self._journal.notify(run.done, metrics)
-
-    @contextmanager
-    def _final_weights(self, run: StageRun) -> Iterator[None]:
-        averages = run.averaged
-        if averages is not None:
-            averages.swap()
+        if run.averaged is not None:
+            run.averaged.swap()
         self.model.eval()
         try:
-            yield
+            bound, distortion, rate = feed_figures(self.model, self._held_out, self._held_out_density, self.ranks)
+            self.best.offer(bound, distortion, self.model)
         finally:
             self.model.train()
-            if averages is not None:
-                averages.swap()
-
-    def _note(self, text: str | None) -> None:
-        if text is not None:
-            self.notes.append(text)
-            warn(text)
+            if run.averaged is not None:
+                run.averaged.swap()
+        figures = {"validation_bound": bound, "validation_distortion": distortion, "validation_rate": rate}
+        metrics = {"step": run.number, "stage": number, **figures}
+        self._journal.record(metrics)
+        self._journal.notify(run.done, metrics)
 
     # Interruption and resume
 
@@ -299,32 +283,27 @@ class Trainer:
         if self._checkpoints is None or self._saved_at == run.number:
             return
         self._journal.flush()
-        state = {"stage": number, "lines": len(self.history), **run.state()}
-        groups = run.tensors()
+        groups = run.tensors()  # by all processes
         if self.ranks.first:
+            state = {"stage": number, "lines": len(self.history), **run.state()}
             self._checkpoints.save(run.number, groups, state, self.best)
         self.ranks.wait()
         self._saved_at = run.number
 
     def _begin(self, resume: bool, extend: bool) -> checkpoint.Checkpoint | None:
         """Returns the checkpoint to continue from; None to start from the beginning."""
-        self._saved_at = None
-        saved = self._restore(extend) if resume or extend else None
-        if saved is None:
-            if self._checkpoints is not None:
-                self._checkpoints.refuse_if_any()
-            self._journal.begin()
+        self._saved_at, saved, lines = None, None, 0
+        if self._checkpoints is None:
+            if resume or extend:
+                raise CheckpointError("Nothing to resume: the run has no folder.")
+        elif resume or extend:
+            saved = self._checkpoints.newest(extend)
+        else:
+            self._checkpoints.refuse_if_any()
+        if saved is not None:
+            self.best, lines = restored_best(saved, self.device), int(cast(int, saved.state["lines"]))
+        if not self._journal.begin(lines) and self.ranks.first:
+            warn(f"{self.folder}/metrics.jsonl lacks lines; the run goes on without them.")
         if self._checkpoints is not None and self.ranks.first:
             self._checkpoints.write_recipe()
-        return saved
-
-    def _restore(self, extend: bool) -> checkpoint.Checkpoint | None:
-        if self._checkpoints is None:
-            raise CheckpointError("Nothing to resume: the run has no folder.")
-        saved = self._checkpoints.newest(extend)
-        if saved is None:
-            return None
-        if self.ranks.first and not self._journal.begin(int(cast(int, saved.state["lines"]))):
-            warn(f"{self.folder}/metrics.jsonl lacks lines; the run goes on without them.")
-        self.best = restored_best(saved, self.device)
         return saved

@@ -3,8 +3,6 @@
 Times are only in `timing.jsonl`, so that a resumed run has the same metrics as an uninterrupted one.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -19,12 +17,7 @@ METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
 
 
 class MetricsLog:
-    """The metrics of one run, line by line.
-
-    Args:
-        folder: of the files; None keeps the lines in memory only.
-        trackers: receive the metrics.
-    """
+    """The metrics of one run, line by line; without a folder only in memory."""
 
     def __init__(self, folder: Path | None, trackers: Sequence[Tracker]) -> None:
         self.folder, self.trackers = folder, Trackers(trackers)
@@ -65,20 +58,19 @@ class MetricsLog:
 
     def flush(self) -> None:
         """Flushes the lines to disk, so that no checkpoint counts more lines than the file has."""
-        if self.folder is not None:
-            try:
-                with open(self.folder / METRICS, "ab") as file:
-                    os.fsync(file.fileno())
-            except OSError as error:
-                raise CheckpointError(f"Could not write {self.folder / METRICS}: {error}.") from None
+        self._append(METRICS, None)
 
-    def _append(self, name: str, line: Mapping[str, float | None]) -> None:
+    def _append(self, name: str, line: Mapping[str, float | None] | None) -> None:
+        """Adds a line to a file; None flushes the file to disk."""
         if self.folder is None:
             return
-        data = f"{json.dumps(line)}\n".encode()
+        data = b"" if line is None else f"{json.dumps(line)}\n".encode()
         try:
             with open(self.folder / name, "ab") as file:
-                file.write(data)
+                if line is None:
+                    os.fsync(file.fileno())
+                else:
+                    file.write(data)
         except OSError as error:
             raise CheckpointError(
                 f"Could not write {self.folder / name} ({len(data):,} bytes more): {error}. The last checkpoint is "

@@ -1,6 +1,4 @@
-"""One optimizer per player: construction, learning rate, state as plain tensors."""
-
-from __future__ import annotations
+"""One optimizer per player: construction, learning rate, state as plain tensors; averaged weights."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +10,7 @@ from vaezoo.recipe import Stage
 
 # Below these, Adam's moments are zeroed: the updates they would still cause are under 1e-17 of the learning rate.
 TINY = {"exp_avg": 1e-25, "exp_avg_sq": 1e-35}
+EVERY = 10  # steps between two updates
 KINDS: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -77,3 +76,33 @@ def unpack(optimizers: Mapping[str, torch.optim.Optimizer], flat: Mapping[str, T
                 if value.shape == parameter.shape:
                     # Fused kernels require the parameter's memory layout.
                     own[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
+
+
+class Averages:
+    """Exponentially averaged parameters, updated every `EVERY` steps; buffers are not averaged.
+
+    Args:
+        model: the model whose parameters are averaged.
+        decay: of the average at each step, in [0, 1).
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay**EVERY
+        own = {name: parameter.detach() for name, parameter in model.named_parameters()}
+        self.values = {name: value.clone() for name, value in own.items()}
+        self._pairs = list(zip(self.values.values(), own.values(), strict=True))
+
+    def update(self, step: int) -> None:
+        """Updates the averages after every `EVERY`th step; early updates use a larger weight (bias correction)."""
+        if step % EVERY == 0:
+            share = max(1.0 - self.decay, 1.0 / (1 + step // EVERY))
+            for average, own in self._pairs:
+                average.lerp_(own, share)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchanges the averages and the model's parameters, in place."""
+        for average, own in self._pairs:
+            before = average.clone()
+            average.copy_(own)
+            own.copy_(before)

@@ -5,11 +5,10 @@ are averaged once per step, for all players together, after the local backward p
 without gradients are gathered in the order of the micro-batches.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Self
 
 import torch
 import torch.distributed as dist
@@ -33,7 +32,7 @@ class Processes:
         self.stop = self.save = False
 
     @classmethod
-    def current(cls) -> Processes:
+    def current(cls) -> Self:
         """Returns this process in the default group, or as the only one without a group."""
         if dist.is_available() and dist.is_initialized():
             return cls(dist.get_rank(), dist.get_world_size())
@@ -70,13 +69,10 @@ class Processes:
             return list(seen)
         result: list[Mapping[str, Tensor]] = []
         for own in seen:
-            every: list[dict[str, Tensor]] = [{} for _ in range(self.size)]
-            for key in own:
-                parts = [torch.empty_like(own[key]) for _ in range(self.size)]
-                dist.all_gather(parts, own[key].contiguous())
-                for each, part in zip(every, parts, strict=True):
-                    each[key] = part
-            result += every
+            parts = {key: [torch.empty_like(value) for _ in range(self.size)] for key, value in own.items()}
+            for key, value in own.items():
+                dist.all_gather(parts[key], value.contiguous())
+            result += [{key: parts[key][rank] for key in own} for rank in range(self.size)]
         return result
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
@@ -89,7 +85,7 @@ class Processes:
                     tensor.detach().copy_(whole)
 
     def broadcast_text(self, text: str, device: torch.device) -> str:
-        """Returns the text of the first process."""
+        """Returns the text of the first process; torch's `broadcast_object_list` would unpickle it."""
         if self.size == 1:
             return text
         length = torch.tensor([len(text.encode())], device=device)

@@ -1,7 +1,5 @@
 """Signals: Ctrl-C and SIGTERM end a run after a checkpoint, SIGUSR1 only writes a checkpoint."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Stages of a recipe: the parts that they train, and their changes to the objective."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -10,9 +8,7 @@ from vaezoo.core import PARTS, VAE, as_part
 from vaezoo.data import Dataset
 from vaezoo.errors import RecipeError, did_you_mean, shorten
 from vaezoo.recipe import Recipe, Stage
-from vaezoo.trainer.start import build_model
-
-SCHEDULES = ("rate_warmup", "rate_cycles", "free_bits")
+from vaezoo.trainer.setup import build_model
 
 
 def starting(stages: Sequence[Stage], number: int) -> list[str]:
@@ -25,12 +21,7 @@ def starting(stages: Sequence[Stage], number: int) -> list[str]:
 
 
 class Stages:
-    """Prepares a model for each stage of a recipe.
-
-    Args:
-        recipe: the recipe.
-        model: the model.
-        data: the training set.
+    """Prepares the model of a recipe for each stage.
 
     Raises:
         RecipeError: a stage sets options that the variant does not support; all such mistakes at once.
@@ -39,10 +30,7 @@ class Stages:
     def __init__(self, recipe: Recipe, model: VAE, data: Dataset) -> None:
         self.recipe, self.model, self.data = recipe, model, data
         self._trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-        mistakes: list[str] = []
-        for number, stage in enumerate(recipe.stages):
-            path = "train" if len(recipe.stages) == 1 else f"stage[{number}]"
-            mistakes += self._mistakes(stage, path)
+        mistakes = [text for number in range(len(recipe.stages)) for text in self._mistakes(number)]
         if mistakes:
             raise RecipeError("\n".join(mistakes))
 
@@ -55,8 +43,7 @@ class Stages:
         stage = self.recipe.stages[number]
         if any(each.options for each in self.recipe.stages):
             self._rebuild_objective(stage, device)
-        objective = self.model.objective
-        if objective.has_rate_weight:
+        if (objective := self.model.objective).has_rate_weight:
             objective.schedule(warmup=stage.rate_warmup, cycles=stage.rate_cycles, free_bits=stage.free_bits)
         for name, parameter in self.model.named_parameters():
             learns = not stage.train or name.split(".")[0] in stage.train
@@ -82,22 +69,19 @@ class Stages:
                 f"The options {dict(stage.options)} of a stage change what the objective learns; set them for the "
                 "whole recipe instead."
             ) from None
-        self.model.objective = twin.objective.to(device)
-        self.model.config = twin.config
-        objective = self.model.objective
-        rest = {name for name in self._trainable if not name.startswith("objective.")}
-        own = {f"objective.{name}" for name, parameter in objective.named_parameters() if parameter.requires_grad}
-        self._trainable = rest | own
+        own = {f"objective.{name}" for name, value in twin.objective.named_parameters() if value.requires_grad}
+        self._trainable = own | {name for name in self._trainable if not name.startswith("objective.")}
+        self.model.objective, self.model.config = twin.objective.to(device), twin.config
 
-    def _mistakes(self, stage: Stage, path: str) -> list[str]:
-        asked = [name for name in SCHEDULES if getattr(stage, name)]
-        found = []
+    def _mistakes(self, number: int) -> list[str]:
+        stage, path = self.recipe.stages[number], "train" if len(self.recipe.stages) == 1 else f"stage[{number}]"
+        found, players = list[str](), self.model.players()
+        asked = [name for name in ("rate_warmup", "rate_cycles", "free_bits") if getattr(stage, name)]
         if asked and not self.model.objective.has_rate_weight:
             found.append(
                 f"{' and '.join(f'{path}.{name}' for name in asked)}: the objective of {self.recipe.variant!r} has no "
                 "rate weight to schedule. Leave it out."
             )
-        players = self.model.players()
         found += [
             f"{path}.learning_rates.{name}: {shorten(self.recipe.variant)} has no player of this name."
             f"{did_you_mean(name, players)} Players: {', '.join(players)}."

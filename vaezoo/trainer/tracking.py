@@ -1,7 +1,5 @@
 """`Tracker`, the interface of what receives the metrics of a run; trackers by name; trackers that need a package."""
 
-from __future__ import annotations
-
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +24,7 @@ class Tracker(Protocol):
         """The run has ended, successfully or not."""
 
 
-#: one file each in `vaezoo.trainer.trackers`; other packages add theirs as entry points
+# One file each in `vaezoo.trainer.trackers`; other packages add theirs as entry points.
 trackers: Registry[Callable[[], Tracker]] = Registry("tracker", "vaezoo.trackers", "vaezoo.trainer.trackers", callable)
 
 
@@ -74,7 +72,13 @@ class Service(ABC):
     extra: str
 
     def __init__(self) -> None:
-        self.package = _imported(self.module, self.extra)
+        try:
+            self.package: ModuleType = importlib.import_module(self.module)
+        except ImportError as error:
+            raise MissingExtraError(
+                f"The tracker {self.extra!r} needs the package {self.extra}, which could not be imported ({error}). "
+                f'Install it: pip install "vaezoo[{self.extra}]"'
+            ) from error
         self.folder: Path | None = None
         self.config: Mapping[str, object] = {}
         self._opened = False
@@ -84,7 +88,7 @@ class Service(ABC):
         self.folder, self.config = folder, config
 
     def start(self, name: str, steps: int, done: int) -> None:
-        """Opens the service when the first stage begins."""
+        """Opens the service, when the first stage begins."""
         if not self._opened:
             self._opened = True
             self.open(name)
@@ -117,13 +121,3 @@ class RunService(Service):
         """Logs the figures."""
         if self.run is not None:
             self.run.log(dict(figures), step=step)
-
-
-def _imported(module: str, extra: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"The tracker {extra!r} needs the package {extra}, which could not be imported ({error}). Install it: "
-            f'pip install "vaezoo[{extra}]"'
-        ) from error

@@ -1,7 +1,5 @@
 """Validation: figures of a model on a whole data set during training."""
 
-from __future__ import annotations
-
 from itertools import count
 from typing import cast
 
@@ -12,7 +10,7 @@ from vaezoo.data import Dataset
 from vaezoo.recipe import Recipe
 from vaezoo.trainer.batches import HELD_OUT, BatchStream, reseed
 from vaezoo.trainer.processes import Processes
-from vaezoo.trainer.start import every_example_has_a_density, make_feed
+from vaezoo.trainer.setup import every_example_has_a_density, make_feed
 
 ROWS = 500  # examples in a batch
 
@@ -23,45 +21,40 @@ def held_out_figures(model: VAE, data: Dataset, recipe: Recipe, device: torch.de
     The bound is -inf where the likelihood gives the data no density.
     """
     feed = make_feed(recipe, model, data, len(data), device)
-    return feed_figures(model, feed, every_example_has_a_density(model, feed))
+    return feed_figures(model, feed, every_example_has_a_density(model, feed), Processes())
 
 
 @torch.no_grad()
-def feed_figures(
-    model: VAE, feed: BatchStream, density: bool, ranks: Processes | None = None
-) -> tuple[float, float, float]:
+def feed_figures(model: VAE, feed: BatchStream, density: bool, ranks: Processes) -> tuple[float, float, float]:
     """Returns mean bound, distortion and rate (nats) over a whole set; without `density` the bound is -inf.
 
     The processes of `ranks` share the set; each batch has noise of its own, so the result does not depend on their
     number.
     """
-    ranks = ranks or Processes()
-    examples = len(feed.data)
     sums = torch.zeros(3, dtype=torch.float64, device=feed.device if feed.device.type != "mps" else "cpu")
     with torch.random.fork_rng(devices=[feed.device] if feed.device.type == "cuda" else []):
-        for number, (x, c) in zip(
-            count(ranks.rank, ranks.size), feed.whole(ROWS, ranks.rank, ranks.size), strict=False
-        ):
+        shared = feed.whole(ROWS, ranks.rank, ranks.size)
+        for number, (x, c) in zip(count(ranks.rank, ranks.size), shared, strict=False):
             reseed(feed.device, feed.seed, HELD_OUT, number)
             elbo = cast(ELBO, model.objective(model, x, c, None))
             sums += torch.stack([elbo.bound.sum(), elbo.distortion.sum(), elbo.rate.sum()]).to(sums)
     ranks.average([sums])
-    bound, distortion, rate = (sums * ranks.size / examples).tolist()
+    bound, distortion, rate = (sums * ranks.size / len(feed.data)).tolist()
     return bound if density else -torch.inf, distortion, rate
 
 
-def note_on_latents(model: VAE, feed: BatchStream) -> str | None:
-    """Returns a warning if most latents are inactive, else None; None for codes."""
+def note_on_latents(model: VAE, feed: BatchStream) -> list[str]:
+    """Returns a warning if most latents are inactive; none for codes."""
     indices = torch.arange(min(1000, len(feed.data)), device=feed.device)
-    with torch.no_grad(), seeded(0, feed.device):
+    with torch.no_grad(), seeded(0):
         posterior = model.encoder(*feed.take(indices))
         centers = center(posterior).flatten(1)
     if code_indices(posterior) is not None or len(indices) < 2:
-        return None
-    active = int((centers.var(0) > ACTIVE_VARIANCE).sum())
-    if active >= centers.shape[1] / 2:
-        return None
-    return (
-        f"{active} of {centers.shape[1]} latents are active (variance of the posterior mean over {ACTIVE_VARIANCE}); "
-        "the others are unused. Fewer latents, a smaller rate weight, or rate_warmup may help."
-    )
+        return []
+    active, count_all = int((centers.var(0) > ACTIVE_VARIANCE).sum()), centers.shape[1]
+    if active >= count_all / 2:
+        return []
+    return [
+        f"{active} of {count_all} latents are active (variance of the posterior mean over {ACTIVE_VARIANCE}); the "
+        "others are unused. Fewer latents, a smaller rate weight, or rate_warmup may help."
+    ]

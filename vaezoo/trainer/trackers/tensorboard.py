@@ -1,7 +1,5 @@
 """The tracker `tensorboard`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -29,11 +27,7 @@ class TensorBoard(Service):
         self._failed = False
 
     def prepare(self, folder: Path | None, config: Mapping[str, object]) -> None:
-        """Checks that there is a folder to write to.
-
-        Raises:
-            ConfigError: the run writes nothing, and no folder was given.
-        """
+        """Raises ConfigError if the run writes nothing and no folder was given."""
         super().prepare(folder, config)
         if self.place is None and folder is None:
             raise ConfigError(

@@ -1,7 +1,5 @@
 """The tracker `trackio`."""
 
-from __future__ import annotations
-
 from vaezoo.trainer.tracking import RunService
 
 

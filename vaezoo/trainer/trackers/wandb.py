@@ -1,7 +1,5 @@
 """The tracker `wandb`."""
 
-from __future__ import annotations
-
 import os
 
 from vaezoo.trainer.tracking import RunService

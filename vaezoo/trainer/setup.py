@@ -1,7 +1,5 @@
 """Before the first step: the model of a recipe, its batches, and the check that the model fits the data."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch
@@ -30,7 +28,7 @@ def build_model(recipe: Recipe, data: Dataset, options: dict[str, object] | None
         ConfigError, CompositionError, ShapeError: see `vaezoo.create`.
     """
     table = recipe.architecture
-    with seeded(noise_seed(recipe.seed, BUILD, 0), torch.device("cpu")):
+    with seeded(noise_seed(recipe.seed, BUILD, 0)):
         return create(
             recipe.variant,
             shape=data.shape,
@@ -44,9 +42,7 @@ def build_model(recipe: Recipe, data: Dataset, options: dict[str, object] | None
 
 
 def context_width(recipe: Recipe, data: Dataset) -> int:
-    """Returns the width of the context of the recipe's data, 0 for none.
-
-    The context is `data.context`, else the one-hot vectors of `data.labels`.
+    """Returns the width of the context, `data.context` or else one-hot `data.labels`, that the recipe uses; 0 for none.
 
     Raises:
         RecipeError: the recipe needs a context, and the data has neither.
@@ -73,17 +69,16 @@ def make_feed(
         DataError: a labeled share of a set whose labels are all known or all missing.
     """
     width = context_width(recipe, data)
-    if width and data.context is None and data.labels is not None and width != model.context:
-        # A user's held-out set may lack the highest classes.
-        width = model.context if int(data.labels.max()) < model.context else width
+    labels = data.labels if width and data.context is None else None
+    if labels is not None and width != model.context and int(labels.max()) < model.context:
+        width = model.context  # a user's held-out set may lack the highest classes
     if width != model.context:
         has = f"a context of width {width}" if width else "no context (data.context = false)"
         raise ContextError(
             f"The {data.split} set {data.name!r} gives {has}; the model takes one of width {model.context}. Build the "
             "model with build_model(recipe, data), and use sets of the same classes."
         )
-    lacking = width and data.context is None and data.labels is not None and int(data.labels.min()) < 0
-    if lacking and not model.takes_unlabelled:
+    if labels is not None and int(labels.min()) < 0 and not model.takes_unlabelled:
         raise ContextError(
             f"The {data.split} set {data.name!r} lacks some labels (-1), which {recipe.variant!r} needs. Remove those "
             "examples, or use a variant that supports missing labels, such as m2-vae."
@@ -99,7 +94,7 @@ def every_example_has_a_density(model: VAE, feed: BatchStream) -> bool:
         ShapeError, SupportError, ContextError: the model cannot be trained on the data set, which is named.
     """
     data, density = feed.data, True
-    with seeded(0, feed.device):
+    with seeded(0):
         for x, c in support_batches(feed):
             try:
                 x, _ = model.check(x, c)
@@ -122,9 +117,6 @@ def support_batches(feed: BatchStream) -> Iterator[tuple[Tensor, Tensor | None]]
     if c is not None:
         yield from ((x[:1].expand(len(indices), *data.shape), feed.context_of(indices)) for indices in parts[1:])
     if not feed.dynamic:
-        # One example for each of at most 256 values is enough.
-        values = data.levels()
-        yield (
-            values.view(-1, *[1] * len(data.shape)).expand(-1, *data.shape),
-            None if c is None else c[:1].expand(len(values), -1),
-        )
+        values = data.levels()  # at most 256: one example for each
+        x = values.view(-1, *[1] * len(data.shape)).expand(-1, *data.shape)
+        yield x, None if c is None else c[:1].expand(len(values), -1)
