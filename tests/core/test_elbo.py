@@ -11,7 +11,7 @@ from torch.distributions import Categorical, Distribution, Independent, Normal, 
 from torch.distributions.kl import register_kl
 
 from vaezoo.core import Inference, Objective, Part, center, closed_form_rate, sample_with_log_prob
-from vaezoo.distributions.normal import DiagonalNormal, StandardNormal
+from vaezoo.distributions import DiagonalNormal, StandardNormal
 from vaezoo.objectives import Cyclical, Schedule, Warmup, WeightedObjective
 
 

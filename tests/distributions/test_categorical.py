@@ -15,8 +15,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from vaezoo.distributions import OneHotCategoricals, ProductDistribution
-from vaezoo.distributions.normal import StandardNormal, normal_from
+from vaezoo.distributions import OneHotCategoricals, ProductDistribution, StandardNormal, normal_from
 from vaezoo.errors import ShapeError
 from vaezoo.registry import create
 

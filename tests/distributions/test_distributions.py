@@ -7,8 +7,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, ContinuousBernoulli, Independent, Normal, kl_divergence
 
-from vaezoo.distributions.normal import DiagonalNormal, StandardNormal, normal_from
-from vaezoo.distributions.pixels import BernoulliPixels, ContinuousBernoulliPixels, DiscretizedLogisticPixels
+from vaezoo.distributions import (
+    BernoulliPixels,
+    ContinuousBernoulliPixels,
+    DiagonalNormal,
+    DiscretizedLogisticPixels,
+    StandardNormal,
+    normal_from,
+)
 
 
 def normals(dims: int) -> tuple[DiagonalNormal, Independent]:

@@ -3,8 +3,7 @@
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from vaezoo.distributions import CholeskyNormal
-from vaezoo.distributions.normal import DiagonalNormal, StandardNormal
+from vaezoo.distributions import CholeskyNormal, DiagonalNormal, StandardNormal
 
 
 def pair(*batch: int) -> tuple[CholeskyNormal, MultivariateNormal]:

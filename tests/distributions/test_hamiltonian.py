@@ -11,8 +11,7 @@ from support.gaussian_models import linear_gaussian
 from torch import Tensor
 
 from vaezoo.core import VAE
-from vaezoo.distributions import HamiltonianPosterior
-from vaezoo.distributions.normal import DiagonalNormal
+from vaezoo.distributions import DiagonalNormal, HamiltonianPosterior
 from vaezoo.encoders import HamiltonianEncoder
 from vaezoo.registry import create
 

@@ -7,8 +7,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from vaezoo.distributions import CholeskyNormal, Mixture, VonMisesFisher, log_prob_of_each
-from vaezoo.distributions.normal import DiagonalNormal
+from vaezoo.distributions import CholeskyNormal, DiagonalNormal, Mixture, VonMisesFisher, log_prob_of_each
 
 
 def gaussian_mixture(components: int = 4, width: int = 3) -> tuple[Mixture, GaussianMixture]:

@@ -12,7 +12,7 @@ from torch.distributions import MultivariateNormal, Normal
 
 from vaezoo import create
 from vaezoo.core import VAE, sample_with_log_prob, seeded
-from vaezoo.distributions.normal import DiagonalNormal
+from vaezoo.distributions import DiagonalNormal
 from vaezoo.errors import CompositionError, ShapeError
 from vaezoo.hierarchy import (
     HierarchicalPosterior,

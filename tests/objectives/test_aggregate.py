@@ -11,7 +11,7 @@ from support.cases import Case
 from torch import Tensor
 
 from vaezoo.core import Inference, seeded
-from vaezoo.distributions.normal import DiagonalNormal, StandardNormal
+from vaezoo.distributions import DiagonalNormal, StandardNormal
 from vaezoo.encoders import PointEncoder
 from vaezoo.errors import CompositionError, ConfigError
 from vaezoo.networks import MLP

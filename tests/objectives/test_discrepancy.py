@@ -12,8 +12,7 @@ from support.cases import Case
 from torch import Tensor
 
 from vaezoo.core import Inference, seeded
-from vaezoo.distributions import ContinuousDelta
-from vaezoo.distributions.normal import StandardNormal
+from vaezoo.distributions import ContinuousDelta, StandardNormal
 from vaezoo.errors import ConfigError
 from vaezoo.objectives import (
     MaximumMeanDiscrepancy,

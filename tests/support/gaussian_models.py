@@ -8,7 +8,7 @@ from torch.distributions import Distribution, MultivariateNormal
 
 from vaezoo.core import VAE, Objective, Part
 from vaezoo.decoders import Decoder
-from vaezoo.distributions.normal import DiagonalNormal
+from vaezoo.distributions import DiagonalNormal
 from vaezoo.likelihoods.gaussian import Gaussian
 from vaezoo.networks import MLP
 from vaezoo.objectives import WeightedObjective

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaezoo.core import VAE, Objective, code_indices, is_deterministic, sample_with_log_prob
-from vaezoo.distributions.normal import DiagonalNormal
+from vaezoo.distributions import DiagonalNormal
 from vaezoo.encoders import PointEncoder
 from vaezoo.errors import NoDensityError, ShapeError
 from vaezoo.networks import MLP

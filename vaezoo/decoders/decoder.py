@@ -6,9 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.core import Inference, Model, Part
-from vaezoo.core.part import network_inputs
-from vaezoo.core.precision import full_precision
+from vaezoo.core import Inference, Model, Part, full_precision, network_inputs
 from vaezoo.likelihoods import Likelihood
 from vaezoo.networks import Network
 

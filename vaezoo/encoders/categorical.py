@@ -6,11 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.core import Part
-from vaezoo.core.part import network_inputs
-from vaezoo.core.precision import full_precision
-from vaezoo.distributions import LabeledPosterior, OneHotCategoricals, ProductDistribution
-from vaezoo.distributions.normal import normal_from
+from vaezoo.core import Part, full_precision, network_inputs
+from vaezoo.distributions import LabeledPosterior, OneHotCategoricals, ProductDistribution, normal_from
 
 
 class CategoricalEncoder(Part):

@@ -7,12 +7,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import normalize, softplus
 
-from vaezoo.core import Part
-from vaezoo.core.part import network_inputs, require_vector_latent
-from vaezoo.core.precision import full_precision
-from vaezoo.distributions import CholeskyNormal, ContinuousDelta, VonMisesFisher
-from vaezoo.distributions.joint_sampling import LOG_SCALE_LIMIT
-from vaezoo.distributions.normal import normal_from
+from vaezoo.core import Part, full_precision, network_inputs, require_vector_latent
+from vaezoo.distributions import LOG_SCALE_LIMIT, CholeskyNormal, ContinuousDelta, VonMisesFisher, normal_from
 
 LARGEST_CONCENTRATION = 1e7  # above it, draws of a von Mises-Fisher distribution are equal in float32
 

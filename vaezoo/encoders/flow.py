@@ -10,11 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
-from vaezoo.core import Model, Part
-from vaezoo.core.part import network_inputs
-from vaezoo.core.precision import full_precision
-from vaezoo.distributions import FlowPosterior, HamiltonianPosterior
-from vaezoo.distributions.normal import normal_from
+from vaezoo.core import Model, Part, full_precision, network_inputs
+from vaezoo.distributions import FlowPosterior, HamiltonianPosterior, normal_from
 from vaezoo.networks import InverseAutoregressive
 
 LARGEST_STEP = 0.5  # ξ, the upper bound of the step sizes of Hamiltonian dynamics

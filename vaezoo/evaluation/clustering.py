@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from vaezoo.core import VAE, as_part, center, evaluating, responsibilities
-from vaezoo.core.optional_import import require
+from vaezoo.core import VAE, as_part, center, evaluating, require, responsibilities
 from vaezoo.data import Dataset
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.evaluation.batches import batches

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, leaky_relu
 
-from vaezoo.core import VAE, evaluating, seeded
-from vaezoo.core.checks import check_tensor
+from vaezoo.core import VAE, check_tensor, evaluating, seeded
 from vaezoo.data import Dataset
 from vaezoo.errors import ConfigError, ShapeError, SupportError
 from vaezoo.evaluation.batches import batches, context_of

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, logsigmoid, relu
 
-from vaezoo.core.precision import full_precision
+from vaezoo.core import full_precision
 from vaezoo.networks.network import Network, append_context, check_weights
 from vaezoo.networks.perceptron import MLP
 

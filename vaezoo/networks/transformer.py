@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from vaezoo.core.precision import full_precision
+from vaezoo.core import full_precision
 from vaezoo.errors import ConfigError
 from vaezoo.networks.initialization import normal_init
 from vaezoo.networks.network import check_weights

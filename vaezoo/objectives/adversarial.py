@@ -18,9 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, leaky_relu, softplus
 
-from vaezoo.core import ELBO, Inference, Model
-from vaezoo.core.part import network_inputs
-from vaezoo.core.precision import full_precision
+from vaezoo.core import ELBO, Inference, Model, full_precision, network_inputs
 from vaezoo.objectives.penalties.discrepancy import sample_prior
 from vaezoo.objectives.weighted import PenalizedObjective, WeightedObjective
 

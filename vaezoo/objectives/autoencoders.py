@@ -6,8 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vaezoo.core import Inference, Model, sample_with_log_prob
-from vaezoo.core.precision import full_precision
+from vaezoo.core import Inference, Model, full_precision, sample_with_log_prob
 from vaezoo.objectives.weighted import PenalizedObjective
 
 Corruption = Literal["masking", "gaussian"]

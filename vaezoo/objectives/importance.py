@@ -12,7 +12,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from vaezoo.core import ELBO, Inference, Model, Objective, sample_with_log_prob
-from vaezoo.distributions.normal import DiagonalNormal
+from vaezoo.distributions import DiagonalNormal
 from vaezoo.errors import CompositionError
 from vaezoo.objectives.adversarial import players_of
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaezoo.core.optional_import import require
+from vaezoo.core import require
 from vaezoo.errors import CheckpointError, DataError, ShapeError
 from vaezoo.storage.files import write_file
 

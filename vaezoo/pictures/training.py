@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaezoo.core.optional_import import require
+from vaezoo.core import require
 from vaezoo.errors import DataError
 from vaezoo.pictures.sheet import DPI, FAINT, INK, write
 

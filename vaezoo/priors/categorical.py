@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.distributions import OneHotCategoricals, ProductDistribution
-from vaezoo.distributions.labeled import condition_on_labels
-from vaezoo.distributions.normal import StandardNormal
+from vaezoo.distributions import OneHotCategoricals, ProductDistribution, StandardNormal, condition_on_labels
 from vaezoo.priors.continuous import FixedPrior
 
 

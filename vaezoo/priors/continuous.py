@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core import Part
-from vaezoo.distributions import FlowDistribution, UniformSphere
-from vaezoo.distributions.normal import StandardNormal, normal_from
+from vaezoo.distributions import FlowDistribution, StandardNormal, UniformSphere, normal_from
 from vaezoo.networks import Couplings
 
 

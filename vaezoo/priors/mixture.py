@@ -8,12 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.core import Model, Part, as_part, has_density, sample_with_log_prob
-from vaezoo.core.optional_import import require
-from vaezoo.core.precision import full_precision
-from vaezoo.distributions import Mixture
-from vaezoo.distributions.joint_sampling import LOG_SCALE_LIMIT
-from vaezoo.distributions.normal import DiagonalNormal
+from vaezoo.core import Model, Part, as_part, full_precision, has_density, require, sample_with_log_prob
+from vaezoo.distributions import LOG_SCALE_LIMIT, DiagonalNormal, Mixture
 from vaezoo.errors import CompositionError
 from vaezoo.networks import check_weights, normal_init
 

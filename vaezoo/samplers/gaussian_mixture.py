@@ -9,7 +9,7 @@ from msgspec import Meta
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, MultivariateNormal
 
-from vaezoo.core.optional_import import require
+from vaezoo.core import require
 from vaezoo.samplers import LatentDensity, check_latents, cholesky, is_factor, shaped
 
 STEPS = 500  # largest number of EM steps; most mixtures converge in fewer than 100

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, cast
 
-from vaezoo.core.optional_import import require
+from vaezoo.core import require
 
 TIMEOUT = 5.0  # seconds without an answer after which a mirror is skipped
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaezoo.core.optional_import import require
+from vaezoo.core import require
 from vaezoo.errors import DataError
 
 if TYPE_CHECKING:

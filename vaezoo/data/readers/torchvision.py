@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vaezoo.core.optional_import import require
+from vaezoo.core import require
 from vaezoo.data.dataset import Dataset
 from vaezoo.data.from_tensors import as_tensor, check_alike, check_conditions, from_tensors
 from vaezoo.data.splits import check_split

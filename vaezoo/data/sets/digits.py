@@ -4,7 +4,7 @@ from typing import Final
 
 import torch
 
-from vaezoo.core.optional_import import require
+from vaezoo.core import require
 from vaezoo.data.dataset import Dataset
 from vaezoo.data.splits import check_split, fixed_split
 

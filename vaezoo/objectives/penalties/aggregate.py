@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaezoo.core import Inference, Model
-from vaezoo.distributions.joint_sampling import LOG_TWO_PI
-from vaezoo.distributions.normal import DiagonalNormal
+from vaezoo.distributions import LOG_TWO_PI, DiagonalNormal
 from vaezoo.errors import CompositionError
 from vaezoo.objectives.weighted import Penalty
 

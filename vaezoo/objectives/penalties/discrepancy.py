@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vaezoo.core import Inference, Model
-from vaezoo.core.precision import full_precision
+from vaezoo.core import Inference, Model, full_precision
 
 Kernel = Literal["imq", "rbf"]
 
