@@ -190,6 +190,18 @@ def test_without_a_critic_there_is_only_the_loss_of_the_model() -> None:
             assert torch.equal(getattr(alone, part), getattr(with_critic, part)), (name, part)
 
 
+def test_a_gaussian_aae_has_the_bound_of_the_vae() -> None:
+    model, (x, _) = Case("aae").build(torch.float64, posterior="gaussian"), Case("aae").inputs(5, torch.float64)
+    elbos = []
+    for each in (model, model.replace(objective=WeightedObjective())):
+        with seeded(2):
+            elbos.append(each(x))
+    assert torch.isfinite(elbos[0].bound).all()
+    assert all(
+        torch.equal(getattr(elbos[0], part), getattr(elbos[1], part)) for part in ("distortion", "rate", "bound")
+    )
+
+
 def test_weights_of_zero_remove_the_term() -> None:
     for name, options in (("aae", {"weight": 0.0}), ("vae-gan", {"gamma": 0.0})):
         model, (x, _) = Case(name).build(**options), Case(name).inputs(4)

@@ -2,8 +2,7 @@
 
 from vaezoo.networks.convolutional import ConvDown, ConvUp
 from vaezoo.networks.flows import MADE, Couplings, InverseAutoregressive
-from vaezoo.networks.initialization import normal_init, scale_last_layer_to_data
-from vaezoo.networks.network import Activation, Network, append_context, check_weights
+from vaezoo.networks.network import Activation, Network, check_weights, normal_init, scale_last_layer_to_data
 from vaezoo.networks.perceptron import MLP
 from vaezoo.networks.transformer import CausalTransformer
 
@@ -17,7 +16,6 @@ __all__ = [
     "Couplings",
     "InverseAutoregressive",
     "Network",
-    "append_context",
     "check_weights",
     "normal_init",
     "scale_last_layer_to_data",

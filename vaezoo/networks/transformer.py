@@ -10,8 +10,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 
 from vaezoo.core import full_precision
 from vaezoo.errors import ConfigError
-from vaezoo.networks.initialization import normal_init
-from vaezoo.networks.network import check_weights
+from vaezoo.networks.network import check_weights, normal_init
 
 ROWS = 256  # sequences that are sampled together: their keys and values take a few MB
 

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vaezoo.core import ELBO, Inference, Model, Objective
+from vaezoo.core import ELBO, Inference, Model
 from vaezoo.distributions import ProductDistribution
 from vaezoo.objectives.schedules import Warmup
 from vaezoo.objectives.weighted import PenalizedObjective
@@ -16,7 +16,7 @@ AVERAGE_DECAY = 0.99  # of the running mean of the constraint, as in the paper
 LARGEST_LOG_MULTIPLIER = 15.0  # so that the multiplier of an unreachable target stays finite
 
 
-class TwoCapacitiesObjective(Objective):
+class TwoCapacitiesObjective(PenalizedObjective):
     r"""The objective $D + \gamma |R_z - C_z(t)| + \gamma |R_c - C_c(t)|$ of Gaussian and categorical latents.
 
     Dupont, 2018, https://arxiv.org/abs/1804.00104.
@@ -32,23 +32,16 @@ class TwoCapacitiesObjective(Objective):
         self.gamma = gamma
         self.capacities = nn.ModuleList(Warmup(each, steps) for each in capacities)
 
-    def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
+    def report(self, model: Model, inference: Inference, step: Tensor | None) -> ELBO:
         """Returns the ELBO with the terms `rate_continuous` and `rate_discrete`, whose sum is the rate."""
-        inference = model.infer(x, c)
-        posterior, prior = cast(ProductDistribution, inference.posterior), cast(ProductDistribution, inference.prior)
-        continuous, *others = posterior.divergences(prior)
+        elbo, posterior = super().report(model, inference, step), cast(ProductDistribution, inference.posterior)
+        continuous, *others = posterior.divergences(cast(ProductDistribution, inference.prior))
         rates = {"continuous": continuous, "discrete": torch.stack(others).sum(0)}
-        distortion, rate = inference.distortion(), continuous + rates["discrete"]
         pairs = zip(rates.values(), self.capacities, strict=True)
         gaps = [(each - capacity(step)).abs() for each, capacity in pairs]
-        return ELBO(
-            distortion=distortion,
-            rate=rate,
-            bound=self.bound_of(inference, distortion, rate),
-            losses={"model": distortion + self.gamma * (gaps[0] + gaps[1]) if self.gamma else distortion},
-            terms={f"rate_{name}": each.detach() for name, each in rates.items()},
-            statistics=model.observe(inference),
-        )
+        loss = elbo.distortion + self.gamma * (gaps[0] + gaps[1]) if self.gamma else elbo.distortion
+        terms = {f"rate_{name}": each.detach() for name, each in rates.items()}
+        return replace(elbo, losses={"model": loss}, terms=terms)
 
 
 class ConstraintObjective(PenalizedObjective):

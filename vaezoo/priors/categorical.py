@@ -35,7 +35,7 @@ class JointPrior(FixedPrior):
         return ProductDistribution([StandardNormal(zeros, 1), *(OneHotCategoricals(each, 1) for each in logits)])
 
 
-class LabeledPrior(FixedPrior):
+class LabeledPrior(JointPrior):
     """A standard normal z and a class y, which is given or uniform.
 
     Args:
@@ -44,12 +44,11 @@ class LabeledPrior(FixedPrior):
     """
 
     def __init__(self, size: int, classes: int) -> None:
-        super().__init__([size + classes])
-        self.size = size
+        super().__init__(size, [classes])
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Returns p(z) p(y); labels `c` (B, V), whose rows are one-hot, or zeros if unknown, give it a batch (B,)."""
-        z, y = self.zeros.split([self.size, len(self.zeros) - self.size])
+        z, y = self.zeros.split(self.sizes)
         if c is not None:
             z, y = z.expand(len(c), -1), condition_on_labels(y.expand(len(c), -1), c)
         return ProductDistribution([StandardNormal(z, 1), OneHotCategoricals(y, 1)])
