@@ -3,6 +3,7 @@
 import json
 import logging
 import resource
+import signal
 import subprocess
 import sys
 import warnings
@@ -183,7 +184,10 @@ def test_mistake_is_one_error_without_a_traceback(command, words, here, capsys):
     assert all(word in error for word in words)
 
 
-def test_wrong_usage_and_a_closed_pipe_give_no_traceback():
+def test_wrong_usage_interruption_and_a_closed_pipe_give_no_traceback(monkeypatch):
+    monkeypatch.setattr("vaezoo.workflows.train.train", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(SystemExit, match="130"):
+        main(["train", "vae-digits"])
     done = shell(f"{sys.executable} -m vaezoo trian vae-mnist")
     assert done.returncode and "train" in done.stderr + done.stdout and "Traceback" not in done.stderr + done.stdout
     assert "Traceback" not in shell(f"{sys.executable} -m vaezoo list | head -1").stderr
