@@ -34,14 +34,11 @@ def log_det(function: object, z: Tensor) -> Tensor:
 @pytest.mark.parametrize("size", SIZES)
 def test_couplings_have_an_inverse_and_their_jacobian(size: int, context: int) -> None:
     flow = randomized(Couplings(size, context, 6, [8]))
-    z = torch.randn(4, size, dtype=torch.float64)
-    c = torch.randn(4, context, dtype=torch.float64) if context else None
+    z, c = (torch.randn(4, width, dtype=torch.float64) for width in (size, context))
     u, forward = flow(z, c)
-    back, inverse = flow.inverse(u, c)
-    torch.testing.assert_close(back, z)
-    torch.testing.assert_close(inverse, forward)
+    torch.testing.assert_close(flow.inverse(u, c), (z, forward))
     for row in range(4):
-        own = None if c is None else c[row : row + 1]
+        own = c[row : row + 1]
         torch.testing.assert_close(forward[row], log_det(lambda each, own=own: flow(each, own)[0], z[row : row + 1])[0])
     if size > 1:
         assert forward.abs().min() > 1e-3 and (u - z).abs().max() > 0.1
@@ -65,7 +62,6 @@ def affine(raw: Tensor) -> Transform:
 def test_a_coupling_is_zukos() -> None:
     """The network of zuko's takes the kept latents alone and returns the transform of the others."""
     layer = randomized(Coupling(torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0]), 0, [8]))
-    assert isinstance(layer, Coupling)
     mask = layer.mask.bool()
 
     def meta(kept: Tensor) -> Transform:
@@ -81,17 +77,16 @@ def test_a_coupling_is_zukos() -> None:
     torch.testing.assert_close(layer.inverse(u)[0], theirs.inv(u))
 
 
-@pytest.mark.parametrize("latent", [(2,), (1, 2)])
-def test_the_density_of_a_flow_integrates_to_one(latent: tuple[int, ...]) -> None:
+def test_the_density_of_a_flow_integrates_to_one() -> None:
     flow = randomized(Couplings(2, 0, 4, [8]), 0.4)
-    prior = FlowDistribution(flow, torch.zeros(latent, dtype=torch.float64))
-    axis = (torch.arange(800, dtype=torch.float64) + 0.5) / 800 * 32 - 16
-    grid = torch.cartesian_prod(axis, axis).reshape(-1, *latent)
+    prior = FlowDistribution(flow, torch.zeros(1, 2, dtype=torch.float64))
+    axis = (torch.arange(400, dtype=torch.float64) + 0.5) / 400 * 32 - 16
+    grid = torch.cartesian_prod(axis, axis).unsqueeze(1)
     with torch.no_grad():
         density = prior.log_prob(grid).exp()
         z, log_prob = prior.rsample_and_log_prob((20_000,))
         torch.testing.assert_close(prior.log_prob(z), log_prob)
-    cell = (32 / 800) ** 2
+    cell = (32 / 400) ** 2
     assert density.sum() * cell == pytest.approx(1.0, abs=1e-4)
     mean = (density[:, None] * grid.flatten(1)).sum(0) * cell
     error = z.flatten(1).std(0) / 20_000**0.5
@@ -126,7 +121,6 @@ def test_masked_outputs_depend_on_earlier_inputs_and_the_context(size: int) -> N
 def test_the_density_of_an_inverse_autoregressive_draw_is_zukos_and_autograds(size: int) -> None:
     """zuko inverts the flow from z, one latent after the other."""
     flow = randomized(InverseAutoregressive(size, 3, 3, [2 * size + 3]))
-    assert isinstance(flow, InverseAutoregressive)
     h = torch.randn(2, 3, dtype=torch.float64)
     base = DiagonalNormal(*torch.randn(2, 2, size, dtype=torch.float64) * 0.3)
     posterior = FlowPosterior(base, lambda z: flow(z, h), (size,))
@@ -142,7 +136,6 @@ def test_the_density_of_an_inverse_autoregressive_draw_is_zukos_and_autograds(si
 
     start, total = z, torch.zeros_like(log_q)
     for network in reversed(flow.networks):
-        assert isinstance(network, MADE)
         transform = step(network)
         start = transform.inv(start.flip(-1))
         total = total + transform.log_abs_det_jacobian(start, transform(start))
@@ -167,7 +160,7 @@ def test_planar_flows_have_their_jacobian(size: int) -> None:
 
 
 def test_planar_flows_are_invertible_for_all_parameters() -> None:
-    """In one dimension: they are increasing, and their derivative is the determinant."""
+    """In one dimension: they are increasing."""
     torch.manual_seed(1)
     z = torch.linspace(-12, 12, 5_001, dtype=torch.float64)[:, None, None]
     for scale in (0.1, 1.0, 10.0, 100.0):
@@ -175,12 +168,7 @@ def test_planar_flows_are_invertible_for_all_parameters() -> None:
         moved, log_det = planar_flow(z, u[:, None], w[:, None], b)
         assert torch.isfinite(log_det).all()
         assert (moved.diff(dim=0) > -1e-12 * moved.abs().max()).all()
-    u, w, b = torch.randn(3, 50, dtype=torch.float64)
-    moved, log_det = planar_flow(z, u[:, None], w[:, None], b)
-    slope = moved.diff(dim=0).squeeze(-1) / z.diff(dim=0).squeeze(-1)
-    torch.testing.assert_close(0.5 * (log_det[1:].exp() + log_det[:-1].exp()), slope, rtol=1e-3, atol=1e-5)
     for zero in (torch.zeros(1, 3), torch.full((1, 3), 1e-20)):
-        start = torch.randn(2, 1, 3)
-        moved, log_det = planar_flow(start, zero, zero, torch.zeros(1))
+        moved, log_det = planar_flow(start := torch.randn(2, 1, 3), zero, zero, torch.zeros(1))
         torch.testing.assert_close(moved, start)
         assert torch.isfinite(log_det).all()

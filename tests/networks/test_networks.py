@@ -17,10 +17,8 @@ from vaezoo.registry import backbones, variants, with_requirements
 SIZES = ((1, 1, 1), (1, 2, 1), (3, 2, 3), (1, 5, 4), (2, 17, 23), (1, 28, 28), (1, 33, 64))
 
 
-def make(name: str) -> Backbone:
-    built = backbones.get(name)(**SMALL_BACKBONES.get(name, {}))
-    assert isinstance(built, Backbone)
-    return built
+def make(name: str, **options: object) -> Backbone:
+    return backbones.get(name)(**SMALL_BACKBONES[name] | options)
 
 
 @pytest.mark.parametrize("context", [0, 3])
@@ -52,8 +50,7 @@ def test_any_leading_dimensions_broadcast_the_context(name: str, context: int) -
 @pytest.mark.parametrize("name", backbones.names())
 def test_any_activation_precision_and_last_bias(name: str) -> None:
     for activation in ACTIVATIONS:
-        backbone = backbones.get(name)(**SMALL_BACKBONES[name], activation=activation)
-        assert isinstance(backbone, Backbone)
+        backbone = make(name, activation=activation)
         for dtype in (torch.float64, torch.bfloat16):
             found = backbone.down((1, 8, 8), (2, 4), 3).to(dtype)(torch.randn(2, 1, 8, 8), torch.randn(2, 3))
             assert found.dtype == dtype and torch.isfinite(found).all()
@@ -67,7 +64,7 @@ def test_any_activation_precision_and_last_bias(name: str) -> None:
 @pytest.mark.parametrize("kernel", [3, 4, 5, 7])
 def test_conv_meets_every_grid_exactly(kernel: int) -> None:
     for depth in (1, 2, 3, 5):
-        backbone = conv(channels=(2,) * depth, kernel=kernel, blocks=1, dense=(4,))  # type: ignore[arg-type]
+        backbone = conv(channels=(2,) * depth, kernel=kernel, blocks=1, dense=(4,))
         for height, width in ((1, 1), (9, 14), (31, 32)):
             shape = (1, height, width)
             latent = backbone.grid(shape, 2)
@@ -128,7 +125,7 @@ def test_networks_that_are_too_large_are_refused_before_they_are_allocated(monke
 
 def on_meta(name: str, *shape: int, backbone: object = None) -> VAE:
     with torch.device("meta"):
-        return vaezoo.create(name, shape=shape, **({} if backbone is None else {"backbone": backbone}))  # type: ignore[arg-type]
+        return vaezoo.create(name, shape=shape, **({} if backbone is None else {"backbone": backbone}))
 
 
 @pytest.mark.parametrize("shape", [(3, 256, 256), (3, 512, 512), (1, 1100, 2000)])
