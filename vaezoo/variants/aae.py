@@ -18,9 +18,10 @@ def aae(
     weight: Weight = 1.0,
     critic_hidden: Widths = (1000, 1000),
 ) -> VAE:
-    r"""Minimizes $D - \lambda \log \sigma(C(z))$ against a critic $C$ that separates draws of p(z) from codes.
+    r"""Minimizes the distortion, with a critic that pushes the codes towards draws of the prior.
 
-    $$\min_C\; -\tfrac12\,\mathbb{E}_{p(z)}[\log \sigma(C(z))] - \tfrac12\,\mathbb{E}_{q(z)}[\log(1 - \sigma(C(z)))]$$
+    $$D - \lambda \log \sigma(C(z)), \qquad
+        \min_C\; -\tfrac12\,\mathbb{E}_{p(z)}[\log \sigma(C(z))] - \tfrac12\,\mathbb{E}_{q(z)}[\log(1 - \sigma(C(z)))]$$
 
     Hyperparameters:
         posterior: "deterministic", $z = f(x)$, as in the results of the paper, or "gaussian", its other choice.

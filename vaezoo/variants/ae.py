@@ -8,7 +8,7 @@ from vaezoo.registry import Architecture, register
 
 @register("ae", changes=("encoder", "objective"), rate="no density")
 def ae(base: VAE, architecture: Architecture) -> VAE:
-    r"""Minimizes $D$ alone, with a deterministic encoder.
+    r"""Minimizes the distortion alone, with a deterministic encoder.
 
     $$D = -\log p(x\,|\,f(x))$$
 

@@ -14,9 +14,9 @@ def annealed_vae(
     capacity: Weight = 25.0,
     capacity_steps: Steps = 100_000,
 ) -> VAE:
-    r"""Minimizes $D + \gamma\,|R - C(t)|$: the rate is held at a capacity that increases during training.
+    r"""Minimizes distortion plus the deviation of the rate from a capacity that increases during training.
 
-    $$C(t) = C_{max} \min(1, t / T)$$
+    $$D + \gamma\,|R - C(t)|, \qquad C(t) = C_{max} \min(1, t / T)$$
 
     Hyperparameters:
         gamma: $\gamma \ge 0$, weight of the deviation from the capacity; 1000 in the paper.

@@ -11,9 +11,10 @@ from vaezoo.registry import Architecture, Weight, register
 def beta_tc_vae(
     base: VAE, architecture: Architecture, *, alpha: Weight = 1.0, beta: Weight = 6.0, gamma: Weight = 1.0
 ) -> VAE:
-    r"""Minimizes $D + \alpha\,I(z;x) + \beta\,\mathrm{TC}(z) + \gamma \sum_j \mathrm{KL}(q(z_j)\,\|\,p(z_j))$.
+    r"""Weights the three parts of the rate separately; the total correlation of the latents is one of them.
 
-    $$R = I(z;x) + \mathrm{KL}\big(q(z)\,\|\,\textstyle\prod_j q(z_j)\big) + \sum_j \mathrm{KL}(q(z_j)\,\|\,p(z_j))$$
+    $$D + \alpha\,I(z;x) + \beta\,\mathrm{TC}(z) + \gamma \sum_j \mathrm{KL}(q(z_j)\,\|\,p(z_j)), \qquad
+        R = I(z;x) + \mathrm{KL}\big(q(z)\,\|\,\textstyle\prod_j q(z_j)\big) + \sum_j \mathrm{KL}(q(z_j)\,\|\,p(z_j))$$
 
     Hyperparameters:
         alpha: $\alpha \ge 0$, weight of the mutual information.

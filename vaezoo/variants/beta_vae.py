@@ -7,7 +7,9 @@ from vaezoo.registry import Architecture, Weight, register
 
 @register("beta-vae", changes="objective", example={"beta": 0.5})
 def beta_vae(base: VAE, architecture: Architecture, *, beta: Weight = 4.0) -> VAE:
-    r"""Minimizes $D + \beta R$: the rate is weighted against the distortion.
+    r"""Minimizes the distortion plus a weighted rate.
+
+    $$D + \beta R$$
 
     Hyperparameters:
         beta: $\beta \ge 0$. Above 1: fewer nats in the latents, smoother and more disentangled codes, blurrier images.

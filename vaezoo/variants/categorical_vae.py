@@ -21,7 +21,7 @@ def categorical_vae(
     final_temperature: Temperature = 0.5,
     cooling: Fraction = 3e-5,
 ) -> VAE:
-    r"""Minimizes $D + R$ with categorical latents, relaxed in training (Gumbel-softmax).
+    r"""Minimizes D + R with categorical latents, relaxed in training (Gumbel-softmax).
 
     $$z = \mathrm{softmax}\big((\log \pi(x) + g) / \tau\big), \qquad R = \sum_n \mathrm{KL}(\pi_n(x)\,\|\,1/V)$$
 

@@ -17,9 +17,10 @@ def ciwae(
     samples: Annotated[int, Meta(ge=1, le=100_000)] = 64,
     beta: Fraction = 0.05,
 ) -> VAE:
-    r"""Maximizes $\beta\,\mathcal{L}_1 + (1 - \beta)\,\mathcal{L}_K$, a mixture of the ELBO and the tighter bound.
+    r"""Maximizes a mixture of the ELBO and of the tighter importance-weighted bound.
 
-    $$\mathcal{L}_1 = \frac1K \sum_{k=1}^K \log w_k, \quad \mathcal{L}_K = \log \frac1K \sum_{k=1}^K w_k, \quad
+    $$\beta\,\mathcal{L}_1 + (1 - \beta)\,\mathcal{L}_K, \qquad
+        \mathcal{L}_1 = \frac1K \sum_{k=1}^K \log w_k, \quad \mathcal{L}_K = \log \frac1K \sum_{k=1}^K w_k, \quad
         w_k = \frac{p(x|z_k)\,p(z_k)}{q(z_k|x)}$$
 
     Hyperparameters:

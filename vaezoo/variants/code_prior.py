@@ -19,9 +19,9 @@ def code_prior(
     prior_depth: Annotated[int, Meta(ge=1, le=64)] = 3,
     prior_heads: Annotated[int, Meta(ge=1, le=64)] = 4,
 ) -> VAE:
-    r"""Minimizes $D + R$ with an autoregressive prior over the indices of the codes, $R = -\log p(i_1, \dots, i_N)$.
+    r"""Minimizes D + R with an autoregressive prior over the indices of the codes.
 
-    $$p(i) = \prod_{n=1}^N p(i_n | i_1, \dots, i_{n-1})$$
+    $$R = -\log p(i), \qquad p(i) = \prod_{n=1}^N p(i_n | i_1, \dots, i_{n-1})$$
 
     Hyperparameters:
         prior_width: width of the transformer, a multiple of the heads.

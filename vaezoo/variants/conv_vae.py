@@ -6,7 +6,7 @@ from vaezoo.registry import Architecture, register
 
 @register("conv-vae", changes="backbone", defaults={"backbone": "conv"})
 def conv_vae(base: VAE, architecture: Architecture) -> VAE:
-    r"""Minimizes $D + R$ like `vae`, with convolutional networks.
+    r"""Minimizes D + R like `vae`, with convolutional networks.
 
     $$\log p(x) \ge -(D + R)$$
 

@@ -8,7 +8,7 @@ from vaezoo.registry import Architecture, Widths, register
 
 @register("cvae", changes="prior", context="required")
 def cvae(base: VAE, architecture: Architecture, *, prior_hidden: Widths = ()) -> VAE:
-    r"""Minimizes $D + \mathrm{KL}(q(z|x,c)\,\|\,p(z|c))$ with a prior that is learned for each context.
+    r"""Minimizes D + R given a context, with a prior that is learned for each context.
 
     $$\log p(x|c) \ge \mathbb{E}_{q(z|x,c)}[\log p(x|z,c)] - \mathrm{KL}(q(z|x,c)\,\|\,\mathcal{N}(\mu(c),
     \sigma^2(c)))$$

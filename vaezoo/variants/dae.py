@@ -8,7 +8,7 @@ from vaezoo.registry import Architecture, Fraction, register
 
 @register("dae", changes=("encoder", "objective"), rate="no density")
 def dae(base: VAE, architecture: Architecture, *, corruption: Corruption = "masking", level: Fraction = 0.25) -> VAE:
-    r"""Minimizes $D$ of x given the code of a corrupted copy $\tilde x$.
+    r"""Minimizes the distortion of x given the code of a corrupted copy of x.
 
     $$D = -\log p(x\,|\,f(\tilde x)), \qquad \tilde x = x \odot m, \; m_i \sim \mathrm{Bernoulli}(1 - \nu)
         \quad \text{or} \quad \tilde x = x + \nu\,\epsilon$$

@@ -8,9 +8,10 @@ from vaezoo.registry import Architecture, Weight, register
 
 @register("dip-vae-i", changes="objective", couples_examples=True)
 def dip_vae_i(base: VAE, architecture: Architecture, *, lambda_od: Weight = 10.0, lambda_d: Weight = 100.0) -> VAE:
-    r"""Minimizes $D + R + \lambda_{od} \sum_{i \ne j} C_{ij}^2 + \lambda_d \sum_i (C_{ii} - 1)^2$, $C$ of the means.
+    r"""Minimizes D + R plus the deviation of the covariance of the posterior means from the identity.
 
-    $$C = \mathrm{Cov}_{p(x)}[\mu(x)]$$
+    $$D + R + \lambda_{od} \sum_{i \ne j} C_{ij}^2 + \lambda_d \sum_i (C_{ii} - 1)^2, \qquad
+        C = \mathrm{Cov}_{p(x)}[\mu(x)]$$
 
     Hyperparameters:
         lambda_od: $\lambda_{od} \ge 0$, weight of the covariances of the means.

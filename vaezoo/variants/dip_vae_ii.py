@@ -8,9 +8,10 @@ from vaezoo.registry import Architecture, Weight, register
 
 @register("dip-vae-ii", changes="objective", couples_examples=True, example={"lambda_od": 1.0, "lambda_d": 1.0})
 def dip_vae_ii(base: VAE, architecture: Architecture, *, lambda_od: Weight = 10.0, lambda_d: Weight = 10.0) -> VAE:
-    r"""Minimizes $D + R + \lambda_{od} \sum_{i \ne j} C_{ij}^2 + \lambda_d \sum_i (C_{ii} - 1)^2$, $C$ of the draws.
+    r"""Minimizes D + R plus the deviation of the covariance of the draws from the identity.
 
-    $$C = \mathrm{Cov}_{q(z)}[z] = \mathrm{Cov}_{p(x)}[\mu(x)] + \mathbb{E}_{p(x)}[\mathrm{diag}\,\sigma^2(x)]$$
+    $$D + R + \lambda_{od} \sum_{i \ne j} C_{ij}^2 + \lambda_d \sum_i (C_{ii} - 1)^2, \qquad
+        C = \mathrm{Cov}_{q(z)}[z] = \mathrm{Cov}_{p(x)}[\mu(x)] + \mathbb{E}_{p(x)}[\mathrm{diag}\,\sigma^2(x)]$$
 
     Hyperparameters:
         lambda_od: $\lambda_{od} \ge 0$, weight of the covariances.

@@ -12,9 +12,10 @@ from vaezoo.registry import Architecture, Weight, Widths, register
 def factor_vae(
     base: VAE, architecture: Architecture, *, gamma: Weight = 10.0, critic_hidden: Widths = (1000,) * 5
 ) -> VAE:
-    r"""Minimizes $D + R + \gamma\,\mathrm{KL}(q(z)\,\|\,\prod_j q(z_j))$: latents that are independent of each other.
+    r"""Minimizes D + R and the total correlation of the latents, which a critic estimates.
 
-    $$\mathrm{TC} \approx \mathbb{E}_{q(z)}\Big[\log \frac{C(z)}{1 - C(z)}\Big]$$
+    $$D + R + \gamma\,\mathrm{TC}, \qquad \mathrm{TC} = \mathrm{KL}(q(z)\,\|\,\textstyle\prod_j q(z_j)), \qquad
+        \mathrm{TC} \approx \mathbb{E}_{q(z)}\Big[\log \frac{C(z)}{1 - C(z)}\Big]$$
 
     Hyperparameters:
         gamma: $\gamma \ge 0$, weight of the total correlation; the paper uses 10 to 40.

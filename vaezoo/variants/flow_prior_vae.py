@@ -20,7 +20,7 @@ def flow_prior_vae(
     transforms: Annotated[int, Meta(ge=1, le=100)] = 8,
     hidden: Annotated[tuple[Width, ...], Meta(max_length=8)] = (128, 128),
 ) -> VAE:
-    r"""Minimizes $D + R$ with a RealNVP flow as prior, learned jointly.
+    r"""Minimizes D + R with a RealNVP flow as prior, learned jointly.
 
     $$\log p(z) = \log \mathcal{N}(f(z); 0, 1) + \log \left|\det \frac{\partial f}{\partial z}\right|$$
 

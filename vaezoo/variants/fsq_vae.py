@@ -16,9 +16,10 @@ def fsq_vae(
     *,
     levels: Annotated[tuple[Annotated[int, Meta(ge=3, le=256)], ...], Meta(min_length=1, max_length=16)] = (8, 5, 5, 5),
 ) -> VAE:
-    r"""Minimizes $D$ with each latent rounded to one of $L_j$ values: $V = \prod_j L_j$ codes, none learned.
+    r"""Minimizes the distortion with each latent rounded to one of a few values; no code is learned.
 
-    $$z_j = \mathrm{round}\big(\tfrac{L_j - 1}{2} \tanh(y_j + s_j) - o_j\big) / \lfloor L_j / 2 \rfloor$$
+    $$V = \prod_j L_j, \qquad
+        z_j = \mathrm{round}\big(\tfrac{L_j - 1}{2} \tanh(y_j + s_j) - o_j\big) / \lfloor L_j / 2 \rfloor$$
 
     Hyperparameters:
         levels: $(L_1, \dots, L_D)$, each at least 3; the paper's (8, 5, 5, 5) gives 1,000 codes.

@@ -7,7 +7,7 @@ from vaezoo.registry import Architecture, register
 
 @register("full-covariance-vae", changes="encoder")
 def full_covariance_vae(base: VAE, architecture: Architecture) -> VAE:
-    r"""Minimizes $D + R$ with a posterior whose latents may be correlated given x.
+    r"""Minimizes D + R with a posterior whose latents may be correlated given x.
 
     $$q(z|x) = \mathcal{N}(\mu, L L^\top), \qquad
         R = \tfrac12 \Big(\sum_{ij} L_{ij}^2 + \|\mu\|^2 - n\Big) - \sum_j \log L_{jj}$$

@@ -17,7 +17,7 @@ def geco_vae(
     target: Annotated[float, Meta(ge=-1e9, le=1e9)] = 80.0,
     speed: Annotated[float, Meta(gt=0, le=1)] = 1e-3,
 ) -> VAE:
-    r"""Minimizes $R$ subject to $D \le D_{target}$, with a multiplier that is adjusted to the constraint.
+    r"""Minimizes the rate for a given distortion, with a multiplier that is adjusted to this constraint.
 
     $$R + \lambda\,(D - D_{target}), \qquad \lambda \leftarrow \lambda\,e^{\nu\,\overline{D - D_{target}}}$$
 

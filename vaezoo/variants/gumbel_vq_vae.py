@@ -23,7 +23,7 @@ def gumbel_vq_vae(
     final_temperature: Temperature = 0.0625,
     cooling: Fraction = 1e-3,
 ) -> VAE:
-    r"""Minimizes $D + \beta R$ with a stochastic code at each position, relaxed in training (Gumbel-softmax).
+    r"""Minimizes D + β·R with a stochastic code at each position, relaxed in training (Gumbel-softmax).
 
     $$z_n = \sum_v y_{nv}\, e_v, \quad y_n = \mathrm{softmax}\big((\log \pi_n(x) + g) / \tau\big), \quad
         R = \sum_n \mathrm{KL}(\pi_n(x)\,\|\,1/V)$$

@@ -18,7 +18,7 @@ def hamiltonian_vae(
     step_size: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05,
     beta_zero: Annotated[float, Meta(gt=0, lt=1)] = 0.3,
 ) -> VAE:
-    r"""Minimizes $D + R$ with a posterior whose draws leapfrog steps move towards high $p(x, z)$.
+    r"""Minimizes D + R with a posterior whose draws are moved by leapfrog steps towards high p(x, z).
 
     $$R = \mathbb{E}\big[\log q(z_0|x) + \log \mathcal{N}(\rho_0; 0, \beta_0^{-1}) - \tfrac n2 \log \beta_0
         - \log \mathcal{N}(\rho_K; 0, 1) - \log p(z_K)\big]$$

@@ -20,7 +20,7 @@ def iaf_vae(
     iaf_transforms: Annotated[int, Meta(ge=1, le=100)] = 2,
     iaf_hidden: Annotated[tuple[Width, ...], Meta(max_length=8)] = (320,),
 ) -> VAE:
-    r"""Minimizes $D + R$ with a posterior transformed by inverse autoregressive flows.
+    r"""Minimizes D + R with a posterior transformed by inverse autoregressive flows.
 
     $$z_t = \sigma(s_t) \odot z_{t-1} + (1 - \sigma(s_t)) \odot m_t, \qquad
         \log q(z_T|x) = \log q(z_0|x) - \sum_t \sum_j \log \sigma(s_{t,j})$$

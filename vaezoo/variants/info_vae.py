@@ -20,9 +20,10 @@ def info_vae(
     kernel: Kernel = "rbf",
     bandwidth: Annotated[float, Meta(gt=0, le=1e6)] = 1.0,
 ) -> VAE:
-    r"""Minimizes $D + (1 - \alpha) R + (\alpha + \lambda - 1)\,\mathrm{MMD}^2(q(z), p(z))$.
+    r"""Minimizes distortion, a weighted rate, and a discrepancy of the aggregate posterior from the prior.
 
-    $$\mathrm{MMD}^2(q, p) = \mathbb{E}_{q,q}[k(z, z')] + \mathbb{E}_{p,p}[k(z, z')] - 2\,\mathbb{E}_{q,p}[k(z, z')]$$
+    $$D + (1 - \alpha) R + (\alpha + \lambda - 1)\,\mathrm{MMD}^2(q(z), p(z)), \qquad
+        \mathrm{MMD}^2(q, p) = \mathbb{E}_{q,q}[k(z, z')] + \mathbb{E}_{p,p}[k(z, z')] - 2\,\mathbb{E}_{q,p}[k(z, z')]$$
 
     Hyperparameters:
         alpha: $\alpha \le 1$, the reward of the information in z; at 1 the rate has no weight.

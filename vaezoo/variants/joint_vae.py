@@ -30,9 +30,10 @@ def joint_vae(
     capacity_steps: Steps = 25_000,
     temperature: Temperature = 0.67,
 ) -> VAE:
-    r"""Minimizes $D + \gamma |R_z - C_z(t)| + \gamma |R_c - C_c(t)|$: normals and categories, each with a capacity.
+    r"""Minimizes distortion with normal and categorical latents, the rate of each held at a capacity.
 
-    $$C(t) = C_{max} \min(1, t / T), \qquad C_{c,max} \le \textstyle\sum_i \log V_i$$
+    $$D + \gamma |R_z - C_z(t)| + \gamma |R_c - C_c(t)|, \qquad
+        C(t) = C_{max} \min(1, t / T), \qquad C_{c,max} \le \textstyle\sum_i \log V_i$$
 
     Hyperparameters:
         categories: $V_i \ge 2$, number of categories of each discrete latent.

@@ -35,7 +35,7 @@ def ladder_vae(
     *,
     widths: Annotated[tuple[Width, ...], Meta(min_length=1, max_length=32)] = (512, 256, 128, 64, 64),
 ) -> VAE:
-    r"""Minimizes $D + R$ with a hierarchy whose posteriors combine bottom-up proposals with top-down priors.
+    r"""Minimizes D + R with a hierarchy whose posteriors combine bottom-up proposals with top-down priors.
 
     $$q(z_l|x, z_{l+1}) \propto \mathcal{N}(z_l; \hat\mu_l(x), \hat\sigma_l^2(x))\;p(z_l|z_{l+1})$$
 

@@ -29,9 +29,10 @@ def lfq_vae(
     commitment: Weight = 0.25,
     temperature: Annotated[float, Meta(ge=1e-4, le=1e4)] = 1.0,
 ) -> VAE:
-    r"""Minimizes $D + \beta\,\|y - z\|^2 + \gamma \sum_n \big(H[q(e|y_n)] - H[\bar q(e)]\big)$ with the signs z of y.
+    r"""Quantizes each latent to its sign, with an entropy term that uses all codes and makes them certain.
 
-    $$z = \mathrm{sign}(y), \qquad q(e|y) \propto \exp(-\|y - e\|^2 / \tau), \qquad e \in \{-1, 1\}^D$$
+    $$D + \beta\,\|y - z\|^2 + \gamma \sum_n \big(H[q(e|y_n)] - H[\bar q(e)]\big), \qquad
+        z = \mathrm{sign}(y), \qquad q(e|y) \propto \exp(-\|y - e\|^2 / \tau), \qquad e \in \{-1, 1\}^D$$
 
     Hyperparameters:
         entropy: $\gamma \ge 0$, weight of the term that makes soft codes certain and their mean over the batch $\bar q$

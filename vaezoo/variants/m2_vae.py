@@ -11,7 +11,7 @@ from vaezoo.registry import Architecture, LargeWeight, register
 
 @register("m2-vae", changes=("encoder", "decoder", "prior", "objective"), context="labels", example={"latent": 18})
 def m2_vae(base: VAE, architecture: Architecture, *, alpha: LargeWeight = 100.0) -> VAE:
-    r"""Minimizes $D + R$ with the class y as a latent, summed out where it is unknown, and trains a classifier.
+    r"""Minimizes D + R with the class y as a latent, summed out where it is unknown, and trains a classifier.
 
     $$\log p(x) \ge \sum_y q(y|x) \big(\log p(y) - \log q(y|x) - \mathcal{L}(x, y)\big), \qquad
         \log p(x, y) \ge \log p(y) - \mathcal{L}(x, y)$$

@@ -7,7 +7,7 @@ from vaezoo.registry import Architecture, Count, register
 
 @register("piwae", changes="objective", example={"samples": 2, "groups": 3})
 def piwae(base: VAE, architecture: Architecture, *, samples: Count = 8, groups: Count = 8) -> VAE:
-    r"""Maximizes $\mathcal{L}_{1,MK}$ for decoder and prior, and $\mathcal{L}_{M,K}$ for the encoder.
+    r"""Maximizes the bound over all samples for decoder and prior, and a mean of looser bounds for the encoder.
 
     $$\mathcal{L}_{M,K} = \frac1M \sum_{m=1}^M \log \frac1K \sum_{k=1}^K \frac{p(x|z_{mk})\,p(z_{mk})}{q(z_{mk}|x)}$$
 
@@ -15,6 +15,7 @@ def piwae(base: VAE, architecture: Architecture, *, samples: Count = 8, groups: 
         samples: $K \ge 1$, samples in each group of the encoder's bound.
         groups: $M \ge 1$; 1 is `iwae` with K samples. The cost is proportional to $MK$, 64 in the paper.
 
+    The encoder maximizes $\mathcal{L}_{M,K}$, decoder and prior $\mathcal{L}_{1,MK}$.
     The players `model` and `encoder` use the same draws. The reported rate is in closed form; the bound,
     $\mathcal{L}_{1,MK}$, is sampled. Use it for the tight bound of `iwae` with an encoder that still learns.
 

@@ -12,7 +12,7 @@ from vaezoo.registry import Architecture, register
 
 @register("planar-vae", changes="encoder", rate="sampled", example={"flows": 2})
 def planar_vae(base: VAE, architecture: Architecture, *, flows: Annotated[int, Meta(ge=1, le=1000)] = 10) -> VAE:
-    r"""Minimizes $D + R$ with a posterior transformed by planar flows.
+    r"""Minimizes D + R with a posterior transformed by planar flows.
 
     $$z_k = z_{k-1} + \hat u_k \tanh(w_k^\top z_{k-1} + b_k), \qquad
         \log q(z_F|x) = \log q(z_0|x) - \sum_k \log |1 + \hat u_k^\top \psi_k(z_{k-1})|$$

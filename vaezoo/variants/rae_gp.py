@@ -8,9 +8,9 @@ from vaezoo.registry import Architecture, Weight, register
 
 @register("rae-gp", changes=("encoder", "objective"), rate="no density")
 def rae_gp(base: VAE, architecture: Architecture, *, beta: Weight = 1e-2, weight: Weight = 1e-2) -> VAE:
-    r"""Minimizes $D + \beta\,\tfrac12 \|z\|^2 + \lambda\,\|\nabla_z \mu(z)\|^2$, with a deterministic encoder.
+    r"""Minimizes distortion plus penalties on codes and on the decoder's gradient; the encoder is deterministic.
 
-    $$z = f(x), \qquad \mu(z) = \mathbb{E}[x|z]$$
+    $$D + \beta\,\tfrac12 \|z\|^2 + \lambda\,\|\nabla_z \mu(z)\|^2, \qquad z = f(x), \qquad \mu(z) = \mathbb{E}[x|z]$$
 
     Hyperparameters:
         beta: $\beta \ge 0$, weight of the squared norm of codes.

@@ -9,9 +9,10 @@ from vaezoo.registry import Architecture, Weight, register
 
 @register("rae-l2", changes=("encoder", "objective"), rate="no density")
 def rae_l2(base: VAE, architecture: Architecture, *, beta: Weight = 1e-2, weight: Weight = 1e-4) -> VAE:
-    r"""Minimizes $D + \beta\,\tfrac12 \|z\|^2 + \lambda\,\|\theta\|^2$, with a deterministic encoder.
+    r"""Minimizes distortion plus penalties on codes and on the decoder's weights; the encoder is deterministic.
 
-    $$z = f(x), \qquad \theta \text{ the decoder's parameters}$$
+    $$D + \beta\,\tfrac12 \|z\|^2 + \lambda\,\|\theta\|^2, \qquad
+        z = f(x), \qquad \theta \text{ the decoder's parameters}$$
 
     Hyperparameters:
         beta: $\beta \ge 0$, weight of the squared norm of codes.

@@ -26,7 +26,9 @@ def residual_vq_vae(
     decay: Share = 0.99,
     revival: Share = 0.05,
 ) -> VAE:
-    r"""Minimizes $D + \beta \sum_{d=1}^M \|z_e(x) - \mathrm{sg}[e_1 + \dots + e_d]\|^2$, each latent a sum of M codes.
+    r"""Minimizes distortion and commitment with each latent replaced by a sum of codes.
+
+    $$D + \beta \sum_{d=1}^M \|z_e(x) - \mathrm{sg}[e_1 + \dots + e_d]\|^2$$
 
     Hyperparameters:
         depth: $M \ge 1$, number of codebooks; each quantizes the remainder of the ones before it.

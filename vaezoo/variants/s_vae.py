@@ -8,7 +8,7 @@ from vaezoo.registry import Architecture, register
 
 @register("s-vae", changes=("encoder", "prior"))
 def s_vae(base: VAE, architecture: Architecture) -> VAE:
-    r"""Minimizes $D + R$ with latents on a sphere: a von Mises-Fisher posterior and a uniform prior.
+    r"""Minimizes D + R with latents on a sphere: a von Mises-Fisher posterior and a uniform prior.
 
     $$q(z|x) \propto e^{\kappa\, \mu^\top z}, \qquad
         R = \kappa\, \mathbb{E}_q[\mu^\top z] - \log \mathbb{E}_{p}[e^{\kappa\, \mu^\top z}], \qquad \|z\| = 1$$

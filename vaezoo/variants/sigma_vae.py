@@ -6,7 +6,7 @@ from vaezoo.registry import Architecture, register
 
 @register("sigma-vae", changes="likelihood", defaults={"likelihood": {"name": "gaussian", "scale_kind": "optimal"}})
 def sigma_vae(base: VAE, architecture: Architecture) -> VAE:
-    r"""Minimizes $D + R$ like `vae`, with Gaussian pixels of one shared σ that follows the error.
+    r"""Minimizes D + R like `vae`, with Gaussian pixels of one shared σ that follows the error.
 
     $$D = \frac{N}{2} \log(2 \pi \sigma^2) + \frac{\|x - \mu(z)\|^2}{2 \sigma^2}, \qquad
         \sigma^2 = \overline{\|x - \mu(z)\|^2} / N$$

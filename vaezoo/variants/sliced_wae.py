@@ -10,9 +10,10 @@ from vaezoo.registry import Architecture, Count, LargeWeight, register
     "sliced-wae", changes=("encoder", "objective"), couples_examples=True, rate="no density", example={"projections": 8}
 )
 def sliced_wae(base: VAE, architecture: Architecture, *, weight: LargeWeight = 10.0, projections: Count = 50) -> VAE:
-    r"""Minimizes $D + \lambda\,\mathrm{SW}_2^2(q(z), p(z))$, with a deterministic encoder.
+    r"""Minimizes distortion and a sliced Wasserstein distance of codes from the prior; deterministic encoder.
 
-    $$\mathrm{SW}_2^2(q, p) \approx \frac1L \sum_{l=1}^L \frac1B \sum_{i=1}^B
+    $$D + \lambda\,\mathrm{SW}_2^2(q(z), p(z)), \qquad
+        \mathrm{SW}_2^2(q, p) \approx \frac1L \sum_{l=1}^L \frac1B \sum_{i=1}^B
         \big(\mathrm{sort}_i(\theta_l \cdot z) - \mathrm{sort}_i(\theta_l \cdot z')\big)^2$$
 
     Hyperparameters:

@@ -38,9 +38,9 @@ def top_down_vae(
     flat: bool = False,
     free_bits: Weight = 0.0,
 ) -> VAE:
-    r"""Minimizes $D + \sum_l \max(R_l, \lambda)$ with latents on grids, where each level depends on all above it.
+    r"""Minimizes D + R with latents on grids, where each level depends on all above it.
 
-    $$\log p(x) \ge \mathbb{E}_q[\log p(x|z)] - \sum_l \mathbb{E}_{q(z_{<l}|x)}
+    $$D + \sum_l \max(R_l, \lambda), \qquad \log p(x) \ge \mathbb{E}_q[\log p(x|z)] - \sum_l \mathbb{E}_{q(z_{<l}|x)}
         \mathrm{KL}(q(z_l|x, z_{<l})\,\|\,p(z_l|z_{<l}))$$
 
     Hyperparameters:

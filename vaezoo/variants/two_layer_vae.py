@@ -16,7 +16,7 @@ from vaezoo.registry import Architecture, Widths, register
     example={"latent": 9, "top_hidden": (16,)},
 )
 def two_layer_vae(base: VAE, architecture: Architecture, *, top_hidden: Widths = (100, 100)) -> VAE:
-    r"""Minimizes $D + R$ with two layers of latents: $p(h_2)\,p(h_1|h_2)\,p(x|h_1)$ and $q(h_1|x)\,q(h_2|h_1)$.
+    r"""Minimizes D + R with two layers of latents, encoded bottom-up and decoded top-down.
 
     $$\log p(x) \ge \mathbb{E}_q\Big[\log p(x|h_1) + \log \frac{p(h_2)\,p(h_1|h_2)}{q(h_1|x)\,q(h_2|h_1)}\Big]$$
 

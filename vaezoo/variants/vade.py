@@ -11,7 +11,7 @@ from vaezoo.registry import Architecture, register
 
 @register("vade", changes="prior", rate="sampled", example={"clusters": 3})
 def vade(base: VAE, architecture: Architecture, *, clusters: Annotated[int, Meta(ge=1, le=100_000)] = 10) -> VAE:
-    r"""Minimizes $D + R$ with a mixture of Gaussians as prior, whose components are clusters.
+    r"""Minimizes D + R with a mixture of Gaussians as prior, whose components are clusters.
 
     $$p(z) = \sum_y \pi_y\, \mathcal{N}(z; \mu_y, \sigma_y^2), \qquad q(y|x) = \mathbb{E}_{q(z|x)}[p(y|z)]$$
 

@@ -10,7 +10,7 @@ from vaezoo.registry import Architecture, register
 
 @register("vae")
 def vae(base: VAE | None, architecture: Architecture) -> VAE:
-    r"""Minimizes $D + R$, the negative evidence lower bound, with a Gaussian posterior and a standard normal prior.
+    r"""Minimizes D + R, the negative evidence lower bound, with a Gaussian posterior and a normal prior.
 
     $$\log p(x) \ge \mathbb{E}_{\mathcal{N}(z;\mu(x),\sigma^2(x))}[\log p(x|z)]
         - \tfrac12 \sum_j (\mu_j^2 + \sigma_j^2 - 1 - 2 \log \sigma_j)$$

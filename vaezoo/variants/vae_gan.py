@@ -15,7 +15,7 @@ from vaezoo.registry import Architecture, Weight, register
     example={"critic_channels": 8},
 )
 def vae_gan(base: VAE, architecture: Architecture, *, gamma: Weight = 1.0, critic_channels: Width = 32) -> VAE:
-    r"""Minimizes $R + D_l$ with the encoder, $\gamma D_l - L$ with the decoder, and $L$ with a critic $C$ of images.
+    r"""Minimizes rate and a distortion in the features of a critic, which separates images from reconstructions.
 
     $$D_l = \tfrac12 \|C_l(x) - C_l(\tilde x)\|^2, \qquad
         L = -\log \sigma(C(x)) - \log(1 - \sigma(C(\tilde x))) - \log(1 - \sigma(C(x_p)))$$
@@ -24,6 +24,7 @@ def vae_gan(base: VAE, architecture: Architecture, *, gamma: Weight = 1.0, criti
         gamma: $\gamma \ge 0$, weight of the similarity for the decoder.
         critic_channels: width of the critic's last hidden layer, $C_l$, at each position of the backbone's grid.
 
+    The encoder minimizes $R + D_l$, the decoder $\gamma D_l - L$, and a critic $C$ of images $L$.
     $\tilde x$ is the mean of p(x|z) for z from q(z|x), and $x_p$ that for z from the prior. Images are compared in a
     layer of the critic, a network like the encoder's, and not in pixels. The reported $D = -\log p(x|z)$ and bound are
     not optimized; the rate is in closed form. By default the likelihood's scale follows the error. If the critic wins,

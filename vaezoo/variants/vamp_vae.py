@@ -13,7 +13,7 @@ from vaezoo.registry import Architecture, register
 def vamp_vae(
     base: VAE, architecture: Architecture, *, pseudo_inputs: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
 ) -> VAE:
-    r"""Minimizes $D + R$ with a mixture of posteriors as prior.
+    r"""Minimizes D + R with a mixture of posteriors as prior.
 
     $$p(z) = \frac1M \sum_{m=1}^M q(z|u_m)$$
 

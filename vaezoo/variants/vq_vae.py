@@ -23,9 +23,9 @@ def vq_vae(
     distance: Distance = "euclidean",
     gradient: Gradient = "straight-through",
 ) -> VAE:
-    r"""Minimizes $D + \beta\,\|z_e(x) - \mathrm{sg}[e]\|^2$ with the latents replaced by the nearest of V codes.
+    r"""Minimizes distortion and commitment with each latent vector replaced by the nearest of V codes.
 
-    $$\log p(x) \ge \log p(x|e(x)) - N \log V$$
+    $$D + \beta\,\|z_e(x) - \mathrm{sg}[e]\|^2, \qquad \log p(x) \ge \log p(x|e(x)) - N \log V$$
 
     Hyperparameters:
         codes: $V \ge 2$, number of codes.

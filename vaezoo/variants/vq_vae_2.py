@@ -30,9 +30,10 @@ def vq_vae_2(
     decay: Share = 0.99,
     revival: Share = 0.05,
 ) -> VAE:
-    r"""Minimizes $D + \beta\,\|y_t - \mathrm{sg}[e_t]\|^2 + \beta\,\|y_b - \mathrm{sg}[e_b]\|^2$ on two grids.
+    r"""Minimizes distortion and commitment with codes on two grids, a coarse and a fine one.
 
-    $$y_t = f_t(h(x)), \qquad y_b = h(x) + g(e_t), \qquad p(x | e_t, e_b)$$
+    $$D + \beta\,\|y_t - \mathrm{sg}[e_t]\|^2 + \beta\,\|y_b - \mathrm{sg}[e_b]\|^2, \qquad
+        y_t = f_t(h(x)), \qquad y_b = h(x) + g(e_t), \qquad p(x | e_t, e_b)$$
 
     Hyperparameters:
         codes: $V \ge 2$, number of codes of each level.

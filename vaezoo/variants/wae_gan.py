@@ -18,9 +18,9 @@ def wae_gan(
     known_prior: bool = False,
     critic_hidden: Widths = (512,) * 4,
 ) -> VAE:
-    r"""Minimizes $D - \lambda \log \sigma(C(z))$, with a deterministic encoder, against a critic $C$ of its codes.
+    r"""Minimizes the distortion with a deterministic encoder, whose codes a critic compares with the prior.
 
-    $$C(z) \to \log p(z) - \log q(z)$$
+    $$D - \lambda \log \sigma(C(z)), \qquad C(z) \to \log p(z) - \log q(z)$$
 
     Hyperparameters:
         weight: $\lambda \ge 0$; 10 in the paper on MNIST, where D is the squared error: `likelihood = {name =

@@ -19,9 +19,10 @@ def wae_mmd(
     kernel: Kernel = "imq",
     bandwidth: Annotated[float, Meta(gt=0, le=1e6)] = 1.0,
 ) -> VAE:
-    r"""Minimizes $D + \lambda\,\mathrm{MMD}^2(q(z), p(z))$, with a deterministic encoder.
+    r"""Minimizes distortion and the discrepancy of codes from the prior, with a deterministic encoder.
 
-    $$\mathrm{MMD}^2(q, p) = \mathbb{E}_{q,q}[k(z, z')] + \mathbb{E}_{p,p}[k(z, z')] - 2\,\mathbb{E}_{q,p}[k(z, z')]$$
+    $$D + \lambda\,\mathrm{MMD}^2(q(z), p(z)), \qquad
+        \mathrm{MMD}^2(q, p) = \mathbb{E}_{q,q}[k(z, z')] + \mathbb{E}_{p,p}[k(z, z')] - 2\,\mathbb{E}_{q,p}[k(z, z')]$$
 
     Hyperparameters:
         weight: $\lambda \ge 0$, weight of the discrepancy; 10 in the paper on MNIST, where D is the squared error:

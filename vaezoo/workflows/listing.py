@@ -23,13 +23,6 @@ if TYPE_CHECKING:  # the registry imports torch
 
 Rows = list[tuple[str, ...]]
 
-#: LaTeX commands in the first sentences of docstrings; all others are dropped
-SYMBOLS = {
-    "alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "sigma": "σ", "mu": "μ", "theta": "θ", "nabla": "∇",
-    "sum": "∑", "prod": "∏", "log": "log", "max": "max", "le": "≤", "ge": "≥", "ne": "≠", "dots": "…", "tfrac12": "½",
-    "|": "‖", ",": " ",
-}  # fmt: skip
-
 
 def models(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
     """Returns headings and rows of the pretrained models, from the index and the recipes."""
@@ -52,6 +45,7 @@ def variants(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
     """Returns headings and rows of the registered variants."""
     rows: Rows = []
     for entry in variant_entries(pattern):
+        summary = (inspect.getdoc(entry.builder) or "").partition("\n")[0]
         options = ", ".join(f"{option.name} = {option.default}" for option in entry.options.values()) or "–"
         used = sorted(name for name, facts in read_index().items() if entry.name in str(facts["variant"]).split("+"))
         changes, weights, paper = (
@@ -59,7 +53,7 @@ def variants(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
             ", ".join(used) or "–",
             f"{entry.paper} ({entry.year})",
         )
-        rows.append((entry.name, changes, entry.rate, summary(entry), options, paper, weights))
+        rows.append((entry.name, changes, entry.rate, summary, options, paper, weights))
     return ("variant", "changes", "rate", "what it does", "options", "paper", "weights"), rows
 
 
@@ -107,13 +101,6 @@ def recipes(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
             first = text.splitlines()[0].removeprefix("#").strip()
             rows.append((name, str(table["variant"]), str(table["data"]["name"]), first))
     return ("recipe", "variant", "data", "what it is"), rows
-
-
-def summary(entry: "Variant") -> str:
-    """Returns the first sentence of a variant's docstring, its formulas in Unicode instead of LaTeX."""
-    text = (inspect.getdoc(entry.builder) or "").partition("\n")[0]
-    text = re.sub(r"\\(tfrac12|[A-Za-z]+|.)", lambda match: SYMBOLS.get(match[1], ""), text)
-    return " ".join(re.sub(r"[{}$]", "", text).split())
 
 
 def describe(name: str) -> str:
