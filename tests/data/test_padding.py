@@ -62,12 +62,6 @@ def test_invalid_padding_is_refused() -> None:
         vaezoo.read_recipe(recipe)
 
 
-def test_a_recipe_without_padding_keeps_its_digest() -> None:
-    recipe = vaezoo.read_recipe("vae-mnist")
-    assert "pad" not in recipe.settings["data"]  # type: ignore[operator]
-    assert vaezoo.read_recipe("vae-mnist", ["data.pad=2"]).digest != recipe.digest
-
-
 @pytest.mark.filterwarnings("ignore:.*latents are active")
 def test_a_model_is_measured_on_images_padded_as_it_was_trained(tmp_path: Path) -> None:
     recipe = {

@@ -25,7 +25,6 @@ from vaezoo.errors import ConfigError, DataError, ShapeError
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.trainer import Trainer, build_model
 from vaezoo.trainer.batches import BatchStream
-from vaezoo.trainer.setup import every_example_has_a_density, make_feed
 
 CPU, FULL = torch.device("cpu"), pytest.mark.full
 
@@ -207,16 +206,6 @@ class TestTraining:
             torch.manual_seed(number)
             assert torch.equal(one.take(one.indices(number))[0], x)
         two.close()
-
-    @pytest.mark.parametrize("how", ["none", "dynamic", "static"])
-    def test_support_and_density_checks_are_equal(self, folder: Path, how: str) -> None:
-        recipe = recipe_for(folder, how)
-        verdicts = []
-        for each in pair(folder):
-            data = binarize(each, how)
-            model = build_model(recipe, data)
-            verdicts.append(every_example_has_a_density(model, make_feed(recipe, model, data, 6, CPU)))
-        assert verdicts == [how != "none"] * 2
 
     @pytest.mark.parametrize(
         ("binarize", "workers"),

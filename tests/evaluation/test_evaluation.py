@@ -125,31 +125,21 @@ def test_invalid_calls(model, call, error, words):
 
 def test_every_public_function_restores_the_mode_of_each_module(digits):
     few = digits.subset(range(12))
-    values = torch.arange(12)[:, None] % 2
-    factors = from_tensors((few.batch(torch.arange(12)), few.labels), factors=Factors.of(values, ["a"]), classes=10)
-    calls = {
-        "evaluate": lambda m: evaluate(m, few, samples=2),
-        "evidence": lambda m: evidence(m, few, samples=2),
-        "active_units": lambda m: active_units(m, few),
-        "cluster": lambda m: evaluation.cluster(m, few),
-        "label_error": lambda m: evaluation.label_error(m, few),
-        "representation": lambda m: evaluation.representation(m, few),
-        "disentanglement": lambda m: evaluation.disentanglement(m, factors),
-        "frechet_distance": lambda m: evaluation.frechet_distance(m, few),
+    factors = from_tensors(few.batch(torch.arange(12)), factors=Factors.of(torch.arange(12)[:, None] % 2, ["a"]))
+    calls = {name: [few] for name in ("evaluate", "active_units", "cluster", "label_error", "representation")} | {
+        "disentanglement": [factors],
+        "evidence": [few, 2],
+        "frechet_distance": [few],
     }
     public = {name: getattr(evaluation, name) for name in evaluation.__all__}
-    of_models = {
-        name
-        for name, each in public.items()
-        if inspect.isfunction(each) and {"model", "source"} & inspect.signature(each).parameters.keys()
-    }
-    assert of_models == calls.keys()
+    functions = {name: inspect.signature(each).parameters for name, each in public.items() if inspect.isfunction(each)}
+    assert calls.keys() == {name for name, parameters in functions.items() if {"model", "source"} & parameters.keys()}
     for training in (True, False):
         model = vaezoo.create("vade", shape=(1, 8, 8), latent=2).train(training)
         model.decoder.train(not training)  # the mode of each module, not of the whole
         before = [module.training for module in model.modules()]
-        for name, call in calls.items():
-            call(model)
+        for name, arguments in calls.items():
+            public[name](model, *arguments, **({"samples": 2} if name == "evaluate" else {}))
             assert [module.training for module in model.modules()] == before, name
 
 
@@ -171,13 +161,9 @@ def test_a_registered_metric_appears_in_report_card_and_tables(digits, monkeypat
         assert f"| ink, % | {text} |" in figures_table(stored)
         assert "ink" not in figures_table(reports[1].as_dict())
         assert "name: ink (%)" in hub_card("me/mine", {**models[0].config, "data": None}, stored, None)
-        rows = [
-            compare.Row(
-                name=name, report=report, seeds=1, spread=None, images_per_second=1.0, model=model, evidences=None,
-                statistics="",
-            )
-            for name, report, model in zip(("vae", "cvae"), reports, models, strict=True)
-        ]  # fmt: skip
+        facts = {"seeds": 1, "spread": None, "images_per_second": 1.0, "evidences": None, "statistics": ""}
+        pairs = zip(reports, models, strict=True)
+        rows = [compare.Row(name="model", report=report, model=model, **facts) for report, model in pairs]
         column = compare.headings(rows).index("ink")
         assert [line[column] for line in compare.table(rows)] == [text, "–"]
         assert "ink" not in compare.headings(rows[1:])

@@ -33,13 +33,9 @@ def test_distance_of_gaussians_equals_scipys(size: int) -> None:
 
 
 def test_known_distances_of_gaussians() -> None:
-    a, b = torch.tensor([1.0, 4.0, 9.0]), torch.tensor([4.0, 4.0, 1.0])
-    mean = torch.tensor([1.0, 2.0, 3.0])
+    a, b, mean = torch.tensor([1.0, 4.0, 9.0]), torch.tensor([4.0, 4.0, 1.0]), torch.tensor([1.0, 2.0, 3.0])
     # For covariances that commute it is Σ (σ - σ')², plus the squared distance of the means.
     assert gaussian_frechet_distance(mean, a.diag(), torch.zeros(3), b.diag()) == pytest.approx(14.0 + 1 + 0 + 4)
-    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0))).Q.double()
-    both = [turn @ each.double().diag() @ turn.T for each in (a, b)]
-    assert gaussian_frechet_distance(mean, both[0], mean, both[1]) == pytest.approx(5.0)
     # Rank one, at an angle: tr(Σ₁Σ₂)^½ is the product of the lengths and of the angle's cosine.
     lines = [torch.outer(each, each) for each in (torch.tensor([2.0, 0.0]), 3.0 * torch.tensor([0.6, 0.8]))]
     wanted = 4.0 + 9.0 - 2.0 * 6.0 * 0.6
@@ -67,13 +63,12 @@ def test_distance_of_images_equals_numpys() -> None:
 
 
 def test_it_decreases_for_more_similar_images() -> None:
-    digits = load_dataset("digits", "test")
-    x = digits.batch(torch.arange(len(digits)))
+    x = load_dataset("digits", "test").batch(torch.arange(200))
     noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0))
-    found = [frechet_distance(x.lerp(noise, share), "digits") for share in (0.0, 0.1, 1.0)]
+    found = [frechet_distance(x.lerp(noise, share), x) for share in (0.0, 0.1, 1.0)]
     assert found == sorted(found) and found[1] > 1e-4
     # A shift by one pixel, which keeps the histogram of pixels, changes it.
-    assert frechet_distance(x.roll(1, 3), "digits") > 10 * found[1]
+    assert frechet_distance(x.roll(1, 3), x) > 10 * found[1]
 
 
 def test_the_random_features_are_the_same_on_every_machine() -> None:
@@ -119,7 +114,7 @@ def test_samples_and_reconstructions_of_a_model() -> None:
 
 
 def test_invalid_input() -> None:
-    x = torch.rand(8, 1, 8, 8)
+    x, case = torch.rand(8, 1, 8, 8), Case("vae", context=3)
     cases = [
         (lambda: frechet_distance(x, x, n=1), ConfigError, "n = 1"),
         (lambda: frechet_distance(x, x, of="priors"), ConfigError, "of = 'priors'"),  # type: ignore[arg-type]
@@ -128,13 +123,9 @@ def test_invalid_input() -> None:
         (lambda: frechet_distance(x, x, features=nn.Identity()), ShapeError, r"features \(8, 1, 8, 8\)"),
         (lambda: frechet_distance(x * torch.nan, x), SupportError, "NaN"),
         (lambda: gaussian_frechet_distance(x[0, 0, 0], x[0, 0, 1:], *x[0, 0, :2]), ShapeError, "two means"),
-        (lambda: frechet_distance(Case("vae", context=3).build(), x), ContextError, "no labels"),
+        (lambda: frechet_distance(case.build(), x), ContextError, "no labels"),
         (lambda: frechet_distance(x, "digits", split="nowhere"), DataError, "nowhere"),
-        (
-            lambda: frechet_distance(Case("vae").build(), torch.rand(4, 1, 9, 9), of="reconstructions"),
-            ShapeError,
-            "model expects",
-        ),
+        (lambda: frechet_distance(case.build(), x[..., 1:], of="reconstructions"), ShapeError, "model expects"),
         (lambda: RandomFeatures()(torch.rand(4, 30)), ShapeError, r"random features expected images.*features="),
     ]
     for call, error, words in cases:

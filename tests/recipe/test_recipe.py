@@ -58,16 +58,12 @@ def test_published_metrics_are_no_settings_of_the_run() -> None:
     assert changes(recipe, plain) == [] and differ_in_length_only(recipe, plain)
     found = mistakes(tables(published={"log_evidence": "low", "source": 3}))
     assert [line.partition(": ")[0] for line in found] == ["published.source", "published.metrics[...]"]
-    assert mistakes(tables(published=3))[0].startswith("published: expected a table")
 
 
 def test_bundled_models_have_the_digests_of_their_recipes() -> None:
     configs = [PACKAGE_FOLDER / name / "config.json" for name in read_index()]
     stored = [json.loads(path.read_bytes()).get("recipe") for path in configs if path.is_file()]
     assert stored and all(read_recipe(each["name"]).digest == each["digest"] for each in stored)
-
-
-# Mistakes
 
 
 def test_mistakes_in_every_table_at_once() -> None:
@@ -103,9 +99,8 @@ def test_mistakes_in_every_table_at_once() -> None:
 
 def test_names_of_backbone_and_likelihood_are_looked_up() -> None:
     found = mistakes(tables(architecture={"backbone": "cnov", "likelihood": {"name": "gaussian", "scael": 2}}))
-    assert len(found) == 2
+    assert len(found) == 2 and "'scale'" in found[1] and found[1].startswith("architecture.likelihood.scael: ")
     assert found[0].startswith("architecture.backbone: Unknown backbone 'cnov'. Did you mean 'conv'?")
-    assert found[1].startswith("architecture.likelihood.scael: ") and "'scale'" in found[1]
 
 
 @pytest.mark.parametrize(
@@ -134,13 +129,35 @@ def test_invalid_stages(train: Tables, start: str) -> None:
     assert found.startswith(start)
 
 
-def test_inconsistent_tables() -> None:
-    assert mistakes(tables(stage=[{"steps": 1}]))[0].startswith("train: expected one [train] table or several")
-    assert mistakes(tables(train=None))[0].endswith("got neither.")
-    assert mistakes(tables(train=None, stage=[]))[0].startswith("stage: expected [[stage]] tables")
-    assert mistakes(tables(variant="cvae"))[0].startswith("data.context: 'cvae' needs a context")
-    assert mistakes(tables(variant="beta-vae+iwae"))[0].startswith("variant: 'beta-vae' and 'iwae' cannot be composed")
-    assert mistakes({})[0].startswith("variant: missing")
+@pytest.mark.parametrize(
+    ("changes", "start"),
+    [
+        ({"stage": [{"steps": 1}]}, "train: expected one [train] table or several"),
+        ({"train": None}, "train: expected one [train] table or several [[stage]] tables; got neither."),
+        ({"train": None, "stage": []}, "stage: expected [[stage]] tables"),
+        ({"variant": "cvae"}, "data.context: 'cvae' needs a context"),
+        ({"variant": "beta-vae+iwae"}, "variant: 'beta-vae' and 'iwae' cannot be composed"),
+        ({"variant": None}, "variant: missing"),
+        ({"variant": "vae\0"}, "variant: expected"),
+        ({"variant": ["vae"]}, "variant: expected `str`"),
+        ({"seed": object()}, "seed: expected a finite number"),
+        ({"options": [1]}, "options: expected `table`"),
+        ({"train": {"steps": 10**5000}}, "train.steps: "),
+        ({"init": ""}, "init: expected `str` of length >= 1"),
+        ({"published": 3}, "published: expected a table"),
+    ],
+    ids=lambda value: repr(value)[:24] if isinstance(value, str) else None,
+)
+def test_invalid_tables(changes: Tables, start: str) -> None:
+    assert mistakes(tables(**changes))[0].startswith(start)
+
+
+def test_deep_tables_are_refused() -> None:
+    deep: Tables = {}
+    inner = deep
+    for _ in range(5000):
+        inner["a"] = inner = {}
+    assert "nested more than 16 deep" in mistakes(tables(options=deep))[0]
 
 
 def test_a_stage_changes_the_objective_alone() -> None:
@@ -155,26 +172,9 @@ def test_a_stage_changes_the_objective_alone() -> None:
     ["http://x/y", "../digits", "/etc/passwd", "a\\b", "ftp:x", "folder:", "torchvision:../x", "", "x\0y", "d" * 2000],
 )
 def test_a_data_set_is_neither_a_path_nor_an_address(name: str) -> None:
+    for valid in ("digits", "torchvision:CIFAR10", "folder:/a folder/of images", "my table"):
+        assert read_recipe(tables(data={"name": valid})).data.name == valid
     assert mistakes(tables(data={"name": name}))[0].startswith("data.name: expected ")
-
-
-@pytest.mark.parametrize("name", ["digits", "torchvision:CIFAR10", "folder:/a folder/of images", "my table"])
-def test_names_of_data_sets(name: str) -> None:
-    assert read_recipe(tables(data={"name": name})).data.name == name
-
-
-def test_hostile_mappings() -> None:
-    deep: Tables = {}
-    inner = deep
-    for _ in range(5000):
-        inner["a"] = inner = {}
-    assert "nested more than 16 deep" in mistakes(tables(options=deep))[0]
-    assert mistakes(tables(seed=object()))[0].startswith("seed: expected a finite number")
-    assert mistakes(tables(variant="vae\0"))[0].startswith("variant: expected")
-    assert mistakes(tables(variant=["vae"]))[0].startswith("variant: expected `str`")
-    assert mistakes(tables(options=[1]))[0].startswith("options: expected `table`")
-    assert mistakes(tables(train={"steps": 10**5000}))[0].startswith("train.steps: ")
-    assert mistakes(tables(init=""))[0].startswith("init: expected `str` of length >= 1")
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,6 @@ def test_hostile_mappings() -> None:
     [
         (b"variant = ", "cannot be read as TOML"),
         (b"seed = 1\nseed = 2", "cannot be read as TOML"),
-        (b"[train]\nsteps = 1\n[train]\nsteps = 2", "cannot be read as TOML"),
         (b"variant = '\xff'", "cannot be read as TOML"),
         (b"a = " + b"[" * 20_000 + b"]" * 20_000, "cannot be read as TOML"),
         (b"seed = " + b"9" * 5000, "cannot be read as TOML"),
@@ -220,9 +219,6 @@ def test_a_folder_beside_an_installed_package_is_ignored(tmp_path: Path, monkeyp
     assert set(list_recipes()) == {"own"}
     (package.parent / "pyproject.toml").touch()
     assert set(list_recipes()) == {"own", "foreign"}
-
-
-# Overrides
 
 
 def test_dotted_and_bare_overrides() -> None:
@@ -278,9 +274,6 @@ def test_overrides_of_a_backbone_and_of_stages() -> None:
 )
 def test_overrides_with_mistakes(override: str, start: str) -> None:
     assert mistakes(tables(), override)[0].startswith(start)
-
-
-# Digests
 
 
 def test_a_recipe_can_be_read_back_from_its_tables() -> None:

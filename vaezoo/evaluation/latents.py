@@ -14,11 +14,7 @@ def active_units(model: VAE, data: Dataset) -> int:
     Burda et al., 2016, https://arxiv.org/abs/1509.00519, section 5.2. Meaningless for discrete codes; see `perplexity`.
     """
     with evaluating(model):
-        return count_active(torch.cat([center(model.encoder(x, c)).flatten(1) for x, c in batches(model, data)]))
-
-
-def count_active(means: Tensor) -> int:
-    """Returns the number of columns of `means` (N, D) whose variance exceeds 0.01."""
+        means = torch.cat([center(model.encoder(x, c)).flatten(1) for x, c in batches(model, data)])
     return int((means.var(0) > ACTIVE_VARIANCE).sum())
 
 

@@ -72,19 +72,17 @@ def ensure(
     return [folder / file.name for file in files]
 
 
-def is_genuine(path: Path, file: DataFile) -> bool:
-    """Returns whether `path` is a file of the recorded size and SHA-256."""
+def _is_genuine(path: Path, file: DataFile) -> bool:
     try:
         with path.open("rb") as source:
-            if os.fstat(source.fileno()).st_size != file.size:
-                return False
-            return hashlib.file_digest(source, "sha256").hexdigest() == file.sha256
+            size = os.fstat(source.fileno()).st_size
+            return size == file.size and hashlib.file_digest(source, "sha256").hexdigest() == file.sha256
     except OSError:
         return False
 
 
 def _missing(folder: Path, files: Sequence[DataFile]) -> list[DataFile]:
-    return [file for file in files if not is_genuine(folder / file.name, file)]
+    return [file for file in files if not _is_genuine(folder / file.name, file)]
 
 
 def _fetch(collection: Collection, folder: Path, files: Sequence[DataFile], report: Report) -> None:

@@ -67,11 +67,7 @@ class DebianPackage:
 
 
 def run(program: str, *arguments: str, folder: Path) -> str:
-    """Runs a program in `folder` and returns its standard output.
-
-    Raises:
-        SourceError: The program is missing, fails, or exceeds the time limit.
-    """
+    """Returns the standard output of a program in `folder`; raises SourceError if it fails or takes too long."""
     if (path := shutil.which(program)) is None:
         raise SourceError(f"the program {program} is not installed")
     try:

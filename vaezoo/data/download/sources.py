@@ -82,11 +82,7 @@ class Folder:
 
 
 def take(file: DataFile, paths: Iterable[Path], folder: Path) -> None:
-    """Copies `file` from the one of `paths` that has its name into `folder`, or unpacks `NAME.gz`.
-
-    Raises:
-        SourceError: The file is missing, too large or unreadable.
-    """
+    """Copies `file`, or unpacks `NAME.gz`, from one of `paths` into `folder`; raises SourceError if there is none."""
     found = {path.name: path for path in paths}
     path = found.get(file.name) or found.get(f"{file.name}.gz")
     if path is None:
@@ -95,11 +91,7 @@ def take(file: DataFile, paths: Iterable[Path], folder: Path) -> None:
 
 
 def unpack(path: Path, file: DataFile, folder: Path) -> None:
-    """Writes the content of `path`, which may be gzipped, to `folder/file.name`.
-
-    Raises:
-        SourceError: The content is unreadable, damaged, or larger than `file`.
-    """
+    """Writes the content of `path`, which may be gzipped, to `folder/file.name`; raises SourceError if damaged."""
     try:
         with cast(IO[bytes], gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as source:
             write(source, file, folder)
@@ -108,11 +100,7 @@ def unpack(path: Path, file: DataFile, folder: Path) -> None:
 
 
 def write(source: IO[bytes], file: DataFile, folder: Path) -> None:
-    """Writes a stream to `folder/file.name`; reads at most one byte beyond the expected size.
-
-    Raises:
-        SourceError: The stream is longer than `file`.
-    """
+    """Writes a stream to `folder/file.name`; raises SourceError after one byte more than the expected size."""
     data = source.read(file.size + 1)
     if len(data) > file.size:
         raise SourceError(f"{file.name}: got more than the expected {file.size:,} bytes")

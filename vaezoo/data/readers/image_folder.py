@@ -31,9 +31,8 @@ def load_folder(path: Path, split: str, *, limit: int | None = None, workers: in
     Args:
         path: A folder of images, or of one subfolder per class.
         split: `"train"` or `"test"`.
-        limit: Bytes of decoded images above which the split is streamed; see `memory_limit`. Only the headers of a
-            streamed split are read here.
-        workers: Number of processes that read a streamed split; see `worker_count`.
+        limit: See `memory_limit`. Only the headers of a streamed split are read here.
+        workers: See `worker_count`.
 
     Raises:
         DataError: The folder or split does not exist, there is no image, an image is corrupt, or sizes differ.
@@ -68,8 +67,7 @@ class FolderImages:
         gray: Whether the images have one channel or three.
 
     Raises:
-        DataError: A header cannot be read, or its size differs from the first one, or it has more than 8 bits per
-            channel.
+        DataError: A header cannot be read, has more than 8 bits per channel, or has another size than the first one.
     """
 
     def __init__(self, files: Sequence[Path], gray: bool) -> None:
@@ -83,11 +81,7 @@ class FolderImages:
         return len(self.files)
 
     def read(self, positions: Tensor) -> Tensor:
-        """Returns the images at `positions` (B,) as `uint8` (B, C, H, W).
-
-        Raises:
-            DataError: A file cannot be read, or its size has changed.
-        """
+        """Returns the images at `positions` (B,) as `uint8` (B, C, H, W)."""
         images = torch.empty(len(positions), *self.shape, dtype=torch.uint8)
         for row, position in enumerate(positions.tolist()):
             file = Path(self.files[position])

@@ -35,9 +35,8 @@ def load_torchvision(
         split: `"train"` or `"test"`.
         cache: Root of the cache; torchvision's files go to `torchvision/NAME` in it.
         download: Whether torchvision may download missing files.
-        limit: Bytes of decoded images above which the split is streamed; see `memory_limit`. One pass over the split
-            then collects the targets and validates the images.
-        workers: Number of processes that read a streamed split; see `worker_count`.
+        limit: See `memory_limit`. One pass over a streamed split collects the targets and validates the images.
+        workers: See `worker_count`.
 
     Raises:
         UnknownNameError: torchvision exports no such data set class.
@@ -56,8 +55,9 @@ def load_torchvision(
     names = getattr(source, "classes", None)
     classes = len(names) if isinstance(names, list | tuple) and names else None
     whole = f"torchvision:{name}"
-    if len(source) and _first_bytes(source, whole) * len(source) > memory_limit(limit):
-        return _streamed(TorchvisionImages(source, whole), split, classes, workers)
+    first = as_tensor(source[0][0], f"{whole}, item 0") if len(source) else torch.empty(0)
+    if first.dtype == torch.uint8 and first.numel() * len(source) > memory_limit(limit):
+        return _streamed(TorchvisionImages(source, whole, tuple(first.shape)), split, classes, workers)
     return from_tensors(_Labeled(source), whole, split=split, classes=classes, scale=255)
 
 
@@ -122,13 +122,13 @@ class TorchvisionImages:
     """The images of a torchvision data set, decoded when they are read (an `ImageSource`).
 
     Args:
-        source: The data set, with at least one item.
+        source: The data set.
         name: Name of the set in errors.
+        shape: Shape of its images.
     """
 
-    def __init__(self, source: _Items, name: str) -> None:
-        self.source, self.name = source, name
-        self.shape = tuple(as_tensor(source[0][0], f"{name}, item 0").shape)
+    def __init__(self, source: _Items, name: str, shape: tuple[int, ...]) -> None:
+        self.source, self.name, self.shape = source, name, shape
 
     def __len__(self) -> int:
         """Returns the number of items."""
@@ -153,18 +153,12 @@ class TorchvisionImages:
         return pixels, target if isinstance(target, int) else None
 
     def read(self, positions: Tensor) -> Tensor:
-        """Returns the images at `positions` (B,) as `uint8` (B, C, H, W); see `item`."""
+        """Returns the images at `positions` (B,) as `uint8` (B, C, H, W)."""
         return torch.stack([self.item(position)[0] for position in positions.tolist()])
 
     def labels(self, positions: Sequence[int]) -> list[int]:
         """Returns the class numbers of the images that have one; decodes all of them, which validates them."""
         return [label for _, label in map(self.item, positions) if label is not None]
-
-
-def _first_bytes(source: _Items, name: str) -> int:
-    """Returns the size of the first image in bytes; 0 if it is not `uint8`, which is not streamed."""
-    first = as_tensor(source[0][0], f"{name}, item 0")
-    return first.numel() if first.dtype == torch.uint8 else 0
 
 
 def _streamed(images: TorchvisionImages, split: str, classes: int | None, workers: int | None) -> StreamedDataset:

@@ -13,21 +13,14 @@ MOST_WORKERS: Final = 8
 
 
 def memory_limit(requested: int | None = None) -> int:
-    """Returns `requested`, else `$VAEZOO_MEMORY_LIMIT`, else `MEMORY_LIMIT`, in bytes.
-
-    Raises:
-        ConfigError: The value is not a non-negative integer.
-    """
+    """Returns `requested`, else `$VAEZOO_MEMORY_LIMIT`, else `MEMORY_LIMIT`, in bytes; raises ConfigError below 0."""
     return _count(requested, "memory_limit", "VAEZOO_MEMORY_LIMIT", MEMORY_LIMIT, "bytes")
 
 
 def worker_count(requested: int | None = None) -> int:
     """Returns `requested`, else `$VAEZOO_WORKERS`, else one less than the number of cores, at most `MOST_WORKERS`.
 
-    0 reads the images in the calling process.
-
-    Raises:
-        ConfigError: The value is not a non-negative integer.
+    0 reads the images in the calling process. Raises ConfigError below 0.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return _count(requested, "workers", "VAEZOO_WORKERS", min(MOST_WORKERS, cores - 1), "processes")

@@ -16,7 +16,7 @@ def cell(values: Mapping[str, object]) -> str:
 @partial(Metric, label="active units", order=60, always=True, listed=True, column="active", cell=cell)
 def active_units(measurement: Measurement) -> int | None:
     """Returns the number of latents whose posterior mean has a variance above 0.01; None for a model of codes."""
-    from vaezoo.evaluation.latents import count_active
+    from vaezoo.core import ACTIVE_VARIANCE
 
     _, centers = measurement.encoded
-    return None if centers is None else count_active(centers)
+    return None if centers is None else int((centers.var(0) > ACTIVE_VARIANCE).sum())
