@@ -45,25 +45,17 @@ def test_a_context_is_used() -> None:
         assert not torch.equal(model.sample(4, zero, seed=0), model.sample(4, one, seed=0))
 
 
-class PlainEncoder(nn.Module):
+class PlainEncoder(nn.Linear):
     """An encoder made of torch's own modules and distributions."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(6, 4)
-
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        loc, log_scale = self.layer(x).chunk(2, -1)
+        loc, log_scale = super().forward(x).chunk(2, -1)
         return Independent(Normal(loc, log_scale.exp()), 1)
 
 
-class PlainDecoder(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(2, 6)
-
+class PlainDecoder(nn.Linear):
     def forward(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        return Independent(Normal(self.layer(z), 1.0), 1)
+        return Independent(Normal(super().forward(z), 1.0), 1)
 
 
 class PlainPrior(nn.Module):
@@ -72,7 +64,7 @@ class PlainPrior(nn.Module):
 
 
 def test_a_model_of_plain_modules_and_distributions_of_torch_works() -> None:
-    model = VAE(PlainEncoder(), PlainDecoder(), PlainPrior(), WeightedObjective())
+    model = VAE(PlainEncoder(6, 4), PlainDecoder(2, 6), PlainPrior(), WeightedObjective())
     x = torch.randn(5, 6)
     elbo = model(x)
     elbo.losses["model"].mean().backward()
@@ -88,12 +80,11 @@ def test_a_model_of_plain_modules_and_distributions_of_torch_works() -> None:
 
 def test_contexts_may_be_numbers_and_lists() -> None:
     model = Case("cvae", context=3).build().eval()
-    x, c = Case("cvae", context=3).inputs(3)[0], torch.tensor([0, 1, 2])
+    c = torch.tensor([0, 1, 2])
     expected = model.sample(3, c, seed=0)
-    for found in (model.sample(c=c, seed=0), model.sample(c=[0, 1, 2], seed=0), model.sample(c=torch.eye(3), seed=0)):
-        assert torch.equal(found, expected)
+    for same in (c, [0, 1, 2], torch.eye(3)):
+        assert torch.equal(model.sample(c=same, seed=0), expected)
     assert torch.equal(model.sample(c=1, seed=0), model.sample(1, [1], seed=0)) and len(model.sample(4, 1)) == 4
-    assert torch.equal(model.reconstruct(x, [0, 1, 2]), model.reconstruct(x, c))
     for wrong in ([[0], [1, 2]], ["a"], "012", torch.tensor([0, 1])):
         with pytest.raises(ContextError):
             model.sample(3, wrong)

@@ -7,16 +7,9 @@ import torch
 from msgspec.structs import replace
 from support.runs import fit, small_recipe, trainer
 from torch import Tensor
-from torch.distributions import (
-    Independent,
-    Normal,
-    OneHotCategorical,
-    RelaxedOneHotCategorical,
-    kl_divergence,
-)
+from torch.distributions import Independent, Normal, OneHotCategorical, RelaxedOneHotCategorical, kl_divergence
 
 from vaezoo.distributions import OneHotCategoricals, ProductDistribution, StandardNormal, normal_from
-from vaezoo.errors import ShapeError
 from vaezoo.registry import create
 
 
@@ -49,15 +42,6 @@ def test_probabilities_and_divergence_of_exact_draws_agree_with_torch() -> None:
     assert torch.equal(ours.center, ours.mode) and torch.equal(ours.mode.argmax(-1), given.argmax(-1))
     expected = kl_divergence(OneHotCategorical(logits=given), OneHotCategorical(logits=other.expand_as(given))).sum(-1)
     assert torch.allclose(kl_divergence(ours, OneHotCategoricals(other, 2)), expected)
-
-
-@torch.no_grad()
-def test_draws_approach_corners_as_the_temperature_falls() -> None:
-    given = logits(1, 1, 4).expand(1000, 1, 4)
-    away = [
-        (1 - OneHotCategoricals(given, 2, temperature).rsample().amax(-1)).mean() for temperature in (5.0, 0.5, 0.01)
-    ]
-    assert away[0] > 0.5 > away[1] > 0.05 > away[2]
 
 
 @torch.no_grad()
@@ -122,20 +106,14 @@ def test_the_evidence_of_categories_is_the_sum_over_all_of_them() -> None:
     every = torch.stack([torch.stack([corners[i], corners[j]]) for i in range(3) for j in range(3)])
     log_likelihood = model.decode(every[:, None].expand(9, 6, 2, 3)).log_prob(x)
     exact = log_likelihood.logsumexp(0) - math.log(9)
-    assert torch.allclose(model.log_evidence(x, samples=20_000, seed=0), exact, atol=0.02)
+    assert torch.allclose(model.log_evidence(x, samples=5_000, seed=0), exact, atol=0.04)
     assert (model(x).bound <= exact + 1e-9).float().mean() > 0.4  # a single draw scatters about its mean
     posterior = model.encode(x)
     log_q = posterior.log_prob(every[:, None])
     assert ((log_q.exp() * (log_likelihood - math.log(9) - log_q)).sum(0) <= exact).all()
 
 
-def test_impossible_sizes_are_refused() -> None:
-    with pytest.raises(ShapeError, match="V of 2 or more"):
-        create("categorical-vae", shape=(1, 8, 8), latent=(4, 1))
-    with pytest.raises(ShapeError, match="more than the 10"):
-        create("joint-vae", shape=(1, 8, 8), latent=10)
-
-
+@pytest.mark.full
 def test_training_lowers_the_temperature_without_statistics() -> None:
     recipe = small_recipe("categorical-vae", steps=9)
     recipe = replace(recipe, options={"cooling": 0.1, "final_temperature": 0.1})

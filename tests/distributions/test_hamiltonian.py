@@ -74,11 +74,11 @@ def hamiltonian(model: VAE, encoder: torch.nn.Module, leapfrogs: int = 4) -> VAE
 
 def test_the_weights_of_a_linear_gaussian_model_average_to_its_evidence() -> None:
     model, x, exact = linear_gaussian(True, shift=0.3, widen=1.3)
-    inference = hamiltonian(model, model.encoder).infer(x, None, 10_000)
+    inference = hamiltonian(model, model.encoder).infer(x, None, 2_500)
     ratio = (inference.log_weights() - exact).exp()
-    assert ((ratio.mean(0) - 1).abs() < 4.5 * ratio.std(0) / 100).all()
+    assert ((ratio.mean(0) - 1).abs() < 4.5 * ratio.std(0) / 50).all()
     bound = -(inference.distortion() + inference.rate())
-    assert (bound < exact + 4 * inference.log_weights().std(0) / 100).all() and (exact - bound).mean() > 0.01
+    assert (bound < exact + 4 * inference.log_weights().std(0) / 50).all() and (exact - bound).mean() > 0.01
 
 
 def test_the_gradient_in_step_size_and_temperature_is_that_of_differences() -> None:
@@ -109,17 +109,3 @@ def test_temperatures_follow_the_schedule_of_the_paper() -> None:
     wanted = [later / earlier for earlier, later in pairwise(roots)]
     torch.testing.assert_close(cooling, torch.tensor(wanted, dtype=torch.float64))
     torch.testing.assert_close(model.encode(x).step, torch.full((16,), 0.1, dtype=torch.float64))
-
-
-def test_the_encoder_refers_to_the_other_parts_of_its_model() -> None:
-    case = Case("hamiltonian-vae")
-    model, other = case.build(), case.build(seed=1)
-    changed = model.replace(decoder=other.decoder)
-    x, _ = case.inputs(3)
-    assert model.encoder._others == (model.decoder, model.prior)
-    assert changed.encoder._others == (changed.decoder, changed.prior)
-    assert not torch.equal(model.reconstruct(x), changed.reconstruct(x))
-    moved = model.replace(encoder=other.encoder)
-    assert other.encoder._others == (other.decoder, other.prior)
-    assert moved.encoder._others == (moved.decoder, moved.prior)
-    assert not [key for key in model.encoder.state_dict() if "decoder" in key or "prior" in key]

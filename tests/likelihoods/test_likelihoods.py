@@ -98,18 +98,13 @@ def test_extreme_raw_outputs_give_finite_masses() -> None:
         assert torch.isfinite(log_density) and raw.grad is not None and torch.isfinite(raw.grad).all()
 
 
-def test_a_fixed_scale_agrees_with_the_normal_of_torch() -> None:
-    raw, x = torch.randn(3, 1, 5, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
-    wanted = Normal(raw[:, 0], 0.3).log_prob(x).sum(-1)
-    head = Gaussian((5,), scale=0.3)
-    torch.testing.assert_close(head.double()(raw).log_prob(x), wanted)
-    assert not head.state_dict()  # it is in the config
-
-
-def test_a_learned_scale_is_an_output_of_the_network() -> None:
+def test_fixed_and_learned_scales_agree_with_the_normal_of_torch() -> None:
     raw, x = torch.randn(3, 2, 5, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
-    wanted = Normal(raw[:, 0], 0.3 * raw[:, 1].exp()).log_prob(x).sum(-1)
-    torch.testing.assert_close(Gaussian((5,), scale=0.3, scale_kind="learned")(raw).log_prob(x), wanted)
+    fixed, learned = Gaussian((5,), scale=0.3), Gaussian((5,), scale=0.3, scale_kind="learned")
+    assert not fixed.state_dict()  # it is in the config
+    for head, scale in ((fixed.double(), 0.3), (learned, 0.3 * raw[:, 1].exp())):
+        wanted = Normal(raw[:, 0], scale).log_prob(x).sum(-1)
+        torch.testing.assert_close(head(raw[:, : head.outputs]).log_prob(x), wanted)
 
 
 def optimal() -> tuple[VAE, Gaussian]:

@@ -217,9 +217,18 @@ def test_the_rate_of_a_full_covariance_under_a_learned_prior_is_in_closed_form()
     assert ((inference.rate() - sampled.mean(0)).abs() < 4.5 * sampled.std(0) / 20_000**0.5).all()
 
 
-@pytest.mark.parametrize(("name", "latent"), [("s-vae", 1), ("s-vae", [4, 2, 2]), ("full-covariance-vae", [4, 2, 2])])
-def test_invalid_latents_are_refused(name: str, latent: object) -> None:
-    with pytest.raises(ShapeError, match=rf"Got latent = .*; {name} expected one axis"):
+@pytest.mark.parametrize(
+    ("name", "latent", "expected"),
+    [
+        ("s-vae", 1, "s-vae expected one axis"),
+        ("s-vae", [4, 2, 2], "s-vae expected one axis"),
+        ("full-covariance-vae", [4, 2, 2], "full-covariance-vae expected one axis"),
+        ("categorical-vae", [4, 1], "V of 2 or more"),
+        ("joint-vae", 10, "more than the 10"),
+    ],
+)
+def test_invalid_latents_are_refused(name: str, latent: object, expected: str) -> None:
+    with pytest.raises(ShapeError, match=rf"Got latent = .*{expected}"):
         create(name, shape=SHAPE, latent=latent)
 
 
