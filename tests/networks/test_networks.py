@@ -18,7 +18,7 @@ SIZES = ((1, 1, 1), (1, 2, 1), (3, 2, 3), (1, 5, 4), (2, 17, 23), (1, 28, 28), (
 
 
 def make(name: str, **options: object) -> Backbone:
-    return backbones.get(name)(**SMALL_BACKBONES[name] | options)
+    return backbones.get(name)(**SMALL_BACKBONES.get(name, {}) | options)
 
 
 @pytest.mark.parametrize("context", [0, 3])
@@ -81,10 +81,9 @@ def test_kernels_of_four_are_plain_strided_convolutions_on_even_grids() -> None:
     backbone = conv(channels=(3, 5), kernel=4)
     down, up = backbone.down((1, 8, 12), (1, 4, 2, 3), 0), backbone.up((4, 2, 3), (1, 1, 8, 12), 0)
     for network, kind in ((down, torch.nn.Conv2d), (up, torch.nn.ConvTranspose2d)):
-        layers = [layer for layer in network.modules() if type(layer) is kind and layer.kernel_size == (4, 4)]
-        assert [(layer.stride, layer.padding, layer.output_padding) for layer in layers] == [
-            ((2, 2), (1, 1), (0, 0))
-        ] * 2
+        layers = [each for each in network.modules() if type(each) is kind and each.kernel_size == (4, 4)]
+        found = [(each.stride, each.padding, each.output_padding) for each in layers]
+        assert found == [((2, 2), (1, 1), (0, 0))] * 2
     x, layer = torch.randn(2, 1, 7, 5), conv(channels=(3,), kernel=4).down((1, 7, 5), (1, 3, 4, 3), 0).stages
     strided = next(each for each in layer.modules() if isinstance(each, torch.nn.Conv2d))
     padded = torch.nn.functional.pad(x, (0, 1, 0, 1))  # odd sides are rounded up
@@ -95,11 +94,11 @@ def test_conv_lists_the_grids_that_it_can_reach() -> None:
     conv = make("conv")
     with pytest.raises(ShapeError, match=r"\[4, 5, 5\].*7x7.*14x14 with 1, 7x7 with 2, 4x4 with 3"):
         conv.down((1, 28, 28), (2, 4, 5, 5), 0)
-    for build, arguments in (
-        (conv.up, ((4, 5, 5), (1, 1, 28, 28), 0)),
-        (conv.down, ((30,), (2, 4), 0)),
-        (conv.up, ((4,), (1, 30), 0)),
-        (conv.grid, ((30,), 4)),
+    for build, *arguments in (
+        (conv.up, (4, 5, 5), (1, 1, 28, 28), 0),
+        (conv.down, (30,), (2, 4), 0),
+        (conv.up, (4,), (1, 30), 0),
+        (conv.grid, (30,), 4),
     ):
         with pytest.raises(ShapeError):
             build(*arguments)

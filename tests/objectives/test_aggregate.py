@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from support.cases import Case
-from torch import Tensor
 
 from vaezoo.core import Inference, seeded
 from vaezoo.distributions import DiagonalNormal, StandardNormal
@@ -22,14 +21,13 @@ LOC = [[0.3, -1.0], [2.0, 0.5], [-0.7, 0.1], [1.1, 1.2], [-1.4, 0.9], [0.2, 2.2]
 LOG_SCALE = [[-0.5, 0.1], [0.2, -0.9], [-0.2, -0.3], [0.4, -0.6], [-0.8, 0.3], [0.1, -0.4]]
 
 
-def drawn(rows: Sequence[int], draws: int = 1, z: Tensor | None = None) -> Inference:
+def drawn(rows: Sequence[int], draws: int = 1) -> Inference:
     """Returns an inference of some of the six examples above."""
     index = torch.tensor(rows)
     loc, log_scale = (torch.tensor(each, dtype=torch.float64)[index] for each in (LOC, LOG_SCALE))
     posterior = DiagonalNormal(loc, log_scale)
-    sampled, log_q = posterior.rsample_and_log_prob((draws,))
+    z, log_q = posterior.rsample_and_log_prob((draws,))
     prior = StandardNormal(torch.zeros(2, dtype=torch.float64), 1)
-    z = sampled if z is None else z
     return Inference(x=loc, z=z, log_q=log_q, posterior=posterior, prior=prior, likelihood=prior)
 
 
