@@ -8,7 +8,6 @@ from .disentanglement_scores import gaussian_total_correlation as gaussian_total
 from .disentanglement_scores import mutual_information_gap as mutual_information_gap
 from .disentanglement_scores import representation as representation
 from .estimates import evidence as evidence
-from .estimates import paired_difference as paired_difference
 from .frechet import RandomFeatures as RandomFeatures
 from .frechet import frechet_distance as frechet_distance
 from .frechet import gaussian_frechet_distance as gaussian_frechet_distance
@@ -19,3 +18,4 @@ from .metric import Measurement as Measurement
 from .metric import Metric as Metric
 from .report import Report as Report
 from .report import evaluate as evaluate
+from .report import paired_difference as paired_difference

@@ -7,9 +7,7 @@ from torch import Tensor
 
 from vaezoo.core import VAE, evaluating
 from vaezoo.data import Dataset
-from vaezoo.errors import ShapeError
 from vaezoo.evaluation.batches import batches
-from vaezoo.evaluation.metric import Estimate
 
 
 def evidence(
@@ -35,23 +33,3 @@ def evidence(
             if report is not None:
                 report(done, len(data))
     return torch.cat(parts)
-
-
-def paired_difference(first: Tensor, second: Tensor) -> Estimate:
-    """Returns the mean of `first` - `second` with the standard error of that mean over examples.
-
-    Some images are harder than others for every model. This cancels in the difference on the same images, so that its
-    standard error is far below those of the two means.
-
-    Args:
-        first: values of each example under one model, such as `evidence(model, data)`, (N,).
-        second: those of the same examples, in the same order, under another model.
-
-    Raises:
-        ShapeError: the shapes differ or are empty.
-    """
-    if first.dim() != 1 or first.shape != second.shape or not len(first):
-        raise ShapeError(
-            f"Got figures of shapes {tuple(first.shape)} and {tuple(second.shape)}; expected (N,) of the same examples."
-        )
-    return Estimate.of(first.double().cpu() - second.double().cpu())
