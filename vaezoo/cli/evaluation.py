@@ -77,6 +77,5 @@ def compare(
     if rows:
         console().print(comparing.measured_on(rows))
     if rows and out is not None:
-        models = {row.name: row.model for row in rows}
-        drawn = drawings.comparison(models, data, out), drawings.sample_grids(models, out)
+        drawn = drawings.comparisons({row.name: row.model for row in rows}, data, out)
         console().print(f"Wrote {comparing.write(lines, out)}, {drawn[0]} and {drawn[1]}")

@@ -19,8 +19,8 @@ from vaezoo.evaluation.metric import Metric, Value, all_metrics, text_of
 from vaezoo.evaluation.report import first, measured, test_set
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.registry import resolve, variants, with_requirements
+from vaezoo.storage.config import WEIGHTS
 from vaezoo.storage.files import write_file
-from vaezoo.storage.model_folder import WEIGHTS
 from vaezoo.workflows.listing import markdown
 from vaezoo.workflows.load import load
 from vaezoo.workflows.train import train
@@ -109,19 +109,12 @@ def compare(
     out: Path | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Iterator[Row | Failure]:
-    """Yields a row for each pretrained model, run folder or variant; of several, a failure does not end the others.
+    """Yields a row for each of `names`; if one of several cannot be trained or evaluated, its row states the reason.
 
-    Args:
-        names: pretrained names, folders (with a slash), Hub repositories (hf:…), variants (also composed), or "all" of
-            the variants.
-        data: the data set for evaluation, and for the training of variants.
-        steps: training steps of variants.
-        seeds: number of runs of each variant.
-        samples: K of the evidence.
-        limit: number of test images.
-        device: device for training and evaluation.
-        out: a folder for the runs; with the same folder a comparison that was stopped continues.
-        report: called with the name of each model before its training.
+    Names are those of pretrained models, folders (with a slash), Hub repositories (hf:…) and variants (also composed),
+    or "all" of the variants. Variants are trained on `data` for `steps`, once for each seed. With the same folder `out`
+    a comparison that was stopped continues. The arguments are otherwise those of `vaezoo compare`; `report` is called
+    with the name of each model before its training.
 
     Raises:
         UnknownNameError: neither a pretrained model nor a variant; or no such data set.
@@ -230,13 +223,10 @@ def speed(model: VAE, rows: int = 256, rounds: int = 5) -> float:
     return rows / statistics.median(times[1:])
 
 
-REFERENCE = "vae"  # row that evidences are compared with; without it, the first that has one
-
-
 def reference_of(lines: Sequence[Row | Failure]) -> Row | None:
-    """Returns the row that evidences are compared with, or None if no row has an evidence."""
+    """Returns the row that evidences are compared with: "vae", else the first that has an evidence, or None."""
     rows = [line for line in lines if isinstance(line, Row) and line.evidences is not None]
-    return next((row for row in rows if row.name == REFERENCE), rows[0] if rows else None)
+    return next((row for row in rows if row.name == "vae"), rows[0] if rows else None)
 
 
 def columns(lines: Sequence[Row | Failure]) -> dict[str, Metric]:

@@ -87,20 +87,13 @@ def interpolation(name: str, pairs: int, steps: int, data: str | None, out: Path
     return pictures.interpolation(model, x.unflatten(0, (pairs, 2)), target(out, name, "interpolation"), steps, own)
 
 
-def comparison(models: Mapping[str, VAE], data: str, out: Path) -> Path:
-    """Draws test images and their reconstructions by each model."""
-    columns: dict[str, Tensor] = {}
+def comparisons(models: Mapping[str, VAE], data: str, out: Path) -> tuple[Path, Path]:
+    """Draws reconstructions of the same test images, and samples, of each model; classes are used in turn."""
+    reconstructed, sampled = dict[str, Tensor](), dict[str, Tensor]()
     for name, model in models.items():
         x, c = some_images(model, data, IMAGES)
-        columns.setdefault("original", x)
-        columns[name] = model.reconstruct(x.to(next(model.parameters()).device), c).cpu()
-    return pictures.comparison(columns, out / "comparison.png")
-
-
-def sample_grids(models: Mapping[str, VAE], out: Path) -> Path:
-    """Draws samples of each model; those of conditional models use the classes in turn."""
-    columns: dict[str, Tensor] = {}
-    for name, model in models.items():
+        reconstructed.setdefault("original", x)
+        reconstructed[name] = model.reconstruct(x.to(next(model.parameters()).device), c).cpu()
         context = torch.arange(IMAGES) % model.context if model.context else None
-        columns[name] = model.sample(IMAGES, context, seed=0).cpu()
-    return pictures.comparison(columns, out / "samples.png")
+        sampled[name] = model.sample(IMAGES, context, seed=0).cpu()
+    return pictures.comparison(reconstructed, out / "comparison.png"), pictures.comparison(sampled, out / "samples.png")
