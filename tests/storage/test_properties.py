@@ -154,7 +154,7 @@ def check_header(several: list[tuple[int, int, str, object]], tail: int) -> None
     header, body = split(good)
     try:
         write_weights(place(), joined(after(header, several), body[: max(0, len(body) + tail)] + bytes(max(0, tail))))
-        survives(lambda: read_weights(place(), read_config(place()), twin()))
+        survives(lambda: read_weights(place(), read_config(place())))
     finally:
         write_weights(place(), good)
 

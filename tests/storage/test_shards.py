@@ -14,7 +14,7 @@ from vaezoo.errors import ConfigError, CorruptWeightsError
 from vaezoo.storage.config import CONFIG
 from vaezoo.storage.json_files import canonical, sha256
 from vaezoo.storage.model_folder import WEIGHTS, published_state, read_model
-from vaezoo.storage.shards import packed
+from vaezoo.storage.weight_files import packed
 
 SHARD = 2_500
 

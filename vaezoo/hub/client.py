@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, VaezooError, shorten
-from vaezoo.storage.config import CONFIG, ONE_FILE, read_config, weight_files
+from vaezoo.storage.config import CONFIG, SHARDS, WEIGHTS, read_config, weight_files
 from vaezoo.storage.files import library_version, write_file
 from vaezoo.storage.json_files import LARGEST_JSON
 from vaezoo.storage.model_folder import CARD, METRICS, check_total
@@ -19,7 +19,7 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.A
 REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)  # the client uses it as a path: no leading slash
 COMMIT = re.compile(r"[0-9a-f]{40}")
 ETAG = re.compile(r"(?!.*\.\.)[\w.+=-]{1,200}", re.ASCII)  # the client names a file in the cache after it
-FILES = [CONFIG, ONE_FILE, "model-*-of-*.safetensors", CARD, METRICS]  # as patterns
+FILES = [CONFIG, WEIGHTS, SHARDS, CARD, METRICS]  # as patterns
 TIMEOUT = 10.0  # seconds, of each request for metadata; downloads have HF_HUB_DOWNLOAD_TIMEOUT
 
 

@@ -11,7 +11,8 @@ from vaezoo.errors import ConfigError, CorruptWeightsError, shorten
 from vaezoo.storage.json_files import read_bytes, unseal
 
 FORMATS = (1, 2)  # weights in one file, in several files
-CONFIG, ONE_FILE = "config.json", "model.safetensors"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SHARDS = f"model-{'[0-9]' * 5}-of-{'[0-9]' * 5}.safetensors"  # a pattern: the names of several files
 ORIGIN = "origin"  # a field of converted models
 LOADED_AS = "dtype"  # a field of models whose weights are stored in a narrower type
 LARGEST_CONFIG = 2**16  # bytes; the bundled ones have less than a thousand
@@ -97,7 +98,7 @@ class Config(Strict, frozen=True):
 
 def file_names(count: int) -> list[str]:
     """Returns the names of `count` files of weights."""
-    return [ONE_FILE] if count == 1 else [f"model-{n:05d}-of-{count:05d}.safetensors" for n in range(1, count + 1)]
+    return [WEIGHTS] if count == 1 else [f"model-{n:05d}-of-{count:05d}.safetensors" for n in range(1, count + 1)]
 
 
 def weight_files(config: Mapping[str, object]) -> list[WeightFile]:

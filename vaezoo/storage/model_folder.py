@@ -18,21 +18,21 @@ from vaezoo.registry import recreate
 from vaezoo.storage.config import (
     CONFIG,
     LOADED_AS,
-    ONE_FILE,
     ORIGIN,
+    SHARDS,
+    WEIGHTS,
     WeightFile,
     check_config,
     read_config,
     weight_files,
 )
 from vaezoo.storage.files import library_version, make_folder, write_file
-from vaezoo.storage.half_precision import narrow, widen
 from vaezoo.storage.json_files import LARGEST_JSON, canonical, opened, parse_json, read_bytes, seal, sha256
 from vaezoo.storage.model_card import model_card
-from vaezoo.storage.shards import SHARD, file_of, is_weights, packed, recorded
-from vaezoo.storage.weights_header import LENGTH, check_header, check_sizes, longest_header
+from vaezoo.storage.weight_files import SHARD, narrow, packed, record_of, weights_fields, widen
+from vaezoo.storage.weights_header import LENGTH, check_header, longest_header
 
-CARD, METRICS, WEIGHTS = "README.md", "metrics.json", ONE_FILE
+CARD, METRICS = "README.md", "metrics.json"
 SPARE = 2**24  # unpublished numbers, such as critics', that are always allowed
 
 
@@ -98,56 +98,37 @@ def write_model(
         CheckpointError: disk full, no permission.
     """
     make_folder(folder)
-    number, weights = recorded([file_of(WEIGHTS, b"")])  # until they are written
-    body: dict[str, object] = {
-        "format": number,
-        "vaezoo": library_version(),
-        "variant": config["variant"],
-        "architecture": config["architecture"],
-        "options": config["options"],
-        "data": config.get("data"),
-        "recipe": config.get("recipe"),
-        "weights": weights,
-    }
+    body = {"vaezoo": library_version(), **weights_fields([record_of(WEIGHTS, b"")])}  # until they are written
+    body |= {key: config.get(key) for key in ("variant", "architecture", "options", "data", "recipe")}
     body |= {key: config[key] for key in (ORIGIN, LOADED_AS) if config.get(key) is not None}
     try:
         check_config(body)
     except ConfigError as error:
         raise ConfigError(f"{folder} could not be read again with this config: {error}.") from None
-    files = []
+    records = []
     for name, data in packed(state, shard_size):
         write_file(folder / name, data)
-        files.append(file_of(name, data))
-    body["format"], body["weights"] = recorded(files)
+        records.append(record_of(name, data))
+    body |= weights_fields(records)
     if metrics is not None:
         write_file(folder / METRICS, canonical(metrics).encode())
     write_file(folder / CARD, model_card(folder.name, body, metrics).encode())
     write_file(folder / CONFIG, seal(body))
-    remove_weights(folder, {file.file for file in files})
+    for path in (folder / WEIGHTS, *folder.glob(SHARDS)):
+        if path.name not in [each["file"] for each in records]:  # of a previous model
+            with suppress(OSError):
+                path.unlink()
     return folder
 
 
-def remove_weights(folder: Path, kept: set[str]) -> None:
-    """Removes the files of weights of a previous model that were not replaced."""
-    for path in folder.iterdir():
-        if is_weights(path.name) and path.name not in kept:
-            with suppress(OSError):
-                path.unlink()
-
-
-def read_weights(folder: Path, config: Mapping[str, object], twin: VAE | None = None) -> dict[str, Tensor]:
+def read_weights(folder: Path, config: Mapping[str, object]) -> dict[str, Tensor]:
     """Returns the verified tensors of a folder's weights, in the type in which they are loaded.
-
-    Args:
-        folder: of the model.
-        config: its verified config.
-        twin: the model on the meta device; made from the config where None.
 
     Raises:
         CorruptWeightsError: size, SHA-256 or header are not the recorded ones, or a value is not finite.
     """
     files, widened = weight_files(config), config.get(LOADED_AS) is not None
-    rest = check_total(config, folder.name, twin)
+    rest = check_total(config, folder.name)
     state: dict[str, Tensor] = {}
     for file in files:
         name = f"{folder.name}/{file.file}"
@@ -168,7 +149,12 @@ def read_weight_file(folder: Path, file: WeightFile, wanted: Mapping[str, Tensor
         size = os.fstat(stream.fileno()).st_size
         if size != file.size:
             raise CorruptWeightsError(f"{name} has {size} bytes; expected {file.size}. Fetch it again.")
-        check_sizes(size, stream.read(LENGTH), wanted, name)
+        longest, claimed = longest_header(wanted), int.from_bytes(stream.read(LENGTH), "little")
+        if claimed > min(longest, size - LENGTH):
+            raise CorruptWeightsError(
+                f"{name} claims a header of {claimed:,} bytes; a model of this config has one of at most "
+                f"{min(longest, max(0, size - LENGTH)):,}. It is damaged: fetch or save it again."
+            )
         stream.seek(0)
         data = stream.read(size)
     found = sha256(data)
@@ -179,13 +165,13 @@ def read_weight_file(folder: Path, file: WeightFile, wanted: Mapping[str, Tensor
     return data
 
 
-def check_total(config: Mapping[str, object], name: str, twin: VAE | None = None) -> dict[str, Tensor]:
+def check_total(config: Mapping[str, object], name: str) -> dict[str, Tensor]:
     """Returns the tensors of a config's model on the meta device, after its recorded file sizes were checked.
 
     Raises:
         CorruptWeightsError: the config of `name` records too many or too large files.
     """
-    files, wanted = weight_files(config), (meta_twin(config) if twin is None else twin).state_dict()
+    files, wanted = weight_files(config), meta_twin(config).state_dict()
     total = sum(file.size for file in files)
     most = (LENGTH + 64) * len(files) + longest_header(wanted) + sum(8 * tensor.numel() for tensor in wanted.values())
     if len(files) > max(len(wanted), 1) or total > most:
@@ -268,9 +254,7 @@ def parse_state(data: bytes, name: str) -> dict[str, Tensor]:
         state = parse_tensors(data)
     except SafetensorError as error:
         raise CorruptWeightsError(f"{name} is not a safetensors file: {error}.") from None
-    broken = [
-        key for key, value in state.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())
-    ]
+    broken = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise CorruptWeightsError(f"{name} holds NaN or infinite values in {', '.join(broken[:5])}.")
     return state

@@ -32,25 +32,6 @@ def longest_header(wanted: Mapping[str, Tensor]) -> int:
     return 64 + sum(LARGEST_ENTRY + 6 * len(name) for name in wanted)  # a character: at most six bytes, as \\uXXXX
 
 
-def check_sizes(size: int, start: bytes, wanted: Mapping[str, Tensor], name: str) -> None:
-    """Compares the size of a file, and the header length in its first bytes, with a model.
-
-    Raises:
-        CorruptWeightsError: one of them is too large.
-    """
-    longest, claimed = longest_header(wanted), int.from_bytes(start, "little")
-    most = LENGTH + longest + sum(8 * tensor.numel() for tensor in wanted.values())
-    if size > most:
-        raise CorruptWeightsError(
-            f"{name} has {size:,} bytes; a model of this config has at most {most:,}. Fetch or save it again."
-        )
-    if claimed > min(longest, size - LENGTH):
-        raise CorruptWeightsError(
-            f"{name} claims a header of {claimed:,} bytes; a model of this config has one of at most "
-            f"{min(longest, max(0, size - LENGTH)):,}. It is damaged: fetch or save it again."
-        )
-
-
 def check_header(
     data: bytes,
     wanted: Mapping[str, Tensor],

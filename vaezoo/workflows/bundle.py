@@ -24,7 +24,6 @@ from vaezoo.evaluation.report import evaluate, test_set
 from vaezoo.hub.client import Repository
 from vaezoo.storage.config import CONFIG, LOADED_AS, read_config, weight_files
 from vaezoo.storage.files import write_file
-from vaezoo.storage.half_precision import narrow, widen
 from vaezoo.storage.json_files import seal, sha256
 from vaezoo.storage.model_card import model_card
 from vaezoo.storage.model_folder import (
@@ -36,6 +35,7 @@ from vaezoo.storage.model_folder import (
     read_weights,
     write_model,
 )
+from vaezoo.storage.weight_files import narrow, widen
 from vaezoo.workflows.load import pull
 from vaezoo.workflows.measure import data_of
 from vaezoo.zoo.index import PACKAGE_FOLDER, bundled_models, read_index

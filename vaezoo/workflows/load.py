@@ -8,8 +8,8 @@ import torch
 from vaezoo.core import VAE, choose_device
 from vaezoo.errors import ConfigError, UnknownNameError, shorten
 from vaezoo.hub.remote import LOG, Remote, fetched, on_the_hub
-from vaezoo.storage.config import CONFIG
-from vaezoo.storage.model_folder import WEIGHTS, copy_folder, read_model, verified_folder
+from vaezoo.storage.config import CONFIG, WEIGHTS
+from vaezoo.storage.model_folder import copy_folder, read_model, verified_folder
 from vaezoo.zoo.index import read_index, verified
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
 from vaezoo.core import VAE, seeded
 from vaezoo.distributions import DiagonalNormal
@@ -153,16 +152,13 @@ def compare(model: VAE, found: Perceptron) -> float:
         "the posterior's standard deviation": (posterior.stddev, deviation),
         "the mean of x": (twin.decode(z).mean, found.decode(z)),
     }
-    differences = {output: relative(ours, theirs) for output, (ours, theirs) in pairs.items()}
-    for output, difference in differences.items():
+    largest = 0.0
+    for output, (ours, theirs) in pairs.items():
+        difference = ((ours - theirs).abs() / (1.0 + theirs.abs())).max().item()
+        largest = max(largest, difference)
         if not difference <= ROUNDING:
             raise ConversionError(
                 f"The converted model differs from the original in {output} by {difference:.2g}: it cannot be "
                 "represented exactly. One possible reason: log σ is clamped to ±15."
             )
-    return max(differences.values())
-
-
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    """Returns the largest difference, relative to 1 + |theirs|."""
-    return ((ours - theirs).abs() / (1.0 + theirs.abs())).max().item()
+    return largest

@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import cast, get_args
-
-from torch import Tensor
 
 from vaezoo.errors import ConversionError, UnknownNameError, shorten
 from vaezoo.networks import Activation
 from vaezoo.registry.architecture import sizes
-from vaezoo.storage.conversion.perceptron import Layer, Perceptron, inventory, layer
+from vaezoo.storage.conversion.perceptron import Perceptron, inventory, layer
 from vaezoo.storage.conversion.state_dict import Source
 
 #: class name in pythae's settings -> variant, and option -> name in the settings
@@ -59,33 +58,6 @@ class ModelDescription:
         return {"name": name} | ({"scale": self.scale} if self.scale is not None else {})
 
 
-@dataclass
-class TensorPool:
-    """The tensors of a source, and the names of those already used."""
-
-    tensors: Mapping[str, Tensor]
-    used: set[str] = field(default_factory=set)
-
-    def take(self, name: str) -> Layer:
-        """Returns a layer by name."""
-        found = layer(self.tensors, name)
-        self.used |= {f"{name}.weight", f"{name}.bias"}
-        return found
-
-    def close(self, but: str | None = None) -> None:
-        """Raises ConversionError if tensors are unused, except those whose keys start with `but`."""
-        left = {
-            key: tensor
-            for key, tensor in self.tensors.items()
-            if key not in self.used and not (but and key.startswith(but))
-        }
-        if left:
-            raise ConversionError(
-                f"Tensors that no named layer uses would be lost: {inventory(left)}. A model with other parts than "
-                "fully connected layers (normalization, convolutions, embeddings) cannot be converted."
-            )
-
-
 def recognize(source: Source, given: ModelDescription) -> Perceptron:
     """Returns the model in a source, by the named layers, or by a known layout.
 
@@ -107,6 +79,14 @@ def recognize(source: Source, given: ModelDescription) -> Perceptron:
             "mean, log_variance or log_scale, decoder (in order, the output layer last), with activation, likelihood "
             f"and shape. Found: {inventory(source.tensors)}."
         )
+    used = {f"{each.name}.{key}" for each in found.layers for key in ("weight", "bias")}
+    ignored = CRITIC if found.variant == "factor-vae" else ()
+    left = {key: each for key, each in source.tensors.items() if key not in used and not key.startswith(ignored)}
+    if left:
+        raise ConversionError(
+            f"Tensors that no named layer uses would be lost: {inventory(left)}. A model with other parts than "
+            "fully connected layers (normalization, convolutions, embeddings) cannot be converted."
+        )
     found.check()
     return found
 
@@ -121,16 +101,9 @@ def as_named(source: Source, given: ModelDescription) -> Perceptron:
         )
     if given.shape is None:
         raise ConversionError("Give the shape of one x: 1 28 28 for images of 28 x 28, 30 for vectors of 30 numbers.")
-    pool = TensorPool(source.tensors)
-    encoder, decoder = (
-        [pool.take(name) for name in given.encoder],
-        [pool.take(name) for name in given.decoder],
-    )
-    if given.mean == spread:
-        mean, second = pool.take(spread).halves()
-    else:
-        mean, second = pool.take(given.mean), pool.take(spread)
-    pool.close()
+    take = partial(layer, source.tensors)
+    encoder, decoder = list(map(take, given.encoder)), list(map(take, given.decoder))
+    mean, second = take(spread).halves() if given.mean == spread else (take(given.mean), take(spread))
     return Perceptron(
         encoder=encoder,
         mean=mean,
@@ -158,8 +131,7 @@ def activation_of(given: ModelDescription, needed: bool) -> Activation:
 
 def example(source: Source, given: ModelDescription) -> Perceptron:
     """Returns the model of PyTorch's examples/vae: two heads, log σ², one hidden layer of ReLUs, sigmoid pixels."""
-    pool = TensorPool(source.tensors)
-    hidden, mean, spread, *decoder = (pool.take(name) for name in EXAMPLE)
+    hidden, mean, spread, *decoder = (layer(source.tensors, name) for name in EXAMPLE)
     usual = (1, 28, 28) if hidden.inputs == 784 else hidden.inputs
     return Perceptron(
         encoder=[hidden],
@@ -176,8 +148,8 @@ def example(source: Source, given: ModelDescription) -> Perceptron:
 
 def pythae(source: Source, settings: Mapping[str, object], given: ModelDescription) -> Perceptron:
     """Returns a pythae model with its default networks, by its settings and shapes."""
-    name = settings.get("name")
-    if not isinstance(name, str) or name not in PYTHAE:
+    name = str(settings.get("name"))
+    if name not in PYTHAE:
         raise ConversionError(
             f"pythae's {shorten(name)} has no exact counterpart that can be converted; those that have one: "
             f"{', '.join(each.removesuffix('Config') for each in PYTHAE)}."
@@ -192,13 +164,13 @@ def pythae(source: Source, settings: Mapping[str, object], given: ModelDescripti
     missing = [key for key in options.values() if key not in settings]
     if missing:
         raise ConversionError(f"pythae's settings lack {', '.join(missing)}.")
-    pool = TensorPool(source.tensors)
+    take = partial(layer, source.tensors)
     found = Perceptron(
-        encoder=[pool.take("encoder.layers.0.0")],
-        mean=pool.take("encoder.embedding"),
-        spread=pool.take("encoder.log_var"),
+        encoder=[take("encoder.layers.0.0")],
+        mean=take("encoder.embedding"),
+        spread=take("encoder.log_var"),
         variance=True,
-        decoder=[pool.take("decoder.layers.0.0"), pool.take("decoder.layers.1.0")],
+        decoder=[take("decoder.layers.0.0"), take("decoder.layers.1.0")],
         activation="relu",
         shape=shape_of(settings, given),
         likelihood=pythae_head(settings, given),
@@ -206,7 +178,6 @@ def pythae(source: Source, settings: Mapping[str, object], given: ModelDescripti
         options={key: settings[other] for key, other in options.items()},
         origin={"layout": "pythae", "loss": str(settings.get("reconstruction_loss")), "sha256": source.sha256},
     )
-    pool.close(but=CRITIC if variant == "factor-vae" else None)
     if settings.get("latent_dim") != found.latent:
         raise ConversionError(
             f"pythae's settings say {shorten(settings.get('latent_dim'))} latents; its tensors have {found.latent}."

@@ -1,7 +1,7 @@
 """A VAE of fully connected layers, with the arithmetic of its original project."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -86,6 +86,11 @@ class Perceptron:
     origin: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def layers(self) -> list[Layer]:
+        """All layers."""
+        return [*self.encoder, self.mean, self.spread, *self.decoder]
+
+    @property
     def latent(self) -> int:
         """Number of latents."""
         return self.mean.outputs
@@ -106,7 +111,7 @@ class Perceptron:
                         f"{after.name} takes {after.inputs} numbers, but {before.name} before it gives "
                         f"{before.outputs}. Name the layers in the order in which they are called."
                     )
-        first, last, size = [*self.encoder, self.mean][0], self.decoder[-1], math.prod(self.shape)
+        first, last, size = self.layers[0], self.decoder[-1], math.prod(self.shape)
         ends = {f"{first.name} takes": first.inputs, f"{last.name} gives": last.outputs}
         for text, number in ends.items():
             if number != size:
@@ -127,17 +132,17 @@ class Perceptron:
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and standard deviation of z, (rows, latents) each, for x (rows, ...), as in the original."""
-        features = self._hidden(self.encoder, x.flatten(1))
+        features = self._features(self.encoder, x.flatten(1))
         spread = self.spread(features)
         return self.mean(features), torch.exp(0.5 * spread if self.variance else spread)
 
     def decode(self, z: Tensor) -> Tensor:
         """Returns the mean of x, (rows, *shape), for z (rows, latents), as in the original."""
-        out = self.decoder[-1](self._hidden(self.decoder[:-1], z))
+        out = self.decoder[-1](self._features(self.decoder[:-1], z))
         mean = torch.sigmoid(out) if self.likelihood["name"] == "bernoulli" else out
         return mean.reshape(-1, *self.shape)
 
-    def _hidden(self, layers: Sequence[Layer], x: Tensor) -> Tensor:
+    def _features(self, layers: Sequence[Layer], x: Tensor) -> Tensor:
         for each in layers:
             x = FUNCTIONS[self.activation](each(x))
         return x
@@ -153,15 +158,13 @@ class Perceptron:
             weight=torch.cat([self.mean.weight, share * self.spread.weight]),
             bias=torch.cat([self.mean.bias, share * self.spread.bias]),
         )
-        named = [*places("encoder", [*self.encoder, head]), *places("decoder", self.decoder)]
-        return {f"{name}.{key}": getattr(each, key).contiguous() for name, each in named for key in ("weight", "bias")}
-
-
-def places(part: str, layers: Sequence[Layer]) -> Iterator[tuple[str, Layer]]:
-    """Yields (name in our network, layer): linear layers stand at even places, activations at odd ones."""
-    for position, each in enumerate(layers[:-1]):
-        yield f"{part}.network.layers.{2 * position}", each
-    yield f"{part}.network.head", layers[-1]
+        named = {}
+        for part, layers in (("encoder", [*self.encoder, head]), ("decoder", self.decoder)):
+            for position, each in enumerate(layers):  # linear layers have even numbers, activations odd ones
+                place = "head" if each is layers[-1] else f"layers.{2 * position}"
+                named[f"{part}.network.{place}.weight"] = each.weight.contiguous()
+                named[f"{part}.network.{place}.bias"] = each.bias.contiguous()
+        return named
 
 
 def layer(tensors: Mapping[str, Tensor], name: str) -> Layer:
@@ -178,7 +181,7 @@ def layer(tensors: Mapping[str, Tensor], name: str) -> Layer:
     if weight.dim() != 2 or not weight.is_floating_point() or 0 in weight.shape:
         raise ConversionError(
             f"{shorten(name)}.weight is {weight.dtype} of shape {tuple(weight.shape)}; expected a fully connected "
-            "layer, (outputs, inputs). Convolutions and normalisation cannot be converted."
+            "layer, (outputs, inputs). Convolutions and normalization cannot be converted."
         )
     if bias is not None and (bias.shape != weight.shape[:1] or not bias.is_floating_point()):
         raise ConversionError(
