@@ -67,16 +67,6 @@ def test_uniform_codes() -> None:
     assert ((chosen.double().mean(0) - 0.2).abs() < 4.5 * (0.2 * 0.8 / 2000) ** 0.5).all()
 
 
-@pytest.mark.parametrize("context", [0, 2])
-@torch.no_grad()
-def test_the_masses_of_all_sequences_sum_to_one(context: int) -> None:
-    network = transformer(context)
-    c = torch.randn(1, 2, dtype=torch.float64) if context else None
-    masses = CodeSequences(Table(), network, c).log_mass(every_sequence().unsqueeze(1)).exp()
-    assert masses.shape == (27, 1) and masses.max() > 2 * masses.min()
-    torch.testing.assert_close(masses.sum(), torch.ones((), dtype=torch.float64))
-
-
 @torch.no_grad()
 def test_no_position_depends_on_itself_or_a_later_one() -> None:
     network = transformer(sections=(2, 3))
@@ -123,6 +113,7 @@ def test_frequencies_of_draws_are_their_masses(context: int) -> None:
     share = torch.bincount(numbers, minlength=27) / len(numbers)
     with torch.no_grad():
         mass = prior.log_mass(every_sequence()[:, None]).exp()[:, 0]
+    assert mass.shape == (27,) and mass.max() > 2 * mass.min() and mass.sum().item() == pytest.approx(1.0)
     assert ((share - mass).abs() < 4.5 * (mass * (1 - mass) / len(numbers)).sqrt() + 1e-9).all()
 
 
@@ -148,6 +139,7 @@ def model_of(context: int = 0) -> tuple[VAE, Tensor, Tensor | None]:
 def test_the_rate_is_minus_the_log_probability_of_the_codes(context: int) -> None:
     model, x, c = model_of(context)
     network = model.prior.network
+    torch.testing.assert_close(model(x, c).rate, torch.full((6,), 4 * math.log(16)).double())  # initially uniform
     network.weights.normal_()
     model.eval()
     elbo, vectors = model(x, c), model.check_context(c, 6)
@@ -157,11 +149,6 @@ def test_the_rate_is_minus_the_log_probability_of_the_codes(context: int) -> Non
     torch.testing.assert_close(elbo.bound, -elbo.distortion - wanted)
     torch.testing.assert_close(model.log_evidence(x, c, samples=3), elbo.bound)
     torch.testing.assert_close(-model.prior(vectors).log_prob(model.infer(x, vectors).z)[0], wanted)
-
-
-def test_the_initial_prior_is_uniform() -> None:
-    model, x, _ = model_of()
-    torch.testing.assert_close(model(x).rate, torch.full((6,), 4 * math.log(16), dtype=torch.float64))
 
 
 @pytest.mark.parametrize("name", ["vq-vae+code-prior", "gumbel-vq-vae+code-prior"])
@@ -199,16 +186,6 @@ def test_a_stage_that_does_not_train_the_prior_uses_the_uniform_one() -> None:
     stages_of.begin(0, CPU)
     stages_of.end()
     torch.testing.assert_close(model(data).rate, rates[1])
-
-
-def test_the_prior_alone_is_trained_by_its_rate() -> None:
-    model, x, _ = model_of()
-    model.encoder.requires_grad_(False)
-    model.decoder.requires_grad_(False)
-    elbo = model(x)
-    assert not elbo.statistics
-    elbo.losses["model"].mean().backward()
-    assert all(parameter.grad is not None for parameter in model.prior.parameters())
 
 
 def test_a_prior_over_codes_needs_codes() -> None:

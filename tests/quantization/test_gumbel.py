@@ -1,6 +1,7 @@
 """Stochastic codes: probabilities, relaxation and temperature."""
 
 import math
+from typing import cast
 
 import pytest
 import torch
@@ -22,12 +23,6 @@ def model_and_data(name: str = "gumbel-vq-vae", **options: object) -> tuple[VAE,
     return model, torch.rand(6, 1, 8, 8, dtype=torch.float64)
 
 
-def point(model: VAE, x: Tensor) -> GumbelCodes:
-    posterior = model.encode(x)
-    assert isinstance(posterior, GumbelCodes)
-    return posterior
-
-
 def test_the_rate_is_torchs_divergence_of_categories() -> None:
     model, x = model_and_data(beta=2.0)
     logits = model.encoder.network(x)[:, 0].movedim(1, -1)
@@ -42,7 +37,7 @@ def test_the_rate_is_torchs_divergence_of_categories() -> None:
 @torch.no_grad()
 def test_frequencies_of_exact_draws_are_their_probabilities() -> None:
     model, x = model_and_data()
-    posterior = point(model.eval(), x[:1])
+    posterior = cast(GumbelCodes, model.eval().encode(x[:1]))
     z, log_q = posterior.rsample_and_log_prob((40_000,))
     indices = model.encoder.indices_of(z)[:, 0]  # (K, 4)
     torch.testing.assert_close(model.encoder.look_up(indices), z[:, 0])
