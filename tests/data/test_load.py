@@ -72,9 +72,9 @@ def test_without_download_only_the_cache_is_read(name: str, tmp_path: Path) -> N
     with pytest.raises(DownloadError, match="t10k-images-idx3-ubyte"):
         load_dataset(name, "test", cache_dir=tmp_path, download=False)
     assert not list(tmp_path.iterdir())
-    folder = tmp_path / "data" / name
-    folder.mkdir(parents=True)
-    (folder / "t10k-images-idx3-ubyte").write_bytes(b"truncated")
+    file = tmp_path / "data" / name / "t10k-images-idx3-ubyte"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"truncated")
     with pytest.raises(DownloadError, match="t10k-images-idx3-ubyte"):
         load_dataset(name, "test", cache_dir=tmp_path, download=False)
 
@@ -86,20 +86,19 @@ def test_a_data_set_declares_the_parameters_that_it_uses(tmp_path: Path) -> None
         calls.append(given)
         return from_tensors(torch.linspace(0, 1, 10).unsqueeze(1), "ramp")
 
-    sets = {
-        "neither": lambda split: made(split=split),
-        "cached": lambda split, *, cache: made(split=split, cache=cache),
-        "both": lambda split, *, cache, download: made(split=split, cache=cache, download=download),
-    }
-    for name, function in sets.items():
-        datasets.register(f"{name}-of-this-test", function, override=True)
-        assert len(load_dataset(f"{name}-of-this-test", "test", cache_dir=tmp_path, download=False)) == 10
+    for function in (
+        lambda split: made(split=split),
+        lambda split, *, cache: made(split=split, cache=cache),
+        lambda split, *, cache, download: made(split=split, cache=cache, download=download),
+    ):
+        datasets.register("of-this-test", function, override=True)
+        assert len(load_dataset("of-this-test", "test", cache_dir=tmp_path, download=False)) == 10
     split = {"split": "test"}
     assert calls == [split, {**split, "cache": tmp_path}, {**split, "cache": tmp_path, "download": False}]
-    assert download_dataset("neither-of-this-test") == []
-    datasets.register("broken-of-this-test", lambda split: [split], override=True)  # type: ignore[arg-type, return-value]
+    assert download_dataset("of-this-test") == []
+    datasets.register("of-this-test", lambda split: [split], override=True)  # type: ignore[arg-type, return-value]
     with pytest.raises(DataError, match="returned a list"):
-        load_dataset("broken-of-this-test")
+        load_dataset("of-this-test")
 
 
 def test_a_folder_without_classes(tmp_path: Path) -> None:

@@ -212,16 +212,12 @@ class TestTraining:
         [("dynamic", 0), pytest.param("dynamic", 2, marks=FULL), pytest.param("static", 4, marks=FULL)],
     )
     def test_trained_models_are_equal(self, folder: Path, binarize: str, workers: int, tmp_path: Path) -> None:
-        recipe = recipe_for(folder, binarize)
-        whole, streamed = pair(folder, workers=workers)
-        runs = [
-            train(recipe, data=each, out=tmp_path / str(i), trackers=()) for i, each in enumerate((whole, streamed))
-        ]
-        assert equal(runs[0].model, runs[1].model) and runs[0].history == runs[1].history
-        assert runs[0].model.config == runs[1].model.config
-        files = [(tmp_path / str(i) / "model.safetensors").read_bytes() for i in range(2)]
-        assert files[0] == files[1]
-        reports = [evaluate(runs[0].model, replace(each, split="test"), 20) for each in (whole, streamed)]
+        recipe, sets = recipe_for(folder, binarize), pair(folder, workers=workers)
+        one, two = (train(recipe, data=each, out=tmp_path / type(each).__name__, trackers=()) for each in sets)
+        assert equal(one.model, two.model) and one.history == two.history and one.model.config == two.model.config
+        files = [path.read_bytes() for path in tmp_path.glob("*/model.safetensors")]
+        assert len(files) == 2 and files[0] == files[1]
+        reports = [evaluate(one.model, replace(each, split="test"), 20) for each in sets]
         assert reports[0] == reports[1]
 
     @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=FULL)])
@@ -232,8 +228,7 @@ class TestTraining:
         recipe = recipe_for(folder)  # 5 batches in an epoch of 32 images
 
         def trainer(data: Dataset, place: Path | None) -> Trainer:
-            rest, held_out = data.split_off(8, 0)
-            rest, held_out = binarize(rest, "dynamic"), binarize(held_out, "dynamic")
+            rest, held_out = (binarize(part, "dynamic") for part in data.split_off(8, 0))
             return Trainer(recipe, build_model(recipe, rest), rest, held_out=held_out, folder=place)
 
         whole, streamed = pair(folder, workers=workers)

@@ -88,6 +88,7 @@ class TestFactorVAEScore:
         scores = [factor_vae_score(z, FACTORS, votes=4000, seed=seed) for seed in range(3)]
         assert min(scores) > 0.4 and max(scores) < 0.67
 
+    @pytest.mark.full
     def test_it_equals_a_loop_over_votes(self) -> None:
         """Votes counted one by one in plain Python agree up to the noise of the draws."""
         z = (EVERY + 1.5 * torch.randn(len(EVERY), 3)).double()

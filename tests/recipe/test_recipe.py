@@ -199,9 +199,7 @@ def test_invalid_files(tmp_path: Path, text: bytes, reason: str) -> None:
     assert "mine" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "name", ["nope", "../vae-mnist", "vae-mnist\0", "\0.toml", "x.toml", "a" * 5000 + ".toml", "", "/"]
-)
+@pytest.mark.parametrize("name", ["nope", "../vae-mnist", "vae-mnist\0", "\0.toml", "a" * 5000 + ".toml", ""])
 def test_unknown_names(name: str) -> None:
     with pytest.raises(UnknownNameError, match="Unknown recipe"):
         find_recipe(name)

@@ -80,6 +80,7 @@ class TestDensities:
         expected = torch.from_numpy(theirs.score_samples(points.numpy()))
         assert torch.allclose(density().log_prob(points.float()).double(), expected, rtol=1e-3, atol=1e-3)
 
+    @pytest.mark.full
     def test_the_flow_is_a_density_that_learns(self) -> None:
         """Its integral is 1, its samples follow it, and it fits a ring better than its initial Gaussian."""
         angle = 2 * torch.pi * torch.rand(3000).double()
