@@ -13,13 +13,6 @@ from vaezoo.errors import ContextError, ShapeError
 from vaezoo.objectives import WeightedObjective
 
 
-def test_functions_that_only_measure_build_no_graph() -> None:
-    model, (x, _) = Case("vae").build(), Case("vae").inputs(3)
-    for figure in (model.reconstruct(x), model.sample(2), model.log_evidence(x, samples=2)):
-        assert not figure.requires_grad
-    assert model.encode(x).mean.requires_grad and model.decode(torch.zeros(2, 16)).mean.requires_grad
-
-
 @pytest.mark.parametrize("context", [0, 3])
 def test_decode_takes_any_leading_dimensions(context: int) -> None:
     model = Case("vae", context=context).build()
@@ -69,11 +62,11 @@ def test_a_model_of_plain_modules_and_distributions_of_torch_works() -> None:
     elbo = model(x)
     elbo.losses["model"].mean().backward()
     assert elbo.bound.shape == (5,) and model.config is None and not elbo.statistics
-    assert model.sample(3, seed=1).shape == (3, 6) and model.reconstruct(x).shape == (5, 6)
-    assert torch.isfinite(model.log_evidence(x, samples=10)).all()
-    assert (model.log_evidence(x, samples=500) >= elbo.bound.detach() - 5).all()
+    drawn, remade, evidence = model.sample(3, seed=1), model.reconstruct(x), model.log_evidence(x, samples=500)
+    assert drawn.shape == (3, 6) and remade.shape == (5, 6) and (evidence >= elbo.bound.detach() - 5).all()
+    assert not (drawn.requires_grad or remade.requires_grad or evidence.requires_grad)
+    assert model.encode(x).mean.requires_grad and model.decode(torch.zeros(4, 2)).mean.requires_grad
     assert copy.deepcopy(model)(x).bound.shape == (5,)
-    assert model.decode(torch.zeros(4, 2)).mean.shape == (4, 6)
     with pytest.raises(ShapeError, match=r"empty batch"):
         model(x[:0])
 
@@ -131,6 +124,8 @@ def test_the_evidence_is_computed_in_eval_mode_and_the_mode_is_restored() -> Non
 def test_a_model_with_replaced_parts_shares_tensors_and_nothing_else() -> None:
     model, (x, _) = Case("vae").build(), Case("vae").inputs(2)
     changed = model.replace(objective=WeightedObjective(rate=2.0))
+    model.encoder = model.encoder
+    assert model.config is not None and changed.config is None
     weight = next(model.encoder.parameters())
     assert next(changed.encoder.parameters()) is weight
     before = model.reconstruct(x)
@@ -153,11 +148,3 @@ def test_converting_a_model_with_replaced_parts_converts_that_model_alone() -> N
     named = case.build()
     before = list(map(id, named.parameters()))
     assert list(map(id, named.double().parameters())) == before  # which an optimizer may already refer to
-
-
-def test_setting_a_part_to_itself_keeps_the_config() -> None:
-    model = Case("vae").build()
-    model.encoder, model.objective = model.encoder, model.objective
-    assert model.config is not None
-    model.objective = WeightedObjective()
-    assert model.config is None

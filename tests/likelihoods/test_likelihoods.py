@@ -57,13 +57,6 @@ def test_the_decoder_starts_at_the_mean_of_the_data(likelihood: str) -> None:
         assert torch.isfinite(model(x).distortion).all()
 
 
-def test_the_base_class_has_defaults() -> None:
-    head = Likelihood((2,))
-    with pytest.raises(NotImplementedError):
-        head(torch.zeros(1, 2))
-    assert head.initial_raw(torch.zeros(2)) is None and head.accepts(torch.zeros(3, 2)).tolist() == [True] * 3
-
-
 def test_gray_pixels_under_a_bernoulli_give_a_loss_without_a_bound() -> None:
     model = Case("vae").build()
     x = torch.rand(4, *SMALL_SHAPE)
@@ -126,7 +119,7 @@ def test_an_optimal_scale_reaches_the_root_mean_square_error() -> None:
     assert float(head.log_scale) == 0.0  # forward moves nothing
     model.after_step([first], torch.tensor(0))
     assert float(head.log_scale.exp()) == pytest.approx(error**0.5, rel=1e-5)
-    for step in range(1, 300):
+    for step in range(1, 30):
         model.after_step([errors(model, x)[0]], torch.tensor(step))
     assert float(head.log_scale.exp()) == pytest.approx(errors(model, x)[1] ** 0.5, rel=0.02)
     assert head.state_dict().keys() == {"log_scale", "updates"}
@@ -141,14 +134,6 @@ def test_an_optimal_scale_is_the_mean_over_micro_batches_and_follows_a_change() 
     for step in range(1, 1000):
         model.after_step([{"decoder.squared_error": torch.tensor(0.01)}], torch.tensor(step))
     assert float(head.log_scale.exp()) == pytest.approx(0.1, rel=0.01)
-    for step in range(2000):
-        model.after_step([{"decoder.squared_error": torch.tensor(0.0)}], torch.tensor(step))
-    assert torch.isfinite(head.log_scale)
-
-
-def test_an_optimal_scale_is_constant_in_eval_mode() -> None:
-    model, head = optimal()
-    model.eval()
-    x = torch.randn(8, *SMALL_SHAPE)
-    elbo = model(x)
-    assert not elbo.statistics and float(head.log_scale) == 0.0
+    head.updates.zero_()  # as if there had been no other errors
+    model.after_step([{"decoder.squared_error": torch.tensor(0.0)}], torch.tensor(1000))
+    assert torch.isfinite(head.log_scale) and not model.eval()(torch.zeros(1, *SMALL_SHAPE)).statistics

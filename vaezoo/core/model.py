@@ -73,16 +73,14 @@ class VAE(nn.Module):
             part.bind(self)
 
     def _parts(self) -> dict[str, Part]:
-        modules = {name: self._modules[name] for name in PARTS}
-        return {name: module for name, module in modules.items() if isinstance(module, Part)}
+        return {name: part for name in PARTS if isinstance(part := self._modules[name], Part)}
 
     def replace(self, **parts: nn.Module) -> "VAE":
         """Returns a model with other parts (`encoder`, `decoder`, `prior`, `objective`).
 
-        All of its modules are new, and parts that refer to each other (a prior to the encoder's codebook) refer to the
-        new ones, so that assignments, modes and hooks stay in one model. Parameters and buffers are the same tensors:
-        training, freezing or loading a state changes both models. A conversion to another type or device first gives
-        the converted model tensors of its own. Use `copy.deepcopy` for a model that shares nothing.
+        All of its modules are new, so that assignments, modes and hooks stay in one model. Parameters and buffers are
+        the same tensors: training, freezing or loading a state changes both models. A conversion to another type or
+        device first gives the converted model tensors of its own. `copy.deepcopy` gives a model that shares nothing.
 
         Raises:
             TypeError: a name that is no part.
@@ -100,9 +98,7 @@ class VAE(nn.Module):
         if any(fn(values) is not values for values in shared.values()):  # torch would convert them for both models
             own = {each: nn.Parameter(values, each.requires_grad) for each, values in shared.items()}
             for module in self.modules():
-                module._parameters = {
-                    key: None if each is None else own[each] for key, each in module._parameters.items()
-                }
+                module._parameters.update({key: own[each] for key, each in module._parameters.items() if each in own})
             self._shares = False
         return cast(Self, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]  # torch's own has no types
 
@@ -135,8 +131,7 @@ class VAE(nn.Module):
 
     def initialization_examples(self, parts: Sequence[str]) -> int:
         """Returns how many examples `initialize` of the named parts needs, the maximum over them."""
-        wanted = (part.initialization_examples for name, part in self._parts().items() if name in parts)
-        return max(wanted, default=Part.initialization_examples)
+        return max(as_part(self.get_submodule(name)).initialization_examples for name in parts)
 
     @property
     def updates_statistics(self) -> bool:
@@ -310,14 +305,11 @@ class VAE(nn.Module):
         """Returns `check(x, c)`, and which examples (B,) have a density; None for all, which takes one reduction."""
         device, dtype = self._home()
         x = check_tensor(x, self.shape, device).to(device, dtype)
-        likelihood, dense = as_part(self.decoder).likelihood, None
-        if likelihood is None:
-            valid = bool(torch.isfinite(x).all())
-        elif not (valid := bool((dense := likelihood.contains(x)).all())):
-            valid = bool(likelihood.accepts(x).all())
-        else:
-            dense = None
-        if not valid:
+        likelihood = as_part(self.decoder).likelihood
+        dense = torch.isfinite(x) if likelihood is None else likelihood.contains(x)
+        if bool(dense.all()):
+            return x, self.check_context(c, len(x)), None
+        if likelihood is None or not bool(likelihood.accepts(x).all()):
             raise self._invalid(x, likelihood)
         return x, self.check_context(c, len(x)), dense
 

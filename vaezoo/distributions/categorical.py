@@ -57,10 +57,7 @@ class OneHotCategoricals(JointlyDrawn):
         """The most likely category as a one-hot vector, (*batch, *event)."""
         return one_hot_like(self.log_probs.argmax(-1), self.log_probs)
 
-    @property
-    def center(self) -> Tensor:
-        """The mode, (*batch, *event)."""
-        return self.mode
+    center = mode
 
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Returns z (*sample, *batch, *event), exact or relaxed, and its log probability (*sample, *batch), nats."""

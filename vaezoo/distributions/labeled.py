@@ -43,7 +43,10 @@ class LabeledPosterior(JointlyDrawn):
     @property
     def support(self) -> constraints.Constraint:
         """Real vectors concatenated with one-hot vectors."""
-        kinds, sizes = [constraints.real_vector, constraints.one_hot], [self.components.event_shape[0], self._classes]
+        kinds, sizes = (
+            [constraints.real_vector, constraints.one_hot],
+            [self.components.event_shape[0], self.log_probs.shape[1]],
+        )
         return cast(constraints.Constraint, constraints.cat(kinds, -1, sizes))
 
     @property
@@ -71,17 +74,13 @@ class LabeledPosterior(JointlyDrawn):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns the log density of `value` (*sample, B, latent), (*sample, B), nats."""
-        z, y = value.split([self.components.event_shape[0], self._classes], -1)
+        z, y = value.tensor_split([self.components.event_shape[0]], -1)
         indices = y.argmax(-1)
         return self._chosen(indices).log_prob(z) + self._log_prob_of(indices)
 
     def join(self, z: Tensor, y: Tensor) -> Tensor:
         """Returns z (..., B, L) concatenated with the classes y (..., B) as one-hot vectors."""
         return torch.cat([z, one_hot_like(y, self.log_probs).to(z.dtype)], -1)
-
-    @property
-    def _classes(self) -> int:
-        return self.log_probs.shape[1]
 
     def _chosen(self, y: Tensor) -> DiagonalNormal:
         rows = torch.arange(y.shape[-1], device=y.device)

@@ -143,10 +143,7 @@ class VonMisesFisher(JointlyDrawn):
         """The mean direction, which is also the mode, (*batch, m)."""
         return self.loc
 
-    @property
-    def mode(self) -> Tensor:
-        """The mean direction, (*batch, m)."""
-        return self.loc
+    mode = center
 
     @property
     def mean(self) -> Tensor:
