@@ -19,8 +19,8 @@ from vaezoo import read_recipe
 from vaezoo.data import binarize, load_dataset
 from vaezoo.trainer import build_model
 from vaezoo.trainer.processes import Processes
+from vaezoo.trainer.setup import make_feed
 from vaezoo.trainer.stage_run import StageRun
-from vaezoo.trainer.start import make_feed
 
 SIZES = [1_000, 10_000, 100_000, 1_000_000, 4_000_000]  # parameters
 MODELS: dict[str, dict[str, object]] = {

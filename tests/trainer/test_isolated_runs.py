@@ -14,24 +14,19 @@ REPEATED = """
 import json, shutil, sys, warnings
 unpickled = []
 import torch, vaezoo
+from support.runs import small_data, small_recipe
 from vaezoo.trainer import loop
 sys.addaudithook(lambda event, _: unpickled.append(event) if event == "pickle.find_class" else None)
 warnings.simplefilter("ignore")
 loop.LOG_EVERY = 5
 torch.set_num_threads(1)
-tables = {
-    "variant": "factor-vae", "options": {"critic_hidden": [6]},
-    "architecture": {"latent": 3, "backbone": {"name": "mlp", "hidden": [6]}},
-    "data": {"name": "small", "binarize": "dynamic", "validation": 10},
-    "train": {"steps": 20, "batch_size": 8, "average": 0.9},
-}
-folder = sys.argv[1]
-images = torch.rand(50, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-vaezoo.train(tables, data=images, out=folder, trackers=())
+recipe, folder = small_recipe("factor-vae", data={"validation": 10}, steps=20, average=0.9), sys.argv[1]
+given = {"data": small_data(recipe), "out": folder, "trackers": ()}
+vaezoo.train(recipe, **given)
 if len(sys.argv) > 2:
     shutil.copytree(folder, sys.argv[2])
-    vaezoo.train(tables, data=images, out=folder, trackers=(), resume=True)
-    vaezoo.train(tables, data=images, out=folder, trackers=(), extend=True, steps=25)
+    vaezoo.train(recipe, **given, resume=True)
+    vaezoo.train(recipe.as_dict(), **given, extend=True, steps=25)
     vaezoo.save(vaezoo.load(folder + "/"), folder + "/again")
     seen = len(unpickled)
     import pickle
@@ -66,7 +61,7 @@ def run(code: str, *arguments: str, **environment: str) -> Any:
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=TESTS.parent,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS.parent}:{TESTS}"} | environment,
         stdout=subprocess.PIPE,
         text=True,
         timeout=500,
@@ -79,12 +74,12 @@ def run(code: str, *arguments: str, **environment: str) -> Any:
 def test_bytes_do_not_depend_on_the_hash_seed_and_nothing_is_unpickled(tmp_path: Path) -> None:
     found = set()
     for seed in ("0", "4242"):
+        folder = tmp_path / seed / "run"
         # The last one is resumed, too, after its folder was copied.
-        folders = ["more/run", f"{seed}/run"] if seed == "4242" else [f"{seed}/run"]
-        assert run(REPEATED, *(str(tmp_path / folder) for folder in folders), PYTHONHASHSEED=seed) == []
+        folders = [tmp_path / "more" / "run", folder] if seed == "4242" else [folder]
+        assert run(REPEATED, *map(str, folders), PYTHONHASHSEED=seed) == []
         files = ("model.safetensors", "metrics.jsonl", "config.json", "recipe.json")
-        last = sorted((tmp_path / seed / "run" / "checkpoints" / "step-000000020").iterdir())
-        paths = [*(tmp_path / seed / "run" / name for name in files), *last]
+        paths = [*(folder / name for name in files), *sorted((folder / "checkpoints" / "step-000000020").iterdir())]
         found.add(tuple((path.name, path.read_bytes()) for path in paths))
     assert len(found) == 1
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".pt", ".pkl", ".bin", ".pickle", ".npy")]

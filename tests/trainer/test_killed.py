@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.forks import Forks, at_change, ended, forked
+from support.runs import small_recipe
 
 import vaezoo
 from vaezoo.storage import checkpoint
@@ -22,25 +23,17 @@ from vaezoo.trainer import stage_run as stage
 
 INTERVAL = {"vae": 5, "factor-vae": 3}  # steps between two checkpoints
 CHANGES = 90  # of the file system in a run without kills, roughly
-SMALL = {"latent": 3, "backbone": {"name": "mlp", "hidden": [6]}}
-DATA = {"name": "small", "binarize": "dynamic", "validation": 10}
-CASES: dict[str, dict[str, object]] = {
-    "vae": {
-        "variant": "vae",
-        "architecture": SMALL,
-        "data": DATA,
-        "train": {"steps": 40, "batch_size": 8, "average": 0.9, "schedule": "cosine", "rate_warmup": 30},
-    },
-    "factor-vae": {
-        "variant": "factor-vae",
-        "options": {"critic_hidden": [6]},
-        "architecture": SMALL,
-        "data": DATA,
-        "stage": [
+DATA = {"validation": 10}
+CASES = {
+    "vae": small_recipe("vae", data=DATA, steps=40, average=0.9, schedule="cosine", rate_warmup=30),
+    "factor-vae": small_recipe(
+        "factor-vae",
+        data=DATA,
+        stages=[
             {"steps": 20, "batch_size": 8, "average": 0.9, "accumulation": 2},
             {"steps": 20, "batch_size": 8, "average": 0.8, "optimizer": "adamw", "clip": 1.0},
         ],
-    },
+    ),
 }
 
 
@@ -106,14 +99,9 @@ def attempt(case: str, folder: Path, watched: Watched, after: float | None, chan
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Returns every file except timing and old checkpoints that a kill left."""
-    steps = {path.name for path in checkpoint.listed(folder / "checkpoints")[:2]}
+    old = checkpoint.listed(folder / "checkpoints")[2:]
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "timing.jsonl"]
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in files}
-    return {
-        name: data
-        for name, data in found.items()
-        if not name.startswith("checkpoints/step-") or name.split("/")[1] in steps
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.parent not in old}
 
 
 def kill(case: str, kills: int, place: str) -> dict[str, object]:
@@ -144,11 +132,8 @@ def kill(case: str, kills: int, place: str) -> dict[str, object]:
                     found["lost"] = max(found["lost"], watched.steps - at)
                     found["resumed"] += at > 0
         assert status == 0
-        found["different"] += sorted(
-            name
-            for name in expected.keys() | contents(folder).keys()
-            if expected.get(name) != contents(folder).get(name)
-        )
+        files = contents(folder)
+        found["different"] += [name for name in expected.keys() | files.keys() if expected.get(name) != files.get(name)]
     return found | {"files": sorted(expected)}
 
 

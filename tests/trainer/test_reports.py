@@ -162,16 +162,6 @@ def test_devices() -> None:
 # Non-finite numbers
 
 
-class Poison(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> Tensor:
-        return gradient * math.inf
-
-
 def defer_checks(patch: pytest.MonkeyPatch) -> None:
     """Defers the check for non-finite values of every stage, as on a GPU."""
     build = StageRun.__init__
@@ -190,6 +180,15 @@ def check(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
         defer_checks(monkeypatch)
 
 
+def after(recipe: Recipe, steps: int) -> StageRun:
+    chosen = trainer(recipe)
+    chosen._initialize(0)
+    run = StageRun(chosen.model.train(), recipe.stages[0], chosen._feed, offset=0)
+    for _ in range(steps):
+        run.advance()
+    return run
+
+
 def train_until_failure(recipe: Recipe, folder: Path | None, kind: str, at: int) -> tuple[str, VAE, VAE]:
     """Makes step `at` non-finite; returns the message, the model, and one that was trained until just before."""
     chosen = trainer(recipe, folder)
@@ -200,21 +199,16 @@ def train_until_failure(recipe: Recipe, folder: Path | None, kind: str, at: int)
         if step is None or int(step) + 1 != at:
             return elbo
         if kind == "gradient":
-            return replace(elbo, losses={"model": Poison.apply(elbo.losses["model"])})
+            elbo.losses["model"].register_hook(lambda gradient: gradient * math.inf)
+            return elbo
         bad = torch.zeros_like(elbo.rate)
         bad[2] = math.nan
         return replace(elbo, rate=elbo.rate + bad, losses={"model": elbo.losses["model"] + bad})
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(NonFiniteLossError) as caught:
         patch.setattr(WeightedObjective, "report", changed)
-        with pytest.raises(NonFiniteLossError) as caught:
-            fit(chosen)
-    reference = trainer(recipe)
-    reference._initialize(0)
-    run = StageRun(reference.model.train(), recipe.stages[0], reference._feed, offset=0)
-    for _ in range(at - 1):
-        run.advance()
-    return str(caught.value), chosen.model, reference.model
+        fit(chosen)
+    return str(caught.value), chosen.model, after(recipe, at - 1).model
 
 
 @pytest.mark.usefixtures("check")
@@ -264,13 +258,8 @@ def test_deferred_checks_and_earlier_gradients_change_no_bit(
 
 
 def test_codes_and_averages_are_kept_after_a_non_finite_loss() -> None:
-    recipe = small_recipe("vq-vae", average=0.9)
-    chosen = trainer(recipe)
-    chosen._initialize(0)
-    run = StageRun(chosen.model.train(), recipe.stages[0], chosen._feed, offset=0)
+    run = after(small_recipe("vq-vae", average=0.9), 11)
     run.defer_checks()
-    for _ in range(11):
-        run.advance()
     kept = copy.deepcopy({kind: run.tensors()[kind] for kind in ("model", "averages")})
     run.flag.value.fill_(1.0)
     for _ in range(12):

@@ -26,10 +26,7 @@ STAGES: dict[str, list[dict[str, object]]] = {
         {"steps": 12, "batch_size": 8, "average": 0.9, "rate_warmup": 6, "options": {"beta": 2.0}},
         {"steps": 14, "batch_size": 4, "train": ["decoder"], "learning_rate": 0.01},
     ],
-    "vq-vae": [
-        {"steps": 12, "batch_size": 8},
-        {"steps": 12, "batch_size": 8, "train": ["decoder"], "average": 0.9},
-    ],
+    "vq-vae": [{"steps": 12, "batch_size": 8}, {"steps": 12, "batch_size": 8, "train": ["decoder"], "average": 0.9}],
 }
 CHANNELS_LAST = small_recipe("vq-vae", channels_last=True, average=0.9, precision="bf16")
 DEEPER = {"name": "conv", "channels": [4, 6], "dense": []}  # several channels in and out: layouts differ
@@ -85,25 +82,20 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
     return cache(lambda name: whole(RECIPES[name], tmp_path_factory.mktemp("once")))
 
 
+def contents(folder: Path | None) -> dict[str, bytes]:
+    assert folder is not None
+    files = [path for path in folder.rglob("*.*") if path.is_file() and path.name != "timing.jsonl"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_resumed_equals_uninterrupted(name: str, tmp_path: Path, once: Callable[[str], Run]) -> None:
     stopped(RECIPES[name], tmp_path, 10, 16)
     again, expected = whole(RECIPES[name], tmp_path, resume=True), once(name)
     assert equal(expected.model, again.model) and expected.history == again.history
-    assert expected.model.config == again.model.config and expected.folder is not None
-    lines = (tmp_path / "metrics.jsonl").read_bytes()
-    assert lines == (expected.folder / "metrics.jsonl").read_bytes()
-    assert [json.loads(line) for line in lines.splitlines()] == expected.history
-
-
-@pytest.mark.parametrize("name", ["factor-vae", "vq-vae, two stages"])
-def test_checkpoints_after_a_resume_are_equal_byte_for_byte(name: str, tmp_path: Path) -> None:
-    stopped(RECIPES[name], tmp_path / "once", 20)
-    stopped(RECIPES[name], tmp_path / "twice", 11, 20)
-    files = sorted((tmp_path / "once" / "checkpoints" / "step-000000020").iterdir())
-    assert {"model", "averages", "optimizers", "totals", "best"} <= {path.stem for path in files}
-    for path in files:
-        assert path.read_bytes() == (tmp_path / "twice" / "checkpoints" / "step-000000020" / path.name).read_bytes()
+    assert expected.model.config == again.model.config
+    assert contents(tmp_path) == contents(expected.folder), "metrics, recipe and checkpoints"
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == expected.history
 
 
 @pytest.mark.parametrize("name", ["factor-vae", "vq-vae, two stages"])
@@ -200,6 +192,8 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         whole(recipe, tmp_path)
     with pytest.raises(CheckpointError, match="no folder"):
         fit(trainer(recipe), resume=True)
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl"):
+        whole(recipe, tmp_path / "metrics.jsonl" / "run")
 
 
 def test_a_broken_newest_checkpoint_is_passed_over_and_replaces_no_valid_one(
@@ -236,21 +230,9 @@ def test_another_torch_and_missing_lines_give_warnings(tmp_path: Path, monkeypat
     assert "this is 0.1" in texts and "lacks lines" in texts and run.history[0]["step"] > 8
 
 
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match="file"):
-        fit(trainer(RECIPES["vae"], tmp_path / "file" / "run"))
-
-
 def test_a_failed_save_ends_the_run_and_keeps_earlier_checkpoints(tmp_path: Path, once: Callable[[str], Run]) -> None:
     stopped(RECIPES["vae"], tmp_path, 5)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(CheckpointError, match="No space left"):
         patch.setattr(checkpoint, "put", Mock(side_effect=OSError(28, "No space left on device")))
         whole(RECIPES["vae"], tmp_path, resume=True)
     assert equal(whole(RECIPES["vae"], tmp_path, resume=True).model, once("vae").model)
-
-
-def test_old_checkpoints_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "LOG_EVERY", 2)
-    fit(trainer(RECIPES["vae"], tmp_path))
-    assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["step-000000022", "step-000000024"]

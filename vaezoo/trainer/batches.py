@@ -63,7 +63,7 @@ class BatchStream:
 
     Args:
         data: the examples; moved to `device` as a whole, or streamed to it batch by batch.
-        batch_size: examples in a batch, at most the size of the set.
+        size: examples in a batch, at most the size of the set.
         device: device of the batches.
         seed: of the recipe.
         context: width of the context of each example, 0 for none.
@@ -77,17 +77,10 @@ class BatchStream:
     stride = 1
 
     def __init__(
-        self,
-        data: Dataset,
-        batch_size: int,
-        device: torch.device,
-        *,
-        seed: int,
-        context: int,
-        labelled_share: float = 0.0,
+        self, data: Dataset, size: int, device: torch.device, *, seed: int, context: int, labelled_share: float = 0.0
     ) -> None:
         self.data = data.to(device)
-        self.size = min(batch_size, len(data))
+        self.size = min(size, len(data))
         self._pools = pools_of(data, self.size, labelled_share)
         self.per_epoch = len(data) // self.size
         self.seed, self.device = seed, device

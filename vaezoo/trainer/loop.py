@@ -25,7 +25,7 @@ from vaezoo.trainer.processes import Processes
 from vaezoo.trainer.setup import every_example_has_a_density, make_feed
 from vaezoo.trainer.signals import StopRequest
 from vaezoo.trainer.stage_run import StageRun
-from vaezoo.trainer.stages import Stages, starting
+from vaezoo.trainer.stages import Stages
 from vaezoo.trainer.tracking import Tracker
 from vaezoo.trainer.validation import feed_figures, note_on_latents
 
@@ -196,7 +196,7 @@ class Trainer:
 
     def _initialize(self, number: int) -> None:
         """Initializes parts on the first process from a seeded subset of the data; the result is broadcast later."""
-        parts = [name for name in starting(self.recipe.stages, number) if self.fresh is None or name in self.fresh]
+        parts = [name for name in self._stages.starting(number) if self.fresh is None or name in self.fresh]
         if parts and self.ranks.first:
             reseed(self.device, self.recipe.seed, START, number)
             generator = torch.Generator().manual_seed(noise_seed(self.recipe.seed, START_IMAGES, 0))

@@ -1,7 +1,5 @@
 """Stages of a recipe: the parts that they train, and their changes to the objective."""
 
-from collections.abc import Sequence
-
 import torch
 
 from vaezoo.core import PARTS, VAE, as_part
@@ -9,15 +7,6 @@ from vaezoo.data import Dataset
 from vaezoo.errors import RecipeError, did_you_mean, shorten
 from vaezoo.recipe import Recipe, Stage
 from vaezoo.trainer.setup import build_model
-
-
-def starting(stages: Sequence[Stage], number: int) -> list[str]:
-    """Returns the parts to initialize from data before stage `number`: the first that trains them, or stage 0."""
-    return [
-        part
-        for part in PARTS
-        if number == next((n for n, stage in enumerate(stages) if not stage.train or part in stage.train), 0)
-    ]
 
 
 class Stages:
@@ -52,6 +41,11 @@ class Stages:
             raise RecipeError(f"stage[{number}].train = {list(stage.train)} leaves nothing to train.")
         for part in map(self.model.get_submodule, PARTS):
             as_part(part).begin_stage(any(parameter.requires_grad for parameter in part.parameters()))
+
+    def starting(self, number: int) -> list[str]:
+        """Returns the parts to initialize from data before stage `number`, the first that trains them, or stage 0."""
+        trained = [stage.train or PARTS for stage in self.recipe.stages]
+        return [part for part in PARTS if number == next((n for n, own in enumerate(trained) if part in own), 0)]
 
     def end(self) -> None:
         """Restores `requires_grad`, and the behavior of the parts outside of stages."""
