@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from support.foreign import Example, pythae_folder, saved
 from support.mutations import KEYS, NAMES, config_of, small, write_config
 
 import vaezoo
-from vaezoo.errors import ConfigError, RecipeError, VaezooError
+from vaezoo.errors import ConfigError, ConversionError, RecipeError, VaezooError
 from vaezoo.hub.client import Repository
 from vaezoo.recipe import read_recipe
+from vaezoo.storage.checkpoint import Checkpoint, write_folder
 from vaezoo.storage.config import CONFIG
 from vaezoo.storage.json_files import sha256
 from vaezoo.storage.model_folder import WEIGHTS
@@ -285,85 +289,103 @@ def cached(cache: Path, name: str, files: dict[str, bytes]) -> str:
     return commit
 
 
-def audited(job: Table, place: Path, **environment: str) -> Table:
-    """Runs `audited.py` in an empty folder."""
+def audited(place: Path, read: list[Path], modules: list[str], **job: object) -> Table:
+    """Runs `audited.py` in an empty folder; it may read `read`, vaezoo and the installation."""
     place.mkdir()
+    roots = [sys.prefix, sys.base_prefix, os.path.dirname(os.path.dirname(os.__file__)), TESTS.parent, *read]
+    job |= {"read": sorted({os.path.realpath(each) for each in roots}), "modules": modules}
     done = subprocess.run(
         [sys.executable, str(TESTS / "support" / "audited.py")],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-        cwd=place,
-        timeout=300,
+        input=json.dumps(job), capture_output=True, text=True, cwd=place, timeout=300,
         env={
-            **os.environ,
-            "PYTHONPATH": str(TESTS.parent),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "OMP_NUM_THREADS": "1",
-            "HF_ENDPOINT": "http://127.0.0.1:9",
-            **environment,
+            **os.environ, "PYTHONPATH": str(TESTS.parent), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
+            "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_CACHE": str(place.parent / "cache"),
         },
-    )
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not list(place.iterdir())
     answer: Table = json.loads(done.stdout.splitlines()[-1])
     return answer
 
 
-def places(*folders: Path) -> list[str]:
-    """Returns the real paths that may be read: these folders, vaezoo, and the installation."""
-    roots = [sys.prefix, sys.base_prefix, *{os.path.dirname(os.path.dirname(os.__file__))}, str(TESTS.parent)]
-    return sorted({os.path.realpath(each) for each in (*roots, *folders)})
-
-
-def evil_repository(folder: Path) -> dict[str, bytes]:
-    """Returns the files of a valid model, and files that other libraries would run."""
-    code = b"open('pwned', 'w').close()\n"
-    return {
-        CONFIG: (folder / CONFIG).read_bytes(),
-        WEIGHTS: (folder / WEIGHTS).read_bytes(),
-        "modeling.py": code,
-        "__init__.py": code,
-        "pytorch_model.bin": b"cposix\nsystem\n(S'touch pwned'\ntR.",
-        "model.pkl": b"cposix\nsystem\n(S'touch pwned'\ntR.",
-    }
-
-
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
 def test_reading_hostile_files_has_no_side_effects(tmp_path: Path, warm: bool) -> None:
     """After a first load there are no imports; in a fresh process, only of declared dependencies."""
     cache, good = tmp_path / "cache", small(tmp_path / "good")
-    bad = []
-    for number, (key, table) in enumerate((key, table) for key in KEYS[:10] for table in TABLES):
-        bad.append(small(tmp_path / "bad" / str(number)) if number < 1 else tmp_path / "bad" / str(number))
-        if number:
-            bad[-1].mkdir()
-            (bad[-1] / WEIGHTS).write_bytes((good / WEIGHTS).read_bytes())
-        config = full(good)
-        TABLES[table](config)[key] = CODE
-        write_config(bad[-1], config)
-    files = evil_repository(good)
+    weights, config = (good / WEIGHTS).read_bytes(), full(good)
+    bad = [tmp_path / "bad" / f"{key} {table}".replace("/", "") for key in KEYS[:10] for table in TABLES]
+    for folder, (key, table) in zip(bad, ((key, table) for key in KEYS[:10] for table in TABLES), strict=True):
+        folder.mkdir(parents=True)
+        (folder / WEIGHTS).write_bytes(weights)
+        changed = deepcopy(config)
+        TABLES[table](changed)[key] = CODE
+        write_config(folder, changed)
+    code, pickled = b"open('pwned', 'w').close()\n", b"cposix\nsystem\n(S'touch pwned'\ntR."
+    files = {CONFIG: (good / CONFIG).read_bytes(), WEIGHTS: weights, "modeling.py": code, "__init__.py": code}
+    files |= {"pytorch_model.bin": pickled, "model.pkl": pickled}
     commit = cached(cache, "them/good", files)
-    config = full(good)
-    write_config(good, config | {"auto_map": {"AutoModel": "modeling.Model"}})
-    evil = cached(cache, "them/evil", files | {CONFIG: (good / CONFIG).read_bytes()})
-    write_config(good, config)
+    write_config(tmp_path, config | {"auto_map": {"AutoModel": "modeling.Model"}})
+    evil = cached(cache, "them/evil", files | {CONFIG: (tmp_path / CONFIG).read_bytes()})
+    write_folder(tmp_path / "step-1", Checkpoint(tensors={"model": {"w": torch.ones(2)}}, state={"step": 1}))
     recipes = [str(write_recipe(tmp_path, name)) for name in HOSTILE_RECIPES if name != "long"]
     (tmp_path / "good.toml").write_text(RECIPE)
     dependencies = {"vaezoo", "torch", "safetensors", "msgspec", "numpy", "einops", "filelock", "rich"}
-    job = {
-        "warm": ["vae-mnist", "vq-vae-mnist", "cvae-mnist", f"hf:them/good@{commit}"] if warm else [],
-        "load": ["vae-mnist", str(good), f"hf:them/good@{commit}", f"hf:them/evil@{evil}", *map(str, bad)],
-        "offline": [f"hf:them/evil@{evil}"],
-        "recipes": [str(tmp_path / "good.toml"), *recipes],
-        "modules": [] if warm else sorted(dependencies | set(sys.stdlib_module_names)),
-        "read": places(tmp_path, Path("/proc/self")),
-        "write": [os.path.realpath(cache)],
-        "canaries": warm,
-    }
-    answer = audited(job, tmp_path / "empty", HF_HUB_CACHE=str(cache))
-    assert answer["events"] == [], answer["events"]
+    models = ["vae-mnist", str(good), f"hf:them/good@{commit}"]
+    valid = [*models, str(tmp_path / "good.toml"), str(tmp_path / "step-1")]
+    answer = audited(
+        tmp_path / "empty",
+        read=[tmp_path, Path("/proc/self")],
+        modules=[] if warm else sorted(dependencies | set(sys.stdlib_module_names)),
+        write=[os.path.realpath(cache)],
+        warm=["vae-mnist", "vq-vae-mnist", "cvae-mnist", models[2]] if warm else [],
+        load=[*models, f"hf:them/evil@{evil}", *map(str, bad)],
+        offline=[f"hf:them/evil@{evil}"],
+        recipes=[str(tmp_path / "good.toml"), *recipes],
+        checkpoints=[str(tmp_path / "step-1")],
+        canaries=warm,
+    )
+    assert answer["events"] == [], answer["events"]  # no `pickle.find_class` either
     results = answer["results"]
-    assert [results[name] for name in (*job["load"][:3], job["recipes"][0])] == ["done"] * 4
-    assert all(results[name].startswith("refused: ") for name in [*job["load"][3:], *recipes]), results
+    assert len(results) == len(valid) + 1 + len(bad) + len(recipes)
+    assert all(
+        result == "done" if name in valid else result.startswith("refused: ") for name, result in results.items()
+    )
     assert all(answer["canaries"].values()) and len(answer["canaries"]) == (11 if warm else 0)
+
+
+class System:
+    """The content of a malicious pickle: a shell command."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (self.command,)
+
+
+def test_converting_a_malicious_pickle_runs_nothing(tmp_path: Path) -> None:
+    """Of a pythae folder only the settings and the state dict are opened."""
+    theirs, bomb = tmp_path / "theirs", System(f"touch {tmp_path}/ran")
+    folder = pythae_folder(theirs / "pythae")
+    for name in ("encoder.pkl", "decoder.pkl", "environment.json", "README.md"):
+        (folder / name).write_bytes(pickle.dumps(bomb))
+    state = Example(12, 8, 3).state_dict()
+    saved(theirs / "alone", bomb)
+    saved(theirs / "beside tensors", {**state, "x": bomb})
+    saved(theirs / "a module", {**state, "x": Example(2, 2, 2)})
+    torch.save(bomb, theirs / "legacy", _use_new_zipfile_serialization=False)
+    (theirs / "bare").write_bytes(pickle.dumps(bomb))
+    sources = sorted(map(str, theirs.iterdir()))
+    readable = [folder / "model.pt", folder / "model_config.json", *theirs.glob("[!p]*"), Path("/proc/self")]
+    into = tmp_path / "mine"
+    answer = audited(
+        tmp_path / "empty", readable, ["any"], convert=sources, into=str(into), write=[str(into)], canaries=False
+    )
+    dangerous = ("os.system", "subprocess", "socket", "os.exec", "os.fork", "os.posix_spawn", "pickle", "open")
+    assert not [event for event in answer["events"] if event.startswith(dangerous)], answer["events"]
+    assert not (tmp_path / "ran").exists() and [path.name for path in into.iterdir()] == ["pythae"]
+    results = answer["results"]
+    assert results.pop(str(folder)) == "done"
+    assert len(results) == 5 and all(result.startswith("refused: ConversionError") for result in results.values())
+    with pytest.raises(ConversionError, match=r"holds no plain state dict.*Nothing of it was run"):
+        vaezoo.convert(theirs / "alone", into / "alone")

@@ -1,9 +1,8 @@
-"""Loads models and reads recipes under an audit hook, and says what it heard: run as a script with a job on stdin.
+"""Runs a job from stdin under an audit hook and prints the events that the job does not allow.
 
-A job: `warm` (what to load before the hook listens), `load` and `recipes` (what to load and read then), `offline` (what
-of it without asking the Hub for another copy where it is refused), `modules` (what may be imported), `read` and `write`
-(folders from which may be read, in which may be written), `canaries` (whether to do in the end what should
-be heard). The answer: what became of each, and what was heard beyond reading those folders.
+A job: `warm` (models to load before the hook is on), `load`, `recipes`, `checkpoints` and `convert` (what to read under
+the hook), `offline` (those of `load` that make no request), `modules` (allowed imports), `read` and `write` (allowed
+folders), `into` (a folder for converted models), `canaries` (whether to cause each event at the end).
 """
 
 import json
@@ -16,30 +15,20 @@ from pathlib import Path
 from typing import Any
 
 HARMLESS = {
-    "object.__getattr__",
-    "object.__setattr__",
-    "object.__delattr__",
-    "os.listdir",
-    "os.scandir",
-    "sys._getframe",
-    "builtins.id",
-    "code.__new__",
-    "glob.glob",
-    "glob.glob/2",
-    "pathlib.Path.glob",
-    "time.sleep",
-}
+    "object.__getattr__", "object.__setattr__", "object.__delattr__", "os.listdir", "os.scandir", "sys._getframe",
+    "builtins.id", "code.__new__", "glob.glob", "glob.glob/2", "pathlib.Path.glob", "time.sleep",
+}  # fmt: skip
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def inside(path: object, folders: list[str]) -> bool:
-    if isinstance(path, int):  # a descriptor: how it was opened has been heard
+    if isinstance(path, int):  # a descriptor, whose opening was an event too
         return True
     real = os.path.realpath(os.fsdecode(path))  # type: ignore[arg-type]
     return any(real == each or real.startswith(each + os.sep) for each in folders)
 
 
-def heard(event: str, args: tuple[Any, ...], job: dict[str, Any]) -> str | None:
+def refused(event: str, args: tuple[Any, ...], job: dict[str, Any]) -> str | None:
     """Returns a line about an event that the job does not allow."""
     if event in HARMLESS:
         return None
@@ -59,7 +48,7 @@ def heard(event: str, args: tuple[Any, ...], job: dict[str, Any]) -> str | None:
 
 
 def canaries() -> dict[str, Callable[[], object]]:
-    """Returns what should be heard."""
+    """Returns functions that cause the events of their names."""
     import _pickle
     import socket
     import subprocess
@@ -90,21 +79,21 @@ def attempt(work: Callable[[], object]) -> str:
 
 
 class Listener:
-    """An audit hook that notes what a job does not allow, while it is on."""
+    """An audit hook that records the events that a job does not allow, while it is on."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job, self.on, self.found = job, False, list[str]()
-        sys.addaudithook(self.hear)
+        sys.addaudithook(self.hook)
 
-    def hear(self, event: str, args: tuple[Any, ...]) -> None:
+    def hook(self, event: str, args: tuple[Any, ...]) -> None:
         if self.on:
             self.on = False
-            line = heard(event, args, self.job)
+            line = refused(event, args, self.job)
             self.found += [] if line is None else [line]
             self.on = True
 
     def during(self, work: Callable[[], object]) -> list[str]:
-        """Returns what is heard while `work` is done."""
+        """Returns the events during `work`."""
         self.found, self.on = [], True
         try:
             with suppress(Exception):
@@ -115,34 +104,39 @@ class Listener:
 
 
 def main() -> None:
-    job = json.load(sys.stdin)
+    job = {
+        "warm": [],
+        "load": [],
+        "offline": [],
+        "recipes": [],
+        "checkpoints": [],
+        "convert": [],
+        **json.load(sys.stdin),
+    }
     import torch
     from huggingface_hub import HfApi, errors, snapshot_download
 
     import vaezoo
     from vaezoo.recipe import read_recipe
+    from vaezoo.storage.checkpoint import read_folder
 
-    assert torch and HfApi and errors and snapshot_download  # imported before anybody listens
+    assert torch and HfApi and errors and snapshot_download and vaezoo.convert  # imported before the hook is on
     for name in job["warm"]:
         vaezoo.load(name)
     for name in job["recipes"] if job["warm"] else ():
         attempt(partial(read_recipe, Path(name)))
-    birds = canaries()
+    works: dict[str, Callable[[], object]] = {
+        name: partial(vaezoo.load, name, local_files_only=name in job["offline"]) for name in job["load"]
+    }
+    works |= {name: partial(read_recipe, Path(name)) for name in job["recipes"]}
+    works |= {name: partial(read_folder, Path(name)) for name in job["checkpoints"]}
+    works |= {name: partial(vaezoo.convert, name, Path(job["into"]) / Path(name).name) for name in job["convert"]}
+    birds = canaries() if job["canaries"] else {}
     listener = Listener(job)
     results: dict[str, str] = {}
-
-    def work() -> None:
-        for name in job["load"]:
-            results[name] = attempt(partial(vaezoo.load, name, local_files_only=name in job["offline"]))
-        for name in job["recipes"]:
-            results[name] = attempt(partial(read_recipe, Path(name)))
-
-    events = sorted(set(listener.during(work)))
-    heard_of = {
-        name: any(line.startswith(name) for line in listener.during(bird))
-        for name, bird in (birds.items() if job["canaries"] else ())
-    }
-    print(json.dumps({"results": results, "events": events, "canaries": heard_of}))
+    events = listener.during(lambda: results.update({name: attempt(work) for name, work in works.items()}))
+    caused = {name: any(line.startswith(name) for line in listener.during(bird)) for name, bird in birds.items()}
+    print(json.dumps({"results": results, "events": sorted(set(events)), "canaries": caused}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""A process that has imported torch once and forks a child for each run: what is killed there costs no import.
-
-The tests' own process may hold threads, which do not survive a fork; this one never starts any.
-"""
+"""A process that imports torch once and forks a child for each run; unlike the tests' process it has no threads."""
 
 import importlib
 import json
@@ -14,17 +11,12 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).parents[1]
-# Whose files are written in two halves under `at_change`.
-MODULES = (
-    "storage.files",
-    "storage.checkpoint",
-    "trainer.metrics_log",
-)
+MODULES = ("storage.files", "storage.checkpoint", "trainer.metrics_log")  # `at_change` halves their writes
 CALLS = ("fsync", "rename", "replace", "mkdir", "rmdir", "unlink")
 
 
 class Forks:
-    """The process, seen from the tests."""
+    """The tests' side of the process."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -37,7 +29,7 @@ class Forks:
         )
 
     def call(self, work: Callable[..., object], **arguments: object) -> Any:
-        """Calls a function of a test module over there, with JSON both ways."""
+        """Calls a function of a test module in the process; arguments and result are JSON."""
         assert self.process.stdin is not None and self.process.stdout is not None
         print(json.dumps([work.__module__, work.__name__, arguments]), file=self.process.stdin, flush=True)
         answer = json.loads(self.process.stdout.readline() or '{"error": "the process has ended"}')
@@ -51,7 +43,7 @@ class Forks:
 
 
 def forked(work: Callable[[], int | None]) -> int:
-    """Starts `work` in a child and returns its process number; what `work` returns is the exit status."""
+    """Starts `work` in a child, whose exit status is the result, and returns the process number."""
     child = os.fork()
     if child:
         return child
@@ -73,9 +65,9 @@ def ended(child: int) -> int:
 
 
 def at_change(number: int, action: Callable[[], None]) -> Callable[[], int]:
-    """Has `action` happen before change `number` of the file system from now on, or half-way through where it writes.
+    """Calls `action` before change `number` of the file system, or half-way through a write; for a child that ends.
 
-    Never undone: for a child that ends. The result counts the changes.
+    The result counts the changes.
     """
     count = 0
 
@@ -93,7 +85,7 @@ def at_change(number: int, action: Callable[[], None]) -> Callable[[], int]:
         return call
 
     def opened(*args: Any, **kwargs: Any) -> Any:
-        file = open(*args, **kwargs)  # noqa: SIM115 - whoever called closes it
+        file = open(*args, **kwargs)  # noqa: SIM115 - the caller closes it
         if file.writable():
             write = file.write
 
@@ -131,10 +123,10 @@ class Piecewise:
 
 def serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what training prints is no answer
+    os.dup2(2, 1)  # the output of training is no answer
     import torch
 
-    import vaezoo.workflows.train  # noqa: F401 - what it imports no child need import again
+    import vaezoo.workflows.train  # noqa: F401 - imported once for all children
 
     torch.set_num_threads(1)
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))]).zero_grad()  # the first one imports half of torch

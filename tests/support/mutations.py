@@ -1,4 +1,4 @@
-"""Values and changes of values as somebody hostile would choose them; shared by property tests and the fuzzer."""
+"""Hostile values, hostile changes of valid files, and a small model to change."""
 
 import copy
 import json
@@ -13,68 +13,18 @@ from vaezoo.storage.json_files import seal, sha256
 from vaezoo.storage.model_folder import WEIGHTS
 
 KEYS = [
-    "_target_",
-    "_class_path",
-    "_instantiator",
-    "_attn_implementation_internal",
-    "auto_map",
-    "architectures",
-    "trust_remote_code",
-    "__reduce__",
-    "__class__",
-    "__init__",
-    "__metadata__",
-    "_private",
-    "py/object",
-    "!!python/object/apply:os.system",
-    "shape",
-    "variant",
-    "name",
-    "self",
-    "base",
-    "digest",
-    "",
-    "\0",
-    "a" * 300,
+    "_target_", "_class_path", "_instantiator", "_attn_implementation_internal", "auto_map", "architectures",
+    "trust_remote_code", "__reduce__", "__class__", "__init__", "__metadata__", "_private", "py/object",
+    "!!python/object/apply:os.system", "shape", "variant", "name", "self", "base", "digest", "", "\0", "a" * 300,
     "\u202eexe",
-]
+]  # fmt: skip
 NAMES = [
-    "os.system",
-    "builtins:eval",
-    "torch.nn.Linear",
-    "vaezoo.errors",
-    "__init__",
-    "__import__('os').system('true')",
-    "!!python/object/apply:os.system ['true']",
-    "${env:HOME}",
-    "${oc.env:HOME}",
-    "{{7*7}}",
-    "../../etc/passwd",
-    "..",
-    "/etc/passwd",
-    "file:///etc/passwd",
-    "http://127.0.0.1:9/x",
-    "hf:a/../../b",
-    "hf:a/b@/etc/passwd",
-    "hf:a/b@../../x",
-    "C:\\windows\\system32",
-    "\\\\host\\share",
-    "CON",
-    "nul.txt",
-    "vae\0",
-    "vae\n",
-    "\u202evae",
-    "\uff56\uff41\uff45",
-    "vae+" * 50_000 + "vae",
-    "a" * 300,
-    "a/" * 5000,
-    "folder:/etc",
-    "torchvision:CIFAR10",
-    "",
-    "+",
-    ".",
-    "\ud800",
-]
+    "os.system", "builtins:eval", "torch.nn.Linear", "vaezoo.errors", "__init__", "__import__('os').system('true')",
+    "!!python/object/apply:os.system ['true']", "${env:HOME}", "${oc.env:HOME}", "{{7*7}}", "../../etc/passwd", "..",
+    "/etc/passwd", "file:///etc/passwd", "http://127.0.0.1:9/x", "hf:a/../../b", "hf:a/b@/etc/passwd", "hf:a/b@../../x",
+    "C:\\windows\\system32", "\\\\host\\share", "CON", "nul.txt", "vae\0", "vae\n", "\u202evae", "\uff56\uff41\uff45",
+    "vae+" * 50_000 + "vae", "a" * 300, "a/" * 5000, "folder:/etc", "torchvision:CIFAR10", "", "+", ".", "\ud800",
+]  # fmt: skip
 NUMBERS = [-1, 0, 1, 2, 10**9, 2**31, 2**53, 2**63, 2**64, 10**400, -(2**63), 0.5, -0.0, 1e-320, 1e308, True, None]
 VALUES = [*NAMES, *NUMBERS, [], {}, [[]], [0], [1] * 9, [10**9], {"name": "mlp"}, {"name": "mlp", "hidden": [10**6]}]
 
@@ -118,29 +68,26 @@ def small(folder: Path, variant: str = "vae") -> Path:
 
 
 def config_of(folder: Path) -> dict[str, object]:
-    """Returns what a folder's config says, without its digest."""
+    """Returns a folder's config without its digest."""
     config: dict[str, object] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     del config["digest"]
     return config
 
 
 def write_config(folder: Path, config: object) -> None:
-    """Writes a config whose digest is right, as somebody who wants to deceive does; what has none as it is."""
-    if isinstance(config, dict):
-        try:
-            (folder / CONFIG).write_bytes(seal(config))
-            return
-        except ValueError:  # NaN, half a surrogate pair: a digest cannot be made
-            pass
-    (folder / CONFIG).write_bytes(json.dumps(config).encode())
+    """Writes a config with a correct digest where it can have one."""
+    try:
+        data = seal(config)  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # no table, NaN, half a surrogate pair
+        data = json.dumps(config).encode()
+    (folder / CONFIG).write_bytes(data)
 
 
 def write_weights(folder: Path, data: bytes) -> None:
     """Writes weights, and their size and digest into the config."""
-    config = config_of(folder)
-    config["weights"] = {"file": WEIGHTS, "size": len(data), "sha256": sha256(data)}
     (folder / WEIGHTS).write_bytes(data)
-    write_config(folder, config)
+    weights = {"file": WEIGHTS, "size": len(data), "sha256": sha256(data)}
+    write_config(folder, config_of(folder) | {"weights": weights})
 
 
 def split(data: bytes) -> tuple[dict[str, object], bytes]:
