@@ -114,7 +114,8 @@ class BatchStream:
         self._next = -1  # a batch that fails is read again
         x = next(self._ahead)
         self._next = number + self.stride
-        return self._binarized(x), self.context_of(self.indices(number))
+        has_context = self._context is not None or self._labels is not None
+        return self._binarized(x), self.context_of(self.indices(number)) if has_context else None
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
         """Returns x (B, *shape), binarized where that is dynamic, and the context (B, C) or None of examples."""
@@ -155,4 +156,4 @@ class BatchStream:
                 generator = torch.Generator().manual_seed(noise_seed(self.seed, use, epoch))
                 orders[epoch] = places[torch.randperm(len(places), generator=generator)].to(self._home)
             found.append(orders[epoch][position * rows : (position + 1) * rows])
-        return torch.cat(found)
+        return torch.cat(found) if len(found) > 1 else found[0]
