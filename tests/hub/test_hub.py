@@ -28,15 +28,17 @@ FILES = (CONFIG, WEIGHTS, METRICS)
 Tiny = tuple[vaezoo.VAE, str]
 
 
+@pytest.fixture(autouse=True)
+def quick_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.name != "test_card_has_the_metadata_of_the_hub":
+        monkeypatch.setattr(pictures, "samples", lambda model, count, path, *_: path.write_bytes(b"picture"))
+
+
 # Publishing
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[] if name == "cvae-mnist" else pytest.mark.full) for name in vaezoo.list_models()],
-)
-def test_published_model_loads_unchanged(hub: Hub, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(pictures, "samples", lambda model, count, path, *_: path.write_bytes(b"picture"))
+@pytest.mark.parametrize("name", EVERY)
+def test_published_model_loads_unchanged(hub: Hub, name: str) -> None:
     place = vaezoo.push(name, f"them/{name}")
     repository = hub.repositories[f"them/{name}"]
     assert len(repository.commits) == 1 and place == f"hf:them/{name}@{repository.names['main']}"
@@ -53,19 +55,16 @@ def test_card_has_the_metadata_of_the_hub(hub: Hub) -> None:
     vaezoo.push("vae-mnist", "them/vae-mnist", commit_message="Better")
     repository = hub.repositories["them/vae-mnist"]
     assert repository.messages == ["Better"]
-    card = huggingface_hub.ModelCard(repository.commits[repository.names["main"]][CARD].decode())
+    files = repository.commits[repository.names["main"]]
+    assert files["samples.png"].startswith(b"\x89PNG")
+    card = huggingface_hub.ModelCard(files[CARD].decode())
     assert card.data.library_name == "vaezoo" and "vae" in card.data.tags and card.data.datasets == ["ylecun/mnist"]
     figures = {result.metric_name: result.metric_value for result in card.data.eval_results}
     metrics = json.loads((PACKAGE_FOLDER / "vae-mnist" / METRICS).read_bytes())
     assert figures["log-evidence (nats, K = 5000)"] == pytest.approx(metrics["log_evidence"]["mean"], abs=1e-3)
     assert card.text.count("# vae-mnist") == 1 and "![Samples from the prior](samples.png)" in card.text
-    for text in (
-        'vaezoo.load("hf:them/vae-mnist")',
-        "vaezoo train vae-mnist",
-        "MNIST: Yann LeCun and Corinna Cortes, CC BY-SA 3.0;",
-        "```bibtex",
-    ):
-        assert text in card.text
+    texts = ('vaezoo.load("hf:them/vae-mnist")', "vaezoo train vae-mnist", "CC BY-SA 3.0;", "```bibtex")
+    assert all(text in card.text for text in texts)
 
 
 def test_model_in_memory_is_published_with_its_metrics(hub: Hub, tiny: Tiny) -> None:
@@ -80,9 +79,8 @@ def test_model_in_memory_is_published_with_its_metrics(hub: Hub, tiny: Tiny) -> 
 
 
 def test_invalid_model_or_repository_is_refused_without_a_request(hub: Hub, tmp_path: Path) -> None:
-    for name in ("mine", "a/b/c", "../x", "a b/c", "a/b\n"):
-        with pytest.raises(ConfigError, match="expected hf:owner/name"):
-            vaezoo.push("vae-mnist", name)
+    with pytest.raises(ConfigError, match="expected hf:owner/name"):
+        vaezoo.push("vae-mnist", "mine")
     with pytest.raises(ConfigError, match=r"'a/b@main'; expected owner/name \(and the branch as revision=…\)"):
         vaezoo.push("vae-mnist", "a/b@main")
     by_hand = vaezoo.load("vae-mnist")
@@ -99,11 +97,10 @@ def test_invalid_model_or_repository_is_refused_without_a_request(hub: Hub, tmp_
 
 
 def test_publishing_with_a_wrong_token_is_one_clear_error(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DownloadError, match="hf:them/mine could not be published"):
-        vaezoo.push("vae-mnist", "them/mine", token="wrong")
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(DownloadError, match="hf:them/mine could not be published"):
-        vaezoo.push("vae-mnist", "them/mine")
+    for token in ("wrong", None):
+        with pytest.raises(DownloadError, match="hf:them/mine could not be published"):
+            vaezoo.push("vae-mnist", "them/mine", token=token)
     assert not hub.repositories
 
 
@@ -212,18 +209,10 @@ def test_damaged_file_on_the_hub_is_refused(hub: Hub, tiny: Tiny) -> None:
     assert same(vaezoo.load(f"hf:them/tiny@{commit}"), model)
 
 
-@pytest.mark.parametrize(
-    "name", ["hf:", "hf:a", "hf:a/b/c", "hf:../x", "hf:a/b@ ", "hf:a/b@..", "hf:a b/c", "hf:a/" + "b" * 300, "hf:a/b@"]
-)
-def test_malformed_repository_is_refused_without_a_request(hub: Hub, name: str) -> None:
-    with pytest.raises(ConfigError, match="expected hf:owner/name"):
-        vaezoo.load(name)
-    assert not hub.requests
-
-
-def test_invalid_revision_or_dtype_is_refused(hub: Hub) -> None:
-    with pytest.raises(ConfigError, match="expected hf:owner/name"):
-        vaezoo.load("hf:a/b@one", revision="two")
+def test_invalid_name_revision_or_dtype_is_refused(hub: Hub) -> None:
+    for name, revision in (("hf:a/b/c", None), ("hf:a/b@..", None), ("hf:a/b@", None), ("hf:a/b@one", "two")):
+        with pytest.raises(ConfigError, match="expected hf:owner/name"):
+            vaezoo.load(name, revision=revision)
     with pytest.raises(ConfigError, match="only hf:owner/name has revisions"):
         vaezoo.load("vae-mnist", revision="main")
     with pytest.raises(ConfigError, match="floating"):
@@ -234,17 +223,10 @@ def test_invalid_revision_or_dtype_is_refused(hub: Hub) -> None:
 @pytest.mark.full
 def test_new_process_uses_the_environment_variables(hub: Hub, tiny: Tiny, tmp_path: Path) -> None:
     script = "import sys, vaezoo; print(*vaezoo.load(sys.argv[1]).sample(1, seed=0).flatten()[:3].tolist())"
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": hub.endpoint,
-        "HF_HOME": str(tmp_path / "home"),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_TOKEN": "secret",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", script, "hf:them/tiny"], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    changes = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+    environment = {**os.environ, **changes, "HF_TOKEN": "secret"}
+    command = [sys.executable, "-c", script, "hf:them/tiny"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     expected = tiny[0].sample(1, seed=0).flatten()[:3].tolist()
     assert [float(value) for value in done.stdout.split()] == pytest.approx(expected)
     assert list((tmp_path / "home").rglob(WEIGHTS))
