@@ -122,3 +122,13 @@ def test_a_part_without_hooks_does_nothing() -> None:
     for call in (lambda: objective(model, x), objective.schedule, lambda: objective.rate_weight(None)):
         with pytest.raises(NotImplementedError):
             call()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "name", ["vae", "iaf-vae", "full-covariance-vae"]
+)  # with, without, and with another closed form
+def test_a_step_is_one_graph_for_the_compiler(name: str) -> None:
+    model, (x, _) = Case(name).build(), Case(name).inputs(3)
+    loss = torch.compile(lambda x: model.objective(model, x).losses["model"].mean(), fullgraph=True, backend="eager")
+    assert torch.isfinite(loss(x))

@@ -10,9 +10,11 @@ unweighted bound.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
+from typing import cast
 
 from torch import Tensor
-from torch.distributions import Distribution, Independent, kl, kl_divergence
+from torch.distributions import Distribution, Independent, kl
 
 from vaezoo.core.posterior import is_deterministic
 
@@ -22,16 +24,19 @@ def closed_form_rate(posterior: Distribution, prior: Distribution) -> Tensor | N
     p, q = posterior, prior
     while isinstance(p, Independent) and isinstance(q, Independent):
         p, q = p.base_dist, q.base_dist
-    pair = type(p), type(q)
-    function = kl._KL_MEMOIZE[pair] if pair in kl._KL_MEMOIZE else kl._dispatch_kl(*pair)
-    if function is NotImplemented:
+    # Not `kl_divergence`: torch.compile cannot trace its search, and it conceals errors inside a registered function.
+    pairs = product(type(p).__mro__, type(q).__mro__)
+    function = next((kl._KL_REGISTRY[pair] for pair in pairs if pair in kl._KL_REGISTRY), None)
+    if function is None:
         return None
     try:
-        return kl_divergence(posterior, prior)
+        exact = cast(Tensor, function(p, q))
     except NotImplementedError:
         if function.__module__ != kl.__name__:
-            raise  # an error inside a registered function
-        return None  # torch's own function for the pair, but for other transforms or numbers of dimensions
+            raise
+        return None  # torch's own function, which is not for all pairs of its types
+    added = len(posterior.event_shape) - len(p.event_shape)
+    return exact.flatten(-added).sum(-1) if added else exact
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -73,7 +73,8 @@ class VAE(nn.Module):
             part.bind(self)
 
     def _parts(self) -> dict[str, Part]:
-        return {name: part for name in PARTS if isinstance(part := self._modules[name], Part)}
+        modules = {name: self._modules[name] for name in PARTS}  # no walrus: torch.compile must trace it
+        return {name: module for name, module in modules.items() if isinstance(module, Part)}
 
     def replace(self, **parts: nn.Module) -> "VAE":
         """Returns a model with other parts (`encoder`, `decoder`, `prior`, `objective`).
