@@ -256,28 +256,6 @@ def test_each_level_has_free_nats_of_its_own() -> None:
     torch.testing.assert_close(elbo.bound, -elbo.distortion - sum(rates))
 
 
-@torch.no_grad()
-def test_ladder_vae_yields_its_objective() -> None:
-    assert isinstance(tiny("ladder-vae").objective, LevelObjective)
-    x = torch.rand(5, 1, 2, 2).double().round()
-    for name in ("ladder-vae+iwae", "iwae+ladder-vae"):
-        model = create(name, shape=(1, 2, 2), samples=3, **TINY["ladder-vae"]).double()  # type: ignore[arg-type]  # by name
-        with seeded(1):
-            bound = model(x).bound
-        with seeded(1):
-            weights = model.infer(x, None, 3).log_weights()
-        torch.testing.assert_close(bound, weights.logsumexp(0) - math.log(3))
-
-
-def test_the_objective_needs_a_hierarchical_posterior() -> None:
-    x = torch.rand(3, 1, 2, 2).double().round()
-    ladder, plain = tiny("ladder-vae"), create("vae", shape=(1, 2, 2), latent=3).double()
-    levels = ladder.replace(decoder=plain.decoder)(x)
-    torch.testing.assert_close(levels.terms["rate_1"] + levels.terms["rate_2"], levels.rate)
-    with pytest.raises(CompositionError, match="DiagonalNormal; LevelObjective expected that of a hierarchy"):
-        plain.replace(objective=LevelObjective())(x)
-
-
 # Sizes and grids
 
 
@@ -308,11 +286,17 @@ def test_grids_double_from_the_top_down() -> None:
 
 
 @pytest.mark.parametrize("name", ["ladder-vae", "top-down-vae"])
-def test_a_hierarchy_without_its_prior_is_refused(name: str) -> None:
-    model = Case(name).build()
+def test_parts_of_a_hierarchy_need_each_other(name: str) -> None:
+    model, (x, _) = Case(name).build(), Case(name).inputs(2)
+    assert model.latent is not None
+    plain = Case("vae").build(latent=model.latent)
     with pytest.raises(CompositionError, match=r"StandardNormalPrior; .* expected the prior of its hierarchy"):
         model.replace(prior=StandardNormalPrior((3,)))
-    assert model.replace(objective=WeightedObjective())(Case(name).inputs(2)[0]).losses
+    assert model.replace(objective=WeightedObjective())(x).losses
+    elbo = model.replace(decoder=plain.decoder)(x)  # any other decoder receives z
+    torch.testing.assert_close(sum(elbo.terms[each] for each in elbo.terms if each.startswith("rate_")), elbo.rate)
+    with pytest.raises(CompositionError, match="DiagonalNormal; LevelObjective expected that of a hierarchy"):
+        plain.replace(objective=LevelObjective())(x)
 
 
 @pytest.mark.parametrize("backbone", [{"name": "mlp"}, {"name": "conv"}], ids=["mlp", "conv"])

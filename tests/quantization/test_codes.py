@@ -68,18 +68,6 @@ def test_uniform_codes() -> None:
 
 
 @torch.no_grad()
-def test_no_position_depends_on_itself_or_a_later_one() -> None:
-    network = transformer(sections=(2, 3))
-    indices = torch.randint(3, (1, 5))
-    logits = network(indices)
-    for place in range(5):
-        other = indices.clone()
-        other[:, place] = (other[:, place] + 1) % 3
-        changed = (network(other) != logits).any(-1)[0]
-        assert changed.tolist() == [False] * (place + 1) + [True] * (4 - place)
-
-
-@torch.no_grad()
 def test_attention_equals_a_loop() -> None:
     """Vaswani et al., 2017, equation 1, position by position and head by head."""
     block = transformer().blocks[0]

@@ -150,25 +150,18 @@ def test_covariances_are_not_estimated_from_too_few_images() -> None:
     assert clustering_accuracy(model.prior.responsibilities(z).argmax(-1), kind) > 0.95
 
 
-def test_fewer_images_than_clusters_give_several_draws_each() -> None:
+def test_the_mixture_can_be_initialized_from_any_latents() -> None:
     model, (x, _) = Case("vade").build(torch.float64, latent=2, clusters=4), Case("vade").inputs(3, torch.float64)
     before = model(x).bound.mean()
-    model.initialize([(x, None)], ["prior"])
+    model.initialize([(x, None)], ["prior"])  # fewer images than clusters: several draws of each
     assert model(x).bound.mean() > before - 20  # of copies of one draw the clusters would have no width
     model.initialize([(x[:1], None)], ["prior"])
     assert torch.isfinite(model(x).bound).all()
-
-
-def test_an_initialization_with_nonfinite_latents_changes_nothing() -> None:
-    model, (x, _) = Case("vade").build(torch.float64, latent=2), Case("vade").inputs(20, torch.float64)
-    before = model.prior.loc.detach().clone()
+    loc, bias = model.prior.loc.detach().clone(), model.encoder.network.head.bias
     with torch.no_grad():
-        model.encoder.network.head.bias.fill_(math.nan)
+        bias.fill_(math.nan)
     model.initialize([(x, None)], ["prior"])
-    assert torch.equal(model.prior.loc, before)
-
-
-def test_latents_of_any_scale_can_be_clustered() -> None:
+    assert torch.equal(model.prior.loc, loc)  # latents that are not finite change nothing
     model = create("vade", shape=3, latent=30, clusters=2, backbone={"name": "mlp", "hidden": []}).double()
     with torch.no_grad():
         model.encoder.network.head.weight[:30] *= 1e5

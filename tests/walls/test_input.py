@@ -30,25 +30,19 @@ def holding(value: float) -> Callable[[Tensor], Tensor]:
 BAD: dict[str, tuple[Callable[[Tensor], object], type[VaezooError], tuple[str, ...]]] = {
     "nan": (holding(torch.nan), SupportError, ("NaN", "[1]", "finite")),
     "inf": (holding(torch.inf), SupportError, ("infinite", "[1]", "finite")),
-    "-inf": (holding(-torch.inf), SupportError, ("[1]", "finite")),
     "overflow": (lambda x: x.double() * 1e300, SupportError, ("infinite", "finite")),
     "above": (holding(1.5), SupportError, ("1.5", "[0, 1]")),
     "below": (holding(-0.1), SupportError, ("-0.1", "[0, 1]")),
     "empty": (lambda x: x[:0], ShapeError, ("(0, 1, 8, 8)", "(B, 1, 8, 8)")),
     "0-dim": (lambda x: x[0, 0, 0, 0], ShapeError, ("()", "(B, 1, 8, 8)")),
     "single": (lambda x: x[0], ShapeError, ("(1, 8, 8)", "x.unsqueeze(0)")),
-    "channels": (lambda x: x.expand(-1, 3, -1, -1), ShapeError, ("(4, 3, 8, 8)", "(B, 1, 8, 8)")),
-    "height": (lambda x: x[:, :, :7], ShapeError, ("(4, 1, 7, 8)", "(B, 1, 8, 8)")),
     "width": (lambda x: x[..., :7], ShapeError, ("(4, 1, 8, 7)", "(B, 1, 8, 8)")),
     "flat": (lambda x: x.flatten(1), ShapeError, ("(4, 64)", "(B, 1, 8, 8)")),
-    "rank": (lambda x: x[None], ShapeError, ("(1, 4, 1, 8, 8)", "(B, 1, 8, 8)")),
     "uint8": (lambda x: x.to(torch.uint8), ShapeError, ("uint8", "/ 255")),
     "int64": (lambda x: x.long(), ShapeError, ("int64", "x.float()")),
-    "complex": (lambda x: x.to(torch.complex64), ShapeError, ("complex64", "x.float()")),
     "sparse": (lambda x: x.to_sparse(), ShapeError, ("sparse", "x.to_dense()")),
     "meta": (lambda x: x.to("meta"), ShapeError, ("meta", "cpu")),
     "numpy": (lambda x: x.numpy(), ShapeError, ("ndarray", "torch.as_tensor(x)")),
-    "none": (lambda x: None, ShapeError, ("NoneType", "torch.Tensor")),
     "list": (lambda x: x.tolist(), ShapeError, ("list", "torch.as_tensor(x)")),
 }
 
@@ -161,7 +155,7 @@ def test_good_contexts(case: Case, models: dict[Case, VAE]) -> None:
         c.to(torch.uint8),
         c.tolist(),
         torch.eye(3)[c],
-        torch.eye(3, dtype=torch.float64)[c],
+        torch.eye(3).double()[c],
         torch.eye(3).long()[c],
     ):
         assert torch.equal(model.reconstruct(x, same), wanted)
