@@ -6,10 +6,9 @@ from typing import cast
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, RelaxedOneHotCategorical, kl_divergence
+from torch.distributions import Categorical, kl_divergence
 
 from vaezoo.core import VAE, seeded
-from vaezoo.distributions import OneHotCategoricals
 from vaezoo.objectives import Cooling
 from vaezoo.quantization import GumbelCodes
 from vaezoo.registry import create
@@ -48,18 +47,6 @@ def test_frequencies_of_exact_draws_are_their_probabilities() -> None:
         assert ((share - p).abs() < 4.5 * (p * (1 - p) / len(z)).sqrt()).all()
     assert torch.equal(posterior.center, model.encoder.look_up(posterior.indices.flatten(1)))
     assert torch.equal(model.encoder.indices_of(posterior.center), posterior.indices.flatten(1))
-
-
-def test_relaxed_draws_are_weighted_means_of_codes() -> None:
-    """Those of torch's RelaxedOneHotCategorical, in their first two moments."""
-    logits, codebook = torch.randn(1, 2, 5, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
-    ours = GumbelCodes(OneHotCategoricals(logits, 2, 0.7), codebook).rsample((60_000,))[:, 0]
-    theirs = (RelaxedOneHotCategorical(torch.tensor(0.7), logits=logits[0]).sample((60_000,)) @ codebook).mT
-    assert ours.shape == theirs.shape == (60_000, 3, 2)
-    for power in (1, 2):
-        one, other = ours**power, theirs**power
-        error = ((one.var(0) + other.var(0)) / len(one)).sqrt()
-        assert ((one.mean(0) - other.mean(0)).abs() < 4.5 * error).all()
 
 
 def test_the_temperature_decreases_to_its_minimum() -> None:

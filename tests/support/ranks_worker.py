@@ -1,4 +1,4 @@
-"""What each of the two processes of `test_trainer_ranks.py` does."""
+"""The worker process of the tests of training by two processes."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ ADVANCE = stage.StageRun.advance
 
 
 def main(out: Path, *names: str) -> None:
-    """Runs every scene; rank 0 writes what the test compares."""
+    """Trains each recipe; rank 0 writes the results."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     ranks = Processes.current()
@@ -37,7 +37,7 @@ def main(out: Path, *names: str) -> None:
 
 
 def check_equal_everywhere(run: Run, ranks: Processes) -> None:
-    """Asserts that all processes ended with the same bits."""
+    """Asserts that all processes have equal tensors."""
     for tensor in run.model.state_dict().values():
         other = tensor.clone()
         ranks.broadcast([other])
@@ -45,7 +45,7 @@ def check_equal_everywhere(run: Run, ranks: Processes) -> None:
 
 
 def stopped_by_one(folder: Path, ranks: Processes) -> None:
-    """The second process alone is asked to stop; both do, after the same step, and both go on."""
+    """Interrupts the second process alone: both stop after the same step, and both resume."""
     recipe = RANKS_RECIPES["vq-vae"]
     straight = fit(trainer(recipe))
     chosen = trainer(recipe, folder)
@@ -70,7 +70,7 @@ def stopped_by_one(folder: Path, ranks: Processes) -> None:
 
 
 def failed_in_one(folder: Path, ranks: Processes) -> None:
-    """A batch of one process alone is NaN: both end with an error, and the weights of before are kept."""
+    """Spoils a batch of one process alone: both raise an error, and the last checkpoint is kept."""
     chosen = trainer(RANKS_RECIPES["vae"], folder)
     batch = BatchStream.batch
 

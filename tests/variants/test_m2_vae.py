@@ -132,6 +132,9 @@ def test_hidden_labels_are_balanced_and_a_function_of_the_seed() -> None:
     for count, words in ((9, "at least one of each"), (10_000, "there are")):
         with pytest.raises(DataError, match=words):
             digits.hide_labels(count, seed=0)
+    vectors = from_tensors((torch.rand(40, 1, 4, 4), torch.eye(3)[torch.arange(40) % 3]), "small")
+    with pytest.raises(DataError, match="got context vectors"):
+        replace(vectors, labels=torch.arange(40) % 3, classes=3).hide_labels(9, seed=0)
 
 
 def test_a_share_of_each_batch_has_a_label_and_examples_are_used_equally_often() -> None:
@@ -167,9 +170,6 @@ def test_a_share_needs_examples_of_both_kinds_and_applies_to_training_alone() ->
     figures = held_out_figures(build_model(few, small_data(few)).eval(), small_data(few), few, CPU)
     assert math.isfinite(figures[0])
     assert fit(trainer(few, held_out=small_data(few, 12, "validation"))).history
-    vectors = from_tensors((torch.rand(40, 1, 4, 4), torch.eye(3)[torch.arange(40) % 3]), "small")
-    with pytest.raises(DataError, match="got context vectors"):
-        replace(vectors, labels=torch.arange(40) % 3, classes=3).hide_labels(9, seed=0)
 
 
 @pytest.mark.full
