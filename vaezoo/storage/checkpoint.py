@@ -138,10 +138,8 @@ def newest(folder: Path) -> tuple[Path, Checkpoint, list[str]] | None:
         except CorruptWeightsError as error:
             warnings.append(f"Passed over a broken checkpoint: {error}")
     if steps:
-        raise CheckpointError(
-            f"None of the {len(steps)} checkpoints in {folder} is valid; start again in another folder.\n"
-            + "\n".join(warnings)
-        )
+        text = f"None of the {len(steps)} checkpoints in {folder} is valid; start again in another folder."
+        raise CheckpointError("\n".join([text, *warnings]))
     return None
 
 
@@ -166,8 +164,6 @@ def prune(folder: Path, keep: int, last: int | None = None) -> None:
 def remove_stale_files(folder: Path) -> None:
     """Removes the temporary files of crashed writes from a folder."""
     for path in [path for path in folder.glob(".*") if LEFT_BEHIND.fullmatch(path.name)]:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                path.unlink()
+        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            path.unlink()  # a file

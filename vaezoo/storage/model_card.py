@@ -33,12 +33,7 @@ def figures_table(metrics: Mapping[str, object]) -> str:
 def model_card(name: str, config: Mapping[str, object], metrics: Mapping[str, object] | None) -> str:
     """Returns the README.md of a model folder."""
     front = f"---\nlibrary_name: vaezoo\ntags:\n- vae\n- {config['variant']}\n---"
-    return page(front, f"# {name}", *sections(name, config, metrics))
-
-
-def page(*parts: str | None) -> str:
-    """Returns a page of these paragraphs, without None."""
-    return "\n\n".join(part for part in parts if part is not None) + "\n"
+    return "\n\n".join([front, f"# {name}", *sections(name, config, metrics)]) + "\n"
 
 
 def sections(address: str, config: Mapping[str, object], metrics: Mapping[str, object] | None) -> list[str]:
@@ -58,10 +53,8 @@ def sections(address: str, config: Mapping[str, object], metrics: Mapping[str, o
         facts = "; ".join(f"{key} `{value}`" for key, value in sorted(origin.items()))
         parts += ["## Origin", f"Converted from weights of another project: {facts}."]
     if recipe is not None:
-        parts += [
-            "## Recipe",
-            f"`vaezoo train {recipe['name']}` makes it again (recipe digest `{str(recipe['digest'])[:12]}`).",
-        ]
+        digest = str(recipe["digest"])[:12]
+        parts += ["## Recipe", f"`vaezoo train {recipe['name']}` makes it again (recipe digest `{digest}`)."]
     shown = {key: config[key] for key in ("variant", "architecture", "options", "data")}
     return [*parts, "## Config", f"```json\n{json.dumps(shown, indent=1, sort_keys=True)}\n```"]
 
@@ -78,24 +71,14 @@ CITATION = """```bibtex
 
 def hub_card(repository: str, config: Mapping[str, object], metrics: Mapping[str, object], picture: str | None) -> str:
     """Returns the README.md of a repository on the Hub: metadata, picture, usage, figures, citation."""
-    return page(
-        front_matter(repository, config, metrics),
-        f"# {repository.partition('/')[2]}",
-        None if picture is None else f"![Samples from the prior]({picture})",
-        *sections(f"hf:{repository}", config, metrics),
-        *data_section(cast(Mapping[str, object] | None, config.get("data"))),
-        "## Citation",
-        CITATION,
-    )
-
-
-def data_section(data: Mapping[str, object] | None) -> list[str]:
-    """Returns the section about the data: owners, license, binarization."""
-    licence = "" if data is None else licence_of(str(data["name"]))
-    if data is None or not licence:
-        return []
-    padded = f", with {data['pad']} zeros on each side" if data.get("pad") else ""
-    return ["## Data", f"{licence}; seen with binarization `{data['binarize']}`{padded}."]
+    parts = [front_matter(repository, config, metrics), f"# {repository.partition('/')[2]}"]
+    parts += [] if picture is None else [f"![Samples from the prior]({picture})"]
+    parts += sections(f"hf:{repository}", config, metrics)
+    data = cast(Mapping[str, object] | None, config.get("data"))
+    if data is not None and (licence := licence_of(str(data["name"]))):
+        padded = f", with {data['pad']} zeros on each side" if data.get("pad") else ""
+        parts += ["## Data", f"{licence}; seen with binarization `{data['binarize']}`{padded}."]
+    return "\n\n".join([*parts, "## Citation", CITATION]) + "\n"
 
 
 def licence_of(data: str) -> str:
@@ -114,24 +97,22 @@ def front_matter(repository: str, config: Mapping[str, object], metrics: Mapping
 
     data = str(metrics.get("data"))
     hub_name, title = ON_THE_HUB.get(data), licence_of(data).partition(":")[0] or data
-    values = {
-        metric.title(metrics, on_the_hub=True): figure_of(metrics.get(key))
-        for key, metric in all_metrics().items()
-        if metric.unit
-    }
-    results = [
-        EvalResult(
-            task_type="unconditional-image-generation",
-            dataset_type=hub_name or data,
-            dataset_name=title,
-            dataset_split=str(metrics.get("split")),
-            metric_type=text.partition(" (")[0],
-            metric_name=text,
-            metric_value=value,
-        )
-        for text, value in values.items()
-        if value is not None
-    ]
+    results = []
+    for key, metric in all_metrics().items():
+        found = metrics.get(key)
+        number = found.get("mean") if isinstance(found, Mapping) else found  # the mean of an estimate
+        text = metric.title(metrics, on_the_hub=True)
+        if metric.unit and isinstance(number, int | float):
+            result = EvalResult(
+                task_type="unconditional-image-generation",
+                dataset_type=hub_name or data,
+                dataset_name=title,
+                dataset_split=str(metrics.get("split")),
+                metric_type=text.partition(" (")[0],
+                metric_name=text,
+                metric_value=round(float(number), 4),
+            )
+            results.append(result)
     card = ModelCardData(
         library_name="vaezoo",
         tags=["vae", *str(config["variant"]).split("+")],
@@ -140,9 +121,3 @@ def front_matter(repository: str, config: Mapping[str, object], metrics: Mapping
         eval_results=results,
     )
     return f"---\n{card.to_yaml()}\n---"
-
-
-def figure_of(value: object) -> float | None:
-    """Returns the number of a figure: the mean of an estimate."""
-    number = value.get("mean") if isinstance(value, Mapping) else value
-    return round(float(number), 4) if isinstance(number, int | float) else None

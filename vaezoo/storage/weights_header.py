@@ -9,16 +9,8 @@ from vaezoo.errors import CorruptWeightsError, shorten
 from vaezoo.storage.json_files import parse_json
 
 DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "BOOL": torch.bool},
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8},
 }
 LENGTH = 8  # bytes of the header's length
 LARGEST_ENTRY = 320  # bytes beside the name: type, eight sizes and two offsets of twenty digits
@@ -93,7 +85,6 @@ def entry(facts: object) -> Entry | None:
     """Returns shape and type of a tensor's entry in a header; None if the entry is malformed."""
     if not isinstance(facts, dict) or set(facts) != {"dtype", "shape", "data_offsets"}:
         return None
-    shape, dtype = facts["shape"], facts["dtype"]
-    if not isinstance(shape, list) or not all(type(each) is int for each in shape) or not isinstance(dtype, str):
-        return None
-    return (tuple(shape), DTYPES[dtype]) if dtype in DTYPES else None
+    shape, dtype = facts["shape"], DTYPES.get(str(facts["dtype"]))
+    good = isinstance(shape, list) and all(type(each) is int for each in shape)
+    return (tuple(shape), dtype) if good and dtype is not None else None

@@ -192,7 +192,7 @@ def outputs(model: VAE, data: Dataset) -> tuple[float, float, Tensor]:
     with seeded(0):
         codes = [code_indices(model.encode(x, c)) for x, c in batches(model, data)]
     found = torch.cat([torch.zeros(0) if each is None else each for each in codes])
-    return (report.bound or report.distortion).mean, report.psnr, found
+    return (report.distortion if report.bound.mean is None else report.bound).mean, report.psnr, found
 
 
 def main(words: Sequence[str]) -> None:

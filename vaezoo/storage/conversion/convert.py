@@ -23,16 +23,10 @@ ROUNDING = 1e-9  # largest relative difference in float64
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """The result of a conversion.
+    """The converted model: its folder, the layout of the source, variant, event shape of x and number of latents.
 
-    Attributes:
-        folder: of the converted model.
-        layout: the recognized layout of the source.
-        variant: of the converted model.
-        shape: event shape of x.
-        latent: number of latents.
-        difference: the largest difference from the original in float64, over means and standard deviations of z and
-            means of x, relative to 1 + |original|.
+    `difference` is the largest difference from the original in float64, over means and standard deviations of z and
+    means of x, relative to 1 + |original|.
     """
 
     folder: Path

@@ -1,7 +1,7 @@
 """A VAE of fully connected layers, with the arithmetic of its original project."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -12,15 +12,6 @@ from torch.nn import functional
 from vaezoo.errors import ConversionError, UnknownNameError, shorten
 from vaezoo.networks import Activation
 
-# Independent of vaezoo's networks, since the converted model is compared with these.
-FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": functional.relu,
-    "tanh": torch.tanh,
-    "silu": functional.silu,
-    "gelu": functional.gelu,
-    "elu": functional.elu,
-    "leaky-relu": functional.leaky_relu,
-}
 SHOWN = 24  # tensors in a message
 
 
@@ -112,8 +103,7 @@ class Perceptron:
                         f"{before.outputs}. Name the layers in the order in which they are called."
                     )
         first, last, size = self.layers[0], self.decoder[-1], math.prod(self.shape)
-        ends = {f"{first.name} takes": first.inputs, f"{last.name} gives": last.outputs}
-        for text, number in ends.items():
+        for text, number in ((f"{first.name} takes", first.inputs), (f"{last.name} gives", last.outputs)):
             if number != size:
                 raise ConversionError(
                     f"{text} {number} numbers; shape {self.shape} has {size}. Give the shape of one x, such as 1 28 28."
@@ -144,7 +134,8 @@ class Perceptron:
 
     def _features(self, layers: Sequence[Layer], x: Tensor) -> Tensor:
         for each in layers:
-            x = FUNCTIONS[self.activation](each(x))
+            # torch's own function, since vaezoo's networks are compared with this one
+            x = getattr(functional, self.activation.replace("-", "_"))(each(x))
         return x
 
     def state(self) -> dict[str, Tensor]:
