@@ -78,8 +78,6 @@ CONTEXTS: dict[str, tuple[Callable[[], object], str]] = {
 LABELS: dict[str, str | None] = {
     "missing": None,
     "negative": None,
-    "float indices": r"shape \(4,\) and type torch.float32",
-    "too wide": r"shape \(4, 4\).*one-hot vectors \(4, 3\)",
     "nan": "not made of one-hot rows",
     "inf": "not made of one-hot rows",
     "huge": "not made of one-hot rows",
