@@ -5,7 +5,6 @@ import tomllib
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -30,7 +29,7 @@ from vaezoo.hub.client import Repository
 from vaezoo.recipe import find_recipe, read_recipe
 from vaezoo.registry import registry as registered
 from vaezoo.storage.config import read_config
-from vaezoo.storage.model_folder import WEIGHTS, meta_twin, read_weights
+from vaezoo.storage.model_folder import WEIGHTS, read_weights
 
 #: the same examples at every run but the deep one
 QUICK = settings(
@@ -63,33 +62,20 @@ changes = st.lists(
 )
 
 
+PLACE = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+
+
 @cache
 def place() -> Path:
-    """Returns a folder with a small model, in memory where there is one."""
-    memory = Path("/dev/shm")
-    kept = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
-    KEPT.append(kept)
-    return small(Path(kept.name) / "model")
-
-
-@cache
-def twin() -> vaezoo.VAE:
-    return meta_twin(config_of(place()))
-
-
-KEPT: list[Any] = []
+    """Returns a folder with a small model, in memory where possible."""
+    return small(Path(PLACE.name) / "model")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def kept() -> Iterator[None]:
-    """Entry points are listed once, not for each unknown name."""
+def entry_points_are_listed_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registered, "entry_points", cache(registered.entry_points))
         yield
-    place.cache_clear()
-    twin.cache_clear()
-    while KEPT:
-        KEPT.pop().cleanup()
 
 
 def survives(function: Callable[[], object]) -> bool:
