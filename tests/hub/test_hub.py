@@ -105,13 +105,12 @@ def test_publishing_with_a_wrong_token_is_one_clear_error(hub: Hub, monkeypatch:
 
 
 def test_push_command_publishes_several_models(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["push", "vae-mnist", "vq-vae-mnist", "--owner", "them", "--dry-run"]) == 0
-    assert not hub.repositories
-    assert main(["push", "vae-mnist", "vq-vae-mnist", "--owner", "them", "--private"]) == 0
+    command = ["push", "vae-mnist", "vq-vae-mnist", "--owner", "them"]
+    assert main([*command, "--dry-run"]) == 0 and not hub.repositories
+    assert main([*command, "--private"]) == 0
     assert sorted(hub.repositories) == ["them/vae-mnist", "them/vq-vae-mnist"]
-    assert all(repository.private for repository in hub.repositories.values())
-    said = capsys.readouterr().out
-    assert all(repository.names["main"] in said for repository in hub.repositories.values())
+    output = capsys.readouterr().out
+    assert all(each.private and each.names["main"] in output for each in hub.repositories.values())
 
 
 def test_new_weights_replace_old_shards_on_the_hub(hub: Hub, tiny: Tiny, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from vaezoo.zoo import index
 from vaezoo.zoo.index import PACKAGE_FOLDER, read_index
 
 BUNDLED, NAME = "vq-vae-mnist", "tiny-digits"
+Pinned = tuple[vaezoo.VAE, str]
 
 
 @pytest.fixture
@@ -48,14 +49,14 @@ def evaluated_model(latent: int = 2) -> tuple[vaezoo.VAE, dict[str, object]]:
 
 
 @pytest.fixture
-def pinned(hub: Hub, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[vaezoo.VAE, str]:
+def pinned(hub: Hub, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pinned:
     """A published model in the index, with an empty cache: the model and its commit."""
     model, metrics = evaluated_model()
     place = vaezoo.push(model, "them/tiny", metrics=metrics, commit_message="First")
     bundle.pin(place, NAME)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
-    for log in (hub.requests, hub.elsewhere):
-        log.clear()
+    hub.requests.clear()
+    hub.elsewhere.clear()
     return model, place
 
 
@@ -64,9 +65,7 @@ def in_cache(file: str) -> Path:
     return found
 
 
-def test_pinned_model_is_downloaded_once(
-    hub: Hub, pinned: tuple[vaezoo.VAE, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pinned_model_is_downloaded_once(hub: Hub, pinned: Pinned, monkeypatch: pytest.MonkeyPatch) -> None:
     model, place = pinned
     loaded = vaezoo.load(NAME)
     assert same(loaded, model) and hub.requests and len(hub.elsewhere) == 1
@@ -119,8 +118,13 @@ def test_pin_refuses_another_model_and_keeps_the_bundled_one(hub: Hub, package: 
     assert "repository" not in vaezoo.info(BUNDLED) and (package / BUNDLED / WEIGHTS).exists()
 
 
+def test_variant_finds_its_compositions() -> None:
+    assert {"code-prior-mnist", "vq-vae-mnist"} <= set(vaezoo.list_models(variant="vq-vae"))
+    assert vaezoo.list_models(variant="code-prior+vq-vae") == ["code-prior-mnist"]
+
+
 def test_list_and_show_include_a_pinned_model(
-    pinned: tuple[vaezoo.VAE, str], package: Path, capsys: pytest.CaptureFixture[str]
+    pinned: Pinned, package: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = pinned[1]
     assert vaezoo.list_models() == sorted([NAME, BUNDLED]) and vaezoo.list_models("*digits", variant="vae") == [NAME]
@@ -138,7 +142,7 @@ def test_list_and_show_include_a_pinned_model(
 
 
 @pytest.mark.parametrize("file", [CONFIG, WEIGHTS, METRICS, CARD])
-def test_damaged_copy_is_fetched_once_more(hub: Hub, pinned: tuple[vaezoo.VAE, str], file: str) -> None:
+def test_damaged_copy_is_fetched_once_more(hub: Hub, pinned: Pinned, file: str) -> None:
     vaezoo.load(NAME)
     flip(in_cache(file))
     with pytest.raises(CorruptWeightsError):
@@ -150,16 +154,12 @@ def test_damaged_copy_is_fetched_once_more(hub: Hub, pinned: tuple[vaezoo.VAE, s
     assert same(vaezoo.load(NAME), pinned[0]) and not hub.requests
 
 
-def test_other_files_than_the_indexed_ones_are_refused(
-    hub: Hub, pinned: tuple[vaezoo.VAE, str], tmp_path: Path
-) -> None:
+def test_other_files_than_the_indexed_ones_are_refused(hub: Hub, pinned: Pinned, tmp_path: Path) -> None:
     """Another valid model under the pinned commit is refused, since the index has the hashes."""
     commit = pinned[1].partition("@")[2]
     files = hub.repositories["them/tiny"].commits[commit]
-    other = vaezoo.save(
-        vaezoo.create("vae", shape=(1, 8, 8), latent=2, backbone={"name": "mlp", "hidden": [5]}), tmp_path / "other"
-    )
-    good = dict(files)
+    model = vaezoo.create("vae", shape=(1, 8, 8), latent=2, backbone={"name": "mlp", "hidden": [5]})
+    other, good = vaezoo.save(model, tmp_path / "other"), dict(files)
     files |= {name: (other / name).read_bytes() for name in (CONFIG, WEIGHTS)}
     hub.large[sha256(files[WEIGHTS])] = files[WEIGHTS]
     for _ in range(2):
@@ -169,7 +169,7 @@ def test_other_files_than_the_indexed_ones_are_refused(
     assert same(vaezoo.load(NAME), pinned[0])
 
 
-def test_deleted_repository_is_one_clear_error(hub: Hub, pinned: tuple[vaezoo.VAE, str]) -> None:
+def test_deleted_repository_is_one_clear_error(hub: Hub, pinned: Pinned) -> None:
     with pytest.raises(DownloadError, match="not in the cache"):
         vaezoo.load(NAME, local_files_only=True)
     hub.repositories.clear()
@@ -179,9 +179,7 @@ def test_deleted_repository_is_one_clear_error(hub: Hub, pinned: tuple[vaezoo.VA
         vaezoo.load(NAME, revision="main")
 
 
-def test_pin_needs_a_commit_with_metrics_and_a_free_name(
-    hub: Hub, pinned: tuple[vaezoo.VAE, str], tiny: tuple[vaezoo.VAE, str]
-) -> None:
+def test_pin_needs_a_commit_with_metrics_and_a_free_name(hub: Hub, pinned: Pinned, tiny: Pinned) -> None:
     place = pinned[1]
     for where, name in (("hf:them/tiny", "new"), (place, BUNDLED), (place, "../new"), (place, "a/b"), (place, "")):
         with pytest.raises(ConfigError):
@@ -191,7 +189,7 @@ def test_pin_needs_a_commit_with_metrics_and_a_free_name(
     assert vaezoo.list_models() == sorted([NAME, BUNDLED])
 
 
-def test_push_needs_names_or_all(hub: Hub, pinned: tuple[vaezoo.VAE, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_push_needs_names_or_all(hub: Hub, pinned: Pinned, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["push", "--all", "--owner", "us", "--dry-run"]) == 0
     assert capsys.readouterr().out == f"{BUNDLED}: would be hf:us/{BUNDLED}\n"
     for wrong in ([], [BUNDLED, "--all"]):
@@ -204,7 +202,7 @@ def test_push_needs_names_or_all(hub: Hub, pinned: tuple[vaezoo.VAE, str], capsy
 
 
 def test_pull_downloads_verifies_and_copies(
-    hub: Hub, pinned: tuple[vaezoo.VAE, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    hub: Hub, pinned: Pinned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["pull", NAME, "--to", str(tmp_path / "copy")]) == 0
     assert str(tmp_path / "copy") in capsys.readouterr().out
@@ -219,7 +217,7 @@ def test_pull_downloads_verifies_and_copies(
 
 
 def test_verify_lists_damaged_models(
-    hub: Hub, pinned: tuple[vaezoo.VAE, str], package: Path, capsys: pytest.CaptureFixture[str]
+    hub: Hub, pinned: Pinned, package: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     vaezoo.load(NAME)
     others = Path(constants.HF_HUB_CACHE) / "models--they--bert" / "snapshots" / ("0" * 40)
@@ -246,16 +244,13 @@ def test_verify_lists_damaged_models(
         verify()
 
 
-def test_cache_is_listed_and_emptied(
-    hub: Hub, pinned: tuple[vaezoo.VAE, str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_cache_is_listed_and_emptied(hub: Hub, pinned: Pinned, capsys: pytest.CaptureFixture[str]) -> None:
     assert list_cached() == [] and main(["cache"]) == 0
     vaezoo.load(NAME)
     (copy,) = list_cached()
     assert str(copy) == pinned[1]
-    assert copy.size == sum(len(data) for data in hub.repositories["them/tiny"].commits[copy.commit].values()) - len(
-        hub.repositories["them/tiny"].commits[copy.commit]["samples.png"]
-    )
+    files = hub.repositories["them/tiny"].commits[copy.commit]
+    assert copy.size == sum(len(data) for file, data in files.items() if file != "samples.png")
     assert main(["cache"]) == 0
     assert pinned[1] in capsys.readouterr().out
     for wrong in ("hf:them/other", "hf:them/tiny@" + "0" * 40):

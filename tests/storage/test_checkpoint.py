@@ -93,7 +93,7 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("keep", [1, 2])
+@pytest.mark.parametrize("keep", [pytest.param(1, marks=pytest.mark.full), 2])
 def test_crash_at_any_point_leaves_as_many_valid_checkpoints_as_are_kept(keep: int, quick_path: Path) -> None:
     seen = set()
     for limit in range(200):

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 import torch
 from safetensors.torch import save_file
-from support.foreign import Example, Pythae, pythae_folder, saved, small
+from support.foreign import Example, Pythae, System, pythae_folder, saved, small
 from support.mutations import config_of, write_config
 from torch import Tensor, nn
 
@@ -312,6 +312,9 @@ def test_file_without_a_state_dict_is_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(ConversionError):
             read_source(path)
+    with pytest.raises(ConversionError, match=r"holds no plain state dict.*Nothing of it was run"):
+        read_source(small(path, x=System(f"touch {tmp_path}/ran")))
+    assert not (tmp_path / "ran").exists()
     for value in (3, [torch.zeros(2)], {"state_dict": {"a": 1}}, {1: torch.zeros(2)}, {}):
         with pytest.raises(ConversionError, match=r"state dict|expected a name"):
             read_source(saved(path, value))

@@ -38,6 +38,7 @@ def test_saving_a_loaded_model_writes_the_same_bytes(case: Case, quick_path: Pat
     assert contents(one) == contents(again)
 
 
+@pytest.mark.full
 def test_load_and_sample_import_no_training_code() -> None:
     script = "import sys, vaezoo; vaezoo.load('vae-mnist').sample(1); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

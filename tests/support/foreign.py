@@ -1,6 +1,7 @@
-"""Models of other projects as their code makes them, and the files that they leave."""
+"""Models and files of other projects, and a malicious pickle."""
 
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional
 
 
 class Example(nn.Module):
-    """Made as PyTorch's examples/vae makes it: one hidden layer, two heads, log σ²."""
+    """The model of PyTorch's examples/vae: one hidden layer, two heads, log σ²."""
 
     def __init__(self, size: int = 784, hidden: int = 40, latent: int = 20) -> None:
         super().__init__()
@@ -50,6 +51,16 @@ class Pythae(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder.layers[1](self.decoder.layers[0](z))
+
+
+class System:
+    """The content of a malicious pickle: a shell command."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (self.command,)
 
 
 def saved(path: Path, content: object) -> Path:

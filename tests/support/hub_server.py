@@ -1,7 +1,6 @@
-"""A server that speaks the Hub's protocol on 127.0.0.1: repositories, commits, large files elsewhere, tokens, faults.
+"""A server with the Hub's protocol on 127.0.0.1, for the unmodified client: repositories, commits, tokens, faults.
 
-The unmodified client talks to it. Large files are kept on a second server, another origin as on the real Hub, which
-counts what it is asked for and with which token.
+Large files are on a second server, since the real Hub has them under another origin; each logs its requests.
 """
 
 import base64
@@ -32,12 +31,12 @@ def digest(data: bytes) -> str:
 
 
 def git_digest(data: bytes) -> str:
-    """Returns what git, and so the Hub, calls a file that is not large."""
+    """Returns the Hub's and git's name of a file that is not large."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 def reach(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
-    """Has the client in this process take an address for the Hub's."""
+    """Makes an address the Hub's for the client in this process."""
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
 
@@ -51,7 +50,7 @@ def flip(path: Path) -> None:
 
 
 def same(one: vaezoo.VAE, other: vaezoo.VAE) -> bool:
-    """Says whether two models draw the same samples, bit for bit."""
+    """Returns whether two models draw the same samples, bit for bit."""
     c = 1 if one.context else None
     return torch.equal(one.sample(3, c, seed=0), other.sample(3, c, seed=0))
 
@@ -75,15 +74,14 @@ class Repository:
         return name
 
     def resolve(self, revision: str) -> str | None:
-        """Returns the hash that a name, or a hash, stands for."""
+        """Returns the hash of a name or hash."""
         return revision if revision in self.commits else self.names.get(revision)
 
 
 @dataclass
 class Request:
-    """What was asked, and with which token."""
+    """A logged request."""
 
-    method: str
     path: str
     token: str | None
     agent: str
@@ -91,7 +89,7 @@ class Request:
 
 @dataclass
 class Hub:
-    """What both servers know. `fault` sees each request first; it answers some itself and returns True."""
+    """The state of both servers. `fault` receives each request first, and returns True if it answered it."""
 
     repositories: dict[str, Repository] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
@@ -105,14 +103,14 @@ class Hub:
     storage: str = ""
 
     def publish(self, name: str, files: dict[str, bytes], *, private: bool = False) -> str:
-        """Makes a commit in a repository, a new one if need be, and returns its hash."""
+        """Makes a commit in a repository, which is created if necessary, and returns its hash."""
         repository = self.repositories.setdefault(name, Repository(private))
         self.large.update({digest(data): data for path, data in files.items() if path.endswith(LARGE)})
         return repository.commit(files)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What both servers have in common."""
+    """The base class of both servers' handlers."""
 
     protocol_version = "HTTP/1.1"
     hub: Hub
@@ -122,7 +120,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def reply(self, status: int, body: bytes = b"", kind: str = "application/json", **headers: str) -> bool:
-        """Answers, with the part of `body` that was asked for."""
+        """Answers with the requested range of `body`."""
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")) if status == 200 else None
         if span:
             whole, start = len(body), int(span[1])
@@ -150,7 +148,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         """Logs the request and answers it."""
         token = self.headers.get("Authorization", "").removeprefix("Bearer ") or None
-        self.log.append(Request(self.command, self.path, token, self.headers.get("User-Agent", "")))
+        self.log.append(Request(self.path, token, self.headers.get("User-Agent", "")))
         if self.hub.fault is None or not self.hub.fault(self):
             self.serve(token)
 
@@ -190,14 +188,14 @@ class Front(Handler):
             return self.create(token)
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(\w+)/(.+))?", path):
             return self.api(found[1], found[2] or "revision", found[3] or "main", token)
-        if found := re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/(batch|verify)", path):
-            return self.batch(found[2])
+        if re.fullmatch(r"/[^/]+/[^/]+\.git/info/lfs/objects/batch", path):
+            return self.batch()
         if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             return self.resolve(found[1], found[2], found[3], token)
         return self.reply(404)
 
     def visible(self, name: str, token: str | None) -> Repository | None:
-        """Returns a repository that this token may see; answers 401 where there is none, as the Hub does."""
+        """Returns a repository that the token may read; otherwise answers 401, as the Hub does."""
         repository = self.hub.repositories.get(name)
         if repository is None or (repository.private and token is None):
             self.reply(401, X_Error_Code="RepoNotFound", X_Error_Message="Repository not found")
@@ -220,11 +218,9 @@ class Front(Handler):
         if repository is None:
             return None
         if call == "preupload":
-            files = [
-                {"path": each["path"], "uploadMode": "lfs" if each["path"].endswith(LARGE) else "regular"}
-                | {"shouldIgnore": False, "oid": None}
-                for each in json.loads(body)["files"]
-            ]
+            paths = [each["path"] for each in json.loads(body)["files"]]
+            modes = {path: "lfs" if path.endswith(LARGE) else "regular" for path in paths}
+            files = [{"path": path, "uploadMode": mode, "shouldIgnore": False} for path, mode in modes.items()]
             return self.json({"files": files})
         if call == "commit":
             return self.commit(repository, name, revision, body, token)
@@ -242,12 +238,9 @@ class Front(Handler):
         siblings = [{"rfilename": path} for path in sorted(files)]
         return self.json({"id": name, "sha": commit, "private": repository.private, "siblings": siblings})
 
-    def batch(self, call: str) -> bool:
-        asked = json.loads(self.body())
-        if call == "verify":
-            return self.json({}, 200 if asked["oid"] in self.hub.large else 404)
+    def batch(self) -> bool:
         objects = []
-        for each in asked["objects"]:
+        for each in json.loads(self.body())["objects"]:
             found = {"oid": each["oid"], "size": each["size"]}
             if each["oid"] not in self.hub.large:
                 found["actions"] = {"upload": {"href": f"{self.hub.storage}/large/{each['oid']}"}}
@@ -257,10 +250,9 @@ class Front(Handler):
     def commit(self, repository: Repository, name: str, revision: str, body: bytes, token: str | None) -> object:
         if token is None:
             return self.reply(403)
-        lines = [json.loads(line) for line in body.splitlines() if line.strip()]
         files = dict(repository.commits.get(repository.names.get(revision, ""), {}))
         message = ""
-        for line in lines:
+        for line in map(json.loads, filter(bytes.strip, body.splitlines())):
             value = line["value"]
             if line["key"] == "header":
                 message = value["summary"]
@@ -293,7 +285,7 @@ class Front(Handler):
 
 
 def entry(path: str, data: bytes) -> dict[str, object]:
-    """Returns a file's line in a tree."""
+    """Returns a file's entry in a tree."""
     facts: dict[str, object] = {"type": "file", "path": path, "size": len(data), "oid": git_digest(data)}
     if path.endswith(LARGE):
         facts["lfs"] = {"oid": digest(data), "size": len(data), "pointerSize": 134}
