@@ -46,25 +46,23 @@ def fetched(remote: Remote, use: Callable[[Path], T]) -> tuple[Path, str, T]:
         CorruptWeightsError: the files on the Hub are damaged too, or cannot be fetched again.
     """
     repository, files = remote
+
+    def read(again: bool = False) -> tuple[Path, str, T]:
+        folder, commit = fetch(repository, again=again)
+        for file, facts in files.items():
+            data = read_bytes(folder / file)
+            found = {"size": len(data), "sha256": sha256(data)}
+            if found != facts:
+                raise CorruptWeightsError(f"{file} has {found}; the index of pretrained models says {facts}.")
+        return folder, commit, use(folder)
+
     try:
-        folder, commit = fetch(repository)
-        return folder, commit, checked(folder, files, use)
+        return read()
     except CorruptWeightsError as error:
         if repository.local_files_only:
             raise
         LOG.info("%s is fetched once more: %s", repository, error)
         try:
-            folder, commit = fetch(repository, again=True)
+            return read(again=True)
         except DownloadError as failure:
             raise CorruptWeightsError(f"{error} It could not be fetched again: {failure}") from None
-    return folder, commit, checked(folder, files, use)
-
-
-def checked(folder: Path, files: Files, use: Callable[[Path], T]) -> T:
-    """Returns `use(folder)` after the folder's files were compared with the index."""
-    for file, facts in files.items():
-        data = read_bytes(folder / file)
-        found = {"size": len(data), "sha256": sha256(data)}
-        if found != facts:
-            raise CorruptWeightsError(f"{file} has {found}; the index of pretrained models says {facts}.")
-    return use(folder)

@@ -74,22 +74,17 @@ def latents_of(model: VAE, data: Dataset, seed: int) -> Tensor:
     with seeded(seed):
         for x, c in batches(model, data):
             posterior = cast(Distribution, model.encoder(x, c))
-            refuse_codes(posterior)
+            try:
+                discrete = posterior.support is not None and posterior.support.is_discrete
+            except NotImplementedError:
+                discrete = False
+            if discrete or code_indices(posterior) is not None:
+                raise ConfigError(
+                    "Got a model of discrete codes; expected continuous latents. Codes need a prior over their "
+                    "indices: use model.sample(n), or train one with the variant code-prior."
+                )
             found.append(sample_with_log_prob(posterior, 1)[0][0].double().cpu())
     return torch.cat(found)
-
-
-def refuse_codes(posterior: Distribution) -> None:
-    """Raises ConfigError for a posterior over discrete codes."""
-    try:
-        support = posterior.support
-    except NotImplementedError:
-        support = None
-    if code_indices(posterior) is not None or getattr(support, "is_discrete", False):
-        raise ConfigError(
-            "Got a model of discrete codes; expected continuous latents. Codes need a prior over their indices: use "
-            "model.sample(n), or train one with the variant code-prior."
-        )
 
 
 def save_sampler(sampler: Sampler, folder: str | Path) -> Path:

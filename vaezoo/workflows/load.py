@@ -7,7 +7,7 @@ import torch
 
 from vaezoo.core import VAE, choose_device
 from vaezoo.errors import ConfigError, UnknownNameError, shorten
-from vaezoo.hub.remote import LOG, Remote, fetched, on_the_hub
+from vaezoo.hub.remote import LOG, fetched, on_the_hub
 from vaezoo.storage.config import CONFIG, WEIGHTS
 from vaezoo.storage.model_folder import copy_folder, read_model, verified_folder
 from vaezoo.zoo.index import read_index, verified
@@ -49,7 +49,14 @@ def load(
         raise ConfigError(f"Got dtype {shorten(dtype)}; expected a floating torch.dtype such as torch.float32.")
     place = None if cache_dir is None else Path(cache_dir)
     remote = on_the_hub(name, revision, cache_dir=place, token=token, local_files_only=local_files_only)
-    model = read_model(locate(name)) if remote is None else from_hub(remote)
+    if remote is None:
+        model = read_model(locate(name))
+    else:
+        repository = remote.repository
+        _, commit, model = fetched(remote, read_model)
+        if not repository.pinned:
+            LOG.info("hf:%s is at commit %s; hf:%s@%s never changes.", repository.name, commit, repository.name, commit)
+        model.config = {**(model.config or {}), "source": {"repository": repository.name, "commit": commit}}
     return model.to(device=target, dtype=dtype)
 
 
@@ -81,16 +88,6 @@ def pull(
         return folder
     copy_folder(folder, Path(to))
     return Path(to)
-
-
-def from_hub(remote: Remote) -> VAE:
-    """Returns the model of a repository, with the commit in its config."""
-    repository = remote.repository
-    _, commit, model = fetched(remote, read_model)
-    if not repository.pinned:
-        LOG.info("hf:%s is at commit %s; hf:%s@%s never changes.", repository.name, commit, repository.name, commit)
-    model.config = {**(model.config or {}), "source": {"repository": repository.name, "commit": commit}}
-    return model
 
 
 def locate(name: str | Path) -> Path:

@@ -26,7 +26,7 @@ LIKELIHOODS = ("bernoulli", "gaussian")  # the mean is the sigmoid of the output
 
 @dataclass(frozen=True, kw_only=True)
 class ModelDescription:
-    """The user's given of a model; see `convert`."""
+    """The user's description of a model; see `convert`."""
 
     shape: int | Sequence[int] | None = None
     encoder: Sequence[str] = ()
@@ -37,11 +37,6 @@ class ModelDescription:
     activation: str | None = None
     likelihood: str | None = None
     scale: float | None = None
-
-    @property
-    def names_layers(self) -> bool:
-        """Whether any layer is named."""
-        return bool(self.encoder or self.mean or self.log_variance or self.log_scale or self.decoder)
 
     def head(self, default: str | None = None) -> dict[str, object]:
         """Returns the likelihood, one whose mean plain networks compute."""
@@ -64,7 +59,7 @@ def recognize(source: Source, given: ModelDescription) -> Perceptron:
     Raises:
         ConversionError, UnknownNameError: with the tensors found, and the missing argument or the reason.
     """
-    if given.names_layers:
+    if given.encoder or given.mean or given.log_variance or given.log_scale or given.decoder:
         found = as_named(source, given)
     elif given.activation is not None:
         raise ConversionError("An activation goes with named layers (mean, decoder …); known layouts have their own.")
