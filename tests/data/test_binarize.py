@@ -23,7 +23,7 @@ def every_level(count: int, split: str = "train") -> Dataset:
     return from_tensors(torch.arange(256, dtype=torch.uint8).repeat(count, 1), split=split)
 
 
-def test_frequencies_are_the_pixel_values() -> None:
+def test_frequencies_are_the_pixel_values_and_pixels_are_independent() -> None:
     probability = thresholds(torch.arange(256, dtype=torch.uint8), 255) / 65536
     assert np.abs(probability - np.arange(256) / 255).max() < 8e-6
     assert probability[0] == 0 and probability[255] == 1
@@ -33,23 +33,17 @@ def test_frequencies_are_the_pixel_values() -> None:
     z = (drawn.double().mean(0) - p) / (p * (1 - p) / count).sqrt().clamp(min=1e-9)
     assert z[[0, 255]].abs().max() == 0  # black stays black and white white
     assert z.abs().max() < 4.5 and 0.7 < z[1:255].var() < 1.3
-
-
-def test_pixels_and_images_are_independent() -> None:
     drawn = binarize_fixed(from_tensors(torch.full((4000, 8), 0.5)), 0).images.double()
     correlation = torch.corrcoef(torch.cat([drawn[:-1], drawn[1:]], 1).T) - torch.eye(16)
     assert correlation.abs().max() < 4.5 / 4000**0.5
 
 
-def test_samples_do_not_depend_on_the_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_do_not_depend_on_the_number_of_images_or_their_type(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = binarize_fixed(every_level(40), 1).images
     assert torch.equal(binarize_fixed(every_level(7), 1).images, whole[:7])
     monkeypatch.setattr("vaezoo.data.transforms.binarize._CHUNK_BYTES", 3 * 8 * 256)  # three images at a time
     assert torch.equal(binarize_fixed(every_level(40), 1).images, whole)
     assert not torch.equal(binarize_fixed(every_level(40), 2).images, whole)
-
-
-def test_floats_and_pixels_give_the_same_samples() -> None:
     pixels = bundled_images()
     floats = from_tensors(pixels.batch(torch.arange(64)).double())
     assert torch.equal(binarize_fixed(pixels, 5).images, binarize_fixed(floats, 5).images)
@@ -63,9 +57,6 @@ def test_the_binarized_test_sets_never_change() -> None:
     assert digits.digest == "4fb9257ce9ccd045a7dc6dd9fed1f8e4ded1fdcaba82b763c9ade0bdbd8f508c"
     first = binarize_fixed(from_tensors(torch.full((1, 16), 0.5)), TEST_SEED).images
     assert first.flatten().tolist() == [1, 0, 0, 1, 0, 0, 0, 1, 1, 0, 1, 0, 0, 1, 0, 0]
-
-
-def test_test_sets_are_binarized_with_the_test_seed() -> None:
     test = bundled_images()
     fixed = binarize_fixed(test, TEST_SEED).digest
     assert binarize(test, "dynamic").digest == binarize(test, "static").digest == fixed

@@ -93,7 +93,7 @@ def test_a_mirror_fills_the_cache_once(tmp_path: Path, server: Server) -> None:
     assert server.requests[2:] == ["/two.gz"]
 
 
-def test_a_failure_of_a_mirror_is_not_remembered(tmp_path: Path, server: Server) -> None:
+def test_a_failure_or_a_wrong_file_of_a_mirror_is_not_remembered(tmp_path: Path, server: Server) -> None:
     mirror = Mirror(server.address)
     for server.content, server.truncated in (({}, False), (CONTENT, True)):
         with pytest.raises(DownloadError, match="one"):
@@ -101,16 +101,12 @@ def test_a_failure_of_a_mirror_is_not_remembered(tmp_path: Path, server: Server)
     server.truncated = False
     ensure(collection(mirror), cache=tmp_path)
     assert_clean(tmp_path)
-
-
-def test_a_wrong_file_of_a_mirror_is_requested_from_the_next_source(tmp_path: Path, server: Server) -> None:
-    server.content = {**CONTENT, "two": b"3" * 5000}
-    lines: list[str] = []
+    server.content, lines = {**CONTENT, "two": b"3" * 5000}, list[str]()
     right = Folder(write(tmp_path / "right", CONTENT))
-    ensure(collection(Mirror(server.address), right), cache=tmp_path, report=lines.append)
+    ensure(collection(mirror, right), cache=tmp_path / "other", report=lines.append)
     assert any("1 of 2 file(s): two has the wrong SHA-256" in line for line in lines)
     assert "right: 1 of 1 file(s)" in lines[-1]
-    assert_clean(tmp_path)
+    assert_clean(tmp_path / "other")
 
 
 def test_a_wrong_file_in_the_cache_is_deleted_and_replaced(tmp_path: Path) -> None:
@@ -126,9 +122,7 @@ def test_a_wrong_file_in_the_cache_is_deleted_and_replaced(tmp_path: Path) -> No
     assert (folder / "two").read_bytes() == CONTENT["two"]
 
 
-def test_when_all_fail_every_reason_is_given_at_once(
-    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_when_all_fail_every_reason_is_given(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -145,19 +139,18 @@ def test_when_all_fail_every_reason_is_given_at_once(
     assert str(tmp_path / "data" / "toy") in message
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"no gzip",
-        gzip.compress(b"2" * 5000)[:-16],
-        gzip.compress(b"2")[:10] + b"\xff" * 9,
-        gzip.compress(bytes(10**6)),
-    ],
-    ids=["empty", "text", "truncated", "damaged", "too large"],
-)
-def test_damaged_archives_are_refused(tmp_path: Path, data: bytes) -> None:
-    folder = write(tmp_path / "by-hand", {"two.gz": data})
+DAMAGED = {
+    "empty": b"",
+    "text": b"no gzip",
+    "truncated": gzip.compress(b"2" * 5000)[:-16],
+    "damaged": gzip.compress(b"2")[:10] + b"\xff" * 9,
+    "too large": gzip.compress(bytes(10**6)),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_damaged_archives_are_refused(tmp_path: Path, kind: str) -> None:
+    folder = write(tmp_path / "by-hand", {"two.gz": DAMAGED[kind]})
     with pytest.raises(DownloadError, match=r"two(\.gz)?[: ]"):
         ensure(collection(Folder(folder)), cache=tmp_path, files=FILES[1:])
     assert_clean(tmp_path)
@@ -177,15 +170,12 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
     return write_script
 
 
-def packed_package(path: Path, content: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
-        archive.add(write(path.parent / "package-content", content), "package/data")
-    return path
-
-
 def test_npm_packages(tmp_path: Path, program: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     source = NpmPackage("toy", "1.0", "package/data")
-    part, whole = (packed_package(tmp_path / name, content) for name, content in (("1", {"two": b"2"}), ("2", CONTENT)))
+    part, whole = tmp_path / "part", tmp_path / "whole"
+    for path, content in ((part, {"two": b"2"}), (whole, CONTENT)):
+        with tarfile.open(path, "w:gz") as archive:
+            archive.add(write(tmp_path / "package-content", content), "package/data")
     for script, reason in (
         ("echo npm error code E404 >&2; exit 1", "E404"),
         ("exit 0", "no archive"),
@@ -215,8 +205,8 @@ def test_debian_packages_installed_or_downloaded(tmp_path: Path, program: Callab
     program("apt-get", 'test "$1 $2" = "download dataset-toy" && touch toy.deb')
     program("dpkg-deb", f'mkdir -p "$3/usr/share" && cp {here}/* "$3/usr/share"')
     ensure(collection(DebianPackage("dataset-toy")), cache=tmp_path / "b")
-    assert_clean(tmp_path / "a")
-    assert_clean(tmp_path / "b")
+    for name in "ab":
+        assert_clean(tmp_path / name)
     program("apt-get", "echo E: Unable to locate package >&2; exit 100")
     with pytest.raises(SourceError, match="Unable to locate"):
         DebianPackage("dataset-toy").fetch(FILES, tmp_path)
@@ -237,27 +227,23 @@ class Slow:
             time.sleep(0.1)
 
 
-def _ensure_in_child(cache: Path, log: Path) -> None:
-    ensure(collection(Slow(log)), cache=cache)
-
-
 def test_concurrent_processes_download_once(tmp_path: Path) -> None:
     """The processes are forked: a spawned one would import torch for seconds."""
     folder = write(tmp_path / "data" / "toy", {"two": b"wrong"})
     (folder / ".fetch-of-a-killed-process").mkdir()
     fork = multiprocessing.get_context("fork")
-    children = [fork.Process(target=_ensure_in_child, args=(tmp_path, tmp_path / "log")) for _ in range(3)]
+    work = {"collection": collection(Slow(tmp_path / "log")), "cache": tmp_path}
+    children = [fork.Process(target=lambda: ensure(**work)) for _ in range(3)]
     for child in children:
         child.start()
     for child in children:
         child.join(20)
-    assert [child.exitcode for child in children] == [0, 0, 0]
-    assert (tmp_path / "log").read_text() == "request\n"
+    assert [child.exitcode for child in children] == [0, 0, 0] and (tmp_path / "log").read_text() == "request\n"
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name in CONTENT} == CONTENT
     assert_clean(tmp_path)
 
 
-def test_only_a_cache_without_the_files_must_be_writable(tmp_path: Path) -> None:
+def test_location_and_permissions_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").write_text("a file where a folder should be")
     with pytest.raises(DownloadError, match="VAEZOO_HOME"):
         ensure(collection(), cache=tmp_path)
@@ -266,9 +252,6 @@ def test_only_a_cache_without_the_files_must_be_writable(tmp_path: Path) -> None
     ensure(collection(), cache=tmp_path / "other")
     assert not (folder / ".lock").exists()
     folder.chmod(0o755)
-
-
-def test_location_of_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VAEZOO_HOME", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert cache_root() == Path.home() / ".cache" / "vaezoo"

@@ -58,29 +58,22 @@ def rasterized(shape: int, scale: int, orientation: int, x: int, y: int) -> np.n
     return inside
 
 
-def area(shape: int) -> float:
-    x, y = outline(shape).T
-    return 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
-
-
 class TestGeometry:
     @pytest.mark.parametrize("shape", range(3))
     def test_pixels_equal_an_independent_rasterization(self, shape: int, whole: DrawnDataset) -> None:
         for values in np.random.default_rng(shape).integers(SIZES[1:], size=(30, 4)).tolist():
             assert np.array_equal(pixels(whole, shape, *values), rasterized(shape, *values)), values
 
-    def test_the_last_orientation_is_the_first(self, whole: DrawnDataset) -> None:
-        places = torch.arange(len(whole)).view(SIZES)
-        for shape, scale in itertools.product(range(3), range(6)):
-            first, last = (whole.batch(places[shape, scale, turn, ::3].flatten()) for turn in (0, 39))
-            assert torch.equal(first, last)
-
     @pytest.mark.parametrize("shape", range(3))
-    def test_the_mean_number_of_white_pixels_is_the_area(self, shape: int, whole: DrawnDataset) -> None:
+    def test_areas_and_equal_orientations(self, shape: int, whole: DrawnDataset) -> None:
+        x, y = outline(shape).T
+        area = 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
         places = torch.arange(len(whole)).view(SIZES)
         for scale in range(6):
+            first, last = (whole.batch(places[shape, scale, turn, ::3].flatten()) for turn in (0, 39))
+            assert torch.equal(first, last)
             counts = whole.batch(places[shape, scale, 7, ::2].flatten()).sum((1, 2, 3))
-            assert float(counts.mean()) == pytest.approx(area(shape) * (0.5 + 0.1 * scale) ** 2, rel=2e-3)
+            assert float(counts.mean()) == pytest.approx(area * (0.5 + 0.1 * scale) ** 2, rel=2e-3)
 
     def test_positions_are_symmetric(self, whole: DrawnDataset) -> None:
         for x, y, scale in itertools.product((0, 5, 18, 31), (2, 16, 29), (0, 4)):
@@ -90,11 +83,6 @@ class TestGeometry:
             for shape in range(3):  # mirror symmetry of upright shapes
                 here, there = pixels(whole, shape, scale, 0, x, y), pixels(whole, shape, scale, 0, 31 - x, y)
                 assert np.array_equal(here, there[:, ::-1])
-
-    def test_pixels_match_the_version(self) -> None:
-        drawing = Sprites()
-        images = drawing.read(torch.arange(0, len(drawing), 738))
-        assert (drawing.name, hashlib.sha256(images.numpy().tobytes()).hexdigest()) == ("dsprites-1", PIXELS)
 
 
 class TestSet:
@@ -141,12 +129,14 @@ class TestSet:
             for each in (few, replace(few, split="test")):
                 assert torch.equal(binarize(each, how).batch(torch.arange(len(few))), images)
 
-    def test_digests_identify_sets(self, whole: DrawnDataset) -> None:
+    def test_digests_identify_sets_and_pixels_match_the_version(self, whole: DrawnDataset) -> None:
+        drawing = Sprites()
+        images = drawing.read(torch.arange(0, len(drawing), 738))
+        assert (drawing.name, hashlib.sha256(images.numpy().tobytes()).hexdigest()) == ("dsprites-1", PIXELS)
+        few = [whole.subset(range(9)), whole.subset(range(1, 10)), whole.subset(range(9))]
+        sets = [*few, load_dataset("color-dsprites", "all"), load_dataset("dsprites")]
+        assert len({whole.digest, *(each.digest for each in sets)}) == 5 and few[0].digest == few[2].digest
         assert whole.digest == load_dataset("dsprites", "all").digest
-        few, colors = [whole.subset(range(9)), whole.subset(range(1, 10))], load_dataset("color-dsprites", "all")
-        others = [*few, colors, load_dataset("dsprites")]
-        assert len({whole.digest, *(each.digest for each in others)}) == 5
-        assert whole.subset(range(9)).digest == others[0].digest
 
     @pytest.mark.full
     @pytest.mark.filterwarnings("ignore:.*latents are active")
@@ -211,10 +201,9 @@ class TestFactors:
         with pytest.raises(error, match=words):
             Factors.of(torch.tensor(values), names, sizes)
 
-    def test_places_are_checked(self) -> None:
-        with pytest.raises(ShapeError, match="int64"):
-            Factors(names=("a",), sizes=(2,), places=torch.zeros(3))
-        with pytest.raises(DataError, match="0 to 1"):
-            Factors(names=("a",), sizes=(2,), places=torch.tensor([2]))
+    def test_invalid_places_are_refused(self) -> None:
+        for places, error, words in ((torch.zeros(3), ShapeError, "int64"), (torch.tensor([2]), DataError, "0 to 1")):
+            with pytest.raises(error, match=words):
+                Factors(names=("a",), sizes=(2,), places=places)
         with pytest.raises(ShapeError, match="factors of 2 examples"):
             from_tensors(torch.rand(3, 4), factors=Factors.of(torch.zeros(2, 1, dtype=torch.int64), ["a"]))

@@ -18,21 +18,14 @@ def picture(path: Path, color: Color = 0, size: tuple[int, int] = (4, 3), mode: 
     return path
 
 
-@pytest.fixture(scope="session")
-def downloaded() -> None:
-    """Downloads MNIST; if no source is available, the error lists them."""
-    download_dataset("mnist")
-
-
-@pytest.mark.usefixtures("downloaded")
 def test_mnist_is_mnist() -> None:
+    download_dataset("mnist")
     train, test = load_dataset("mnist"), load_dataset("mnist", "test", download=False)
     assert (len(train), len(test), train.shape, train.classes) == (60_000, 10_000, (1, 28, 28), 10)
     assert train.labels is not None and train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert train.labels.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     histogram = train.images.flatten().bincount(minlength=256).double()
-    values = torch.arange(256) / 255
-    mean = (histogram @ values.double()) / histogram.sum()
+    mean = (histogram @ (torch.arange(256) / 255).double()) / histogram.sum()
     assert mean.item() == pytest.approx(0.13066, abs=5e-6)
     assert train.images.dtype == torch.uint8 and "CC BY-SA 3.0" in train.licence
     assert test.digest == "e40f9e400931556a6a016f0aeb12ccaa51caf46b46953f76a67ad59378c05934"
@@ -42,23 +35,19 @@ def test_digits_and_their_split_never_change() -> None:
     train, test = load_dataset("digits"), load_dataset("digits", "test")
     assert (len(train), len(test), test.shape) == (1437, 360, (1, 8, 8))
     assert test.labels is not None and test.labels.bincount().tolist() == [36, 36, 36, 36, 37, 36, 36, 36, 35, 36]
-    assert int(test.images.max()) == 255 and set(test.images.flatten().tolist()) <= {
-        round(v * 255 / 16) for v in range(17)
-    }
+    levels = {round(v * 255 / 16) for v in range(17)}
+    assert int(test.images.max()) == 255 and set(test.images.flatten().tolist()) <= levels
     assert train.digest == "0ae2274577d8322405554c30c25194f21939014539f44055de79f4dfac7f9281"
     assert test.digest == "eab599a0fd179a5b0173d832ac499695fbbe40effe4d3a8793defe026fcfa458"
 
 
-def test_names_are_looked_up_and_errors_name_the_closest() -> None:
+def test_names_are_looked_up_and_former_ones_warn(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnknownNameError, match="fashion-mnist"):
         load_dataset("fashion_mnist")
     with pytest.raises(DataError, match="split_off"):
         load_dataset("digits", "validation")
     with pytest.raises(DataError, match="Did you mean 'train'"):
         load_dataset("mnist", "trian")
-
-
-def test_former_names_of_data_sets_warn(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(DeprecationWarning, match="color-dsprites"):
         assert load_dataset("colour-dsprites", "all").name == "color-dsprites"
     assert "colour-dsprites" not in datasets.names()
@@ -114,19 +103,17 @@ def test_a_folder_without_classes(tmp_path: Path) -> None:
     assert load_dataset(f"folder:{tmp_path}").digest == train.digest
 
 
-def test_a_folder_with_classes_is_split_by_class(tmp_path: Path) -> None:
+def test_a_folder_with_classes_is_split_by_class_or_by_its_folders(tmp_path: Path) -> None:
     for i in range(40):
         picture(tmp_path / "ba"[i % 2] / "deeper" / f"{i}.png", (i, 0, 9), mode="RGB")
     test = load_dataset(f"folder:{tmp_path}", "test")
     assert test.labels is not None and test.labels.tolist() == [0, 0, 1, 1] and test.classes == 2
     assert test.shape == (3, 3, 4) and set(test.images[0, 2].flatten().tolist()) == {9}
-
-
-def test_a_folder_with_train_and_test(tmp_path: Path) -> None:
-    picture(tmp_path / "train" / "cat" / "1.png")
-    picture(tmp_path / "train" / "dog" / "2.png")
-    picture(tmp_path / "test" / "dog" / "3.png", (3, 3, 3), mode="RGB")
-    train, test = (load_dataset(f"folder:{tmp_path}", split) for split in ("train", "test"))
+    both = tmp_path / "both"
+    for place in ("train/cat/1.png", "train/dog/2.png"):
+        picture(both / place)
+    picture(both / "test" / "dog" / "3.png", (3, 3, 3), mode="RGB")
+    train, test = (load_dataset(f"folder:{both}", split) for split in ("train", "test"))
     assert train.labels is not None and train.labels.tolist() == [0, 1]
     assert test.labels is not None and test.labels.tolist() == [1] and test.classes == 2
     assert train.shape == test.shape == (3, 3, 4)
@@ -182,9 +169,8 @@ def test_torchvision_errors(tmp_path: Path) -> None:
             load_dataset(f"torchvision:{name}", cache_dir=tmp_path)
     with pytest.raises(UnknownNameError, match="Did you mean 'torchvision:CIFAR10'"):
         load_dataset("torchvision:cifar-10", cache_dir=tmp_path)
-    with pytest.raises(DataError, match="from_tensors"):
-        load_dataset("torchvision:FakeData", cache_dir=tmp_path)
-    with pytest.raises(DataError, match="needs"):
-        load_dataset("torchvision:ImageFolder", cache_dir=tmp_path)
+    for name, match in (("FakeData", "from_tensors"), ("ImageFolder", "needs")):
+        with pytest.raises(DataError, match=match):
+            load_dataset(f"torchvision:{name}", cache_dir=tmp_path)
     with pytest.raises(DownloadError, match=r"CIFAR10.*download=False"):
         load_dataset("torchvision:CIFAR10", cache_dir=tmp_path, download=False)

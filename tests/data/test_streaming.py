@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 from support.runs import equal, fit
-from torch import Tensor
 
 from vaezoo import evaluate, train
 from vaezoo.data import Dataset, StreamedDataset, binarize, binarize_fixed, load_dataset
@@ -25,6 +24,7 @@ from vaezoo.errors import ConfigError, DataError, ShapeError
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.trainer import Trainer, build_model
 from vaezoo.trainer.batches import BatchStream
+from vaezoo.trainer.stage_run import StageRun
 
 CPU, FULL = torch.device("cpu"), pytest.mark.full
 
@@ -80,13 +80,10 @@ class TestContent:
         assert torch.equal(whole.levels(), streamed.levels())
         assert streamed.images.is_meta and streamed.images.dtype == torch.uint8
 
-    def test_parts_of_it(self, folder: Path) -> None:
+    def test_parts_of_it_are_equal_and_copies_share_one_pass_over_the_images(self, folder: Path) -> None:
         whole, streamed = pair(folder)
         for a, b in zip(whole.split_off(7, 3), streamed.split_off(7, 3), strict=True):
             assert same(a, b) and same(a.subset([3, 1, -1]), b.subset([3, 1, -1]))
-
-    def test_copies_share_one_pass_over_the_images(self, folder: Path) -> None:
-        streamed = pair(folder)[1]
         digest = streamed.digest
         streamed.reader.source.read = None  # type: ignore[method-assign, assignment]  # no further image can be read
         assert streamed.to("cpu").digest == replace(streamed, split="validation").digest == digest
@@ -141,17 +138,22 @@ class TestLimits:
 
 
 class TestBrokenFiles:
-    @pytest.fixture
-    def images(self, tmp_path: Path) -> Path:
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_pixels_are_validated(self, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
         for i in range(20):
             Image.new("L", (4, 3), i).save(tmp_path / f"{i:02}.png")
-        return tmp_path
-
-    @pytest.mark.parametrize("workers", [0, 2])
-    def test_pixels_are_validated_when_decoding(self, images: Path, workers: int) -> None:
-        last = images / "19.png"
+        last = tmp_path / "19.png"
         last.write_bytes(last.read_bytes()[:44])
-        streamed = load_dataset(f"folder:{images}", memory_limit=1, workers=workers)
+        recipe = {
+            "variant": "vae",
+            "data": {"name": f"folder:{tmp_path}", "binarize": "dynamic"},
+            "train": {"steps": 1},
+        }
+        with pytest.raises(DataError, match=r"19\.png"), monkeypatch.context() as patch:
+            patch.setenv("VAEZOO_MEMORY_LIMIT", "1")
+            patch.setattr(Trainer, "fit", None)  # training does not start
+            train(recipe, out=None, trackers=(), workers=workers)
+        streamed = load_dataset(f"folder:{tmp_path}", memory_limit=1, workers=workers)
         with pytest.raises(DataError, match=r"^\S*19\.png: got a file that cannot be read"):
             list(streamed.batches(torch.arange(18).split(3)))
         Image.new("L", (9, 9)).save(last)
@@ -161,17 +163,9 @@ class TestBrokenFiles:
         with pytest.raises(DataError, match=r"19\.png"):
             _ = streamed.digest
 
-    def test_training_does_not_start(self, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (images / "19.png").write_bytes((images / "19.png").read_bytes()[:44])
-        monkeypatch.setenv("VAEZOO_MEMORY_LIMIT", "1")
-        monkeypatch.setattr(Trainer, "fit", None)
-        recipe = {"variant": "vae", "data": {"name": f"folder:{images}", "binarize": "dynamic"}, "train": {"steps": 1}}
-        with pytest.raises(DataError, match=r"19\.png"):
-            train(recipe, out=None, trackers=(), workers=0)
-
     def test_a_worker_that_dies_is_reported(self) -> None:
         with pytest.raises(DataError, match=r"a worker process.*VAEZOO_WORKERS=0"):
-            list(read_ahead(die, [torch.tensor([0])], workers=1))
+            list(read_ahead(lambda _: os._exit(3), [torch.tensor([0])], workers=1))
 
 
 def test_workers_ignore_signals_to_the_whole_group(folder: Path) -> None:
@@ -186,10 +180,6 @@ def test_workers_ignore_signals_to_the_whole_group(folder: Path) -> None:
     got += batches
     assert torch.equal(torch.cat(got), whole.batch(torch.arange(40)))
     assert not multiprocessing.active_children()  # they end after the last batch
-
-
-def die(indices: list[int]) -> Tensor:
-    os._exit(3)
 
 
 class TestTraining:
@@ -234,7 +224,14 @@ class TestTraining:
         whole, streamed = pair(folder, workers=workers)
         expected = fit(trainer(whole, None))
         stopped = trainer(streamed, tmp_path)
-        monkeypatch.setattr(stopped, "_log", stop_after(8, stopped))
+        log = stopped._log
+
+        def interrupted_after_8(run: StageRun, number: int) -> None:
+            if run.number > 8:
+                raise KeyboardInterrupt  # as a second Ctrl-C does
+            log(run, number)
+
+        monkeypatch.setattr(stopped, "_log", interrupted_after_8)
         with pytest.raises(KeyboardInterrupt):
             fit(stopped)
         assert max(path.name for path in (tmp_path / "checkpoints").iterdir()) == "step-000000008"
@@ -242,18 +239,6 @@ class TestTraining:
         assert equal(expected.model, resumed.model) and expected.history == resumed.history
         # A checkpoint does not depend on how the data are read.
         assert equal(fit(trainer(whole, tmp_path), resume=True).model, expected.model)
-
-
-def stop_after(step: int, trainer: Trainer) -> object:
-    """Returns a log function that interrupts training after the checkpoint of `step`, as a second Ctrl-C does."""
-    log = trainer._log
-
-    def logged(run: object, number: int) -> None:
-        if run.number > step:  # type: ignore[attr-defined]  # a StageRun
-            raise KeyboardInterrupt
-        log(run, number)  # type: ignore[arg-type]
-
-    return logged
 
 
 class TestTorchvision:

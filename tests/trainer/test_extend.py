@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from vaezoo.errors import CheckpointError
 from vaezoo.recipe import Recipe, changes, read_recipe
 from vaezoo.storage import checkpoint
 from vaezoo.storage.checkpoint import read_folder
-from vaezoo.trainer import Run, loop
+from vaezoo.trainer import loop
 
 TWO = [{"steps": 6, "batch_size": 8, "average": 0.9}, {"steps": 6, "batch_size": 8, "learning_rate": 0.01}]
 
@@ -25,8 +26,7 @@ def test_a_finished_run_keeps_a_checkpoint_of_its_last_step(tmp_path: Path) -> N
     assert saved.state["done"] == 24 and {"model", "optimizers", "averages"} <= saved.tensors.keys()
     assert set(saved.state["versions"]) == {"vaezoo", "torch", "numpy"} and saved.state["extensions"] == []
     assert Recipe.from_settings(saved.state["recipe"]) == recipe
-    for name, value in saved.tensors["averages"].items():
-        assert torch.equal(value, run.model.state_dict()[name])
+    assert all(torch.equal(run.model.state_dict()[name], value) for name, value in saved.tensors["averages"].items())
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").rglob("*.*")}
     again = fit(trainer(recipe, tmp_path), resume=True)
     assert equal(run.model, again.model) and again.history == run.history
@@ -72,9 +72,7 @@ def test_only_the_last_stage_may_be_extended(tmp_path: Path) -> None:
         (TWO[:1], "stage.0.steps: 6 there, absent now"),
         ([TWO[0], TWO[1] | {"steps": 12}, TWO[0]], "stage.1.steps: 9 there, 12 now"),
     ):
-        with pytest.raises(
-            CheckpointError, match="more steps in the last stage, or stages after it, and nothing else"
-        ) as caught:
+        with pytest.raises(CheckpointError, match="more steps in the last stage, or stages after it, and") as caught:
             fit(trainer(small_recipe(stages=stages), tmp_path), extend=True)
         assert said in str(caught.value)
     with pytest.raises(CheckpointError, match=r"add --extend to --resume"):
@@ -92,16 +90,11 @@ def test_a_run_with_added_stages_equals_one_that_had_them_from_the_start(tmp_pat
     assert read_recipe(json.loads((tmp_path / "run" / "recipe.json").read_text())) == long
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_extensions_are_in_the_config(tmp_path: Path) -> None:
-    tables = small_recipe().as_dict()
-    data = torch.rand(40, 1, 4, 4).round()
-
-    def train(steps: int, extend: bool = False) -> Run:
-        with warnings.catch_warnings(action="ignore"):
-            return vaezoo.train(tables, data=data, out=tmp_path, trackers=(), steps=steps, extend=extend)
-
-    assert "extensions" not in train(10).model.config["recipe"]
-    train(14, extend=True)
+    train = partial(vaezoo.train, small_recipe().as_dict(), data=torch.eye(16).reshape(16, 1, 4, 4), out=tmp_path)
+    assert "extensions" not in train(trackers=(), steps=10).model.config["recipe"]
+    train(trackers=(), steps=14, extend=True)
     recorded = vaezoo.load(f"{tmp_path}/").config["recipe"]["extensions"]
     assert [(each["from"], each["to"]) for each in recorded] == [(10, 14)]
 

@@ -38,7 +38,6 @@ CASES = {
 
 
 def train(case: str, folder: Path) -> None:
-    """Trains, or resumes."""
     warnings.simplefilter("ignore")
     # Checkpoints fall between two lines of metrics, and hold totals.
     loop.LOG_EVERY, loop.CHECKPOINTS, loop.VALIDATIONS, stage.SWEEP_EVERY = 3, 8, 7, 7
@@ -56,10 +55,6 @@ class Watched:
     @property
     def steps(self) -> int:
         return int.from_bytes(self.memory[:8], "little")
-
-    @property
-    def saved(self) -> bool:
-        return self.memory[8] == 1
 
     def train(self, case: str, folder: Path, change: int | None) -> None:
         """Trains in the child, which waits to be killed at change number `change` of the file system."""
@@ -126,7 +121,7 @@ def kill(case: str, kills: int, place: str) -> dict[str, object]:
                 found["kills"] += 1
                 found["inside"] += inside
                 newest = checkpoint.newest(folder / "checkpoints")
-                found["invalid"] += watched.saved and (newest is None or bool(newest[2]))
+                found["invalid"] += bool(watched.memory[8]) and (newest is None or bool(newest[2]))
                 if watched.steps:
                     at = checkpoint.step_of(newest[0]) if newest else 0
                     found["lost"] = max(found["lost"], watched.steps - at)

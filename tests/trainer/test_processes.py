@@ -10,8 +10,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from pathlib import Path
 from subprocess import PIPE, STDOUT
 
@@ -26,6 +26,7 @@ from vaezoo.trainer.processes import Processes
 
 TESTS = Path(__file__).parents[1]
 DAILY = ("vae", "vq-vae")
+OTHERS = tuple(name for name in RANKS_RECIPES if name not in DAILY)
 PATHS = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
 
 
@@ -44,24 +45,19 @@ def run_two(folder: Path, names: Iterable[str]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_two(tmp_path_factory.mktemp("ranks"), DAILY)
-
-
-@pytest.fixture(scope="module")
-def two_others(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_two(tmp_path_factory.mktemp("ranks"), [name for name in RANKS_RECIPES if name not in DAILY])
+def two(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...]], Path]:
+    return cache(lambda names: run_two(tmp_path_factory.mktemp("ranks"), names))
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in DAILY else pytest.mark.full) for name in RANKS_RECIPES]
 )
-def test_two_processes_equal_twice_the_accumulation(name: str, request: pytest.FixtureRequest) -> None:
-    two, recipe = request.getfixturevalue("two" if name in DAILY else "two_others"), RANKS_RECIPES[name]
+def test_two_processes_equal_twice_the_accumulation(name: str, two: Callable[[tuple[str, ...]], Path]) -> None:
+    recipe, folder = RANKS_RECIPES[name], two(DAILY if name in DAILY else OTHERS)
     stage = replace(recipe.stages[0], accumulation=2 * recipe.stages[0].accumulation)
     alone = replace(recipe, stages=(stage,))
     run = fit(trainer(alone, held_out=small_data(alone, 12, "validation")))
-    with safe_open(two / f"{name}.safetensors", "pt") as file:  # type: ignore[no-untyped-call]  # it has no types
+    with safe_open(folder / f"{name}.safetensors", "pt") as file:  # type: ignore[no-untyped-call]  # it has no types
         history = ast.literal_eval(file.metadata()["history"])
         for key, own in run.model.state_dict().items():
             torch.testing.assert_close(file.get_tensor(key), own, rtol=1e-5, atol=1e-5 * float(own.abs().max()))
@@ -71,11 +67,11 @@ def test_two_processes_equal_twice_the_accumulation(name: str, request: pytest.F
         assert all(math.isclose(theirs[key], value, rel_tol=1e-5) for key, value in ours.items() if value is not None)
 
 
-def test_another_number_of_processes_needs_any_size(two: Path) -> None:
-    recipe = RANKS_RECIPES["vq-vae"]
+def test_another_number_of_processes_needs_any_size(two: Callable[[tuple[str, ...]], Path]) -> None:
+    recipe, folder = RANKS_RECIPES["vq-vae"], two(DAILY) / "stopped"
     with pytest.raises(CheckpointError, match=r"2 processes, this run has 1.*any_size"):
-        fit(trainer(recipe, two / "stopped"), resume=True)
-    chosen = trainer(recipe, two / "stopped", any_size=True)
+        fit(trainer(recipe, folder), resume=True)
+    chosen = trainer(recipe, folder, any_size=True)
     assert math.isfinite(fit(chosen, resume=True).history[-1]["distortion"] or math.nan)
 
 

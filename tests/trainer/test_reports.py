@@ -27,17 +27,12 @@ from vaezoo.trainer.tracking import Tracker
 CPU = torch.device("cpu")
 
 
-# Metrics
-
-
-def lines(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, float | None]]:
-    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
-
-
 def test_metrics_have_no_clock_and_timing_has_one(tmp_path: Path) -> None:
     recipe = small_recipe(steps=230, rate_warmup=100)
     run = fit(trainer(recipe, tmp_path, held_out=small_data(recipe, 12, "validation")))
-    assert lines(tmp_path) == run.history and run.folder == tmp_path
+    texts = ((tmp_path / name).read_text() for name in ("metrics.jsonl", "timing.jsonl"))
+    metrics, timing = ([json.loads(line) for line in text.splitlines()] for text in texts)
+    assert metrics == run.history and run.folder == tmp_path
     training = [line for line in run.history if "distortion" in line]
     assert [line["step"] for line in training] == [100, 200, 230]
     assert set(training[0]) == {"step", "stage", "distortion", "rate", "bound", "rate_weight", "learning_rate"}
@@ -45,7 +40,7 @@ def test_metrics_have_no_clock_and_timing_has_one(tmp_path: Path) -> None:
         assert line["bound"] == pytest.approx(-(line["distortion"] or 0) - (line["rate"] or 0), rel=1e-5)
     validation = [line for line in run.history if "validation_bound" in line]
     assert [line["step"] for line in validation] == [*range(11, 221, 11), 230]
-    assert [set(line) for line in lines(tmp_path, "timing.jsonl")] == [{"step", "images_per_second"}] * 3
+    assert [set(line) for line in timing] == [{"step", "images_per_second"}] * 3
 
 
 def test_gray_pixels_under_a_bernoulli_have_no_bound_and_trackers_receive_finite_figures(tmp_path: Path) -> None:
@@ -68,17 +63,11 @@ def test_gray_pixels_under_a_bernoulli_have_no_bound_and_trackers_receive_finite
     with pytest.raises(ShapeError):
         fit(chosen, resume=True)
     assert tracker.close.call_count == 2, "it is closed after a failure, too"
-
-
-def test_one_gray_image_removes_the_bound() -> None:
-    recipe, _ = with_bernoulli_on_grey(steps=3)
+    recipe, _ = with_bernoulli_on_grey(steps=3)  # one gray image is enough
     images = torch.zeros(1500, 1, 4, 4)
     images[-1, 0, 0, 0] = 0.5
     assert fit(trainer(recipe, data=from_tensors(images))).history[0]["bound"] is None
     assert fit(trainer(recipe, data=from_tensors(images.round()))).history[0]["bound"] is not None
-
-
-# The best weights
 
 
 def test_the_best_weights_are_those_with_the_highest_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,10 +109,7 @@ def test_the_order_of_figures() -> None:
         assert best.score == expected
 
 
-# Refused before the first step
-
-
-def test_data_outside_the_support_is_refused(tmp_path: Path) -> None:
+def test_data_of_another_support_shape_or_context_are_refused(tmp_path: Path) -> None:
     recipe, _ = with_bernoulli_on_grey()
     images = torch.rand(1200, 1, 4, 4)
     images[1100] *= 2
@@ -133,9 +119,6 @@ def test_data_outside_the_support_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SupportError, match="The validation set 'mine'"):
         fit(trainer(recipe, tmp_path, data=from_tensors(images[:1000]), held_out=held_out))
     assert not (tmp_path / "metrics.jsonl").exists()
-
-
-def test_data_of_another_shape_or_context_are_refused() -> None:
     recipe = small_recipe("cvae")
     model, data = trainer(recipe).model, small_data(recipe)
     plain = small_recipe()
@@ -159,9 +142,6 @@ def test_devices() -> None:
             choose_device(name)
 
 
-# Non-finite numbers
-
-
 def defer_checks(patch: pytest.MonkeyPatch) -> None:
     """Defers the check for non-finite values of every stage, as on a GPU."""
     build = StageRun.__init__
@@ -175,7 +155,6 @@ def defer_checks(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=[False, True], ids=["every step", "deferred"])
 def check(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checks for non-finite values at every step, or later, as on a GPU."""
     if request.param:
         defer_checks(monkeypatch)
 
@@ -235,20 +214,14 @@ def test_a_non_finite_gradient_is_not_applied(clip: float) -> None:
     assert "train with a folder" in text and equal(model, good)
 
 
-@pytest.mark.parametrize(
-    ("variant", "terms"),
-    [
-        ("vae", set[str]()),
-        ("vq-vae", {"codebook", "commitment"}),
-        ("factor-vae", {"total_correlation", "loss_model", "loss_critic"}),
-    ],
-)
-def test_deferred_checks_and_earlier_gradients_change_no_bit(
-    variant: str, terms: set[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+TERMS = {"vq-vae": {"codebook", "commitment"}, "factor-vae": {"total_correlation", "loss_model", "loss_critic"}}
+
+
+@pytest.mark.parametrize("variant", TERMS)
+def test_deferred_checks_and_earlier_gradients_change_no_bit(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = small_recipe(variant, average=0.9)
     plain = fit(trainer(recipe))
-    assert terms <= set(plain.history[0]) and (variant != "vq-vae" or plain.notes == [])
+    assert TERMS[variant] <= set(plain.history[0]) and (variant != "vq-vae" or plain.notes == [])
     chosen = trainer(recipe)
     for parameter in chosen.model.parameters():
         parameter.grad = torch.full_like(parameter, 5.0)
@@ -269,9 +242,6 @@ def test_codes_and_averages_are_kept_after_a_non_finite_loss() -> None:
     with pytest.raises(NonFiniteLossError, match=r"step 12, .* but not when the step was repeated"):
         run.settle()
     assert run.done == 11
-
-
-# Notes
 
 
 def test_inactive_latents_are_reported() -> None:

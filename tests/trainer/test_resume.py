@@ -95,7 +95,6 @@ def test_resumed_equals_uninterrupted(name: str, tmp_path: Path, once: Callable[
     assert equal(expected.model, again.model) and expected.history == again.history
     assert expected.model.config == again.model.config
     assert contents(tmp_path) == contents(expected.folder), "metrics, recipe and checkpoints"
-    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == expected.history
 
 
 @pytest.mark.parametrize("name", ["factor-vae", "vq-vae, two stages"])
@@ -117,12 +116,7 @@ def test_no_random_state_outlives_a_step(
     assert equal(expected.model, again.model) and expected.history == again.history and len(states) == 24
 
 
-# Signals
-
-
-def test_the_first_signal_writes_one_checkpoint_and_restores_the_handlers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_first_signal_writes_one_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written, write = list[str](), checkpoint.write_folder
     before = [signal.getsignal(number) for number in signal.valid_signals()]
     monkeypatch.setattr(checkpoint, "write_folder", lambda path, what: [written.append(path.name), write(path, what)])
@@ -130,35 +124,27 @@ def test_the_first_signal_writes_one_checkpoint_and_restores_the_handlers(
     assert text.startswith("Stopped at step 7 of 24") and "--resume" in text and str(tmp_path) in text
     assert written == ["step-000000007"], "also due at this step"
     assert [signal.getsignal(number) for number in signal.valid_signals()] == before
+    at_step(monkeypatch, 5, lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(InterruptedTrainingError, match="nothing was written"):
+        fit(trainer(RECIPES["vae"]))
 
 
-@pytest.mark.parametrize(("second", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
-def test_a_second_signal_ends_at_once(
-    second: signal.Signals, error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = signal.SIGTERM if second == signal.SIGINT else signal.SIGINT
-    at_step(monkeypatch, 5, lambda: [signal.raise_signal(first), signal.raise_signal(second)])
-    with pytest.raises(error) as caught:
+@pytest.mark.parametrize("signals", [(signal.SIGTERM, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)])
+def test_a_second_signal_ends(signals: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_step(monkeypatch, 5, lambda: [signal.raise_signal(number) for number in signals])
+    with pytest.raises(KeyboardInterrupt if signals[1] == signal.SIGINT else SystemExit) as caught:
         fit(trainer(RECIPES["vae"], tmp_path))
-    assert error is KeyboardInterrupt or caught.value.code == 143  # type: ignore[attr-defined]
+    assert getattr(caught.value, "code", 143) == 143
     assert not (tmp_path / "checkpoints").exists()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="a signal that this platform lacks")
-def test_sigusr1_saves_and_training_continues(
-    tmp_path: Path, once: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sigusr1_saves(tmp_path: Path, once: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch) -> None:
     expected = once("vae")
     at_step(monkeypatch, 23, lambda: signal.raise_signal(signal.SIGUSR1))
     run = whole(RECIPES["vae"], tmp_path)
     saved = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert saved == ["step-000000023", "step-000000024"] and equal(run.model, expected.model)
-
-
-def test_an_interruption_without_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    at_step(monkeypatch, 5, lambda: signal.raise_signal(signal.SIGTERM))
-    with pytest.raises(InterruptedTrainingError, match="nothing was written"):
-        fit(trainer(RECIPES["vae"]))
 
 
 def test_a_thread_trains_without_signals(tmp_path: Path, once: Callable[[str], Run]) -> None:
@@ -167,9 +153,6 @@ def test_a_thread_trains_without_signals(tmp_path: Path, once: Callable[[str], R
     thread.start()
     thread.join()
     assert equal(found[0].model, once("vae").model)
-
-
-# Refused and broken checkpoints
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -196,9 +179,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         whole(recipe, tmp_path / "metrics.jsonl" / "run")
 
 
-def test_a_broken_newest_checkpoint_is_passed_over_and_replaces_no_valid_one(
-    tmp_path: Path, once: Callable[[str], Run]
-) -> None:
+def test_a_broken_newest_checkpoint_is_passed_over(tmp_path: Path, once: Callable[[str], Run]) -> None:
     recipe, expected = RECIPES["vae"], once("vae")
     stopped(recipe, tmp_path, 5, 9)
     model = tmp_path / "checkpoints" / "step-000000009" / "model.safetensors"
@@ -214,15 +195,12 @@ def test_a_broken_newest_checkpoint_is_passed_over_and_replaces_no_valid_one(
         whole(recipe, tmp_path, resume=True)
 
 
-def test_resuming_without_a_checkpoint_starts_over(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text("left by a run that was killed early\n")
-    run = whole(RECIPES["vae"], tmp_path, resume=True)
-    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == run.history
-
-
-def test_another_torch_and_missing_lines_give_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stopped(RECIPES["vae"], tmp_path, 8)
-    (tmp_path / "metrics.jsonl").unlink()
+def test_other_lines_of_metrics_and_another_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text("left by a run that was killed early\n")
+    stopped(RECIPES["vae"], tmp_path, 8, resume=True)
+    assert max(json.loads(line)["step"] for line in metrics.read_text().splitlines()) in (7, 8)
+    metrics.unlink()
     monkeypatch.setattr(torch, "__version__", "0.1")
     with pytest.warns(UserWarning) as caught:
         run = whole(RECIPES["vae"], tmp_path, resume=True)

@@ -39,9 +39,7 @@ def fake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Moc
     return package
 
 
-def small_run(
-    names: list[str | Tracker], out: Path | None = None, stages: list[dict[str, object]] | None = None
-) -> Run:
+def small_run(names: list[str | Tracker], out: Path | None = None, stages: list[object] | None = None) -> Run:
     recipe = small_recipe("beta-vae" if stages else "vae", stages=stages)
     return train(recipe, data=small_data(recipe), out=out, trackers=names, device="cpu")
 
@@ -57,9 +55,7 @@ def test_trackers_are_found_by_name() -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_missing_package_is_an_error_before_the_run(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_an_error(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, MODULES[name], None)  # as if it were not installed
     with pytest.raises(MissingExtraError, match=rf'pip install "vaezoo\[{name}\]"'):
         small_run([name], tmp_path / "run")
@@ -98,12 +94,10 @@ def test_a_service_is_opened_once_for_all_stages(fake: Mock) -> None:
     assert [each.kwargs["step"] for each in fake.log.mock_calls] == [3, 5] and fake.finish.call_count == 1
 
 
-@pytest.mark.parametrize(
-    ("fake", "name"),
-    [("init", "trackio"), ("init", "wandb"), ("log", "wandb"), ("SummaryWriter", "tensorboard"),
-     ("add_scalar", "tensorboard")],
-    indirect=["fake"],
-)  # fmt: skip
+FAILURES = [("init", "trackio"), ("log", "wandb"), ("SummaryWriter", "tensorboard"), ("add_scalar", "tensorboard")]
+
+
+@pytest.mark.parametrize(("fake", "name"), FAILURES, indirect=["fake"])
 def test_a_service_that_fails_warns_once(fake: Mock, name: str, tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True, action="always") as caught:
         run = small_run([name], tmp_path / "run", stages=[{"steps": 2, "batch_size": 8}] * 3)
