@@ -71,6 +71,7 @@ class Repository:
 def the_client() -> Any:  # a module whose types differ between its versions
     """Returns `huggingface_hub`, which is imported when it is first needed."""
     import huggingface_hub
+    import huggingface_hub.constants
     import huggingface_hub.errors
 
     return huggingface_hub
