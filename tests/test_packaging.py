@@ -43,26 +43,13 @@ def label(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def module_of(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yields every node that is not for type checkers only."""
-    waiting = [tree]
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields (line, dotted name) of the imports of a file, those for type checkers alone excepted."""
+    waiting: list[ast.AST] = [parsed(path)]
     while waiting:
         node = waiting.pop()
-        yield node
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            waiting += node.orelse
-        else:
-            waiting += ast.iter_child_nodes(node)
-
-
-def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields (line, dotted name) of the imports of a file."""
-    for node in runtime_nodes(parsed(path)):
+        typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        waiting += node.orelse if typing_only else ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -79,8 +66,7 @@ def required(extra: str | None = None) -> set[str]:
 
 
 def third_party(paths: list[Path]) -> set[str]:
-    found = {name.split(".")[0] for path in paths for _, name in imports(path)}
-    return found - set(sys.stdlib_module_names) - {"vaezoo"}
+    return {name.split(".")[0] for path in paths for _, name in imports(path)} - {*sys.stdlib_module_names, "vaezoo"}
 
 
 def python(code: str, *arguments: str, **options: object) -> str:
@@ -93,9 +79,7 @@ def python(code: str, *arguments: str, **options: object) -> str:
 
 class TestLayers:
     def test_every_package_has_a_layer_in_the_table_and_in_the_drawing(self):
-        found = {path.stem if path.is_file() else path.name for path in PACKAGE.iterdir()}
-        packages = {name for name in found if (PACKAGE / f"{name}.py").exists() or list((PACKAGE / name).rglob("*.py"))}
-        assert packages == set(RANK)
+        assert {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in SOURCES} == set(RANK)
         boxes = " ".join(re.findall(r"│(.*)│$", ARCHITECTURE, re.MULTILINE))
         drawn = [set(names.split()) for names in re.split(r"\d+ ", boxes)[:0:-1]]
         assert drawn == LAYERS
@@ -117,7 +101,8 @@ class TestLayers:
         assert not wrong
 
     def test_modules_import_each_other_without_cycles(self):
-        modules = {module_of(path): path for path in SOURCES}
+        dotted = {path: label(path).removesuffix(".py").replace("/", ".") for path in SOURCES}
+        modules = {name.removesuffix(".__init__"): path for path, name in dotted.items()}
         waiting = {
             name: {
                 found
@@ -139,8 +124,7 @@ class TestLayers:
 
 class TestStyle:
     def test_the_package_its_files_and_functions_are_small(self):
-        entries = [path for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()]
-        assert len([path for path in entries if path.name != "__pycache__"]) <= 28
+        assert len({path.relative_to(PACKAGE).parts[0] for path in SOURCES}) <= 28
         long = []
         for path in SOURCES:
             most = 80 if path.parent.name == "variants" else 500
@@ -282,15 +266,8 @@ class TestImports:
         assert python(code, env=os.environ | paths).split() == []
 
 
-def blocks(language: str) -> list[str]:
-    """Returns the code blocks of CONTRIBUTING.md."""
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
-
-
 CONTRIBUTED = """
-import sys, json
-
-import torch
+import json, sys, tomllib, torch
 from vaezoo.data.load import datasets
 from vaezoo.recipe import read_recipe
 from vaezoo.registry import backbones, create, likelihoods
@@ -307,25 +284,24 @@ model = create("my-vae", shape=(1, 8, 8), latent=2, backbone="affine", likelihoo
 data = names["stripes"]("train")
 x = data.batch(torch.arange(len(data)))
 model.initialize([(x, None)])
-optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-losses = []
+optimizer, losses = torch.optim.Adam(model.parameters(), 1e-2), []
 for _ in range(20):
-    loss = model(x).losses["model"].mean()
+    losses.append(model(x).losses["model"].mean())
     optimizer.zero_grad()
-    loss.backward()
+    losses[-1].backward()
     optimizer.step()
-    losses.append(loss.item())
 assert losses[-1] < losses[0], losses
 assert model.reconstruct(x).shape == x.shape
-import tomllib
 assert read_recipe(tomllib.loads(recipe)).options == {"nats": 3.0}
 """
 
 
 class TestContributing:
     def test_its_code_runs_and_its_files_belong_to_folders_that_exist(self):
-        python(CONTRIBUTED, input=json.dumps([blocks("python"), blocks("toml")[0]]), cwd=ROOT)
-        files = [block.splitlines()[0].removeprefix("# ") for block in blocks("python") + blocks("toml")[:1]]
+        text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        code, (recipe, *_) = (re.findall(rf"```{name}\n(.*?)```", text, re.DOTALL) for name in ("python", "toml"))
+        python(CONTRIBUTED, input=json.dumps([code, recipe]), cwd=ROOT)
+        files = [block.splitlines()[0].removeprefix("# ") for block in [*code, recipe]]
         assert len(files) == 5
         assert all((ROOT / name).parent.is_dir() for name in files)
 

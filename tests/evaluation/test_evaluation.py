@@ -68,18 +68,15 @@ def test_report_of_a_model(model, digits):
         _ = report.fid
 
 
-def test_gray_pixels_have_no_bound_and_no_evidence(model):
+def test_estimates_have_standard_errors_and_gray_pixels_have_no_bound_and_no_evidence(model):
+    values = torch.tensor([1.0, 2.0, 4.0, 9.0])
+    assert Estimate.of(values) == Estimate(mean=4.0, error=pytest.approx(values.double().std().item() / 2))
+    assert Estimate.of(torch.tensor([1.0, -math.inf])).mean is None
     report = evaluate(model, "digits", samples=10, binarize="none")
     assert report.bound.mean is None and report.log_evidence.mean is None
     assert report.samples == 0 and report.distortion.mean > 0
     with pytest.raises(SupportError, match="0 or 1"):
         evidence(model, load_dataset("digits", "test"), samples=2)
-
-
-def test_standard_error_against_its_definition():
-    values = torch.tensor([1.0, 2.0, 4.0, 9.0])
-    assert Estimate.of(values) == Estimate(mean=4.0, error=pytest.approx(values.double().std().item() / 2))
-    assert Estimate.of(torch.tensor([1.0, -math.inf])).mean is None
 
 
 def test_active_units_counts_latents_whose_mean_varies(digits):
@@ -150,8 +147,10 @@ def test_a_registered_metric_appears_in_report_card_and_tables(digits, monkeypat
             return None
         return 100 * measurement.data.batch(torch.arange(len(measurement.data))).mean().item()
 
-    metrics.register("ink-share", ink)
-    try:
+    with monkeypatch.context() as patched:
+        for name in ("_entries", "_owners"):
+            patched.setattr(metrics, name, {**getattr(metrics, name)})
+        metrics.register("ink-share", ink)
         models = [vaezoo.create("vae", shape=(1, 8, 8), latent=2), vaezoo.create("cvae", shape=(1, 8, 8), context=10)]
         reports = [evaluate(model, digits, samples=0) for model in models]
         assert reports[0].ink_share == ink.compute(Measurement(model=models[0], data=digits, samples=0))
@@ -172,6 +171,4 @@ def test_a_registered_metric_appears_in_report_card_and_tables(digits, monkeypat
         monkeypatch.setattr(listing, "list_models", lambda pattern: list(index))
         headings, (line,) = listing.models()
         assert line[headings.index("ink")] == text
-    finally:
-        del metrics._entries["ink-share"], metrics._owners["ink-share"]
     assert "ink_share" not in evaluate(models[0], digits, samples=0).values

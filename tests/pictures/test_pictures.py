@@ -32,19 +32,12 @@ def tile(path, shape, row, column, scale):
     return torch.from_numpy(block[:, 0, :, 0].copy()).double() / 255
 
 
-def enlarged(image, scale):
-    return image[0].mul(255).round().byte().numpy().repeat(scale, 0).repeat(scale, 1)
-
-
-def ends_with(path, image, scale):
-    """Returns whether the last tile of a picture is `image` (1, H, W)."""
-    wanted, page = enlarged(image, scale), read(path)[: -MARGIN - 1, : -MARGIN - 1, 0]
-    return bool((page[-wanted.shape[0] :, -wanted.shape[1] :] == wanted).all())
-
-
-def contains(path, image, scale):
-    """Returns whether `image` (1, H, W) is anywhere in a picture."""
-    wanted, page = enlarged(image, scale), read(path)[..., 0]
+def contains(path, image, scale, last=False):
+    """Returns whether `image` (1, H, W) is anywhere in a picture, or is its last tile."""
+    wanted = image[0].mul(255).round().byte().numpy().repeat(scale, 0).repeat(scale, 1)
+    page = read(path)[..., 0]
+    if last:
+        return bool((page[: -MARGIN - 1, : -MARGIN - 1][-len(wanted) :, -wanted.shape[1] :] == wanted).all())
     windows = np.lib.stride_tricks.sliding_window_view(page, wanted.shape)[:, :, :: scale * 3, :: scale * 3]
     spots = np.argwhere((windows == wanted[:: scale * 3, :: scale * 3]).all((2, 3)))
     return any((page[y : y + len(wanted), x : x + wanted.shape[1]] == wanted).all() for y, x in spots)
@@ -105,7 +98,7 @@ class TestGrid:
         before = dict(matplotlib.rcParams)
         labeled = pictures.grid(x, tmp_path / "new" / "text.png", **options, **texts)
         assert dict(matplotlib.rcParams) == before
-        assert contains(labeled, x[0], 8) and ends_with(plain, x[5], 8)
+        assert contains(labeled, x[0], 8) and contains(plain, x[5], 8, last=True)
         page = read(labeled)
         assert page.shape[0] > read(plain).shape[0] + 3 * 20
         assert (np.concatenate([page[: MARGIN - 4], page[4 - MARGIN :]]) == 255).all()
@@ -134,12 +127,9 @@ class TestGrid:
         assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
-def test_rows_are_full_where_possible():
+def test_rows_are_full_where_possible_and_long_labels_are_wrapped_and_then_cut():
     counts = {1: 1, 2: 2, 7: 4, 8: 4, 16: 8, 60: 10, 64: 8, 100: 10}
     assert {count: columns_of_slide(count, 1.0) for count in counts} == counts
-
-
-def test_long_labels_are_wrapped_and_then_cut():
     assert wrapped("short", 100, 20.0) == "short"
     assert wrapped("vamp-vae-mnist", 120, 20.0) == "vamp-vae-\nmnist"
     lines = wrapped("much too long for such a narrow tile " * 5, 120, 20.0).splitlines()
@@ -147,7 +137,7 @@ def test_long_labels_are_wrapped_and_then_cut():
 
 
 def test_reconstructions_are_below_the_originals(path, model, x):
-    assert ends_with(pictures.reconstructions(model, x[:1], path), model.reconstruct(x[:1])[0], 21)
+    assert contains(pictures.reconstructions(model, x[:1], path), model.reconstruct(x[:1])[0], 21, last=True)
     many = torch.rand(20, 1, 8, 8)
     high, wide, _ = read(pictures.reconstructions(model, many, path)).shape
     assert wide > high and contains(path, many[-1], 21) and contains(path, model.reconstruct(many)[-1], 21)
@@ -163,7 +153,7 @@ def test_modes_and_random_state_are_kept(path, x):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_conditional_models_need_a_context(path, x):
+def test_conditional_models_need_a_context_and_models_of_tables_are_refused(path, x):
     conditional, c = create("vae", shape=(1, 8, 8), latent=2, context=3), torch.arange(6) % 3
     with pytest.raises(ContextError):
         pictures.reconstructions(conditional, x, path)
@@ -171,9 +161,6 @@ def test_conditional_models_need_a_context(path, x):
     pictures.samples(conditional, 4, path, c=1)
     pictures.traversal(conditional, x[:1], path, c=c[:1])
     pictures.interpolation(conditional, x.unflatten(0, (3, 2)), path, c=c[:3])
-
-
-def test_models_of_tables_are_refused(path):
     tabular, rows = create("vae", shape=(30,), latent=2), torch.rand(4, 30)
     for draw, data in (
         (pictures.reconstructions, rows),
@@ -188,7 +175,7 @@ def test_models_of_tables_are_refused(path):
 def test_samples_depend_on_the_seed_alone(path, model):
     one, same, other = (pictures.samples(model, 4, path, seed=seed).read_bytes() for seed in (3, 3, 1))
     assert one == same != other
-    assert ends_with(path, model.sample(4, seed=1)[-1], 21)
+    assert contains(path, model.sample(4, seed=1)[-1], 21, last=True)
 
 
 class Pixel(nn.Module):
@@ -212,13 +199,9 @@ class Sphere(constraints.Constraint):
 class Odd(Distribution):
     """A prior without moments, optionally with a sphere as its support."""
 
-    arg_constraints = {}  # noqa: RUF012  # declared so in torch
-    support = None
-
     def __init__(self, on_sphere=False):
         super().__init__(torch.Size(), torch.Size((4,)), validate_args=False)
-        if on_sphere:
-            self.support = Sphere()
+        self.support = Sphere() if on_sphere else None
 
     def sample(self, sample_shape=()):
         return 5.0 + 2.0 * torch.randn(*sample_shape, 4)
@@ -246,7 +229,7 @@ class TestTraversal:
         pictures.traversal(pixels, self.ones, path, dims=[3], span=2.0, steps=3)
         center = pixels.encode(self.ones).mean[0].detach()
         center[3] = 2.0
-        assert ends_with(path, pixels.decode(center[None]).mean[0].detach(), 84)
+        assert contains(path, pixels.decode(center[None]).mean[0].detach(), 84, last=True)
 
     def test_puts_the_most_active_latents_first(self, pixels):
         ends = torch.tensor([[-1.0], [1.0]]).expand(2, 4)
@@ -266,14 +249,12 @@ class TestTraversal:
             with pytest.raises(ShapeError, match="discrete codes"):
                 draw(codes, data, path)
 
-    def test_refuses_bad_arguments(self, path, model, x):
+    def test_refuses_bad_arguments_and_takes_flat_indices_of_latents_on_a_grid(self, path, model, x):
         for wrong in ({"dims": [4]}, {"dims": [-1]}, {"dims": []}, {"steps": 1}, {"span": 0.0}):
             with pytest.raises(ShapeError, match="expected"):
                 pictures.traversal(model, x[:1], path, **wrong)
         with pytest.raises(ShapeError, match="expected 1 image"):
             pictures.traversal(model, x, path)
-
-    def test_latents_on_a_grid_have_flat_indices(self, path, x):
         conv = {"name": "conv", "channels": [8, 8]}
         grid = create("vae", shape=(1, 8, 8), latent=(3, 2, 2), backbone=conv)
         pictures.traversal(grid, x[:1], path, dims=[11, 0], steps=2)
@@ -281,7 +262,7 @@ class TestTraversal:
 
 def test_interpolation_starts_and_ends_with_originals_and_reconstructions(path, model, x):
     pictures.interpolation(model, x[:2][None], path, steps=2)
-    assert ends_with(path, x[1], 21) and contains(path, x[0], 21)
+    assert contains(path, x[1], 21, last=True) and contains(path, x[0], 21)
     assert all(contains(path, image, 21) for image in model.reconstruct(x[:2]))
     for shape in [(2, 1, 8, 8), (3, 3, 1, 8, 8), (1,)]:
         with pytest.raises(ShapeError, match="pairs of shape"):
@@ -292,10 +273,10 @@ def test_comparison_shows_a_grid_for_each_model_or_a_row_for_each_of_many(path, 
     digits = bundled_images().batch(torch.arange(16))
     pictures.comparison({"original": digits, "darker": digits / 2, "a model with a long name": digits}, path)
     high, wide, _ = read(path).shape
-    assert 2 < wide / high < 4 and ends_with(path, digits[-1], 5)
+    assert 2 < wide / high < 4 and contains(path, digits[-1], 5, last=True)
     pictures.comparison({f"model {number}": digits[:4] * (number / 13) for number in range(14)}, path)
     high, wide, _ = read(path).shape
-    assert high > 2 * wide and ends_with(path, digits[3], 2)
+    assert high > 2 * wide and contains(path, digits[3], 2, last=True)
     for sets in ({}, *({"a": x, "b": torch.zeros(other)} for other in [(5, 1, 8, 8), (6, 1, 9, 8), (6, 3, 8, 8)])):
         with pytest.raises(ShapeError, match="one shape"):
             pictures.comparison(sets, path)

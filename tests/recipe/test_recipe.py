@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -95,9 +96,7 @@ def test_mistakes_in_every_table_at_once() -> None:
     assert len(found) == len(starts), found
     for start in starts:
         assert any(each.startswith(start) for each in found), (start, found)
-
-
-def test_names_of_backbone_and_likelihood_are_looked_up() -> None:
+    # Names of backbone and likelihood are looked up where the architecture has no mistake of form.
     found = mistakes(tables(architecture={"backbone": "cnov", "likelihood": {"name": "gaussian", "scael": 2}}))
     assert len(found) == 2 and "'scale'" in found[1] and found[1].startswith("architecture.likelihood.scael: ")
     assert found[0].startswith("architecture.backbone: Unknown backbone 'cnov'. Did you mean 'conv'?")
@@ -109,16 +108,13 @@ def test_names_of_backbone_and_likelihood_are_looked_up() -> None:
         ({}, "train: set one of steps and epochs; got steps = 0, epochs = 0"),
         ({"steps": 1.0}, "train.steps: expected `int`; got 1.0"),
         ({"steps": True}, "train.steps: expected `int`; got True"),
-        ({"steps": "10"}, "train.steps: expected `int`; got '10'"),
         ({"steps": 10**10}, "train.steps: expected `int` <= 1000000000; got 10000000000"),
         ({"steps": 10**30}, "train.steps: expected a finite number of at most 63 bits"),
         ({"steps": 1, "learning_rate": 0}, "train.learning_rate: expected `float` > 0"),
         ({"steps": 1, "learning_rate": float("nan")}, "train.learning_rate: expected a finite number"),
-        ({"steps": 1, "clip": float("inf")}, "train.clip: expected a finite number"),
         ({"steps": 1, "betas": [0.9]}, "train.betas: expected `list` of length 2"),
         ({"steps": 1, "betas": [0.9, 1.0]}, "train.betas[1]: expected `float` < 1.0"),
         ({"steps": 1, "learning_rates": {"critic": "fast"}}, "train.learning_rates[...]: expected `float`; got"),
-        ({"steps": 1, "schedule": "cosin"}, "train.schedule: expected one of constant, cosine; got 'cosin'. Did you"),
         ({"steps": 1, "rate_cycles": 2}, "train.rate_cycles: needs rate_warmup"),
         ({"steps": 1, "final_learning_rate": 1e-4}, "train.final_learning_rate: has no effect"),
         ({"steps": 1, "options": {"bta": 2}}, "train.options.bta: beta-vae: unknown option 'bta'. Did you mean"),
@@ -139,25 +135,16 @@ def test_invalid_stages(train: Tables, start: str) -> None:
         ({"variant": "beta-vae+iwae"}, "variant: 'beta-vae' and 'iwae' cannot be composed"),
         ({"variant": None}, "variant: missing"),
         ({"variant": "vae\0"}, "variant: expected"),
-        ({"variant": ["vae"]}, "variant: expected `str`"),
         ({"seed": object()}, "seed: expected a finite number"),
-        ({"options": [1]}, "options: expected `table`"),
         ({"train": {"steps": 10**5000}}, "train.steps: "),
         ({"init": ""}, "init: expected `str` of length >= 1"),
         ({"published": 3}, "published: expected a table"),
+        ({"options": reduce(lambda inner, _: {"a": inner}, range(5000), {})}, "options.a.a.a"),
     ],
-    ids=lambda value: repr(value)[:24] if isinstance(value, str) else None,
+    ids=range(12),
 )
 def test_invalid_tables(changes: Tables, start: str) -> None:
     assert mistakes(tables(**changes))[0].startswith(start)
-
-
-def test_deep_tables_are_refused() -> None:
-    deep: Tables = {}
-    inner = deep
-    for _ in range(5000):
-        inner["a"] = inner = {}
-    assert "nested more than 16 deep" in mistakes(tables(options=deep))[0]
 
 
 def test_a_stage_changes_the_objective_alone() -> None:
@@ -181,13 +168,11 @@ def test_a_data_set_is_neither_a_path_nor_an_address(name: str) -> None:
     ("text", "reason"),
     [
         (b"variant = ", "cannot be read as TOML"),
-        (b"seed = 1\nseed = 2", "cannot be read as TOML"),
         (b"variant = '\xff'", "cannot be read as TOML"),
         (b"a = " + b"[" * 20_000 + b"]" * 20_000, "cannot be read as TOML"),
         (b"seed = " + b"9" * 5000, "cannot be read as TOML"),
         (b"# " + b"x" * 2**20, "longer than"),
         (b"seed = 2020-01-01", "seed: expected a finite number"),
-        (b"seed = nan", "seed: expected a finite number"),
     ],
     ids=lambda value: repr(value[:16]),
 )
@@ -256,14 +241,12 @@ def test_overrides_of_a_backbone_and_of_stages() -> None:
     [
         ("steps", "override 'steps': expected key=value"),
         ("=3", "override '=3': expected key=value"),
-        ("stepz=3", "override 'stepz' is unknown. Did you mean 'steps'?"),
         ("bta=3", "override 'bta' is unknown. Did you mean 'beta'"),
         ("trian.steps=3", "'trian': unknown key. Did you mean 'train'"),
         ("train.stepz=3", "train.stepz: unknown key. Did you mean 'steps'?"),
         ("train.steps.x=3", "override 'train.steps.x': the recipe has no table"),
         ("train=3", "override 'train'"),
         ("steps=many", "train.steps: expected `int`; got 'many'"),
-        ("steps=1e3", "train.steps: expected `int`; got 1000.0"),
         ("clip=inf", "clip: expected a finite number"),
         ("steps=" + "9" * 5000, "steps: expected a finite number"),
         ("options=" + "[" * 9999, "options: expected"),
@@ -274,15 +257,12 @@ def test_overrides_with_mistakes(override: str, start: str) -> None:
     assert mistakes(tables(), override)[0].startswith(start)
 
 
-def test_a_recipe_can_be_read_back_from_its_tables() -> None:
+def test_a_recipe_can_be_read_back_from_its_tables_and_its_digest_covers_the_settings() -> None:
     for given in (tables(name="x"), tables(train=None, stage=[{"steps": 1, "betas": [0.5, 0.9]}, {"epochs": 2}])):
         recipe = read_recipe(given)
         written = json.loads(json.dumps(recipe.as_dict()))
         assert read_recipe(written) == recipe and read_recipe(written).digest == recipe.digest
         assert "stages" not in written
-
-
-def test_the_digest_covers_the_settings() -> None:
     digest = read_recipe(tables()).digest
     assert digest == "2f5c17f8ac848c777df80d3ecfb72c418e124c4ad853d58e938723148ca9db1a"
     same = tables(name="other", seed=0, train={"steps": 10, "batch_size": 128, "betas": [0.9, 0.999]})
@@ -291,7 +271,9 @@ def test_the_digest_covers_the_settings() -> None:
     assert len({digest, *(read_recipe(tables(**each)).digest for each in others)}) == 5
 
 
-def test_every_error_is_a_vaezoo_error() -> None:
-    for source in (3, None, [], {"variant": {}}, {"train": 1, "stage": 2, "data": 3, "architecture": 4, "options": 5}):
-        with pytest.raises(VaezooError):
-            read_recipe(source)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "source", [3, None, [], {"variant": {}}, {"train": 1, "stage": 2, "data": 3, "architecture": 4, "options": 5}]
+)
+def test_every_error_is_a_vaezoo_error(source: object) -> None:
+    with pytest.raises(VaezooError):
+        read_recipe(source)  # type: ignore[arg-type]

@@ -19,11 +19,6 @@ from vaezoo.zoo.index import PACKAGE_FOLDER, read_index
 DAILY = ("vae", "cvae", "cvae+iwae", "vq-vae+code-prior", "m2-vae", "factor-vae", "top-down-vae", "s-vae", "vade")
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return vaezoo.save(Case("vae").build(), tmp_path / "model")
-
-
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in DAILY else [pytest.mark.full]) for name in NAMES]
 )
@@ -50,39 +45,30 @@ def test_critics_are_not_published(tmp_path):
     assert set(loaded(torch.rand(2, 1, 8, 8).round()).losses) == {"model"}
 
 
-def test_loaded_model_can_be_trained_and_loading_keeps_the_random_state(folder):
-    before = torch.get_rng_state()
-    model = vaezoo.load(folder).train()
-    assert torch.equal(before, torch.get_rng_state())
-    model(torch.rand(4, 1, 8, 8).round()).losses["model"].mean().backward()
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
-
-
-def test_a_replaced_part_and_a_folder_that_cannot_be_written_are_refused(tmp_path):
+def test_a_loaded_model_can_be_trained_and_saving_and_loading_refuse_what_does_not_fit(tmp_path):
     model = Case("vae").build()
+    folder, before = vaezoo.save(model, tmp_path / "model"), torch.get_rng_state()
+    loaded = vaezoo.load(folder).train()
+    assert torch.equal(before, torch.get_rng_state())
+    loaded(torch.rand(4, 1, 8, 8).round()).losses["model"].mean().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in loaded.parameters())
     with pytest.raises(ConfigError, match="Register"):
         vaezoo.save(model.replace(objective=model.objective), tmp_path / "x")
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CheckpointError, match="file"):
         vaezoo.save(model, tmp_path / "file" / "model")
-
-
-def test_weights_of_another_model_are_refused_with_names_and_shapes(folder):
     config = config_of(folder)
     write_config(folder, {**config, "architecture": {**config["architecture"], "latent": [17]}})
     with pytest.raises(CorruptWeightsError, match="Different: decoder"):
         vaezoo.load(folder)
 
 
-def test_unknown_name_is_an_error_with_close_names(tmp_path):
+def test_names_are_listed_and_an_unknown_one_is_an_error_with_close_names(tmp_path):
     for name, words in (("beta-vae-minst", "beta-vae-mnist"), (tmp_path, "config.json"), ("no/such\0folder", "folder")):
         with pytest.raises(UnknownNameError, match=words):
             vaezoo.load(name)
     with pytest.raises(UnknownNameError, match="Did you mean"):
         vaezoo.info("beta-vae-mnits")
-
-
-def test_lists_and_info():
     assert vaezoo.list_models("*-mnist", variant="beta-vae") == ["beta-vae-mnist"]
     assert vaezoo.info("beta-vae-mnist")["variant"] == "beta-vae"
     assert vaezoo.list_variants("vq-*") == ["vq-vae", "vq-vae-2"]

@@ -60,13 +60,10 @@ def command(folder, steps, *more, before=lambda: None, beside=None):
 
 
 def train(folder, steps, *more, beside=None, **options):
-    """Returns the exit status and the standard error of the command."""
+    """Returns the exit status of the command, the errors on its standard error, and whether that has a traceback."""
     status = ended(command(folder, steps, *more, beside=beside, **options))
-    return status, Path(f"{beside or folder}.stderr").read_text()
-
-
-def errors(output):
-    return [line for line in output.splitlines() if line.startswith("error")]
+    output = Path(f"{beside or folder}.stderr").read_text()
+    return status, [line for line in output.splitlines() if line.startswith("error")], "Traceback" in output
 
 
 def left(folder):
@@ -81,8 +78,7 @@ def limited(place, size, steps):
     once, folder = Path(place, "once", "run"), Path(place, "run")
     assert train(once, steps)[0] == 0
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size))
-    status, output = train(folder, steps, before=limit)
-    found = [status, errors(output), "Traceback" in output, *left(folder)]
+    found = [*train(folder, steps, before=limit), *left(folder)]
     assert train(folder, steps, "--resume")[0] == 0
     return [*found, filecmp.cmpfiles(once, folder, FILES, shallow=False)[0] == FILES]
 
@@ -126,9 +122,8 @@ def test_full_disk_and_read_only_disk(forks, tmp_path):
         pytest.skip("no disk can be mounted here")
     assert found.pop("equal")
     texts = {"save": "No space left", "begin": "No space left", "read-only": "Read-only file system"}
-    for name, (status, output, saved, rest) in found.items():
-        lines = errors(output)
-        assert status == 1 and len(lines) == 1 and "Traceback" not in output, (name, output)
+    for name, (status, lines, traceback, saved, rest) in found.items():
+        assert status == 1 and len(lines) == 1 and not traceback, (name, lines)
         assert str(tmp_path / "disk" / "run") in lines[0] and " bytes)" in lines[0] and texts[name] in lines[0]
         assert saved == [40, 20] and rest == [], name
 

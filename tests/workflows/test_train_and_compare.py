@@ -1,17 +1,20 @@
-"""`compare`: rows, failures, differences of evidences, interrupted comparisons."""
+"""`train`: folders, own data, other initial weights; `compare`: rows, failures, differences of evidences."""
 
+import json
 import shutil
 import signal
 from dataclasses import replace
 
 import pytest
+import torch
 
 import vaezoo
 from vaezoo.data import binarize, load_dataset
-from vaezoo.errors import ConfigError, InterruptedTrainingError, UnknownNameError
+from vaezoo.errors import CheckpointError, ConfigError, InterruptedTrainingError, RecipeError, UnknownNameError
 from vaezoo.evaluation import Estimate, evidence
 from vaezoo.registry import variants
 from vaezoo.workflows.compare import Failure, check_variant, compare, expand, headings, measured_on, reference_of, table
+from vaezoo.workflows.train import auto_folder
 
 # Runs of a few steps leave latents inactive.
 pytestmark = pytest.mark.filterwarnings("ignore:.*latents are active")
@@ -24,8 +27,47 @@ TINY = {
 }
 
 
-def train(folder, seed=0):
-    return str(vaezoo.train(TINY, out=folder, trackers=(), seed=seed).folder)
+def images(count):
+    return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(0)).round()
+
+
+def test_train_writes_a_folder_that_depends_on_recipe_and_seed_alone(tmp_path, monkeypatch):
+    run = vaezoo.train(TINY, out=tmp_path / "run", trackers=())
+    assert torch.equal(vaezoo.load(run.folder).reconstruct(images(3)), run.model.reconstruct(images(3)))
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 20
+    assert not any("time" in key or "second" in key for line in lines for key in line)
+    with pytest.raises(CheckpointError, match="already holds a run"):
+        vaezoo.train(TINY, out=tmp_path / "run", trackers=())
+    with pytest.raises(CheckpointError, match=f"Could not create {run.folder}/config.json/run"):
+        vaezoo.train(TINY, out=run.folder / "config.json" / "run", trackers=())
+    same, other = (vaezoo.train(TINY, out=tmp_path / str(seed), trackers=(), seed=seed).folder for seed in (0, 1))
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (run.folder, same, other)]
+    assert weights[0] == weights[1] != weights[2]
+    # An automatic folder is an unused one, or the last one to resume.
+    monkeypatch.chdir(tmp_path)
+    recipe = vaezoo.read_recipe({**TINY, "train": {"steps": 4, "batch_size": 32}})
+    assert [vaezoo.train(recipe, trackers=()).folder.name for _ in range(2)] == ["vae", "vae-2"]
+    assert auto_folder(recipe, resume=True).name == "vae-2"
+
+
+def test_train_on_tensors():
+    recipe = {**TINY, "variant": "cvae", "data": {"name": "digits", "context": True}}
+    run = vaezoo.train(recipe, data=(images(64), torch.arange(64) % 4), out=None, trackers=())
+    assert run.model.context == 4 and run.folder is None
+    with pytest.raises(RecipeError, match="labels"):
+        vaezoo.train({**TINY, "data": {"name": "x", "context": True}}, data=images(9), out=None, trackers=())
+
+
+def test_train_from_the_weights_of_another_model(tmp_path):
+    start = vaezoo.train(TINY, out=tmp_path / "start", trackers=())
+    tuned = vaezoo.train(
+        {**TINY, "variant": "iwae", "options": {"samples": 3}, "init": str(start.folder)},
+        out=None, trackers=(), steps=1, learning_rate=1e-9,
+    )  # fmt: skip
+    assert torch.allclose(tuned.model.reconstruct(images(9)), start.model.reconstruct(images(9)), atol=1e-4)
+    with pytest.raises(ConfigError, match="does not fit"):
+        vaezoo.train({**TINY, "init": str(start.folder)}, out=None, trackers=(), latent=3)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +120,7 @@ def test_all_expands_to_names_that_can_be_built():
 
 
 def test_rows_and_differences_of_evidences_on_the_same_images(tmp_path):
-    folders = [train(tmp_path / str(seed), seed) for seed in range(2)]
+    folders = [str(vaezoo.train(TINY, out=tmp_path / str(seed), trackers=(), seed=seed).folder) for seed in range(2)]
     rows = list(compare([*folders, "vq-vae"], data="digits", steps=5, seeds=2, samples=20, limit=60))
     assert [(row.name, row.seeds) for row in rows] == [*((folder, 1) for folder in folders), ("vq-vae", 2)]
     assert all(len(line) == len(headings(rows)) for line in table(rows))
@@ -87,8 +129,8 @@ def test_rows_and_differences_of_evidences_on_the_same_images(tmp_path):
     each = [evidence(vaezoo.load(folder), test, 20) for folder in folders]
     difference = (each[1] - each[0]).double()
     found = rows[1].above(rows[0])
-    assert found.mean == pytest.approx(difference.mean().item(), abs=1e-5)
-    assert found.error == pytest.approx(difference.std().item() / 60**0.5, abs=1e-5)
+    wanted = (difference.mean().item(), difference.std().item() / 60**0.5)
+    assert (found.mean, found.error) == pytest.approx(wanted, abs=1e-5)
     assert found.error < rows[1].report.log_evidence.error
     assert rows[2].above(rows[0]).mean is None  # gray images, not binarized ones
     column = [line[headings(rows).index(f"above {rows[0].name}")] for line in table(rows)]
@@ -97,19 +139,14 @@ def test_rows_and_differences_of_evidences_on_the_same_images(tmp_path):
     assert reference_of(renamed) is renamed[1] and "above vae" in headings(renamed)
 
 
-@pytest.fixture
-def impossible():
-    """Registers a variant that cannot be built."""
+def test_notes_of_rows_and_rows_of_failures(monkeypatch):
+    for name in ("_entries", "_owners"):
+        monkeypatch.setattr(variants, name, {**getattr(variants, name)})
 
     @vaezoo.register("impossible")
     def build(base, architecture):
         raise ConfigError("cannot be built")
 
-    yield
-    del variants._entries["impossible"], variants._owners["impossible"]
-
-
-def test_notes_of_rows_and_rows_of_failures(impossible):
     lines = list(compare(["vae", "impossible"], data="digits", steps=1, samples=2, limit=20))
     report = replace(lines[0].report, latents=20)
     notes = [(0.3, 2, ""), (0.3, 1, "few active units"), (0.09, 1, "rate under 0.1 nats"), (None, None, "")]
