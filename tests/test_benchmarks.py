@@ -76,10 +76,11 @@ def test_a_straight_model_has_the_loss_of_the_vaezoo_model_and_learns(name: str,
     if name == "iwae":
         with torch.no_grad():  # similar log-weights, so that few samples are enough
             for one in (plain, model.eval()):
-                list(one.parameters())[-2].mul_(0.2)
+                for layer in (4, -2):  # the last ones of encoder and decoder
+                    list(one.parameters())[layer].mul_(0.2)
         evidence = model.log_evidence(x[:6], samples=2000, seed=0)
         for bound in (straight.evidence_in_chunks, straight.evidence_one_by_one):
-            torch.testing.assert_close(bound(plain, x[:6], 2000), evidence, rtol=0, atol=0.25)
+            torch.testing.assert_close(bound(plain, x[:6], 2000), evidence, rtol=0, atol=0.1)
     losses = straight.train(clock := Clock(), data, 12, PLAIN[name](), 32, True)
     clock.finish()
     assert clock.done == len(losses) == 12 and losses[-1] < 0.9 * losses[0]

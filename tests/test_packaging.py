@@ -1,6 +1,7 @@
 """The package as a whole: its layers, dependencies, sizes, style, metadata and distributions."""
 
 import ast
+import importlib
 import json
 import os
 import re
@@ -342,3 +343,22 @@ class TestDistributions:
             archive.extractall(tmp_path / "site")
         code = BLOCK + "sys.path.insert(0, sys.argv[2])\n" + LOAD + "assert vaezoo.__file__.startswith(sys.argv[2])"
         python(code, ",".join(required("train") - required()), str(tmp_path / "site"), cwd=tmp_path)
+
+
+FORMER_NAMES = {
+    "vaezoo.elbo": ("Part", "WeightedObjective", "draw"),
+    "vaezoo.model": ("VAE",),
+    "vaezoo.parts": ("GaussianEncoder", "Decoder", "given"),
+    "vaezoo.games": ("Game", "logit"),
+    "vaezoo.networks": ("Backbone", "join"),
+    "vaezoo.data": ("prepare", "draw", "get"),
+}
+
+
+@pytest.mark.parametrize("module", FORMER_NAMES)
+def test_former_names_resolve_with_a_warning(module: str) -> None:
+    for name in FORMER_NAMES[module]:
+        with pytest.warns(DeprecationWarning, match=f"{module}.{name} is deprecated"):
+            assert callable(getattr(importlib.import_module(module), name))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        importlib.import_module(module).nothing  # noqa: B018  (the access itself is tested)

@@ -2,4 +2,4 @@
 
 from vaezoo.errors import deprecated_module
 
-__getattr__ = deprecated_module(__name__, "vaezoo.core", "vaezoo.objectives")
+__getattr__ = deprecated_module(__name__, "vaezoo.core", "vaezoo.objectives", draw="sample_with_log_prob")

@@ -2,4 +2,6 @@
 
 from vaezoo.errors import deprecated_module
 
-__getattr__ = deprecated_module(__name__, "vaezoo.encoders", "vaezoo.decoders", "vaezoo.core.part")
+__getattr__ = deprecated_module(
+    __name__, "vaezoo.encoders", "vaezoo.decoders", "vaezoo.core.part", given="network_inputs"
+)

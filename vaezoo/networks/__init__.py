@@ -1,5 +1,6 @@
 """Networks: modules from tensors to tensors, which import nothing of autoencoders."""
 
+from vaezoo.errors import deprecated_module
 from vaezoo.networks.convolutional import ConvDown, ConvUp
 from vaezoo.networks.flows import MADE, Couplings, InverseAutoregressive
 from vaezoo.networks.network import Activation, Network, check_weights, normal_init, scale_last_layer_to_data
@@ -20,3 +21,5 @@ __all__ = [
     "normal_init",
     "scale_last_layer_to_data",
 ]
+
+__getattr__ = deprecated_module(__name__, "vaezoo.backbones", "vaezoo.networks.network", join="append_context")

@@ -34,6 +34,12 @@ class Network(nn.Module):
         self.shape, self.out, self.context = tuple(shape), tuple(out), context
         self._dtype: torch.dtype | None = None  # of the weights, looked up once
 
+    def __init_subclass__(cls) -> None:
+        """Accepts the former name of `set_output_bias`."""
+        if "start_at" in vars(cls):
+            warn(f"{cls.__name__}.start_at is deprecated. Rename it to set_output_bias.", DeprecationWarning)
+            cls.set_output_bias = vars(cls)["start_at"]  # type: ignore[method-assign]
+
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Returns (*leading, *out)."""
         leading = x.shape[: x.dim() - len(self.shape)]
