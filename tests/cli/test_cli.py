@@ -3,10 +3,10 @@
 import json
 import logging
 import resource
-import signal
 import subprocess
 import sys
 import warnings
+from unittest.mock import Mock
 
 import pytest
 
@@ -185,7 +185,7 @@ def test_mistake_is_one_error_without_a_traceback(command, words, here, capsys):
 
 
 def test_wrong_usage_interruption_and_a_closed_pipe_give_no_traceback(monkeypatch):
-    monkeypatch.setattr("vaezoo.workflows.train.train", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("vaezoo.workflows.train.train", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(SystemExit, match="130"):
         main(["train", "vae-digits"])
     done = shell(f"{sys.executable} -m vaezoo trian vae-mnist")

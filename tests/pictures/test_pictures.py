@@ -201,7 +201,11 @@ class Odd(Distribution):
 
     def __init__(self, on_sphere=False):
         super().__init__(torch.Size(), torch.Size((4,)), validate_args=False)
-        self.support = Sphere() if on_sphere else None
+        self.on_sphere = on_sphere
+
+    @property
+    def support(self):
+        return Sphere() if self.on_sphere else constraints.real_vector
 
     def sample(self, sample_shape=()):
         return 5.0 + 2.0 * torch.randn(*sample_shape, 4)
