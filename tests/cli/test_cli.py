@@ -99,7 +99,8 @@ def test_pictures_are_written(command, run_folder, here):
     assert main([command, str(run_folder)]) == 0
     (picture,) = (here / "pictures").glob("*.png")
     assert picture.read_bytes()[:4] == b"\x89PNG"
-    assert main([command, str(run_folder), "--out", "mine.png"]) == 0 and (here / "mine.png").is_file()
+    assert main([command, str(run_folder), "--seed", "3", "--out", "mine.png"]) == 0 and (here / "mine.png").is_file()
+    assert (here / "mine.png").read_bytes() != picture.read_bytes()
 
 
 def test_sampler_is_fitted_saved_and_used(run_folder, here, capsys):
@@ -164,6 +165,8 @@ steps = -5
         ("sample cvae-mnist 4 --c 12", ["0 to 9"]),
         ("reconstruct beta-vae-mnist -3", ["-3"]),
         ("traverse beta-vae-mnist --index -1", ["-1"]),
+        ("reconstruct beta-vae-mnist --index 3 --index -1", ["-1"]),
+        ("interpolate beta-vae-mnist --seed -1", ["seed = -1"]),
         ("compare betavae", ["beta-vae"]),
         ("compare", ["no model"]),
         ("sample beta-vae-mnist 4 --sampler gausian", ["Did you mean 'gaussian-mixture'"]),

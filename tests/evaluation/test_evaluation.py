@@ -14,6 +14,7 @@ from vaezoo.data import TEST_SEED, Factors, binarize, from_tensors, load_dataset
 from vaezoo.errors import ConfigError, ContextError, DataError, ShapeError, SupportError
 from vaezoo.evaluation import Estimate, Measurement, Metric, active_units, evaluate, evidence, perplexity
 from vaezoo.evaluation.metric import metrics
+from vaezoo.evaluation.report import limited
 from vaezoo.storage.model_card import figures_table, hub_card
 from vaezoo.workflows import compare, listing
 
@@ -68,6 +69,37 @@ def test_report_of_a_model(model, digits):
         _ = report.fid
 
 
+def test_a_part_of_a_sorted_set_is_a_fixed_random_one(model):
+    """Of 4,000 examples, sorted by class, 400 have both classes in the share of the whole, within 4 standard errors."""
+    labels = torch.arange(4_000) // 3_000
+    images = (torch.arange(4_000)[:, None] % torch.tensor([251, 256])).to(torch.uint8)
+    whole = from_tensors((images, labels), name="sorted")
+    part, seed = limited(whole, 400)
+    deviation = math.sqrt(0.25 * 0.75 / 400 * (1 - 400 / 4_000))  # of a draw without replacement
+    assert seed == 0 and abs(part.labels.double().mean().item() - 0.25) < 4 * deviation
+    places = {tuple(row.tolist()): place for place, row in enumerate(whole.images)}
+    chosen = [tuple(row.tolist()) for row in part.images]
+    assert len(places) == 4_000 and len(set(chosen)) == 400  # each at most once
+    assert torch.equal(limited(whole, 100)[0].images, part.images[:100])
+    again, other = (limited(from_tensors((images.flip(0), labels)), 400, seed)[0] for seed in (0, 1))
+    assert torch.equal(again.images, whole.images.flip(0)[[places[row] for row in chosen]])  # the same places
+    assert not torch.equal(other.images, again.images)
+    assert limited(whole, None) == limited(whole, 4_000) == limited(whole, 9_999) == (whole, None)
+
+
+def test_a_report_on_a_part_states_its_seed_and_keeps_the_bits_of_each_image(model, digits):
+    report = evaluate(model, "digits", samples=0, limit=20, binarize="dynamic")
+    chosen, seed = limited(digits, 20)  # binarized as a whole
+    x = chosen.batch(torch.arange(20))
+    assert report.examples == 20 and report.subset_seed == seed == report.as_dict()["subset_seed"] == 0
+    error = (model.reconstruct(x) - x).square().mean().item()
+    assert report.psnr == pytest.approx(-10 * math.log10(error), abs=1e-4)
+    assert f"Measured on 20 test images of digits, chosen with seed {seed}, binarized" in figures_table(
+        report.as_dict()
+    )
+    assert evaluate(model, "digits", samples=0).subset_seed is None
+
+
 def test_estimates_have_standard_errors_and_gray_pixels_have_no_bound_and_no_evidence(model):
     values = torch.tensor([1.0, 2.0, 4.0, 9.0])
     assert Estimate.of(values) == Estimate(mean=4.0, error=pytest.approx(values.double().std().item() / 2))
@@ -110,6 +142,7 @@ def test_conditional_models_get_the_labels(digits):
     [
         (lambda m: evaluate(m, "digits", samples=-1), ConfigError, "samples = -1"),
         (lambda m: evaluate(m, "digits", limit=0), DataError, "limit = 0"),
+        (lambda m: limited(load_dataset("digits", "test"), 5, seed=-1), DataError, "seed = -1"),
         (lambda m: evaluate(m, torch.zeros(4, 1, 9, 9)), ShapeError, r"\(1, 8, 8\)"),
         (lambda m: evaluate(m, from_tensors(torch.full((2, 1, 8, 8), 2.0)), samples=1), SupportError, "from 2 to 2"),
         (lambda m: evaluate(m, "digits", binarize="sometimes"), ConfigError, "sometimes"),

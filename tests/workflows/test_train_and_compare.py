@@ -12,6 +12,7 @@ import vaezoo
 from vaezoo.data import binarize, load_dataset
 from vaezoo.errors import CheckpointError, ConfigError, InterruptedTrainingError, RecipeError, UnknownNameError
 from vaezoo.evaluation import Estimate, evidence
+from vaezoo.evaluation.report import limited
 from vaezoo.registry import variants
 from vaezoo.workflows.compare import Failure, check_variant, compare, expand, headings, measured_on, reference_of, table
 from vaezoo.workflows.train import auto_folder
@@ -125,7 +126,8 @@ def test_rows_and_differences_of_evidences_on_the_same_images(tmp_path):
     assert [(row.name, row.seeds) for row in rows] == [*((folder, 1) for folder in folders), ("vq-vae", 2)]
     assert all(len(line) == len(headings(rows)) for line in table(rows))
     assert rows[0].report.examples == 60 and "K = 20" in measured_on(rows)
-    test = binarize(load_dataset("digits", "test"), "dynamic").subset(range(60))
+    assert "chosen with seed 0" in measured_on(rows)
+    test, _ = limited(binarize(load_dataset("digits", "test"), "dynamic"), 60)
     each = [evidence(vaezoo.load(folder), test, 20) for folder in folders]
     difference = (each[1] - each[0]).double()
     found = rows[1].above(rows[0])

@@ -42,40 +42,60 @@ def fit_sampler(name: Model, sampler: str, *options: str, data: Data = None, see
 
 
 @app.command
-def reconstruct(name: Model, n: int = 16, *, data: Data = None, out: Picture = PICTURES) -> None:
+def reconstruct(
+    name: Model,
+    n: int = 16,
+    *,
+    index: list[int] | None = None,
+    seed: int = 0,
+    data: Data = None,
+    out: Picture = PICTURES,
+) -> None:
     """Draw test images above their reconstructions.
 
     Args:
         n: Number of images.
+        index: Numbers of test images, instead of chosen ones: --index 3 --index 8.
+        seed: Seed of the choice of images.
     """
     from vaezoo.workflows import draw as drawings
 
-    console().print(f"Wrote {drawings.reconstructions(name, n, data, out)}")
+    console().print(f"Wrote {drawings.reconstructions(name, n, data, out, indices=index, seed=seed)}")
 
 
 @app.command
 def traverse(
-    name: Model, *, index: int = 0, dims: list[int] | None = None, data: Data = None, out: Picture = PICTURES
+    name: Model,
+    *,
+    index: int | None = None,
+    seed: int = 0,
+    dims: list[int] | None = None,
+    data: Data = None,
+    out: Picture = PICTURES,
 ) -> None:
     """Draw the effect of each latent on one test image.
 
     Args:
-        index: Index of the test image.
+        index: Number of the test image, instead of a chosen one.
+        seed: Seed of the choice of the image.
         dims: Indices of latents; the most active by default.
     """
     from vaezoo.workflows import draw as drawings
 
-    console().print(f"Wrote {drawings.traversal(name, index, dims, data, out)}")
+    console().print(f"Wrote {drawings.traversal(name, index, dims, data, out, seed=seed)}")
 
 
 @app.command
-def interpolate(name: Model, *, pairs: int = 6, steps: int = 10, data: Data = None, out: Picture = PICTURES) -> None:
+def interpolate(
+    name: Model, *, pairs: int = 6, steps: int = 10, seed: int = 0, data: Data = None, out: Picture = PICTURES
+) -> None:
     """Draw interpolations between the latents of test images.
 
     Args:
         pairs: Number of pairs of images.
         steps: Images in a row.
+        seed: Seed of the choice of images.
     """
     from vaezoo.workflows import draw as drawings
 
-    console().print(f"Wrote {drawings.interpolation(name, pairs, steps, data, out)}")
+    console().print(f"Wrote {drawings.interpolation(name, pairs, steps, data, out, seed=seed)}")

@@ -22,7 +22,7 @@ def evaluate(
 
     Args:
         samples: K of the importance-weighted evidence; that of its published metrics by default, else 5000.
-        limit: Number of examples, the first of the test set; all by default.
+        limit: Number of examples, chosen from the test set with a fixed seed; all by default.
         binarize: "none", "dynamic" or "static"; that of the training data by default.
         write: Store the metrics in the model's folder.
         disentanglement: Measure MIG, FactorVAE score and total correlation instead, on data with known factors
@@ -60,7 +60,7 @@ def compare(
         steps: Training steps of each variant.
         seeds: Runs of each variant.
         samples: K of the importance-weighted evidence.
-        limit: Number of test images.
+        limit: Number of test images, chosen with a fixed seed.
         out: Folder for the table in Markdown, for two pictures (reconstructions of the same images, and
             samples) and for the runs; the same command continues a comparison that was stopped.
     """

@@ -18,7 +18,7 @@ from vaezoo.core import VAE, check_tensor, evaluating, seeded
 from vaezoo.data import Dataset
 from vaezoo.errors import ConfigError, ShapeError, SupportError
 from vaezoo.evaluation.batches import batches, context_of
-from vaezoo.evaluation.report import binarized, first, set_of, test_set
+from vaezoo.evaluation.report import binarized, limited, set_of, test_set
 
 Features = Callable[[Tensor], Tensor]
 
@@ -95,9 +95,9 @@ def frechet_distance(
     if of not in ("samples", "reconstructions"):
         raise ConfigError(f"Got of = {of!r}; expected 'samples' or 'reconstructions'.")
     if isinstance(source, VAE):
-        chosen = first(test_set(source, data, split=split, binarize=binarize), n)
+        chosen, _ = limited(test_set(source, data, split=split, binarize=binarize), n)
     else:
-        chosen = first(binarized(set_of(data, split), binarize), n)
+        chosen, _ = limited(binarized(set_of(data, split), binarize), n)
     own = features or RandomFeatures()
     with torch.no_grad(), evaluating(*(each for each in (source, own) if isinstance(each, nn.Module))):
         device = next(source.parameters()).device if isinstance(source, VAE) else chosen.images.device

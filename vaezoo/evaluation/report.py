@@ -10,8 +10,11 @@ from torch import Tensor
 
 from vaezoo.core import VAE, evaluating
 from vaezoo.data import TEST_SEED, Dataset, binarize, from_tensors, load_dataset, pad
+from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import ConfigError, DataError, ShapeError
 from vaezoo.evaluation.metric import Estimate, Measurement, Value, all_metrics
+
+SUBSET_SEED = 0  # of the permutation that chooses a part of a data set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +24,8 @@ class Report:
     Means over examples are `Estimate`s in nats, with standard errors. `bound` and `log_evidence` are None if x has no
     density under the likelihood; the distortion is then a loss. `psnr` is in dB; `active_units` counts latents,
     `perplexity` codes. `label_error` exists only for models that classify, `clustering_accuracy` only for models with
-    clusters; their attributes are None for others.
+    clusters; their attributes are None for others. `subset_seed` is None for a whole test set, else the seed of the
+    permutation that chose the examples.
     """
 
     data: str
@@ -33,6 +37,7 @@ class Report:
     seed: int
     latents: int
     values: dict[str, Value]
+    subset_seed: int | None = None
 
     def __getattr__(self, name: str) -> Any:  # Any: each metric has its own type
         """Returns the value of a metric."""
@@ -44,6 +49,8 @@ class Report:
         """Returns plain values, as `metrics.json` stores them; metrics that do not apply are left out."""
         facts = asdict(self)
         values = cast(dict[str, object], facts.pop("values"))
+        if self.subset_seed is None:
+            del facts["subset_seed"]
         known = all_metrics()
         always = {key for key in values if key in known and known[key].always}
         return facts | {key: value for key, value in values.items() if value is not None or key in always}
@@ -77,11 +84,22 @@ def binarized(data: Dataset, how: str) -> Dataset:
     return binarize(data, how) if data.images.dtype == torch.uint8 else data
 
 
-def first(data: Dataset, limit: int | None) -> Dataset:
-    """Returns the first `limit` examples of a set, or all; raises DataError for a limit below 1."""
+def limited(data: Dataset, limit: int | None, seed: int = SUBSET_SEED) -> tuple[Dataset, int | None]:
+    """Returns at most `limit` examples, and the seed that chose them; all in their own order and None if that is all.
+
+    Data sets are often sorted by class, so that the first examples differ from the others. The chosen ones are the
+    beginning of one permutation of the set, which depends on its size and the seed alone.
+
+    Raises:
+        DataError: the limit is below 1, or the seed negative.
+    """
     if limit is not None and limit < 1:
         raise DataError(f"Got limit = {limit}; expected at least 1 example.")
-    return data if limit is None or limit >= len(data) else data.subset(torch.arange(limit))
+    if seed < 0:
+        raise DataError(f"Got seed = {seed}; expected 0 or more.")
+    if limit is None or limit >= len(data):
+        return data, None
+    return data.subset(torch.from_numpy(stable_permutation(len(data), seed)[:limit])), seed
 
 
 def evaluate(
@@ -107,7 +125,7 @@ def evaluate(
         samples: K of the importance-weighted evidence; 0 leaves it out.
         split: split of a named data set.
         binarize: see `test_set`.
-        limit: use only the first examples, at most so many.
+        limit: use at most so many examples, chosen with the seed `Report.subset_seed`.
         seed: seed of all noise.
         report: called with (examples done, all examples).
 
@@ -116,14 +134,23 @@ def evaluate(
     """
     if samples < 0:
         raise ConfigError(f"Got samples = {samples}; expected 0 (no evidence) or more.")
-    chosen = first(test_set(model, data, split=split, binarize=binarize), limit)
-    return measured(model, chosen, samples, seed=seed, report=report)[0]
+    chosen, subset_seed = limited(test_set(model, data, split=split, binarize=binarize), limit)
+    return measured(model, chosen, samples, seed=seed, subset_seed=subset_seed, report=report)[0]
 
 
 def measured(
-    model: VAE, chosen: Dataset, samples: int, *, seed: int = 0, report: Callable[[int, int], None] | None = None
+    model: VAE,
+    chosen: Dataset,
+    samples: int,
+    *,
+    seed: int = 0,
+    subset_seed: int | None = None,
+    report: Callable[[int, int], None] | None = None,
 ) -> tuple[Report, Tensor | None]:
-    """Returns the report on a result of `test_set`, and the log-evidence of each example, (N,), nats, or None."""
+    """Returns the report on a result of `test_set`, and the log-evidence of each example, (N,), nats, or None.
+
+    `subset_seed` is that of `limited`.
+    """
     measurement = Measurement(model=model, data=chosen, samples=samples, seed=seed, report=report)
     with evaluating(model):
         values = {key: metric.compute(measurement) for key, metric in all_metrics().items()}
@@ -138,6 +165,7 @@ def measured(
         seed=seed,
         latents=math.prod(model.latent or (0,)),
         values=values,
+        subset_seed=subset_seed,
     )
     return found, evidences
 

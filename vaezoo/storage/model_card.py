@@ -22,9 +22,10 @@ def figures_table(metrics: Mapping[str, object]) -> str:
         for key, metric in all_metrics().items()
         if metric.always or metrics.get(key) is not None
     }
-    seed = metrics.get("binarization_seed")
+    seed, subset = metrics.get("binarization_seed"), metrics.get("subset_seed")
     measured = f"Measured on {metrics.get('examples'):,} {metrics.get('split')} images of {metrics.get('data')}" + (
-        f", binarized once with seed {seed}" if seed else ", not binarized"
+        (f", chosen with seed {subset}" if subset is not None else "")
+        + (f", binarized once with seed {seed}" if seed else ", not binarized")
     )
     lines = ["| figure | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
     return "\n".join([*lines, "", f"{measured}; ± is the standard error of the mean over images."])

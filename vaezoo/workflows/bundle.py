@@ -20,7 +20,7 @@ from vaezoo.core import VAE, code_indices, seeded
 from vaezoo.data import Dataset, bundled_images, load_dataset
 from vaezoo.errors import ConfigError, CorruptWeightsError
 from vaezoo.evaluation.batches import batches
-from vaezoo.evaluation.report import evaluate, test_set
+from vaezoo.evaluation.report import evaluate, limited, test_set
 from vaezoo.hub.client import Repository
 from vaezoo.storage.config import CONFIG, LOADED_AS, read_config, weight_files
 from vaezoo.storage.files import write_file
@@ -158,7 +158,7 @@ def halve(name: str) -> str:
     state = read_weights(folder, config)
     encoder = {key: tensor for key, tensor in state.items() if key.startswith("encoder.")}
     source = data_of(model, None)  # 64 test images, for MNIST the bundled ones
-    images = bundled_images() if source == "mnist" else load_dataset(source, "test").subset(torch.arange(64))
+    images = bundled_images() if source == "mnist" else limited(load_dataset(source, "test"), 64)[0]
     data = test_set(model, images)
     *before, codes = outputs(model, data)
     for stored in (halves(state), {**halves(state), **encoder}):

@@ -16,7 +16,7 @@ from vaezoo.data import load_dataset
 from vaezoo.errors import ConfigError, InterruptedTrainingError, UnknownNameError, VaezooError
 from vaezoo.evaluation import Estimate, Report, paired_difference
 from vaezoo.evaluation.metric import Metric, Value, all_metrics, text_of
-from vaezoo.evaluation.report import first, measured, test_set
+from vaezoo.evaluation.report import limited, measured, test_set
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.registry import resolve, variants, with_requirements
 from vaezoo.storage.config import WEIGHTS
@@ -149,8 +149,10 @@ def compare(
 
 def row_of(name: str, models: Sequence[VAE], data: str, samples: int, limit: int | None) -> Row:
     """Returns the row of a model, or the means over models that were trained with different seeds."""
-    chosen = [first(test_set(model, data), limit) for model in models]
-    pairs = [measured(model, part, samples) for model, part in zip(models, chosen, strict=True)]
+    chosen = [limited(test_set(model, data), limit) for model in models]
+    pairs = [
+        measured(model, part, samples, subset_seed=seed) for model, (part, seed) in zip(models, chosen, strict=True)
+    ]
     evidences = [each for _, each in pairs if each is not None]
     reports = [report for report, _ in pairs]
     values = {key: mean_value([each.values[key] for each in reports]) for key in reports[0].values}
@@ -163,7 +165,7 @@ def row_of(name: str, models: Sequence[VAE], data: str, samples: int, limit: int
         images_per_second=speed(models[0]),
         model=models[0],
         evidences=torch.stack(evidences).double().mean(0) if len(evidences) == len(models) else None,
-        statistics=chosen[0].digest,
+        statistics=chosen[0][0].digest,
     )
 
 
@@ -271,7 +273,8 @@ def write(lines: Sequence[Row | Failure], folder: Path) -> Path:
 def measured_on(rows: Sequence[Row]) -> str:
     """Returns a description of data and K of the evaluation, K from the first row that has an evidence."""
     report = next((row.report for row in rows if row.evidences is not None), rows[0].report)
-    seed = f", binarized once with seed {report.binarization_seed}" if report.binarization_seed else ""
+    seed = "" if report.subset_seed is None else f", chosen with seed {report.subset_seed}"
+    seed += f", binarized once with seed {report.binarization_seed}" if report.binarization_seed else ""
     return (
         f"{report.examples:,} {report.split} examples of {report.data}{seed}; log-evidence with K = {report.samples}; "
         "nats per example, higher is better for bound and log-evidence; ± is the standard error of the mean, under "

@@ -12,6 +12,7 @@ from vaezoo.core import VAE
 from vaezoo.data import Dataset, binarize, bundled_images, load_dataset
 from vaezoo.errors import ConfigError, DownloadError
 from vaezoo.evaluation import evaluate
+from vaezoo.evaluation.report import limited
 from vaezoo.workflows.load import load
 from vaezoo.workflows.train import train
 
@@ -39,7 +40,7 @@ def demo(
     report(f"1. Loaded the pretrained model {PRETRAINED} with {parameters:,} parameters.")
     training, test = mnist(report)
     report(f"2. Read MNIST: {len(training):,} training and {len(test):,} test images.")
-    x = test.batch(torch.arange(IMAGES))
+    x = limited(test, IMAGES)[0].batch(torch.arange(IMAGES))
     files = [
         pictures.reconstructions(model, x, out / "reconstructions.png"),
         pictures.samples(model, 40, out / "samples.png"),

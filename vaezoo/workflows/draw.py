@@ -1,6 +1,6 @@
 """Pictures of models, which are given by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -9,31 +9,46 @@ from torch import Tensor
 from vaezoo import pictures
 from vaezoo.core import VAE
 from vaezoo.data import bundled_images
-from vaezoo.errors import ConfigError, DataError
+from vaezoo.errors import ConfigError, DataError, shorten
 from vaezoo.evaluation.batches import context_of
-from vaezoo.evaluation.report import test_set
+from vaezoo.evaluation.report import SUBSET_SEED, limited, test_set
 from vaezoo.workflows.fit_sampler import fit_sampler, load_sampler, saved_samplers
 from vaezoo.workflows.load import load, locate
 from vaezoo.workflows.measure import data_of
 
 IMAGES = 16  # of each model in a picture of several
+BUNDLED = 64  # MNIST test images in the package
 
 
-def some_images(model: VAE, data: str | None, n: int) -> tuple[Tensor, Tensor | None]:
-    """Returns the first `n` test images, padded and binarized for the model, and their contexts.
+def some_images(
+    model: VAE, data: str | None, n: int, *, indices: Sequence[int] | None = None, seed: int = SUBSET_SEED
+) -> tuple[Tensor, Tensor | None]:
+    """Returns test images, padded and binarized for the model, and their contexts.
+
+    Up to 64 images of MNIST are chosen from the first 64, which are in the package and need no download.
+
+    Args:
+        model: the model.
+        data: name of a data set; None for that of the training data.
+        n: number of images, chosen with `seed` as in `evaluate`.
+        indices: numbers of the images in the test set instead; None for chosen ones.
+        seed: seed of the choice.
 
     Raises:
-        DataError: the test set has fewer images.
+        DataError: the test set has fewer images, or the seed is negative.
     """
     name = data_of(model, data)
-    if n < 1:
+    if indices is None and n < 1:
         raise DataError(f"Got {n} images to draw; expected at least 1.")
-    # The first 64 of MNIST are in the package: they need no download.
-    chosen = test_set(model, bundled_images() if name == "mnist" and n <= 64 else name)
-    if n > len(chosen):
-        raise DataError(f"Got {n} images to draw; {name!r} has {len(chosen)} test images.")
-    context = context_of(model, chosen)
-    return chosen.batch(torch.arange(n)), None if context is None else context[:n]
+    if indices is not None and (not indices or min(indices) < 0):
+        raise DataError(f"Got the image numbers {shorten(list(indices))}; expected at least one, from 0.")
+    needed = n if indices is None else max(indices) + 1
+    whole = test_set(model, bundled_images() if name == "mnist" and needed <= BUNDLED else name)
+    if needed > len(whole):
+        got = f"{n} images to draw" if indices is None else f"image number {needed - 1}, counted from 0"
+        raise DataError(f"Got {got}; {name!r} has {len(whole)} test images.")
+    chosen = limited(whole, n, seed)[0] if indices is None else whole.subset(list(indices))
+    return chosen.batch(torch.arange(len(chosen))), context_of(model, chosen)
 
 
 def target(out: Path, name: str, what: str) -> Path:
@@ -62,27 +77,28 @@ def samples(name: str, n: int, c: int | None, seed: int, out: Path, sampler: str
     return pictures.samples(model, n, target(out, name, "samples"), context, seed)
 
 
-def reconstructions(name: str, n: int, data: str | None, out: Path) -> Path:
-    """Draws `n` test images above their reconstructions."""
+def reconstructions(
+    name: str, n: int, data: str | None, out: Path, *, indices: Sequence[int] | None = None, seed: int = SUBSET_SEED
+) -> Path:
+    """Draws test images above their reconstructions; `n`, `indices` and `seed` as in `some_images`."""
     model = load(name)
-    x, c = some_images(model, data, n)
+    x, c = some_images(model, data, n, indices=indices, seed=seed)
     return pictures.reconstructions(model, x, target(out, name, "reconstructions"), c)
 
 
-def traversal(name: str, index: int, dims: list[int] | None, data: str | None, out: Path) -> Path:
-    """Draws the effect of each latent on test image number `index`."""
-    if index < 0:
-        raise DataError(f"Got image number {index}; expected 0 or more.")
+def traversal(
+    name: str, index: int | None, dims: list[int] | None, data: str | None, out: Path, *, seed: int = SUBSET_SEED
+) -> Path:
+    """Draws the effect of each latent on test image number `index`, or on one that `seed` chooses."""
     model = load(name)
-    x, c = some_images(model, data, index + 1)
-    own = None if c is None else c[-1:]
-    return pictures.traversal(model, x[-1:], target(out, name, "traversal"), dims, c=own)
+    x, c = some_images(model, data, 1, indices=None if index is None else [index], seed=seed)
+    return pictures.traversal(model, x, target(out, name, "traversal"), dims, c=c)
 
 
-def interpolation(name: str, pairs: int, steps: int, data: str | None, out: Path) -> Path:
+def interpolation(name: str, pairs: int, steps: int, data: str | None, out: Path, *, seed: int = SUBSET_SEED) -> Path:
     """Draws interpolations between pairs of test images, in the context of the first image of each pair."""
     model = load(name)
-    x, c = some_images(model, data, 2 * pairs)
+    x, c = some_images(model, data, 2 * pairs, seed=seed)
     own = None if c is None else c[::2]
     return pictures.interpolation(model, x.unflatten(0, (pairs, 2)), target(out, name, "interpolation"), steps, own)
 
