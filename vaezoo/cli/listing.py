@@ -36,21 +36,23 @@ def show(name: str) -> None:
 
 
 @data_app.command(name="get")
-def data_get(name: str, *, verbose: bool = False) -> None:
+def data_get(name: str, *, only: str = "", verbose: bool = False) -> None:
     """Download and verify a data set.
 
     Args:
-        name: "mnist" or "fashion-mnist".
+        name: "mnist", "fashion-mnist" or "emoji".
+        only: A part of the set, such as an artist of "emoji": "google", "twitter" or "fluent".
         verbose: Print the result of each source; otherwise only if all fail.
     """
-    from vaezoo.data import download_dataset
+    from vaezoo.data import download_dataset, load_dataset
 
-    out = console()
+    out, name = console(), f"{name}:{only}" if only else name
     paths = download_dataset(name, report=out.print if verbose else None)
     for path in paths:
         out.print(f"{path}  (SHA-256 verified)")
     if not paths:
-        out.print(f"{name}: no files to download")
+        found = load_dataset(name)
+        out.print(f"{name}: {len(found):,} training examples of shape {found.shape}")
 
 
 @data_app.command(name="list")

@@ -10,13 +10,13 @@ from vaezoo.data.dataset import Dataset
 from vaezoo.data.download.cache import Collection, Report, cache_root, ensure
 from vaezoo.data.readers.image_folder import load_folder
 from vaezoo.data.readers.torchvision import load_torchvision
-from vaezoo.errors import DataError, warn
+from vaezoo.errors import DataError, UnknownNameError, warn
 from vaezoo.registry import Registry
 
 datasets: Final[Registry[Callable[..., Dataset]]] = Registry(
     "data set", group="vaezoo.datasets", package="vaezoo.data.sets"
 )
-"""Every data set by name: a function of `split` that also takes `cache`, `download`, both or neither by keyword."""
+"""Every data set by name: a function of `split`; it may take `cache`, `download` and `choice`, what follows a colon."""
 
 _RENAMED = {"colour-dsprites": "color-dsprites"}
 
@@ -58,8 +58,10 @@ def load_dataset(
         return load_folder(Path(rest).expanduser(), split, limit=memory_limit, workers=workers)
     if colon and scheme == "torchvision":
         return load_torchvision(rest, split, cache=cache, download=download, limit=memory_limit, workers=workers)
-    function = datasets.get(_current(name))
-    declared, options = inspect.signature(function).parameters, {"cache": cache, "download": download}
+    function = datasets.get(_current(scheme))
+    declared, options = inspect.signature(function).parameters, {"cache": cache, "download": download, "choice": rest}
+    if colon and "choice" not in declared:
+        raise UnknownNameError("data set", name, datasets.names())
     dataset: object = function(split, **{key: value for key, value in options.items() if key in declared})
     if not isinstance(dataset, Dataset):
         raise DataError(

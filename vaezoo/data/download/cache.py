@@ -67,7 +67,7 @@ def ensure(
     if missing and not download:
         raise _failure(collection.name, folder, missing, ["no source was tried, as download=False"])
     if missing:
-        with _locked(folder):
+        with locked(folder):
             _fetch(collection, folder, missing, report or logging.getLogger(__name__).debug)
     return [folder / file.name for file in files]
 
@@ -123,7 +123,7 @@ def _adopt(files: Sequence[DataFile], work: Path, folder: Path) -> tuple[list[Da
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Lets one process at a time change a folder; the operating system releases the lock of a process that ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

