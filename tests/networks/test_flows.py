@@ -159,6 +159,22 @@ def test_planar_flows_have_their_jacobian(size: int) -> None:
     assert found.abs().min() > 1e-3
 
 
+@torch.no_grad()
+def test_planar_steps_are_bounded_by_their_parameters() -> None:
+    """The step and the invertibility of appendix A.1, by the definition, also where w vanishes."""
+    u, direction = torch.randn(2, 400, 2, dtype=torch.float64)
+    z = torch.randn(400, 2, dtype=torch.float64)
+    for scale in (1e-12, 1e-6, 1e-3, 1.0, 30.0):
+        w = scale * direction
+        moved, log_det = planar_flow(z, u, w, torch.ones(400, dtype=torch.float64))
+        height = ((w * z).sum(-1) + 1.0).tanh()
+        u_hat = (moved - z) / height[:, None]
+        assert (u_hat.norm(dim=-1) <= 2.0 * u.norm(dim=-1) + 1e-6).all()
+        product = (w * u_hat).sum(-1)
+        assert (product >= -1.0 - 1e-6).all()
+        torch.testing.assert_close(log_det.exp(), 1.0 + (1.0 - height.square()) * product, atol=1e-5, rtol=1e-5)
+
+
 def test_planar_flows_are_invertible_for_all_parameters() -> None:
     """In one dimension: they are increasing."""
     torch.manual_seed(1)

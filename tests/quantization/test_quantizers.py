@@ -206,6 +206,24 @@ def test_residual_codes_equal_vector_quantize_pytorch() -> None:
     assert torch.equal(torch.autograd.grad(posterior.value.sum(), x)[0], torch.ones_like(x))
 
 
+@pytest.mark.parametrize("grid", [(), GRID])
+def test_residual_indices_of_a_sum_are_those_of_all_sums(grid: tuple[int, ...]) -> None:
+    """Against an enumeration of all 512 sums; the nearest codes of a sum, one after the other, are often others."""
+    x = torch.randn(200, D, *grid)
+    encoder = ResidualEncoder(Given(D, *grid), (D, *grid), 3, codes=8, decay=0.9, revival=0.0)
+    encoder.initialize(Case("vae").build(), [(x, None)])
+    every = torch.cartesian_prod(*[torch.arange(8)] * 3)
+    sums = sum(book.codebook[each] for book, each in zip(encoder.codebooks(), every.unbind(1), strict=True))
+    posterior = point(encoder, x)
+    for z in (posterior.value, sums[torch.randint(512, (7, 200, *grid))].movedim(-1, 2)):
+        nearest = every[torch.cdist(z.movedim(-1 - len(grid), -1).reshape(-1, D), sums).argmin(1)]
+        found = encoder.indices_of(z)
+        assert torch.equal(found.reshape(-1, 3, math.prod(grid)).mT.reshape(-1, 3), nearest)
+    assert torch.equal(encoder.indices_of(posterior.value), posterior.indices)
+    greedy = CodePoint(x, encoder.quantize(posterior.value)).indices
+    assert not torch.equal(greedy, posterior.indices)
+
+
 def test_each_residual_codebook_learns_from_its_remainder() -> None:
     x, encoder = encoded(count=200).detach(), residual(2)
     encoder.initialize(Case("vae").build(), [(x[:100], None), (x[100:], None)])
@@ -312,6 +330,14 @@ def test_signs_and_their_entropy_equal_vector_quantize_pytorch() -> None:
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-7)
 
 
+def test_the_entropy_of_a_vector_is_that_of_one_position() -> None:
+    x = torch.randn(6, 3)
+    one, grid = (SignEncoder(Given(*size), size, [2] * 3, "lfq-vae") for size in ((3,), (3, 1)))
+    vector, column = Passed(point(one, x)), Passed(point(grid, x[:, :, None]))
+    found, wanted = (entropy_penalty(None, each, temperature=0.7) for each in (vector, column))  # type: ignore[arg-type]
+    assert torch.equal(found, wanted) and found.shape == (6,)
+
+
 @pytest.mark.parametrize("count", [2, 7])
 def test_the_entropy_term_equals_a_double_loop(count: int) -> None:
     x = encoded(3, count).double()
@@ -345,9 +371,8 @@ def test_the_rate_is_n_log_v_and_lookup_inverts_indices(name: str) -> None:
     torch.testing.assert_close(source.look_up(indices), z)
     drawn = model.prior(None).sample((3,))
     assert drawn.shape == (3, *model.latent)
-    if name != "residual-vq-vae":  # other codes may have the same sum
-        assert torch.equal(source.indices_of(z), indices)
-        torch.testing.assert_close(source.look_up(source.indices_of(drawn)), drawn)
+    assert torch.equal(source.indices_of(z), indices)
+    torch.testing.assert_close(source.look_up(source.indices_of(drawn)), drawn)
 
 
 INVALID: list[tuple[str, type[Exception], str, dict[str, object]]] = [

@@ -16,6 +16,7 @@ from vaezoo.networks import InverseAutoregressive
 
 LARGEST_STEP = 0.5  # ξ, the upper bound of the step sizes of Hamiltonian dynamics
 SMALLEST_PRODUCT = -15.0  # of w·u: below it, 1 + w·û would be 0 in float32 and the flow singular
+OFFSET = math.log(math.e - 1.0)  # softplus(OFFSET) is 1
 
 
 class AutoregressiveEncoder(Part):
@@ -115,11 +116,13 @@ def planar_flows(z: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
 def planar_flow(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     r"""Returns $z + \hat u \tanh(w \cdot z + b)$ for z (..., B, D), and log |det| (..., B); u, w (B, D) and b (B,).
 
-    $\hat u = u + (m(w \cdot u) - w \cdot u)\, w / |w|^2$ with $m(a) = \log(1 + e^a) - 1$, so that $w \cdot \hat u > -1$
-    and the flow is invertible (appendix A.1 of the paper).
+    $\hat u = u + (m(w \cdot u) - w \cdot u)\, w / |w|^2$ with $m(a) = \log(1 + (e - 1)\, e^a) - 1 > -1$, so that
+    $w \cdot \hat u > -1$ and the flow is invertible (appendix A.1 of the paper). The paper has $m(a) = \log(1 + e^a) -
+    1$, whose value at 0 is -0.31: $\hat u$ is then infinite where w is 0. Here $m(0) = 0$ and $|\hat u| \le 2 |u|$, so
+    that small outputs of a network are small steps.
     """
     product = (w * u).sum(-1)
-    lifted = softplus(product.clamp(min=SMALLEST_PRODUCT))  # 1 + w·û
+    lifted = softplus(product.clamp(min=SMALLEST_PRODUCT) + OFFSET)  # 1 + w·û
     u_hat = u + ((lifted - 1.0 - product) / (w.square().sum(-1) + 1e-9)).unsqueeze(-1) * w
     height = ((w * z).sum(-1) + b).tanh()
     # 1 + (1 - h²) w·û, as a sum of positive terms.

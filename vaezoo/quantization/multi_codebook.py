@@ -17,6 +17,8 @@ from vaezoo.networks import Network
 from vaezoo.quantization.codebook import Codebook, encoder_output
 from vaezoo.quantization.codes import CodePoint, QuantizedLevel, look_up, nearest, straight_through
 
+CHAINS = 64  # partial sums that the search for the indices of a sum keeps
+CHAIN_ROWS = 256  # vectors that are searched at a time
 Grids = tuple[tuple[int, ...], tuple[int, ...]]
 
 
@@ -44,7 +46,7 @@ class MultiCodebook(Part):
     def codes_of(self, indices: Tensor) -> list[Tensor]:
         """Returns the codes (..., D, *grid) of each level for `indices` (..., N) of all levels."""
         parts = zip(self.codebooks(), self.grids, indices.split(self.sections, -1), strict=True)
-        return [look_up(book.codebook, part.unflatten(-1, grid or (1,)), len(grid)) for book, grid, part in parts]
+        return [look_up(book.codebook, part.reshape(*part.shape[:-1], *grid), len(grid)) for book, grid, part in parts]
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
         """Returns the statistics for `after_step`, keyed by level."""
@@ -97,9 +99,12 @@ class ResidualEncoder(MultiCodebook):
         return torch.stack(self.codes_of(indices)).sum(0)
 
     def indices_of(self, z: Tensor) -> Tensor:
-        """Returns the indices (..., N) that the encoder chooses for z; other indices may have the same sum."""
-        rows = z.detach().reshape(-1, *self.latent)
-        return CodePoint(rows, self.quantize(rows)).indices.reshape(*z.shape[: z.dim() - len(self.latent)], -1)
+        """Returns the indices (..., N) of the codes that sum to z (..., D, *grid), ordered by codebook; see `chains`."""
+        vectors = z.detach().movedim(-len(self.latent), -1)
+        books = [book.codebook.to(vectors.dtype) for book in self.codebooks()]
+        rows = vectors.reshape(-1, vectors.shape[-1]).split(CHAIN_ROWS)
+        found = torch.cat([chains(books, each) for each in rows]).view(*vectors.shape[:-1], len(books))
+        return found.movedim(-1, -len(self.latent)).flatten(-len(self.latent))
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
         """Initializes each codebook by k-means on its remainders."""
@@ -108,6 +113,23 @@ class ResidualEncoder(MultiCodebook):
             for book in self.codebooks():
                 book.kmeans_init(rest)
                 rest = rest - book.quantize(rest).codes
+
+
+def chains(books: Sequence[Tensor], rows: Tensor) -> Tensor:
+    """Returns for each of `rows` (R, D) one index of each of M codebooks (V, D), whose codes sum to it, (R, M).
+
+    The encoder's own choices minimize the distance of each partial sum to its input, which the sum does not determine;
+    the nearest codes of the sum itself may be others. Therefore the search keeps the `CHAINS` nearest partial sums.
+    """
+    rest, found = rows[:, None], rows.new_zeros(len(rows), 1, 0, dtype=torch.int64)
+    for book in books:
+        distance = rest.square().sum(-1, keepdim=True) - 2.0 * rest @ book.T + book.square().sum(1)  # (R, chains, V)
+        kept = distance.flatten(1).topk(min(CHAINS, distance[0].numel()), largest=False).indices
+        parent, code = (kept // len(book)).unsqueeze(-1), kept % len(book)
+        found = torch.cat([found.take_along_dim(parent, 1), code.unsqueeze(-1)], -1)
+        rest = rest.take_along_dim(parent, 1) - book[code]
+    best = rest.square().sum(-1).argmin(1)  # from differences, which are exact at 0
+    return found[torch.arange(len(rows), device=rows.device), best]
 
 
 def grids_of(grid: Callable[[Sequence[int], int], tuple[int, ...]], shape: Sequence[int], width: int) -> Grids:

@@ -70,7 +70,7 @@ def entropy_penalty(model: Model, inference: Inference, temperature: float) -> T
     The probability of a code is proportional to $e^{-\|y - e\|^2 / \tau}$, which is a product over bits.
     """
     encoded = cast(CodePoint, inference.posterior).encoded
-    logits = 4.0 / temperature * encoded.movedim(1, -1).flatten(1, -2)  # (B, N, D), logits of the bit 1
+    logits = 4.0 / temperature * encoded.reshape(*encoded.shape[:2], -1).mT  # (B, N, D), logits of the bit 1
     own = (-logits).sigmoid() * logits - logsigmoid(logits)  # entropy of each bit
     # The mean over rows of a product over bits is a matrix product of two halves of the bits: no (R, 2^D) in memory.
     rows = logits.flatten(0, 1)
