@@ -16,6 +16,7 @@ def evaluate(
     binarize: str | None = None,
     device: Device = "auto",
     write: bool = False,
+    batch_size: int | None = None,
     disentanglement: bool = False,
 ) -> None:
     """Measure a model on a test set: bound, distortion, rate, log-evidence, PSNR, active units.
@@ -25,6 +26,7 @@ def evaluate(
         limit: Number of examples, chosen from the test set with a fixed seed; all by default.
         binarize: "none", "dynamic" or "static"; that of the training data by default.
         write: Store the metrics in the model's folder.
+        batch_size: Number of examples at a time, if memory runs out.
         disentanglement: Measure MIG, FactorVAE score and total correlation instead, on data with known factors
             such as dsprites.
     """
@@ -34,7 +36,15 @@ def evaluate(
         console().print(measure_disentanglement(name, data=data, limit=limit, device=device), markup=False)
         return
     lines = measure(
-        name, data=data, samples=samples, limit=limit, binarize=binarize, device=device, write=write, bar=show_progress
+        name,
+        data=data,
+        samples=samples,
+        limit=limit,
+        binarize=binarize,
+        device=device,
+        write=write,
+        batch_size=batch_size,
+        bar=show_progress,
     )
     console().print(lines, markup=False)
 

@@ -3,6 +3,7 @@
 from vaezoo.core.checks import LARGEST_VALUE, check_tensor
 from vaezoo.core.device import choose_device, full_precision, widest
 from vaezoo.core.elbo import ELBO, Inference, closed_form_rate
+from vaezoo.core.memory import rows_at_once
 from vaezoo.core.model import VAE, evaluating
 from vaezoo.core.optional_import import require
 from vaezoo.core.part import PARTS, Likelihood, Model, Objective, Part, as_part, network_inputs, require_vector_latent
@@ -44,6 +45,7 @@ __all__ = [
     "require",
     "require_vector_latent",
     "responsibilities",
+    "rows_at_once",
     "sample_with_log_prob",
     "seeded",
     "widest",

@@ -264,7 +264,8 @@ class VAE(nn.Module):
             )
         on_cpu = x.device.type == "cpu"
         chunk = chunk or (CHUNK if on_cpu else CHUNK_ON_GPU)
-        rows = 10 if on_cpu else 100  # many samples of few examples, since the encoder runs once for each example
+        # Many samples of few examples, since the encoder runs once for each example.
+        rows = max(1, min(10 if on_cpu else 100, chunk // max(1, x[0].numel())))
         xs = x.split(rows)
         contexts = [None] * len(xs) if c is None else c.split(rows)
         with evaluating(self), seeded(seed):

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaezoo.core import rows_at_once
 from vaezoo.data.factors import Factors
 from vaezoo.errors import DataError, ShapeError
-
-_ROWS = 1_000  # examples whose pixels are counted at once
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,7 +80,7 @@ class Dataset:
     def levels(self) -> Tensor:
         """Returns the distinct values of all pixels of `uint8` images as `batch` gives them, (V,), ascending."""
         counts = torch.zeros(256, dtype=torch.int64, device=self.images.device)
-        for part in self.images.split(_ROWS):
+        for part in self.images.split(rows_at_once(self.shape, 1_000)):
             counts += part.flatten().bincount(minlength=256)
         return counts.nonzero().flatten().to(torch.float32) / self.scale
 

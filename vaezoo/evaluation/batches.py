@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vaezoo.core import VAE
+from vaezoo.core import VAE, rows_at_once
 from vaezoo.data import Dataset
 from vaezoo.errors import ContextError, ShapeError
 
@@ -27,8 +27,13 @@ def context_of(model: VAE, data: Dataset) -> Tensor | None:
     return data.labels
 
 
-def batches(model: VAE, data: Dataset, size: int = 500) -> Iterator[tuple[Tensor, Tensor | None]]:
+def batches(model: VAE, data: Dataset, size: int | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Yields (x, c) on the model's device, x (B, *shape) in the model's dtype.
+
+    Args:
+        model: the model.
+        data: the examples.
+        size: B; None for 500, or fewer where examples are large.
 
     Raises:
         ShapeError: the set's examples do not have the model's shape.
@@ -37,6 +42,6 @@ def batches(model: VAE, data: Dataset, size: int = 500) -> Iterator[tuple[Tensor
         raise ShapeError(f"Got {data.name!r} with examples of shape {data.shape}; the model expects {model.shape}.")
     device = next(model.parameters()).device
     context = context_of(model, data)
-    parts = torch.arange(len(data)).split(size)
+    parts = torch.arange(len(data)).split(size or rows_at_once(data.shape))
     for indices, x in zip(parts, data.batches(parts), strict=True):
         yield model.check(x.to(device), None if context is None else context[indices].to(device))

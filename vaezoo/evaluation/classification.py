@@ -7,7 +7,7 @@ from vaezoo.data import Dataset
 from vaezoo.evaluation.batches import batches
 
 
-def label_error(model: VAE, data: Dataset) -> float | None:
+def label_error(model: VAE, data: Dataset, *, batch_size: int | None = None) -> float | None:
     """Returns the share of examples that `model.encoder.classify` misclassifies; unknown labels (-1) are left out.
 
     None for a model that does not classify, or if no label is known.
@@ -16,7 +16,7 @@ def label_error(model: VAE, data: Dataset) -> float | None:
         return None
     found = []
     with evaluating(model):
-        for x, _ in batches(model, data):
+        for x, _ in batches(model, data, batch_size):
             if (classes := as_part(model.encoder).classify(x)) is None:
                 return None
             found.append(classes.cpu())

@@ -9,19 +9,20 @@ from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.evaluation.batches import batches
 
 
-def cluster(model: VAE, data: Dataset) -> Tensor:
+def cluster(model: VAE, data: Dataset, *, batch_size: int | None = None) -> Tensor:
     """Returns the cluster of every example, (N,) int64: the likeliest component of a mixture prior at q(z|x)'s center.
 
     Args:
         model: a model whose prior is a mixture, such as `vade`.
         data: the examples, binarized as in training.
+        batch_size: number of examples at a time; None for 500, or fewer where examples are large.
 
     Raises:
         ConfigError: the prior is not a mixture.
     """
     found = []
     with evaluating(model):
-        for x, c in batches(model, data):
+        for x, c in batches(model, data, batch_size):
             shares = responsibilities(model.prior(c), center(model.encoder(x, c)))
             if shares is None:
                 raise ConfigError(
@@ -32,7 +33,7 @@ def cluster(model: VAE, data: Dataset) -> Tensor:
     return torch.cat(found)
 
 
-def accuracy_of_clusters(model: VAE, data: Dataset) -> float | None:
+def accuracy_of_clusters(model: VAE, data: Dataset, batch_size: int | None = None) -> float | None:
     """Returns the clustering accuracy of a model on the examples with known labels.
 
     None if the prior has no clusters, no label is known, or the model has a context, which may contain the class.
@@ -42,7 +43,11 @@ def accuracy_of_clusters(model: VAE, data: Dataset) -> float | None:
     labels = data.labels.cpu()
     known = labels >= 0
     try:
-        return clustering_accuracy(cluster(model, data)[known], labels[known]) if bool(known.any()) else None
+        return (
+            clustering_accuracy(cluster(model, data, batch_size=batch_size)[known], labels[known])
+            if bool(known.any())
+            else None
+        )
     except ConfigError:  # the prior's distribution is not a mixture
         return None
 

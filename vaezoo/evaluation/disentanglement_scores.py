@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.core import ACTIVE_VARIANCE, VAE, center, code_indices, evaluating
+from vaezoo.core import ACTIVE_VARIANCE, VAE, center, code_indices, evaluating, rows_at_once
 from vaezoo.data import Dataset, Factors
 from vaezoo.errors import ConfigError, DataError, ShapeError, shorten
 from vaezoo.evaluation.batches import batches
@@ -89,14 +89,14 @@ def disentanglement(model: VAE | Encode, data: Dataset, *, examples: int = 10_00
     )
 
 
-def representation(model: VAE | Encode, data: Dataset, *, size: int = 500) -> Tensor:
+def representation(model: VAE | Encode, data: Dataset, *, size: int | None = None) -> Tensor:
     """Returns the representation of every example of a set, (N, D), float64, on the CPU.
 
     Args:
         model: a model, represented by the centers of its posteriors; or any function of x (B, *shape), `float32` in
             [0, 1], that returns a tensor (B, …) or a distribution, represented by its center.
         data: the examples.
-        size: number of examples that are encoded at a time.
+        size: number of examples that are encoded at a time; None for 500, or fewer where examples are large.
 
     Raises:
         ShapeError: the function does not return a row for each example, or the latents are discrete codes.
@@ -106,7 +106,8 @@ def representation(model: VAE | Encode, data: Dataset, *, size: int = 500) -> Te
         if isinstance(model, VAE):
             rows = [rows_of(model.encoder(x, c), len(x)) for x, c in batches(model, data, size)]
         else:
-            rows = [rows_of(model(x), len(x)) for x in data.batches(torch.arange(len(data)).split(size))]
+            parts = torch.arange(len(data)).split(size or rows_at_once(data.shape))
+            rows = [rows_of(model(x), len(x)) for x in data.batches(parts)]
     means = torch.cat(rows)
     if not bool(torch.isfinite(means).all()):
         raise DataError("Got NaN or infinite values in the representation; expected finite ones. Inspect the model.")

@@ -5,13 +5,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vaezoo.core import VAE, evaluating
+from vaezoo.core import VAE, evaluating, rows_at_once
 from vaezoo.data import Dataset
 from vaezoo.evaluation.batches import batches
 
 
 def evidence(
-    model: VAE, data: Dataset, samples: int = 5000, *, seed: int = 0, report: Callable[[int, int], None] | None = None
+    model: VAE,
+    data: Dataset,
+    samples: int = 5000,
+    *,
+    seed: int = 0,
+    report: Callable[[int, int], None] | None = None,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Returns the importance-weighted bound on log p(x) of every example, (N,), nats.
 
@@ -21,13 +27,16 @@ def evidence(
         samples: K, the number of samples of z per example; the bound rises with K.
         seed: seed of the samples; the same seed gives the same values on the same machine.
         report: called with (examples done, all examples).
+        batch_size: number of examples at a time, on which the noise depends; None for 100, or fewer where examples
+            are large.
 
     Raises:
         SupportError, NoDensityError: the model has no evidence for these data.
     """
     done, parts = 0, []
+    size = batch_size or rows_at_once(data.shape, 100)
     with evaluating(model):
-        for x, c in batches(model, data, size=100):
+        for x, c in batches(model, data, size):
             parts.append(model.log_evidence(x, c, samples=samples, seed=seed + done).cpu())
             done += len(x)
             if report is not None:

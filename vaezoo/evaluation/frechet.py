@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, leaky_relu
 
-from vaezoo.core import VAE, check_tensor, evaluating, seeded
+from vaezoo.core import VAE, check_tensor, evaluating, rows_at_once, seeded
 from vaezoo.data import Dataset
 from vaezoo.errors import ConfigError, ShapeError, SupportError
 from vaezoo.evaluation.batches import batches, context_of
@@ -22,7 +22,6 @@ from vaezoo.evaluation.report import binarized, limited, set_of, test_set
 
 Features = Callable[[Tensor], Tensor]
 
-ROWS = 500  # images whose features are computed at once
 SEED = 20_170_626  # seed of the random features; part of their definition
 WIDTHS = (32, 64, 128)  # channels of their layers
 GRID = 2  # cells in each direction over which features are averaged
@@ -101,12 +100,13 @@ def frechet_distance(
     own = features or RandomFeatures()
     with torch.no_grad(), evaluating(*(each for each in (source, own) if isinstance(each, nn.Module))):
         device = next(source.parameters()).device if isinstance(source, VAE) else chosen.images.device
-        parts = torch.arange(len(chosen)).split(ROWS)
+        rows = rows_at_once(chosen.shape)
+        parts = torch.arange(len(chosen)).split(rows)
         theirs = moments(own, (x.to(device) for x in chosen.batches(parts)))
         if isinstance(source, Tensor):
             found = check_tensor(source, chosen.shape, source.device)[:n].to(device)
-            return gaussian_frechet_distance(*moments(own, found.split(ROWS)), *theirs)
-        remade = (source.reconstruct(x, c) for x, c in batches(source, chosen, ROWS))
+            return gaussian_frechet_distance(*moments(own, found.split(rows)), *theirs)
+        remade = (source.reconstruct(x, c) for x, c in batches(source, chosen))
         made = remade if of == "reconstructions" else samples(source, chosen)
         with seeded(seed):
             return gaussian_frechet_distance(*moments(own, made), *theirs)
@@ -115,7 +115,7 @@ def frechet_distance(
 def samples(model: VAE, data: Dataset) -> Iterator[Tensor]:
     """Yields a sample for each example of a set, with its context if the model is conditional, (B, *shape)."""
     context, device = context_of(model, data), next(model.parameters()).device
-    for indices in torch.arange(len(data)).split(ROWS):
+    for indices in torch.arange(len(data)).split(rows_at_once(data.shape)):
         yield model.sample(len(indices), None if context is None else context[indices].to(device))
 
 

@@ -54,6 +54,7 @@ class Measurement:
         data: the examples, as `test_set` returns them.
         samples: K of the importance-weighted evidence; 0 for none.
         seed: seed of all noise.
+        batch_size: number of examples at a time; None for 500, or fewer where examples are large.
         report: called with (examples done, all examples) while the evidence is computed.
     """
 
@@ -61,6 +62,7 @@ class Measurement:
     data: Dataset
     samples: int
     seed: int = 0
+    batch_size: int | None = None
     report: Callable[[int, int], None] | None = None
 
     @cached_property
@@ -73,7 +75,7 @@ class Measurement:
 
         rows: list[Tensor] = []
         with seeded(self.seed):
-            for x, c in batches(self.model, self.data):
+            for x, c in batches(self.model, self.data, self.batch_size):
                 elbo = cast("ELBO", self.model(x, c))
                 error = (self.model.reconstruct(x, c) - x).square().flatten(1).mean(1)
                 rows.append(torch.stack([elbo.bound, elbo.distortion, elbo.rate, error]).cpu())
@@ -86,7 +88,9 @@ class Measurement:
 
         if self.samples == 0 or not bool(self.terms.bound.isfinite().all()):
             return None
-        return evidence(self.model, self.data, self.samples, seed=self.seed, report=self.report)
+        return evidence(
+            self.model, self.data, self.samples, seed=self.seed, report=self.report, batch_size=self.batch_size
+        )
 
     @cached_property
     def encoded(self) -> tuple[Tensor | None, Tensor | None]:
@@ -97,7 +101,7 @@ class Measurement:
         from vaezoo.evaluation.batches import batches
 
         codes, centers = list["Tensor"](), list["Tensor"]()
-        for x, c in batches(self.model, self.data):
+        for x, c in batches(self.model, self.data, self.batch_size):
             posterior = self.model.encoder(x, c)
             if (indices := code_indices(posterior)) is not None:
                 codes.append(indices)

@@ -112,6 +112,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     report: Callable[[int, int], None] | None = None,
+    batch_size: int | None = None,
 ) -> Report:
     """Measures all registered metrics of a model on a test set, in eval mode.
 
@@ -128,14 +129,18 @@ def evaluate(
         limit: use at most so many examples, chosen with the seed `Report.subset_seed`.
         seed: seed of all noise.
         report: called with (examples done, all examples).
+        batch_size: number of examples at a time, on which the noise depends; None for 500 (100 for the evidence), or
+            fewer where examples are large. Lower it if memory runs out.
 
     Raises:
         DataError, ShapeError, SupportError, ContextError, ConfigError: the data or an argument does not fit the model.
     """
     if samples < 0:
         raise ConfigError(f"Got samples = {samples}; expected 0 (no evidence) or more.")
+    if batch_size is not None and batch_size < 1:
+        raise ConfigError(f"Got batch_size = {batch_size}; expected at least 1.")
     chosen, subset_seed = limited(test_set(model, data, split=split, binarize=binarize), limit)
-    return measured(model, chosen, samples, seed=seed, subset_seed=subset_seed, report=report)[0]
+    return measured(model, chosen, samples, seed=seed, subset_seed=subset_seed, report=report, batch_size=batch_size)[0]
 
 
 def measured(
@@ -146,12 +151,15 @@ def measured(
     seed: int = 0,
     subset_seed: int | None = None,
     report: Callable[[int, int], None] | None = None,
+    batch_size: int | None = None,
 ) -> tuple[Report, Tensor | None]:
     """Returns the report on a result of `test_set`, and the log-evidence of each example, (N,), nats, or None.
 
     `subset_seed` is that of `limited`.
     """
-    measurement = Measurement(model=model, data=chosen, samples=samples, seed=seed, report=report)
+    measurement = Measurement(
+        model=model, data=chosen, samples=samples, seed=seed, report=report, batch_size=batch_size
+    )
     with evaluating(model):
         values = {key: metric.compute(measurement) for key, metric in all_metrics().items()}
         evidences = measurement.evidences

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import VAE, center, code_indices, evaluating, seeded
+from vaezoo.core import VAE, center, code_indices, evaluating, rows_at_once, seeded
 from vaezoo.errors import ShapeError, shorten
 from vaezoo.pictures.images import check_images
 from vaezoo.pictures.sheet import Panel, enlarged, save_sheet, tiles_of
@@ -160,7 +160,7 @@ def check_dims(dims: Sequence[int], z: Tensor) -> Tensor:
 def most_active(model: VAE, z: Tensor, c: Tensor | None, ends: Tensor) -> Tensor:
     """Returns the latents whose change between `ends` (2, D) changes the decoded image most, the strongest first."""
     effects = []
-    for dims in torch.arange(z.numel(), device=z.device).split(ROWS):
+    for dims in torch.arange(z.numel(), device=z.device).split(rows_at_once(model.shape or (), ROWS)):
         low, high = (decoded(model, moved(z, dims, end[dims]), c) for end in ends)
         effects.append((high - low).flatten(1).square().sum(1))
     return torch.cat(effects).argsort(descending=True, stable=True)[:MAX_ROWS]

@@ -4,15 +4,15 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import torch
 
-from vaezoo.core import VAE
+from vaezoo.core import VAE, rows_at_once
 from vaezoo.data import Dataset
 from vaezoo.errors import CheckpointError, InterruptedTrainingError, NonFiniteLossError, warn
 from vaezoo.recipe import Recipe
@@ -27,11 +27,12 @@ from vaezoo.trainer.signals import StopRequest
 from vaezoo.trainer.stage_run import StageRun
 from vaezoo.trainer.stages import Stages
 from vaezoo.trainer.tracking import Tracker
-from vaezoo.trainer.validation import feed_figures, note_on_latents
+from vaezoo.trainer.validation import feed_figures, largest_batch, notes_on
 
 LOG_EVERY = 100  # steps between two lines of metrics
 VALIDATIONS = 20  # validations per stage
 CHECKPOINTS = 10  # checkpoints per stage
+START_BYTES = 2**27  # of the examples for data-dependent initialization
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,9 @@ class Trainer:
         self.folder = None if folder is None else Path(folder)
         self.best = Best()
         self._stages = Stages(recipe, model, data)
-        self._held_out = None if held_out is None else make_feed(recipe, model, held_out, len(held_out), self.device)
+        self._held_out = (
+            None if held_out is None else make_feed(recipe, model, held_out, largest_batch(recipe), self.device)
+        )
         self._feed = self._batches(recipe.stages[0].batch_size)
         # Only the first process writes metrics; every process reads checkpoints.
         self._journal = MetricsLog(self.folder if self.ranks.first else None, trackers if self.ranks.first else ())
@@ -103,7 +106,7 @@ class Trainer:
         """The metrics so far, one dict for each line of `metrics.jsonl`."""
         return self._journal.history
 
-    def fit(self, resume: bool = False, extend: bool = False) -> Run:
+    def fit(self, resume: bool = False, extend: bool = False, finish: Callable[[Run], None] | None = None) -> Run:
         """Runs all stages, or those that remain after a resume, and returns the model with its best weights.
 
         The best weights have the highest bound on the held-out images (the lowest distortion where there is no bound);
@@ -112,6 +115,7 @@ class Trainer:
         Args:
             resume: continue from the newest valid checkpoint of the folder; start anew if there is none.
             extend: resume a run, finished or not, whose recipe now has a longer last stage or additional stages.
+            finish: called with the finished run, such as to save it, before any note about it is computed.
 
         Raises:
             SupportError, ShapeError: the likelihood cannot be trained on the data; raised before the first step.
@@ -136,11 +140,14 @@ class Trainer:
         if self.best.weights is not None:
             self.model.load_state_dict(dict(self.best.weights))
         self.model.eval()
-        notes = note_on_latents(self.model, self._feed)
-        for text in notes:
+        extensions = [] if self._checkpoints is None else self._checkpoints.extensions
+        run = Run(model=self.model, recipe=self.recipe, history=self.history, folder=self.folder, extensions=extensions)
+        if finish is not None:
+            finish(run)
+        for text in notes_on(self.model, self._feed):
             warn(text)
-        run = Run(model=self.model, recipe=self.recipe, history=self.history, folder=self.folder, notes=notes)
-        return run if self._checkpoints is None else replace(run, extensions=self._checkpoints.extensions)
+            run.notes.append(text)
+        return run
 
     # One stage
 
@@ -201,8 +208,10 @@ class Trainer:
             reseed(self.device, self.recipe.seed, START, number)
             generator = torch.Generator().manual_seed(noise_seed(self.recipe.seed, START_IMAGES, 0))
             order = torch.randperm(len(self.data), generator=generator)
-            indices = order[: self.model.initialization_examples(parts)].to(self.device)
-            self.model.initialize([self._feed.take(part) for part in indices.split(500)], parts)
+            most = max(self._feed.size, START_BYTES // (4 * math.prod(self.data.shape)))
+            indices = order[: min(most, self.model.initialization_examples(parts))].to(self.device)
+            rows = rows_at_once(self.data.shape, 500, self._feed.size)
+            self.model.initialize([self._feed.take(part) for part in indices.split(rows)], parts)
 
     def _advance(self, run: StageRun, number: int, periods: Sequence[int]) -> None:
         """Takes a step, and reads the deferred check for non-finite values before anything else is read or saved."""

@@ -5,14 +5,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vaezoo.core import VAE, seeded
+from vaezoo.core import VAE, rows_at_once, seeded
 from vaezoo.data import Dataset
 from vaezoo.errors import ContextError, RecipeError, ShapeError, SupportError
 from vaezoo.recipe import Recipe
 from vaezoo.registry import create
 from vaezoo.trainer.batches import BUILD, BatchStream, noise_seed
-
-CHUNK = 1_000  # examples that are checked together
 
 
 def build_model(recipe: Recipe, data: Dataset, options: dict[str, object] | None = None) -> VAE:
@@ -107,16 +105,17 @@ def every_example_has_a_density(model: VAE, feed: BatchStream) -> bool:
 def support_batches(feed: BatchStream) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Yields batches that hold every context and every value of a set, on which a likelihood's support depends."""
     data = feed.data
-    parts = torch.arange(len(data), device=feed.device).split(CHUNK)
+    rows = rows_at_once(data.shape, 1_000)
+    parts = torch.arange(len(data), device=feed.device).split(rows)
     # Dynamic binarization yields 0 and 1 only.
     if not feed.dynamic and data.images.is_floating_point():
-        yield from feed.whole(CHUNK)
+        yield from feed.whole(rows)
         return
     x, c = feed.take(parts[0])
     yield x, c
     if c is not None:
         yield from ((x[:1].expand(len(indices), *data.shape), feed.context_of(indices)) for indices in parts[1:])
     if not feed.dynamic:
-        values = data.levels()  # at most 256: one example for each
-        x = values.view(-1, *[1] * len(data.shape)).expand(-1, *data.shape)
-        yield x, None if c is None else c[:1].expand(len(values), -1)
+        for values in data.levels().split(rows):  # at most 256: one example for each
+            x = values.view(-1, *[1] * len(data.shape)).expand(-1, *data.shape)
+            yield x, None if c is None else c[:1].expand(len(values), -1)

@@ -1,18 +1,20 @@
 """Validation: figures of a model on a whole data set during training."""
 
+import logging
 from itertools import count
 from typing import cast
 
 import torch
+from torch import Tensor
 
-from vaezoo.core import ACTIVE_VARIANCE, ELBO, VAE, center, code_indices, seeded
+from vaezoo.core import ACTIVE_VARIANCE, ELBO, VAE, center, code_indices, rows_at_once, seeded
 from vaezoo.data import Dataset
 from vaezoo.recipe import Recipe
 from vaezoo.trainer.batches import HELD_OUT, BatchStream, reseed
 from vaezoo.trainer.processes import Processes
 from vaezoo.trainer.setup import every_example_has_a_density, make_feed
 
-ROWS = 500  # examples in a batch
+NOTED = 1_000  # examples on which a note is based
 
 
 def held_out_figures(model: VAE, data: Dataset, recipe: Recipe, device: torch.device) -> tuple[float, float, float]:
@@ -20,7 +22,7 @@ def held_out_figures(model: VAE, data: Dataset, recipe: Recipe, device: torch.de
 
     The bound is -inf where the likelihood gives the data no density.
     """
-    feed = make_feed(recipe, model, data, len(data), device)
+    feed = make_feed(recipe, model, data, largest_batch(recipe), device)
     return feed_figures(model, feed, every_example_has_a_density(model, feed), Processes())
 
 
@@ -33,7 +35,7 @@ def feed_figures(model: VAE, feed: BatchStream, density: bool, ranks: Processes)
     """
     sums = torch.zeros(3, dtype=torch.float64, device=feed.device if feed.device.type != "mps" else "cpu")
     with torch.random.fork_rng(devices=[feed.device] if feed.device.type == "cuda" else []):
-        shared = feed.whole(ROWS, ranks.rank, ranks.size)
+        shared = feed.whole(rows_at_once(feed.data.shape, 500, feed.size), ranks.rank, ranks.size)
         for number, (x, c) in zip(count(ranks.rank, ranks.size), shared, strict=False):
             reseed(feed.device, feed.seed, HELD_OUT, number)
             elbo = cast(ELBO, model.objective(model, x, c, None))
@@ -43,13 +45,32 @@ def feed_figures(model: VAE, feed: BatchStream, density: bool, ranks: Processes)
     return bound if density else -torch.inf, distortion, rate
 
 
+def largest_batch(recipe: Recipe) -> int:
+    """Returns the largest batch size of a recipe, which fits into memory with its gradients."""
+    return max(stage.batch_size for stage in recipe.stages)
+
+
+def notes_on(model: VAE, feed: BatchStream) -> list[str]:
+    """Returns notes on a finished run; none if they cannot be computed, since a note must not end a run."""
+    try:
+        return note_on_latents(model, feed)
+    except Exception as error:
+        logging.getLogger("vaezoo").debug("No note on the latents: %s: %s", type(error).__name__, error)
+        return []
+
+
 def note_on_latents(model: VAE, feed: BatchStream) -> list[str]:
     """Returns a warning if most latents are inactive; none for codes."""
-    indices = torch.arange(min(1000, len(feed.data)), device=feed.device)
+    indices = torch.arange(min(NOTED, len(feed.data)), device=feed.device)
+    means = list[Tensor]()
     with torch.no_grad(), seeded(0):
-        posterior = model.encoder(*feed.take(indices))
-        centers = center(posterior).flatten(1)
-    if code_indices(posterior) is not None or len(indices) < 2:
+        for part in indices.split(rows_at_once(feed.data.shape, 500, feed.size)):
+            posterior = model.encoder(*feed.take(part))
+            if code_indices(posterior) is not None:
+                return []
+            means.append(center(posterior).flatten(1))
+    centers = torch.cat(means)
+    if len(centers) < 2:
         return []
     active, count_all = int((centers.var(0) > ACTIVE_VARIANCE).sum()), centers.shape[1]
     if active >= count_all / 2:

@@ -48,6 +48,7 @@ def measure(
     binarize: str | None = None,
     device: str = "auto",
     write: bool = False,
+    batch_size: int | None = None,
     bar: Callable[[int, int], None] | None = None,
 ) -> str:
     """Returns the metrics of a model as text, with those in its folder; `write` replaces them.
@@ -59,7 +60,9 @@ def measure(
     published = read_metrics(folder)
     known = cast(int, published["samples"]) if published and published.get("samples") else 5000
     chosen = known if samples is None else samples
-    report = evaluate(model, data_of(model, data), chosen, binarize=binarize, limit=limit, report=bar).as_dict()
+    report = evaluate(
+        model, data_of(model, data), chosen, binarize=binarize, limit=limit, report=bar, batch_size=batch_size
+    ).as_dict()
     parts = [f"{name}: {(model.config or {}).get('variant')}", figures_table(report)]
     recipe = (model.config or {}).get("recipe")
     literature = published_metrics(str(recipe["name"])) if isinstance(recipe, dict) else None

@@ -72,17 +72,19 @@ def train(
         fresh = one_by_one(ranks, lambda: start_from(model, chosen.init))
         if folder is not None and ranks.first:
             prepare_folder(folder, resume or extend)
-        run = Trainer(
+
+        def finish(run: Run) -> None:
+            extended = {"extensions": run.extensions} if run.extensions else {}
+            signature = {"name": run.recipe.name, "digest": run.recipe.digest, **extended}
+            run.model.config = {**(run.model.config or {}), "data": seen, "recipe": signature}
+            if folder is not None and ranks.first:
+                save(run.model, folder)
+            ranks.wait()
+
+        return Trainer(
             chosen, model, training, held_out=held_out, folder=folder, device=place, trackers=receivers, fresh=fresh,
             any_size=any_size,
-        ).fit(resume, extend)  # fmt: skip
-        extended = {"extensions": run.extensions} if run.extensions else {}
-        signature = {"name": run.recipe.name, "digest": run.recipe.digest, **extended}
-        run.model.config = {**(run.model.config or {}), "data": seen, "recipe": signature}
-        if folder is not None and ranks.first:
-            save(run.model, folder)
-        ranks.wait()
-        return run
+        ).fit(resume, extend, finish)  # fmt: skip
 
 
 def trackers_of(trackers: Sequence[str | Tracker] | None, recipe: Recipe, folder: Path | None) -> list[Tracker]:

@@ -10,4 +10,4 @@ def clustering_accuracy(measurement: Measurement) -> float | None:
     """Returns the accuracy of the prior's clusters; None for a prior without clusters, or without labels."""
     from vaezoo.evaluation.clustering import accuracy_of_clusters
 
-    return accuracy_of_clusters(measurement.model, measurement.data)
+    return accuracy_of_clusters(measurement.model, measurement.data, measurement.batch_size)

@@ -10,4 +10,4 @@ def label_error(measurement: Measurement) -> float | None:
     """Returns the share of wrong labels; None for a model that does not classify, or without labels."""
     from vaezoo.evaluation import classification
 
-    return classification.label_error(measurement.model, measurement.data)
+    return classification.label_error(measurement.model, measurement.data, batch_size=measurement.batch_size)
