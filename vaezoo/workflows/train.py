@@ -73,18 +73,20 @@ def train(
         if folder is not None and ranks.first:
             prepare_folder(folder, resume or extend)
 
-        def finish(run: Run) -> None:
-            extended = {"extensions": run.extensions} if run.extensions else {}
-            signature = {"name": run.recipe.name, "digest": run.recipe.digest, **extended}
-            run.model.config = {**(run.model.config or {}), "data": seen, "recipe": signature}
-            if folder is not None and ranks.first:
-                save(run.model, folder)
-            ranks.wait()
-
         return Trainer(
             chosen, model, training, held_out=held_out, folder=folder, device=place, trackers=receivers, fresh=fresh,
             any_size=any_size,
-        ).fit(resume, extend, finish)  # fmt: skip
+        ).fit(resume, extend, lambda run: finish(run, seen, folder, ranks))  # fmt: skip
+
+
+def finish(run: Run, data: dict[str, object], folder: Path | None, ranks: Processes) -> None:
+    """Records data and recipe in the config of the trained model, and saves it."""
+    extended = {"extensions": run.extensions} if run.extensions else {}
+    signature = {"name": run.recipe.name, "digest": run.recipe.digest, **extended}
+    run.model.config = {**(run.model.config or {}), "data": data, "recipe": signature}
+    if folder is not None and ranks.first:
+        save(run.model, folder)
+    ranks.wait()
 
 
 def trackers_of(trackers: Sequence[str | Tracker] | None, recipe: Recipe, folder: Path | None) -> list[Tracker]:
