@@ -37,7 +37,8 @@ def test_every_accepted_latent_trains_samples_and_reconstructs(case: Case) -> No
         torch.stack([loss.mean() for loss in elbo.losses.values()]).sum().backward()
         model.after_step([elbo.statistics], torch.tensor(0))
         model.eval()
-        for images in (model.sample(4, c), model.reconstruct(x, c), model.decode(torch.zeros(4, *model.latent), c).mean):
+        decoded = model.decode(torch.zeros(4, *model.latent), c).mean
+        for images in (model.sample(4, c), model.reconstruct(x, c), decoded):
             assert images.shape == x.shape and torch.isfinite(images).all(), model.latent
         assert model(x, c).rate.shape == (4,) and torch.isfinite(model(x, c).rate).all()
 

@@ -99,7 +99,7 @@ class ResidualEncoder(MultiCodebook):
         return torch.stack(self.codes_of(indices)).sum(0)
 
     def indices_of(self, z: Tensor) -> Tensor:
-        """Returns the indices (..., N) of the codes that sum to z (..., D, *grid), ordered by codebook; see `chains`."""
+        """Returns the indices (..., N) of the codes that sum to z (..., D, *grid), by codebook; see `chains`."""
         vectors = z.detach().movedim(-len(self.latent), -1)
         books = [book.codebook.to(vectors.dtype) for book in self.codebooks()]
         rows = vectors.reshape(-1, vectors.shape[-1]).split(CHAIN_ROWS)

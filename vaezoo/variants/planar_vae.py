@@ -22,8 +22,8 @@ def planar_vae(base: VAE, architecture: Architecture, *, flows: Annotated[int, M
 
     All parameters of all flows are outputs of the encoder, as in the text of the paper; implementations often share
     them between examples. $\hat u$ is the paper's projection with $m(0) = 0$, so that a new model starts near the
-    Gaussian posterior with any number of latents. The rate is sampled. Use it as the classic baseline of flows with few latents; each flow adds
-    one ridge only, so that with many latents `iaf-vae` gives more.
+    Gaussian posterior with any number of latents. The rate is sampled. Use it as the classic baseline of flows with
+    few latents; each flow adds one ridge only, so that with many latents `iaf-vae` gives more.
 
     See also: `iaf-vae`, which scales to many latents; `flow-prior-vae`, whose flow is in the prior.
 

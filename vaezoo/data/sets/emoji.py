@@ -45,7 +45,8 @@ _ADULTS: Final = frozenset({"1f468", "1f469"})  # man, woman: drawn almost like 
 _CHILDREN: Final = frozenset({"1f466", "1f467", "1f9d2"})
 _TWINS: Final = {  # drawn alike by at least one of the artists
     "1f46b": "1f9d1-1f91d-1f9d1", "1f46c": "1f9d1-1f91d-1f9d1", "1f46d": "1f9d1-1f91d-1f9d1",  # holding hands
-    "1f48f": "1f9d1-2764-1f48b-1f9d1", "1f491": "1f9d1-2764-1f9d1", "1f471": "1f9d1", "1f63a": "1f431", "1faf1-1faf2": "1f91d",
+    "1f48f": "1f9d1-2764-1f48b-1f9d1", "1f491": "1f9d1-2764-1f9d1", "1f471": "1f9d1", "1f63a": "1f431",
+    "1faf1-1faf2": "1f91d",
     "1f1ed-1f1f2": "1f1e6-1f1fa", "1f1e7-1f1fb": "1f1f3-1f1f4", "1f1f8-1f1ef": "1f1f3-1f1f4",  # flags
     "1f1e8-1f1f5": "1f1eb-1f1f7", "1f1f2-1f1eb": "1f1eb-1f1f7", "1f1e8-1f1f6": "1f1f8-1f1e6",
     "1f1ee-1f1f4": "1f1e9-1f1ec", "1f1ea-1f1e6": "1f1ea-1f1f8", "1f1fa-1f1f2": "1f1fa-1f1f8",
