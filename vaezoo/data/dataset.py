@@ -1,10 +1,10 @@
 """`Dataset`: a split of a data set, held in memory and validated once."""
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 import torch
@@ -12,14 +12,20 @@ from torch import Tensor
 
 from vaezoo.core import rows_at_once
 from vaezoo.data.factors import Factors
+from vaezoo.data.indexing import Indices, as_indices, is_single
 from vaezoo.errors import DataError, ShapeError
 
+Item = Tensor | tuple[Tensor, int | Tensor]
+"""One example: x, or (x, c) of a set with context vectors or labels."""
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Dataset:
-    """A split of a data set as tensors in memory.
 
-    Pixels stay `uint8` (MNIST takes 47 MB, not 188 MB); `batch` converts one batch at a time to floats.
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Dataset(torch.utils.data.Dataset[Any]):
+    """A split of a data set as tensors in memory, and a map-style `torch.utils.data.Dataset`.
+
+    Pixels stay `uint8` (MNIST takes 47 MB, not 188 MB); `batch` converts one batch at a time to floats. `d[3]` is one
+    example: x (*shape), `float32`, or (x, c) of a set with context vectors or labels, c a vector (C,) or the class
+    number. `d[:10]`, `d[mask]`, `d[[3, 1]]` and `d[array]` are `d.subset(…)`; `d + other` has the examples of both.
 
     Args:
         name: Name of the data set, as in `load_dataset(name)`.
@@ -32,6 +38,7 @@ class Dataset:
         binarization: `"none"`, `"dynamic"` (to be sampled for each batch) or `"static"` (sampled once).
         scale: The `uint8` value that represents 1.0: 255, or 1 for binary images. Floating images are not scaled.
         factors: Ground-truth factors of the images, for disentanglement metrics, or None; never an input of a model.
+        names: Name of each example, such as its file in a folder, (N,), or None.
 
     Raises:
         DataError: The set is empty or not finite, or labels or pixels are out of range.
@@ -48,6 +55,7 @@ class Dataset:
     binarization: str = "none"
     scale: int = 255
     factors: Factors | None = None
+    names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Validates the fields."""
@@ -60,10 +68,60 @@ class Dataset:
             raise ShapeError(
                 f"{self.name}: got factors of {len(self.factors)} examples; expected one row for each of {len(self)}."
             )
+        if self.names is not None:
+            object.__setattr__(self, "names", tuple(map(str, self.names)))
+            if len(self.names) != len(self):
+                raise ShapeError(
+                    f"{self.name}: got {len(self.names)} names; expected one for each of {len(self)} examples."
+                )
+
+    def __repr__(self) -> str:
+        """Returns one line: name, split, number, shape and type of the examples, and what else there is."""
+        also = [f"{self.classes} classes"] * (self.labels is not None)
+        also += [] if self.context is None else [f"context of width {self.context.shape[1]}"]
+        also += [] if self.factors is None else [f"{len(self.factors.names)} factors"]
+        also += [f"{self.binarization} binarization"] * (self.binarization != "none")
+        kind, dtype = type(self).__name__, str(self.images.dtype).removeprefix("torch.")
+        facts = ", ".join([f"{len(self):,} examples {self.shape} {dtype}", *also])
+        return f"{kind}({self.name!r}, {self.split}: {facts})"
 
     def __len__(self) -> int:
         """Returns N, the number of examples."""
         return self.images.shape[0]
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: Indices) -> Self: ...
+
+    def __getitem__(self, index: int | Indices) -> "Item | Self":
+        """Returns the example at one index, or the subset at several; raises DataError out of range."""
+        return self.__getitems__([int(index)])[0] if is_single(index) else self.subset(index)  # type: ignore[arg-type]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Item]:
+        """Returns the examples at `indices`; `torch.utils.data.DataLoader` fetches a batch by it."""
+        index = as_indices(indices, len(self), self.name)
+        return self._items(index, self.batch(index))
+
+    def __iter__(self) -> Iterator[Item]:
+        """Yields the examples in order."""
+        parts = torch.arange(len(self)).split(rows_at_once(self.shape))
+        for index, x in zip(parts, self.batches(parts), strict=True):
+            yield from self._items(index, x)
+
+    def __add__(self, other: "torch.utils.data.Dataset[Any]") -> "torch.utils.data.Dataset[Any]":  # type: ignore[override]
+        """Returns the examples of both sets, see `concatenate`; with another torch data set, a `ConcatDataset`."""
+        if isinstance(other, Dataset):
+            return concatenate([self, other])
+        return torch.utils.data.ConcatDataset([self, other])
+
+    def _items(self, index: Tensor, x: Tensor) -> list[Item]:
+        if self.context is not None:
+            return list(zip(x, self.context[index.to(self.context.device)], strict=True))
+        if self.labels is not None:
+            return list(zip(x, self.labels[index.to(self.labels.device)].tolist(), strict=True))
+        return list(x)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -84,8 +142,18 @@ class Dataset:
             counts += part.flatten().bincount(minlength=256)
         return counts.nonzero().flatten().to(torch.float32) / self.scale
 
-    def batch(self, indices: Tensor) -> Tensor:
-        """Returns the examples at `indices` (B,) as `float32` of shape (B, *shape), `uint8` scaled to [0, 1]."""
+    def batch(self, indices: Indices) -> Tensor:
+        """Returns the examples at `indices` as `float32` of shape (B, *shape), `uint8` scaled to [0, 1].
+
+        Args:
+            indices: Integers (B,), a boolean mask (N,), or a slice.
+
+        Raises:
+            DataError: Nothing is selected, or an index is out of range.
+        """
+        return self._rows(as_indices(indices, len(self), self.name))
+
+    def _rows(self, indices: Tensor) -> Tensor:
         # index_select copies whole examples; indexing by a tensor is many times slower on a CPU.
         images = self.images.index_select(0, indices.to(self.images.device)).to(torch.float32)
         # Division, not multiplication by 1/255: 255 becomes exactly 1.
@@ -93,18 +161,20 @@ class Dataset:
 
     def batches(self, indices: Iterable[Tensor]) -> Generator[Tensor, None, None]:
         """Yields `batch(each)` for each of `indices`, on demand; `indices` may be infinite."""
-        yield from (self.batch(each) for each in indices)
+        # Indices on another device are those of the trainer; to read their range would block it.
+        for each in indices:
+            yield self.batch(each) if each.device.type == "cpu" else self._rows(each)
 
-    def subset(self, indices: Tensor | Sequence[int]) -> Self:
+    def subset(self, indices: Indices) -> Self:
         """Returns the examples at `indices`, in that order.
 
         Args:
-            indices: Integers of shape (M,), M ≥ 1.
+            indices: Integers (M,), M ≥ 1, in which negative ones count from the end; a boolean mask (N,); or a slice.
 
         Raises:
-            DataError: `indices` is empty or out of range.
+            DataError: Nothing is selected, an index is out of range, or a mask has another length.
         """
-        index = self._checked(indices, self.images.device)
+        index = as_indices(indices, len(self), self.name).to(self.images.device)
         return replace(self, images=self.images[index], **self._selected(index))
 
     def split_off(self, count: int, seed: int) -> tuple[Self, Self]:
@@ -166,18 +236,14 @@ class Dataset:
         return {key: None if each is None else change(each) for key, each in tensors.items()}
 
     def _selected(self, index: Tensor) -> dict[str, Any]:
-        """Returns labels, context and factors of the examples at `index`."""
+        """Returns labels, context, factors and names of the examples at `index`."""
         factors = None if self.factors is None else self.factors.subset(index)
-        return {"factors": factors, **self._beside(lambda each: each[index])}
+        names = None if self.names is None else [self.names[i] for i in index.tolist()]
+        return {"factors": factors, "names": names, **self._beside(lambda each: each[index.to(each.device)])}
 
-    def _checked(self, indices: Tensor | Sequence[int], device: torch.device) -> Tensor:
-        index = torch.as_tensor(indices, dtype=torch.int64, device=device)
-        if index.ndim != 1 or index.numel() == 0 or int(index.min()) < -len(self) or int(index.max()) >= len(self):
-            raise DataError(
-                f"{self.name}: got indices of shape {tuple(index.shape)}; expected at least one index, each below "
-                f"{len(self)}, the size of the set. Correct the indices."
-            )
-        return index
+    def _joined_with(self, sets: Sequence["Dataset"], **beside: Any) -> "Dataset":
+        """Returns one set of the images of all sets, with other fields of it; `self` is one of the sets."""
+        return replace(self, images=torch.cat([each.images.to(self.images.device) for each in sets]), **beside)
 
     def _check_images(self) -> None:
         images = self.images
@@ -243,3 +309,62 @@ def _check_finite(tensor: Tensor, field: str, name: str) -> None:
             f"{name}: got NaN or infinite values in {field}, first in example {first}; expected finite numbers. "
             "Remove or impute them before training."
         )
+
+
+def concatenate(sets: Sequence[Dataset]) -> Dataset:
+    """Returns the examples of several sets, one set after another; streamed if one of them is.
+
+    Labels, context, factors and names are kept where every set has them. Name and license are joined by " + " where
+    they differ; the split is that of the first set.
+
+    Raises:
+        DataError: There is no set.
+        ShapeError: Shape, type, scale, binarization or width of the context differ, or only some sets have labels.
+    """
+    if not sets:
+        raise DataError("Got no data sets to concatenate; expected at least one.")
+    for each in sets[1:]:
+        _check_alike(each, sets[0])
+    streamed = (each for each in sets if type(each)._joined_with is not Dataset._joined_with)
+    return next(streamed, sets[0])._joined_with(
+        sets,
+        name=" + ".join(dict.fromkeys(each.name for each in sets)),
+        licence=" + ".join(dict.fromkeys(each.licence for each in sets if each.licence)),
+        labels=_joined([each.labels for each in sets]),
+        context=_joined([each.context for each in sets]),
+        classes=max(each.classes or 0 for each in sets) or None,
+        factors=_joined_factors([each.factors for each in sets]),
+        names=None if any(each.names is None for each in sets) else [n for each in sets for n in each.names or ()],
+    )
+
+
+def _check_alike(each: Dataset, first: Dataset) -> None:
+    kinds = [
+        {
+            "shape": one.shape,
+            "type": one.images.dtype,
+            "scale": one.scale,
+            "binarization": one.binarization,
+            "context": None if one.context is None else one.context.shape[1],
+            "labels": one.labels is not None,
+        }
+        for one in (each, first)
+    ]
+    for key, got in kinds[0].items():
+        if got != kinds[1][key]:
+            raise ShapeError(
+                f"Got data sets to concatenate that differ: {key} is {got} in {each.name!r} and {kinds[1][key]} in "
+                f"{first.name!r}; expected the same in all. Convert one of them first."
+            )
+
+
+def _joined(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    found = [each for each in tensors if each is not None]
+    return torch.cat([each.to(found[0]) for each in found]) if len(found) == len(tensors) else None
+
+
+def _joined_factors(factors: Sequence[Factors | None]) -> Factors | None:
+    found = [each for each in factors if each is not None]
+    if len(found) < len(factors) or len({(each.names, each.sizes) for each in found}) > 1:
+        return None
+    return replace(found[0], places=torch.cat([each.places for each in found]))

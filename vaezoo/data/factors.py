@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from vaezoo.data.indexing import Indices, as_indices
 from vaezoo.errors import DataError, ShapeError, shorten
 
 _LARGEST = 2**62  # combinations; their numbers fit into an int64
@@ -88,11 +89,11 @@ class Factors:
         """Returns N, the number of examples."""
         return len(self.places)
 
-    def values(self, indices: Tensor | None = None) -> Tensor:
-        """Returns the values of the examples at `indices` (B,), or of all, as `int64` (B, K)."""
-        places = self.places if indices is None else self.places[indices]
+    def values(self, indices: Indices | None = None) -> Tensor:
+        """Returns the values of the examples at `indices`, see `Dataset.subset`, or of all, as `int64` (B, K)."""
+        places = self.places if indices is None else self.subset(indices).places
         return torch.stack(torch.unravel_index(places, self.sizes), 1)
 
-    def subset(self, index: Tensor) -> Self:
-        """Returns the factors of the examples at `index` (M,), in that order."""
-        return replace(self, places=self.places[index.cpu()])
+    def subset(self, indices: Indices) -> Self:
+        """Returns the factors of the examples at `indices`, in that order; see `Dataset.subset`."""
+        return replace(self, places=self.places[as_indices(indices, len(self), "factors").cpu()])

@@ -31,7 +31,7 @@ class Drawing(ImageSource, Protocol):
     grid: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DrawnDataset(StreamedDataset):
     """A split of a data set whose images are drawn when a batch needs them, in the calling process by default.
 

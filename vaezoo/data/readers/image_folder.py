@@ -52,11 +52,14 @@ def load_folder(path: Path, split: str, *, limit: int | None = None, workers: in
     # Both splits determine the channels, so that a gray test set fits a color training set.
     gray = all(_is_gray(file) for root in roots for file in _listing(root, classes)[0])
     source, count = FolderImages(files, gray), len(classes) or None
+    names = [file.relative_to(path).as_posix() for file in files]
     if len(files) * math.prod(source.shape) > memory_limit(limit):
         reader = stream(source)
-        return StreamedDataset(name=name, split=split, reader=reader, labels=labels, classes=count, workers=workers)
+        return StreamedDataset(
+            name=name, split=split, reader=reader, labels=labels, classes=count, names=names, workers=workers
+        )
     images = source.read(torch.arange(len(files)))
-    return Dataset(name=name, split=split, images=images, labels=labels, classes=count)
+    return Dataset(name=name, split=split, images=images, labels=labels, classes=count, names=names)
 
 
 class FolderImages:

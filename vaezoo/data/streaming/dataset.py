@@ -2,16 +2,17 @@
 
 import hashlib
 import math
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from vaezoo.data.dataset import Dataset, add_to_digest
+from vaezoo.data.indexing import Indices, as_indices
 from vaezoo.data.streaming.limits import worker_count
 from vaezoo.data.streaming.prefetch import read_ahead
 from vaezoo.data.transforms.fixed_noise import binarized
@@ -90,7 +91,7 @@ def survey(reader: Reader, workers: int) -> "tuple[hashlib._Hash, Tensor]":
     return _SURVEYS[reader]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class StreamedDataset(Dataset):
     """A split of a data set whose images are decoded when a batch needs them.
 
@@ -130,19 +131,19 @@ class StreamedDataset(Dataset):
         counts = survey(self.reader, worker_count(self.workers))[1]
         return counts.nonzero().flatten().to(self.device, torch.float32) / self.scale
 
-    def batch(self, indices: Tensor) -> Tensor:
-        """Decodes the examples at `indices` (B,) into `float32` of shape (B, *shape) in [0, 1], on `device`."""
+    def _rows(self, indices: Tensor) -> Tensor:
         return self._floats(self.reader(indices.tolist()))
 
     def batches(self, indices: Iterable[Tensor]) -> Generator[Tensor, None, None]:
         """Yields `batch(each)` for each of `indices`; worker processes read ahead."""
         pinned = self.device.type == "cuda"
-        for images in read_ahead(self.reader, indices, workers=worker_count(self.workers), pinned=pinned):
+        checked = (as_indices(each, len(self), self.name) for each in indices)
+        for images in read_ahead(self.reader, checked, workers=worker_count(self.workers), pinned=pinned):
             yield self._floats(images)
 
-    def subset(self, indices: Tensor | Sequence[int]) -> Self:
+    def subset(self, indices: Indices) -> Self:
         """Returns the examples at `indices`, in that order; see `Dataset.subset`."""
-        index = self._checked(indices, torch.device("cpu"))
+        index = as_indices(indices, len(self), self.name).cpu()
         return replace(self, reader=self.reader.select(index), **self._selected(index))
 
     def to(self, device: torch.device | str) -> Self:
@@ -156,11 +157,52 @@ class StreamedDataset(Dataset):
         drawn = FixedDraw(seed=seed, scale=self.scale, places=torch.arange(len(self)))
         return replace(self, reader=replace(self.reader, drawn=drawn), scale=1, binarization="static")
 
+    def _joined_with(self, sets: Sequence[Dataset], **beside: Any) -> Dataset:
+        """Returns a streamed set of the examples of all sets."""
+        return StreamedDataset(
+            reader=stream(Chain(sets)),
+            split=sets[0].split,
+            binarization=self.binarization,
+            scale=self.scale,
+            device=self.device,
+            workers=self.workers,
+            **beside,
+        )
+
     def _floats(self, images: Tensor) -> Tensor:
         return images.to(self.device, non_blocking=True).to(torch.float32).div_(self.scale)
 
     def _check_images(self) -> None:
         """Does nothing: the source has validated the images."""
+
+
+class Chain:
+    """The images of several sets, one set after another (an `ImageSource`).
+
+    Args:
+        sets: Sets of the same shape and type, in memory or streamed.
+    """
+
+    def __init__(self, sets: Sequence[Dataset]) -> None:
+        self.shape, self.dtype = sets[0].shape, sets[0].images.dtype
+        self._read: list[Callable[[list[int]], Tensor]] = [
+            each.reader if isinstance(each, StreamedDataset) else each.images.cpu().__getitem__ for each in sets
+        ]
+        self._ends = torch.tensor([len(each) for each in sets]).cumsum(0)
+
+    def __len__(self) -> int:
+        """Returns the number of images of all sets."""
+        return int(self._ends[-1])
+
+    def read(self, positions: Tensor) -> Tensor:
+        """Returns the images at `positions` (B,), (B, *shape)."""
+        images = torch.empty(len(positions), *self.shape, dtype=self.dtype)
+        owners = torch.bucketize(positions, self._ends, right=True)
+        for owner in owners.unique().tolist():
+            own = owners == owner
+            first = int(self._ends[owner - 1]) if owner else 0
+            images[own] = self._read[owner]((positions[own] - first).tolist())
+        return images
 
 
 def stream(source: ImageSource) -> Reader:
