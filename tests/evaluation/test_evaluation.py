@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch.distributions import Bernoulli, Normal
+from torch.distributions import Bernoulli, Independent, Normal
 
 import vaezoo
 from vaezoo import evaluation
@@ -62,7 +62,8 @@ def test_report_of_a_model(model, digits):
     stored = report.as_dict()
     assert set(stored) == {  # the keys of metrics.json
         "data", "split", "binarization", "binarization_seed", "examples", "samples", "seed", "latents", "bound",
-        "distortion", "rate", "log_evidence", "psnr", "active_units", "perplexity", "parameters",
+        "distortion", "rate", "log_evidence", "psnr", "active_units", "perplexity", "parameters", "measure",
+        "bits_per_dimension", "effective_samples",
     }  # fmt: skip
     assert stored["bound"] == {"mean": report.bound.mean, "error": report.bound.error} and stored["perplexity"] is None
     with pytest.raises(AttributeError, match="'fid'"):
@@ -106,9 +107,86 @@ def test_estimates_have_standard_errors_and_gray_pixels_have_no_bound_and_no_evi
     assert Estimate.of(torch.tensor([1.0, -math.inf])).mean is None
     report = evaluate(model, "digits", samples=10, binarize="none")
     assert report.bound.mean is None and report.log_evidence.mean is None
-    assert report.samples == 0 and report.distortion.mean > 0
+    assert report.samples == 0 and report.distortion.mean > 0 and report.measure == "loss"
+    lines = figures_table(report.as_dict()).splitlines()
+    assert "| log-evidence, nats | – |" in lines and "K = 0" not in "".join(lines)
+    assert lines[-1].startswith(
+        "No bound and no log-evidence: the Bernoulli likelihood gives no probability to 360 of 360"
+    )
     with pytest.raises(SupportError, match="0 or 1"):
         evidence(model, load_dataset("digits", "test"), samples=2)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "measure"),
+    [
+        ("bernoulli", "mass"),
+        ("discretized-logistic", "mass"),
+        ("gaussian", "density"),
+        ("continuous-bernoulli", "density"),
+    ],
+)
+def test_bits_per_dimension_of_masses_alone(likelihood, measure):
+    model = vaezoo.create("vae", shape=(1, 8, 8), latent=2, likelihood=likelihood)
+    binary = likelihood == "bernoulli"
+    x = torch.randint(2 if binary else 256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    report = evaluate(model, from_tensors(x if not binary else x.float()), samples=3)
+    assert (report.measure, report.reason) == (measure, "")
+    if measure == "density":
+        assert report.bits_per_dimension is None and "bits_per_dimension" not in report.as_dict()
+        return
+    assert report.bits_per_dimension.mean == pytest.approx(-report.bound.mean / 64 / math.log(2), rel=1e-5)
+    assert report.bits_per_dimension.error == pytest.approx(report.bound.error / 64 / math.log(2), rel=1e-4)
+    levels = 2 if binary else 256  # the probabilities of all values of a single pixel add up to 1
+    pixel = vaezoo.create("vae", shape=(1, 1, 1), latent=2, likelihood=likelihood).decode(torch.zeros(1, 2))
+    values = (torch.arange(levels) / (levels - 1)).reshape(levels, 1, 1, 1)
+    assert pixel.log_prob(values).exp().sum().item() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_effective_samples_are_those_of_the_weights(model, digits):
+    few = digits.subset(range(20))
+    report = evaluate(model, few, samples=50, seed=3)
+    x = few.batch(torch.arange(20))
+    torch.manual_seed(3)
+    with torch.no_grad():
+        weights = torch.cat([model.infer(each, None, 50).log_weights() for each in x.split(10)], 1).double().softmax(0)
+    assert report.effective_samples == pytest.approx((1 / weights.square().sum(0)).mean().item() / 50, rel=1e-4)
+    assert "| effective samples (of K = 50) |" in figures_table(report.as_dict())
+    codes = vaezoo.create("vq-vae", shape=(1, 8, 8), codes=16)
+    assert evaluate(codes, "digits", samples=7).effective_samples == 1.0  # all draws are equal: the evidence is exact
+    assert evaluate(model, few, samples=0).effective_samples is None
+
+
+def test_reasons_for_missing_figures(model, digits):
+    assert evaluate(model, digits, samples=0).reason == "No log-evidence: it was left out (samples = 0)."
+    point = vaezoo.create("ae", shape=(1, 8, 8), latent=2)
+    found = evaluate(point, digits, samples=2)
+    assert found.measure == "mass" and "point mass" in found.reason
+    rounded = from_tensors(torch.arange(256).reshape(4, 1, 8, 8).float().div(255).bfloat16())
+    logistic = vaezoo.create("vae", shape=(1, 8, 8), latent=2, likelihood="discretized-logistic")
+    assert "multiples of 1/255" in evaluate(logistic, rounded, samples=2).reason
+    own = vaezoo.create("vae", shape=(1, 8, 8), latent=2)
+    own.decoder = WithoutLikelihood(own.decoder)
+    assert evaluate(own, digits, samples=2).measure == "mass"  # by the support of the distribution
+
+
+def test_half_precision_under_a_probability_mass_warns():
+    model = vaezoo.create("vae", shape=(1, 2, 2), latent=2, likelihood="discretized-logistic")
+    x = torch.tensor([1, 77, 128, 255]).reshape(1, 1, 2, 2) / 255
+    for dtype in (torch.bfloat16, torch.float16):
+        with pytest.warns(UserWarning, match="multiples of 1/255.*float32"):
+            assert torch.isneginf(model(x.to(dtype)).bound).all()
+    assert torch.isfinite(model(x).bound).all()
+
+
+class WithoutLikelihood(torch.nn.Module):
+    def __init__(self, decoder):
+        super().__init__()
+        self.decoders = torch.nn.ModuleList([decoder])
+
+    def forward(self, z, c=None):
+        pixels = self.decoders[0](z, c)
+        return Independent(Bernoulli(logits=pixels.logits, validate_args=False), 3, validate_args=False)
 
 
 def test_active_units_counts_latents_whose_mean_varies(digits):

@@ -17,7 +17,7 @@ from vaezoo.core.elbo import ELBO, Inference
 from vaezoo.core.part import PARTS, Likelihood, Objective, Part, as_part
 from vaezoo.core.posterior import center, has_density, is_deterministic, sample_with_log_prob
 from vaezoo.core.random import seeded
-from vaezoo.errors import ContextError, NoDensityError, ShapeError, SupportError
+from vaezoo.errors import ContextError, NoDensityError, ShapeError, SupportError, warn
 
 CHUNK = 784_000  # elements of x that log_evidence decodes at a time on a CPU: activations stay in its cache
 CHUNK_ON_GPU = 2**24  # enough work for each kernel
@@ -251,6 +251,23 @@ class VAE(nn.Module):
             NoDensityError: the posterior is a point mass in a continuous space.
             SupportError: x has no density under the likelihood, such as gray pixels under a Bernoulli.
         """
+        return self.importance(x, c, samples, seed, chunk)[0]
+
+    @torch.no_grad()
+    def importance(
+        self,
+        x: Tensor,
+        c: Tensor | Sequence[int] | None = None,
+        samples: int = 5000,
+        seed: int | None = None,
+        chunk: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        r"""Returns `log_evidence`, (B,), nats, and the effective sample size of its K weights w, (B,).
+
+        The effective sample size $(\sum_k w_k)^2 / \sum_k w_k^2$ lies between 1 and K; near 1, a single draw
+        decides the estimate. It is K for a posterior whose draws are all equal. Arguments and exceptions are those of
+        `log_evidence`.
+        """
         x, c, dense = self._checked(x, c)
         if self.takes_unlabelled and c is not None:
             c = torch.zeros_like(c)  # a label would make it log p(x|c)
@@ -269,24 +286,30 @@ class VAE(nn.Module):
         xs = x.split(rows)
         contexts = [None] * len(xs) if c is None else c.split(rows)
         with evaluating(self), seeded(seed):
-            return torch.cat([self._log_evidence(*each, samples, chunk) for each in zip(xs, contexts, strict=True)])
+            pairs = [self._importance(*each, samples, chunk) for each in zip(xs, contexts, strict=True)]
+        log_evidence, size = map(torch.cat, zip(*pairs, strict=True))
+        return log_evidence, size
 
-    def _log_evidence(self, x: Tensor, c: Tensor | None, samples: int, chunk: int) -> Tensor:
+    def _importance(self, x: Tensor, c: Tensor | None, samples: int, chunk: int) -> tuple[Tensor, Tensor]:
         posterior, prior = cast(Distribution, self.encoder(x, c)), self.prior(c)
         if not has_density(posterior):
             raise NoDensityError(
                 "Got a model whose posterior is a point mass in a continuous space; expected one that has a density. "
                 "Compare distortions, or train another variant."
             )
-        samples = 1 if is_deterministic(posterior) else samples
+        wanted, samples = samples, 1 if is_deterministic(posterior) else samples
         draws = max(1, chunk // max(1, x.numel()))
         total = x.new_full((len(x),), -torch.inf)
+        squares = total.clone()
         for done in range(0, samples, draws):
             z, log_q = sample_with_log_prob(posterior, min(draws, samples - done))
             likelihood = self.decoder(z, c)
             drawn = Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=prior, likelihood=likelihood)
-            total = torch.logaddexp(total, drawn.log_weights().logsumexp(0))
-        return total - math.log(samples)
+            weights = drawn.log_weights()
+            total = torch.logaddexp(total, weights.logsumexp(0))
+            squares = torch.logaddexp(squares, (2.0 * weights).logsumexp(0))
+        size = (2.0 * total - squares).exp().clamp(1.0, samples)  # rounding of large log weights
+        return total - math.log(samples), size * (wanted / samples)
 
     def has_density(self, x: Tensor) -> bool:
         """Returns whether the likelihood is a density at all of validated `x` (B, *shape), and not only a loss."""
@@ -306,13 +329,19 @@ class VAE(nn.Module):
     def _checked(self, x: Tensor, c: Tensor | Sequence[int] | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Returns `check(x, c)`, and which examples (B,) have a density; None for all, which takes one reduction."""
         device, dtype = self._home()
-        x = check_tensor(x, self.shape, device).to(device, dtype)
+        given = check_tensor(x, self.shape, device)
+        x = given.to(device, dtype)
         likelihood = as_part(self.decoder).likelihood
         dense = torch.isfinite(x) if likelihood is None else likelihood.contains(x)
         if bool(dense.all()):
             return x, self.check_context(c, len(x)), None
         if likelihood is None or not bool(likelihood.accepts(x).all()):
             raise self._invalid(x, likelihood)
+        if likelihood.mass and given.dtype in (torch.bfloat16, torch.float16):
+            warn(
+                f"Got x in {given.dtype}, to which the {type(likelihood).__name__} likelihood gives no probability; "
+                f"expected {likelihood.support}. Floats of 16 bits are rounded: convert the pixels to float32 first."
+            )
         return x, self.check_context(c, len(x)), dense
 
     def _invalid(self, x: Tensor, likelihood: Likelihood | None) -> SupportError:

@@ -86,6 +86,8 @@ class Likelihood(Part):
 
     #: raw numbers per element of x
     outputs = 1
+    #: whether p(x|z) is a probability mass, of discrete x; False for a density, whose nats depend on the units of x
+    mass = False
     #: description of the values that `accepts` accepts, for messages
     domain = f"finite values of magnitude up to {LARGEST_VALUE:g}"
     #: description of the values that `contains` contains, for messages

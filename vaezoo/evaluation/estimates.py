@@ -33,12 +33,26 @@ def evidence(
     Raises:
         SupportError, NoDensityError: the model has no evidence for these data.
     """
+    return importance(model, data, samples, seed=seed, report=report, batch_size=batch_size)[0]
+
+
+def importance(
+    model: VAE,
+    data: Dataset,
+    samples: int,
+    *,
+    seed: int = 0,
+    report: Callable[[int, int], None] | None = None,
+    batch_size: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Returns `evidence`, (N,), nats, and the effective sample size of its weights, (N,), from 1 to K."""
     done, parts = 0, []
     size = batch_size or rows_at_once(data.shape, 100)
     with evaluating(model):
         for x, c in batches(model, data, size):
-            parts.append(model.log_evidence(x, c, samples=samples, seed=seed + done).cpu())
+            parts.append(torch.stack(model.importance(x, c, samples=samples, seed=seed + done)).cpu())
             done += len(x)
             if report is not None:
                 report(done, len(data))
-    return torch.cat(parts)
+    log_evidence, size = torch.cat(parts, 1)
+    return log_evidence, size

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
+from string import Formatter
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from vaezoo.errors import UnknownNameError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from vaezoo.core import ELBO, VAE
     from vaezoo.data import Dataset
+    from vaezoo.evaluation.validity import Measure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +38,16 @@ class Estimate:
 
 
 class Terms(NamedTuple):
-    """Bound, distortion and rate (nats), and mean squared error of the reconstruction of each example, (N,) each."""
+    """Bound, distortion and rate (nats), and mean squared error of the reconstruction of each example, (N,) each.
+
+    `dense` is 1 for examples to which the likelihood gives a probability or a density, otherwise 0.
+    """
 
     bound: Tensor
     distortion: Tensor
     rate: Tensor
     squared_error: Tensor
+    dense: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,27 +75,52 @@ class Measurement:
         """Terms of the ELBO, and reconstruction errors."""
         import torch
 
-        from vaezoo.core import seeded
+        from vaezoo.core import as_part, seeded
         from vaezoo.evaluation.batches import batches
 
+        likelihood = as_part(self.model.decoder).likelihood
         rows: list[Tensor] = []
         with seeded(self.seed):
             for x, c in batches(self.model, self.data, self.batch_size):
                 elbo = cast("ELBO", self.model(x, c))
                 error = (self.model.reconstruct(x, c) - x).square().flatten(1).mean(1)
-                rows.append(torch.stack([elbo.bound, elbo.distortion, elbo.rate, error]).cpu())
+                dense = torch.ones_like(error) if likelihood is None else likelihood.contains(x).to(error)
+                rows.append(torch.stack([elbo.bound, elbo.distortion, elbo.rate, error, dense]).cpu())
         return Terms(*torch.cat(rows, 1))
 
     @cached_property
-    def evidences(self) -> Tensor | None:
-        """Importance-weighted evidences (N,), nats; None if x has no density under the likelihood or K = 0."""
-        from vaezoo.evaluation.estimates import evidence
+    def _importance(self) -> tuple[Tensor, Tensor] | None:
+        from vaezoo.evaluation.estimates import importance
 
         if self.samples == 0 or not bool(self.terms.bound.isfinite().all()):
             return None
-        return evidence(
+        return importance(
             self.model, self.data, self.samples, seed=self.seed, report=self.report, batch_size=self.batch_size
         )
+
+    @property
+    def evidences(self) -> Tensor | None:
+        """Importance-weighted evidences (N,), nats; None if x has no density under the likelihood or K = 0."""
+        return None if self._importance is None else self._importance[0]
+
+    @property
+    def effective_sizes(self) -> Tensor | None:
+        """Effective sample sizes of the weights of `evidences`, (N,), from 1 to K; None without evidences."""
+        return None if self._importance is None else self._importance[1]
+
+    @cached_property
+    def measure(self) -> Measure:
+        """Whether the figures are those of probability masses or of densities; "loss" if some examples have neither."""
+        from vaezoo.evaluation.validity import measure_of
+
+        return measure_of(self)
+
+    @cached_property
+    def reason(self) -> str:
+        """The reason for a missing bound or evidence, a sentence; an empty string if there are both."""
+        from vaezoo.evaluation.validity import missing
+
+        return missing(self)
 
     @cached_property
     def encoded(self) -> tuple[Tensor | None, Tensor | None]:
@@ -123,7 +153,8 @@ class Metric:
         compute: returns the value of a measurement; None if the metric does not apply to the model or the data.
         label: name in model cards.
         unit: unit; metrics with a unit are also listed in the metadata of cards on the Hub.
-        detail: template for a detail of the label, filled in with the metrics of a model, such as "K = {samples}".
+        detail: template for a detail of the label, filled in with the metrics of a model, such as "K = {samples}";
+            left out where one of them is 0 or missing.
         digits: digits after the decimal point.
         percent: whether to show a share as percentage.
         order: position in cards and tables.
@@ -148,7 +179,8 @@ class Metric:
 
     def title(self, values: Mapping[str, object], *, on_the_hub: bool = False) -> str:
         """Returns the label with detail and unit, such as "log-evidence (K = 5000), nats"."""
-        detail = self.detail.format_map(defaultdict(lambda: "–", values))
+        names = [name for _, name, *_ in Formatter().parse(self.detail) if name]
+        detail = self.detail.format_map(values) if all(values.get(name) for name in names) else ""
         if on_the_hub:
             return f"{self.label} ({', '.join(filter(None, (self.unit, detail)))})"
         return self.label + (f" ({detail})" if detail else "") + (f", {self.unit}" if self.unit else "")

@@ -26,6 +26,9 @@ class Report:
     `perplexity` codes. `label_error` exists only for models that classify, `clustering_accuracy` only for models with
     clusters; their attributes are None for others. `subset_seed` is None for a whole test set, else the seed of the
     permutation that chose the examples.
+    clusters; their attributes are None for others. `measure` is "mass" or "density", what the likelihood gives, or
+    "loss" for data to which it gives neither; figures of different measures do not compare. `reason` is a sentence that
+    states why a bound or an evidence is missing, or an empty string.
     """
 
     data: str
@@ -38,6 +41,8 @@ class Report:
     latents: int
     values: dict[str, Value]
     subset_seed: int | None = None
+    measure: str = ""
+    reason: str = ""
 
     def __getattr__(self, name: str) -> Any:  # Any: each metric has its own type
         """Returns the value of a metric."""
@@ -49,8 +54,8 @@ class Report:
         """Returns plain values, as `metrics.json` stores them; metrics that do not apply are left out."""
         facts = asdict(self)
         values = cast(dict[str, object], facts.pop("values"))
-        if self.subset_seed is None:
-            del facts["subset_seed"]
+        optional = {"subset_seed": None, "measure": "", "reason": ""}
+        facts = {key: value for key, value in facts.items() if key not in optional or value != optional[key]}
         known = all_metrics()
         always = {key for key in values if key in known and known[key].always}
         return facts | {key: value for key, value in values.items() if value is not None or key in always}
@@ -163,6 +168,7 @@ def measured(
     with evaluating(model):
         values = {key: metric.compute(measurement) for key, metric in all_metrics().items()}
         evidences = measurement.evidences
+        measure, reason = measurement.measure, measurement.reason
     found = Report(
         data=chosen.name,
         split=chosen.split,
@@ -174,6 +180,8 @@ def measured(
         latents=math.prod(model.latent or (0,)),
         values=values,
         subset_seed=subset_seed,
+        measure=measure,
+        reason=reason,
     )
     return found, evidences
 

@@ -1,7 +1,8 @@
 """Likelihoods p(x|z): heads that turn a network's raw output (..., P, *shape) into a distribution with event `shape`.
 
-One file each, found by its name. A head declares how many raw numbers it needs per element of x (`outputs`), which
-values have a density (`contains`) and which are valid as a training loss (`accepts`).
+One file each, found by its name. A head declares how many raw numbers it needs per element of x (`outputs`), whether
+it gives probability masses or densities (`mass`), which values have one (`contains`) and which are valid as a training
+loss (`accepts`).
 """
 
 from torch import Tensor

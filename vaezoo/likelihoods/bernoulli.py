@@ -15,6 +15,7 @@ class Bernoulli(UnitLikelihood):
     reported for them.
     """
 
+    mass = True
     support = "values that are 0 or 1 (binarize gray pixels first)"
 
     def forward(self, raw: Tensor) -> Distribution:

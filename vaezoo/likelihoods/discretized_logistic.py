@@ -21,6 +21,7 @@ class DiscretizedLogistic(UnitLikelihood):
     """
 
     outputs = 2
+    mass = True
 
     def __init__(self, shape: Sequence[int], *, levels: Annotated[int, Meta(ge=2, le=65536)] = 256) -> None:
         super().__init__(shape)

@@ -28,7 +28,18 @@ def figures_table(metrics: Mapping[str, object]) -> str:
         + (f", binarized once with seed {seed}" if seed else ", not binarized")
     )
     lines = ["| figure | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
-    return "\n".join([*lines, "", f"{measured}; ± is the standard error of the mean over images."])
+    lines += ["", f"{measured}; ± is the standard error of the mean over images."]
+    return "\n".join([*lines, *(["", reason] if (reason := reason_of(metrics)) else [])])
+
+
+def reason_of(metrics: Mapping[str, object]) -> str:
+    """Returns a sentence that states why a bound or an evidence is missing, or an empty string."""
+    if metrics.get("reason"):
+        return str(metrics["reason"])
+    bound, evidence = (cast(Mapping[str, object], metrics.get(key) or {}) for key in ("bound", "log_evidence"))
+    if bound.get("mean") is None:  # metrics of earlier versions have no reason
+        return "No bound and no log-evidence: the model gives these images neither a probability nor a density."
+    return "" if evidence.get("mean") is not None else "No log-evidence: it was not measured."
 
 
 def model_card(name: str, config: Mapping[str, object], metrics: Mapping[str, object] | None) -> str:
