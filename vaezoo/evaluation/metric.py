@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from string import Formatter
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
 from vaezoo.errors import UnknownNameError
 from vaezoo.registry import Registry
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from vaezoo.core import ELBO, VAE
     from vaezoo.data import Dataset
-    from vaezoo.evaluation.validity import Measure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +140,7 @@ class Measurement:
 
 
 Value = Estimate | float | int | None
+Measure = Literal["mass", "density", "loss"]
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,8 @@
 """Whether figures are probabilities, densities or losses, and the reason for a missing bound or evidence."""
 
-from typing import Literal
-
 from vaezoo.core import as_part, has_density
 from vaezoo.evaluation.batches import batches
-from vaezoo.evaluation.metric import Measurement
-
-Measure = Literal["mass", "density", "loss"]
+from vaezoo.evaluation.metric import Measure, Measurement
 
 
 def measure_of(measurement: Measurement) -> Measure:
