@@ -47,9 +47,9 @@ def importance(
 ) -> tuple[Tensor, Tensor]:
     """Returns `evidence`, (N,), nats, and the effective sample size of its weights, (N,), from 1 to K."""
     done, parts = 0, []
-    size = batch_size or rows_at_once(data.shape, 100)
+    rows = batch_size or rows_at_once(data.shape, 100)
     with evaluating(model):
-        for x, c in batches(model, data, size):
+        for x, c in batches(model, data, rows):
             parts.append(torch.stack(model.importance(x, c, samples=samples, seed=seed + done)).cpu())
             done += len(x)
             if report is not None:
