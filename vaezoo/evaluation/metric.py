@@ -108,20 +108,6 @@ class Measurement:
         return None if self._importance is None else self._importance[1]
 
     @cached_property
-    def measure(self) -> Measure:
-        """Whether the figures are those of probability masses or of densities; "loss" if some examples have neither."""
-        from vaezoo.evaluation.validity import measure_of
-
-        return measure_of(self)
-
-    @cached_property
-    def reason(self) -> str:
-        """The reason for a missing bound or evidence, a sentence; an empty string if there are both."""
-        from vaezoo.evaluation.validity import missing
-
-        return missing(self)
-
-    @cached_property
     def encoded(self) -> tuple[Tensor | None, Tensor | None]:
         """Code indices (N, *grid), int64, or None; centers of the posteriors (N, D), or None for a model of codes."""
         import torch

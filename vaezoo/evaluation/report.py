@@ -13,6 +13,7 @@ from vaezoo.data import TEST_SEED, Dataset, binarize, from_tensors, load_dataset
 from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import ConfigError, DataError, ShapeError
 from vaezoo.evaluation.metric import Estimate, Measurement, Value, all_metrics
+from vaezoo.evaluation.validity import measure_of, missing
 
 SUBSET_SEED = 0  # of the permutation that chooses a part of a data set
 
@@ -168,7 +169,7 @@ def measured(
     with evaluating(model):
         values = {key: metric.compute(measurement) for key, metric in all_metrics().items()}
         evidences = measurement.evidences
-        measure, reason = measurement.measure, measurement.reason
+        measure, reason = measure_of(measurement), missing(measurement)
     found = Report(
         data=chosen.name,
         split=chosen.split,
