@@ -63,6 +63,20 @@ def center(posterior: Distribution) -> Tensor:
     return posterior.center if isinstance(posterior, Posterior) else _mean_or_mode(posterior)
 
 
+def exact_mean(posterior: Distribution) -> Tensor | None:
+    """Returns the mean of a posterior, (B, *latent); None if it has no closed form."""
+    try:
+        return posterior.mean
+    except NotImplementedError:
+        return None
+
+
+def mean_or_center(posterior: Distribution) -> Tensor:
+    """Returns the mean of a posterior if it has a closed form, otherwise its center, (B, *latent)."""
+    mean = exact_mean(posterior)
+    return center(posterior) if mean is None else mean
+
+
 def responsibilities(prior: Distribution, z: Tensor) -> Tensor | None:
     """Returns p(component | z) of a mixture, (B, M), for z (B, *latent); None for a prior that is no mixture."""
     return prior.responsibilities(z) if isinstance(prior, Posterior) else None
@@ -78,7 +92,5 @@ def sample_with_log_prob(posterior: Distribution, samples: int) -> tuple[Tensor,
 
 
 def _mean_or_mode(distribution: Distribution) -> Tensor:
-    try:
-        return distribution.mean
-    except NotImplementedError:
-        return distribution.mode
+    mean = exact_mean(distribution)
+    return distribution.mode if mean is None else mean

@@ -13,10 +13,13 @@ from vaezoo.errors import ContextError, ShapeError
 def context_of(model: VAE, data: Dataset) -> Tensor | None:
     """Returns the contexts of a data set that the model needs: vectors (N, C), labels (N,), or None.
 
+    None also for a model that infers the class of an example (`m2-vae`): its figures, reconstructions and latents are
+    those of examples whose label is unknown.
+
     Raises:
         ContextError: the model is conditional and the set has neither context nor labels.
     """
-    if not model.context:
+    if not model.context or model.takes_unlabelled:
         return None
     if data.context is not None:
         return data.context

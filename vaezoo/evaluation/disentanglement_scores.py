@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.core import ACTIVE_VARIANCE, VAE, center, code_indices, evaluating, rows_at_once
+from vaezoo.core import ACTIVE_VARIANCE, VAE, code_indices, evaluating, mean_or_center, rows_at_once
 from vaezoo.data import Dataset, Factors
 from vaezoo.errors import ConfigError, DataError, ShapeError, shorten
 from vaezoo.evaluation.batches import batches
@@ -50,7 +50,7 @@ class Disentanglement:
 
 
 def disentanglement(model: VAE | Encode, data: Dataset, *, examples: int = 10_000, seed: int = 0) -> Disentanglement:
-    """Computes disentanglement scores of the posterior's centers with respect to the factors of a data set.
+    """Computes disentanglement scores of the posterior's means with respect to the factors of a data set.
 
     Args:
         model: a model, or any function from x (B, *shape) to a representation, as in `representation`.
@@ -93,8 +93,9 @@ def representation(model: VAE | Encode, data: Dataset, *, size: int | None = Non
     """Returns the representation of every example of a set, (N, D), float64, on the CPU.
 
     Args:
-        model: a model, represented by the centers of its posteriors; or any function of x (B, *shape), `float32` in
-            [0, 1], that returns a tensor (B, …) or a distribution, represented by its center.
+        model: a model, represented by the means of its posteriors, or their centers
+            where the mean has no closed form; or any function of x (B, *shape), `float32` in
+            [0, 1], that returns a tensor (B, …) or a distribution, represented in the same way.
         data: the examples.
         size: number of examples that are encoded at a time; None for 500, or fewer where examples are large.
 
@@ -118,7 +119,7 @@ def rows_of(given: object, count: int) -> Tensor:
     """Returns the output of an encoder for `count` examples as (B, D), float64."""
     if isinstance(given, Distribution) and code_indices(given) is not None:
         raise ShapeError("Got a model of discrete codes; expected continuous latents, whose values have an order.")
-    found = center(given) if isinstance(given, Distribution) else given
+    found = mean_or_center(given) if isinstance(given, Distribution) else given
     if not isinstance(found, Tensor) or found.dim() < 2 or len(found) != count:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ShapeError(f"Got {shape} as representation of {count} examples; expected a row for each, ({count}, D).")

@@ -109,20 +109,10 @@ class Measurement:
 
     @cached_property
     def encoded(self) -> tuple[Tensor | None, Tensor | None]:
-        """Code indices (N, *grid), int64, or None; centers of the posteriors (N, D), or None for a model of codes."""
-        import torch
+        """Code indices (N, *grid), int64, or None; variances of the posterior means (D,), or None for codes."""
+        from vaezoo.evaluation.latents import encoded
 
-        from vaezoo.core import center, code_indices
-        from vaezoo.evaluation.batches import batches
-
-        codes, centers = list["Tensor"](), list["Tensor"]()
-        for x, c in batches(self.model, self.data, self.batch_size):
-            posterior = self.model.encoder(x, c)
-            if (indices := code_indices(posterior)) is not None:
-                codes.append(indices)
-            else:
-                centers.append(center(posterior).flatten(1))
-        return (torch.cat(codes), None) if codes else (None, torch.cat(centers))
+        return encoded(self.model, self.data, seed=self.seed, batch_size=self.batch_size)
 
 
 Value = Estimate | float | int | None

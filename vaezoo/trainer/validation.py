@@ -7,8 +7,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from vaezoo.core import ACTIVE_VARIANCE, ELBO, VAE, center, code_indices, rows_at_once, seeded
+from vaezoo.core import ACTIVE_VARIANCE, ELBO, VAE, code_indices, mean_or_center, rows_at_once, seeded
 from vaezoo.data import Dataset
+from vaezoo.data.dataset import stable_permutation
 from vaezoo.recipe import Recipe
 from vaezoo.trainer.batches import HELD_OUT, BatchStream, reseed
 from vaezoo.trainer.processes import Processes
@@ -61,14 +62,14 @@ def notes_on(model: VAE, feed: BatchStream) -> list[str]:
 
 def note_on_latents(model: VAE, feed: BatchStream) -> list[str]:
     """Returns a warning if most latents are inactive; none for codes."""
-    indices = torch.arange(min(NOTED, len(feed.data)), device=feed.device)
+    indices = torch.from_numpy(stable_permutation(len(feed.data), 0)[:NOTED]).to(feed.device)
     means = list[Tensor]()
     with torch.no_grad(), seeded(0):
         for part in indices.split(rows_at_once(feed.data.shape, 500, feed.size)):
             posterior = model.encoder(*feed.take(part))
             if code_indices(posterior) is not None:
                 return []
-            means.append(center(posterior).flatten(1))
+            means.append(mean_or_center(posterior).flatten(1))
     centers = torch.cat(means)
     if len(centers) < 2:
         return []

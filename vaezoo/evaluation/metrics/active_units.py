@@ -18,5 +18,5 @@ def active_units(measurement: Measurement) -> int | None:
     """Returns the number of latents whose posterior mean has a variance above 0.01; None for a model of codes."""
     from vaezoo.core import ACTIVE_VARIANCE
 
-    _, centers = measurement.encoded
-    return None if centers is None else int((centers.var(0) > ACTIVE_VARIANCE).sum())
+    _, variances = measurement.encoded
+    return None if variances is None else int((variances > ACTIVE_VARIANCE).sum())
