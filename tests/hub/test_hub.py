@@ -19,7 +19,8 @@ from vaezoo import pictures
 from vaezoo.cli import main
 from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError
 from vaezoo.storage.config import CONFIG
-from vaezoo.storage.model_folder import CARD, METRICS, WEIGHTS
+from vaezoo.storage.figures import METRICS
+from vaezoo.storage.model_folder import CARD, WEIGHTS
 from vaezoo.workflows.load import pull
 from vaezoo.zoo.index import PACKAGE_FOLDER
 

@@ -16,7 +16,8 @@ from support.mutations import config_of, small, write_config, write_weights
 import vaezoo
 from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError
 from vaezoo.storage.config import CONFIG
-from vaezoo.storage.model_folder import CARD, METRICS, WEIGHTS, published_state, read_metrics
+from vaezoo.storage.figures import METRICS
+from vaezoo.storage.model_folder import CARD, WEIGHTS, published_state, read_metrics
 from vaezoo.workflows import bundle
 from vaezoo.zoo import index
 from vaezoo.zoo.index import PACKAGE_FOLDER

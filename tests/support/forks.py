@@ -12,7 +12,7 @@ from typing import Any
 
 TESTS = Path(__file__).parents[1]
 MODULES = ("storage.files", "storage.checkpoint", "trainer.metrics_log")  # `at_change` halves their writes
-CALLS = ("fsync", "rename", "replace", "mkdir", "rmdir", "unlink")
+CALLS = ("fsync", "rename", "replace", "mkdir", "rmdir", "unlink", "link")
 
 
 class Forks:

@@ -16,12 +16,13 @@ from support.runs import equal
 
 from vaezoo.cli import main
 from vaezoo.data import load_dataset
-from vaezoo.errors import CorruptWeightsError, UnknownNameError
+from vaezoo.errors import UnknownNameError
 from vaezoo.registry import create
 from vaezoo.storage import checkpoint
 from vaezoo.storage.checkpoint import newest, read_folder
-from vaezoo.storage.model_folder import save
+from vaezoo.storage.model_folder import read_metrics, save
 from vaezoo.trainer import loop
+from vaezoo.workflows.compare import compare
 from vaezoo.workflows.load import load
 
 FILES = ["model.safetensors", "metrics.jsonl", "config.json"]
@@ -166,29 +167,80 @@ def test_signals_save_a_checkpoint_and_set_the_exit_status(name, expected, count
 FIGURES = {"examples": 1, "split": "test", "data": "digits"}
 
 
-@pytest.mark.parametrize("before", [False, True], ids=["new", "over another"])
-def test_crash_in_save_leaves_no_mixture_of_two_models(before, quick_path):
-    """The config has the hash of the weights, so that between the two writes the folder holds no valid model."""
-    models = [create("vae", shape=(1, 4, 4), latent=2, backbone={"name": "mlp", "hidden": [3]}) for _ in range(2)]
-    seen = set()
-    for limit in range(60):
+def made(count):
+    return [create("vae", shape=(1, 4, 4), latent=2, backbone={"name": "mlp", "hidden": [3]}) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("before", "shard_size"),
+    [
+        pytest.param(True, 10**6, id="over another"),
+        pytest.param(True, 200, id="over several files", marks=pytest.mark.full),
+        pytest.param(False, 10**6, id="new", marks=pytest.mark.full),
+        pytest.param(False, 200, id="several files", marks=pytest.mark.full),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*metrics.json")
+def test_crash_in_save_leaves_the_old_or_the_new_model(before, shard_size, quick_path):
+    """SIGKILL before each change of the file system and half-way through each write."""
+    models, seen = made(2), set()
+    figures = [FIGURES | {"examples": number} for number in range(2)]
+    names = set(os.listdir(save(models[1], quick_path / "fresh", metrics=figures[1], shard_size=shard_size)))
+    for limit in range(200):
         folder = quick_path / str(limit)
         if before:
-            save(models[0], folder, metrics=FIGURES)
+            save(models[0], folder, metrics=figures[0], shard_size=shard_size)
 
         def work(limit=limit, folder=folder):
-            at_change(limit, lambda: os._exit(9))
-            save(models[1], folder, metrics=FIGURES)
+            at_change(limit, lambda: os.kill(os.getpid(), signal.SIGKILL))
+            save(models[1], folder, metrics=figures[1], shard_size=shard_size)
 
         status = ended(forked(work))
-        try:
+        if before or (folder / "config.json").exists():
             read = load(f"{folder}/")
-            seen.add(next(n for n, each in enumerate(models) if equal(read, each)))
-        except (CorruptWeightsError, UnknownNameError):
+            found = next(n for n, each in enumerate(models) if equal(read, each))
+            seen.add(found)
+            metrics = read_metrics(folder)
+            assert metrics is None or metrics["examples"] == found
+        else:
             seen.add(None)
-        save(models[1], folder)
+            with pytest.raises(UnknownNameError):
+                load(f"{folder}/")
+        save(models[1], folder, metrics=figures[1], shard_size=shard_size)
         assert equal(load(f"{folder}/"), models[1])
+        assert {name for name in os.listdir(folder) if not name.startswith(".")} == names
         if status == 0:
             break
-        assert status == 9
-    assert status == 0 and limit > 12 and seen == ({0, 1, None} if before else {1, None})
+        assert status == -signal.SIGKILL
+    assert status == 0 and limit > 12 and seen == ({0, 1} if before else {1, None})
+
+
+@pytest.mark.parametrize("shard_size", [10**6, 200], ids=["one file", "several files"])
+def test_reader_finds_a_whole_model_while_another_process_replaces_it(shard_size, quick_path):
+    models, folder = made(2), quick_path / "model"
+    save(models[0], folder, shard_size=shard_size)
+
+    def work():
+        for number in range(1, 41):
+            save(models[number % 2], folder, shard_size=shard_size if number % 4 else 10**6)
+
+    child, read = forked(work), 0
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        found = load(f"{folder}/")
+        assert any(equal(found, each) for each in models)
+        read += 1
+    assert read > 5
+
+
+def test_comparison_recovers_from_a_kill_between_weights_and_config(quick_path):
+    """A run of `compare --out` has weights without a config, as after a kill; the next call makes the same model."""
+    options = {"data": "digits", "steps": 3, "samples": 2, "limit": 5, "device": "cpu", "out": quick_path}
+    (row,) = compare(["vae"], **options)
+    (config,) = quick_path.glob("*/config.json")
+    once = config.with_name("model.safetensors").read_bytes()
+    config.unlink()
+    config.with_name("model.safetensors").write_bytes(once[:-1])
+    with pytest.warns(UserWarning, match="holds no checkpoint"):
+        (again,) = compare(["vae"], **options)
+    assert config.with_name("model.safetensors").read_bytes() == once
+    assert again.report == row.report

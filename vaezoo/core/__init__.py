@@ -20,6 +20,7 @@ from vaezoo.core.posterior import (
     sample_with_log_prob,
 )
 from vaezoo.core.random import seeded
+from vaezoo.core.weights import add_to_digest, published_state, weights_digest
 
 __all__ = [
     "ACTIVE_VARIANCE",
@@ -33,6 +34,7 @@ __all__ = [
     "Objective",
     "Part",
     "Posterior",
+    "add_to_digest",
     "as_part",
     "center",
     "check_tensor",
@@ -46,11 +48,13 @@ __all__ = [
     "is_deterministic",
     "mean_or_center",
     "network_inputs",
+    "published_state",
     "require",
     "require_vector_latent",
     "responsibilities",
     "rows_at_once",
     "sample_with_log_prob",
     "seeded",
+    "weights_digest",
     "widest",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaezoo.core import rows_at_once
+from vaezoo.core import add_to_digest, rows_at_once
 from vaezoo.data.factors import Factors
 from vaezoo.data.indexing import Indices, as_indices, is_single
 from vaezoo.errors import DataError, ShapeError
@@ -284,14 +284,6 @@ class Dataset(torch.utils.data.Dataset[Any]):
                 f"floating vectors of shape ({len(self)}, C). Pass class numbers as labels (N,) of type int64 instead."
             )
         _check_finite(context, "context", self.name)
-
-
-def add_to_digest(total: "hashlib._Hash", **tensors: Tensor | None) -> None:
-    """Updates a hash with name, type, shape and bytes of each tensor that is not None."""
-    for key, tensor in tensors.items():
-        if tensor is not None:
-            total.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-            total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def stable_permutation(count: int, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from vaezoo.core import VAE, evaluating
+from vaezoo.core import VAE, evaluating, weights_digest
 from vaezoo.data import TEST_SEED, Dataset, binarize, from_tensors, load_dataset, pad
 from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import ConfigError, DataError, ShapeError
@@ -26,10 +26,10 @@ class Report:
     density under the likelihood; the distortion is then a loss. `psnr` is in dB; `active_units` counts latents,
     `perplexity` codes. `label_error` exists only for models that classify, `clustering_accuracy` only for models with
     clusters; their attributes are None for others. `subset_seed` is None for a whole test set, else the seed of the
-    permutation that chose the examples.
-    clusters; their attributes are None for others. `measure` is "mass" or "density", what the likelihood gives, or
+    permutation that chose the examples. `measure` is "mass" or "density", what the likelihood gives, or
     "loss" for data to which it gives neither; figures of different measures do not compare. `reason` is a sentence that
     states why a bound or an evidence is missing, or an empty string.
+    `weights` is the SHA-256 of the measured model's saved tensors.
     """
 
     data: str
@@ -44,6 +44,7 @@ class Report:
     subset_seed: int | None = None
     measure: str = ""
     reason: str = ""
+    weights: str | None = None
 
     def __getattr__(self, name: str) -> Any:  # Any: each metric has its own type
         """Returns the value of a metric."""
@@ -183,6 +184,7 @@ def measured(
         subset_seed=subset_seed,
         measure=measure,
         reason=reason,
+        weights=weights_digest(model),
     )
     return found, evidences
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, VaezooError, shorten
 from vaezoo.storage.config import CONFIG, SHARDS, WEIGHTS, read_config, weight_files
+from vaezoo.storage.figures import METRICS
 from vaezoo.storage.files import library_version, write_file
 from vaezoo.storage.json_files import LARGEST_JSON
-from vaezoo.storage.model_folder import CARD, METRICS, check_total
+from vaezoo.storage.model_folder import CARD, check_total
 
 LOG = logging.getLogger("vaezoo")
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)

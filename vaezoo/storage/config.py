@@ -13,6 +13,7 @@ from vaezoo.storage.json_files import read_bytes, unseal
 FORMATS = (1, 2)  # weights in one file, in several files
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SHARDS = f"model-{'[0-9]' * 5}-of-{'[0-9]' * 5}.safetensors"  # a pattern: the names of several files
+SPARE = f"model-{'[0-9a-f]' * 16}.safetensors"  # a pattern: the names of files while a model is replaced
 ORIGIN = "origin"  # a field of converted models
 LOADED_AS = "dtype"  # a field of models whose weights are stored in a narrower type
 LARGEST_CONFIG = 2**16  # bytes; the bundled ones have less than a thousand
@@ -66,7 +67,7 @@ class RecipeFacts(Strict, frozen=True):
 
 
 class WeightFile(Strict, frozen=True):
-    """Size and SHA-256 of a file of weights; `file_names` gives its name."""
+    """Size and SHA-256 of a file of weights; `file_names` or `spare_name` gives its name."""
 
     file: str
     size: Count
@@ -101,8 +102,13 @@ def file_names(count: int) -> list[str]:
     return [WEIGHTS] if count == 1 else [f"model-{n:05d}-of-{count:05d}.safetensors" for n in range(1, count + 1)]
 
 
+def spare_name(digest: str) -> str:
+    """Returns the name of a file of weights that is written beside those of the model that it replaces."""
+    return f"model-{digest[:16]}.safetensors"
+
+
 def weight_files(config: Mapping[str, object]) -> list[WeightFile]:
-    """Returns the files of weights that a config records; only the names of `file_names` are accepted.
+    """Returns the files of weights that a config records; only names that vaezoo gives are accepted.
 
     Raises:
         ConfigError: the record is malformed.
@@ -115,9 +121,9 @@ def weight_files(config: Mapping[str, object]) -> list[WeightFile]:
             files = [msgspec.convert(facts, WeightFile, strict=True)]
     except (msgspec.ValidationError, OverflowError) as error:
         raise ConfigError(f"its weights: {str(error)[:300]}") from None
-    names = file_names(len(files))
-    if [file.file for file in files] != names:
-        raise ConfigError(f"its weights: expected {shorten(names)}; got {shorten([file.file for file in files])}")
+    names, found = file_names(len(files)), [file.file for file in files]
+    if found not in (names, [spare_name(file.sha256) for file in files]):
+        raise ConfigError(f"its weights: expected {shorten(names)}; got {shorten(found)}")
     return files
 
 
@@ -134,15 +140,20 @@ def texts(value: object) -> Iterator[str]:
             yield from texts(each)
 
 
+def check_texts(value: object) -> None:
+    """Raises ConfigError if a key or text of nested tables and lists is too long or not printable."""
+    odd = [text for text in texts(value) if len(text) > LONGEST_TEXT or not text.isprintable()]
+    if odd:
+        raise ConfigError(f"expected printable text of at most {LONGEST_TEXT} characters; got {shorten(odd[0])}")
+
+
 def check_config(config: Mapping[str, object]) -> None:
     """Validates the fields of a config without its digest, and their types.
 
     Raises:
         ConfigError: the first field that is wrong, and what was expected.
     """
-    odd = [text for text in texts(config) if len(text) > LONGEST_TEXT or not text.isprintable()]
-    if odd:
-        raise ConfigError(f"expected printable text of at most {LONGEST_TEXT} characters; got {shorten(odd[0])}")
+    check_texts(config)
     try:
         msgspec.convert(config, Config, strict=True)
     except (msgspec.ValidationError, OverflowError) as error:

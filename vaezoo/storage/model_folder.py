@@ -12,35 +12,28 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from torch import Tensor
 
-from vaezoo.core import VAE, seeded
-from vaezoo.errors import ConfigError, CorruptWeightsError
+from vaezoo.core import VAE, published_state, seeded, weights_digest
+from vaezoo.errors import ConfigError, CorruptWeightsError, shorten, warn
 from vaezoo.registry import recreate
 from vaezoo.storage.config import (
-    CONFIG,
     LOADED_AS,
     ORIGIN,
-    SHARDS,
     WEIGHTS,
     WeightFile,
     check_config,
-    read_config,
+    file_names,
     weight_files,
 )
-from vaezoo.storage.files import library_version, make_folder, write_file
-from vaezoo.storage.json_files import LARGEST_JSON, canonical, opened, parse_json, read_bytes, seal, sha256
+from vaezoo.storage.figures import MEASURED_ON, METRICS, figures_of, parse_figures
+from vaezoo.storage.files import library_version, write_file
+from vaezoo.storage.json_files import LARGEST_JSON, canonical, opened, read_bytes, sha256
 from vaezoo.storage.model_card import model_card
+from vaezoo.storage.replace import put_model, read_whole
 from vaezoo.storage.weight_files import SHARD, narrow, packed, record_of, weights_fields, widen
 from vaezoo.storage.weights_header import LENGTH, check_header, longest_header
 
-CARD, METRICS = "README.md", "metrics.json"
+CARD = "README.md"
 SPARE = 2**24  # unpublished numbers, such as critics', that are always allowed
-
-
-def published_state(model: VAE) -> dict[str, Tensor]:
-    """Returns the saved tensors of a model: all but the critics of adversarial objectives."""
-    critics = tuple(f"objective.{name}." for name in model.objective.critics)
-    state = model.state_dict()
-    return {key: tensor.detach().cpu().contiguous() for key, tensor in state.items() if not key.startswith(critics)}
 
 
 def drop_critics(model: VAE) -> None:
@@ -68,10 +61,14 @@ def save(
         dtype: "float16" or "bfloat16" to store a float32 model in half the size; `load` returns it as float32, with
             the rounded weights. None stores the model's own type.
 
+    A process that reads the folder meanwhile, or after a crash, finds the previous or the new model. Figures of the
+    previous model are removed with a warning.
+
     Raises:
-        ConfigError: the model was changed by hand, so that no name builds it again; `shard_size` is below 1; or `dtype`
-            is another type or too narrow for a weight.
-        CheckpointError: disk full, no permission.
+        ConfigError: the model was changed by hand, so that no name builds it again; it has NaN or infinite weights;
+            `metrics` are malformed or those of other weights; `shard_size` is below 1; or `dtype` is another type or
+            too narrow for a weight. Nothing is written.
+        CheckpointError: disk full, no permission; a previous model is intact.
     """
     if model.config is None:
         raise ConfigError(
@@ -91,34 +88,60 @@ def write_model(
     metrics: Mapping[str, object] | None,
     shard_size: int = SHARD,
 ) -> Path:
-    """Writes weights, metrics and card, and the config last, since it records the hashes of the weights.
+    """Writes weights, metrics, card and config; see `save`.
 
     Raises:
-        ConfigError: the config is invalid.
+        ConfigError: the config, the weights or the metrics are invalid.
         CheckpointError: disk full, no permission.
     """
-    make_folder(folder)
     body = {"vaezoo": library_version(), **weights_fields([record_of(WEIGHTS, b"")])}  # until they are written
     body |= {key: config.get(key) for key in ("variant", "architecture", "options", "data", "recipe")}
     body |= {key: config[key] for key in (ORIGIN, LOADED_AS) if config.get(key) is not None}
     try:
         check_config(body)
+        check_state(body, state)
     except ConfigError as error:
-        raise ConfigError(f"{folder} could not be read again with this config: {error}.") from None
-    records = []
-    for name, data in packed(state, shard_size):
-        write_file(folder / name, data)
-        records.append(record_of(name, data))
-    body |= weights_fields(records)
-    if metrics is not None:
-        write_file(folder / METRICS, canonical(metrics).encode())
-    write_file(folder / CARD, model_card(folder.name, body, metrics).encode())
-    write_file(folder / CONFIG, seal(body))
-    for path in (folder / WEIGHTS, *folder.glob(SHARDS)):
-        if path.name not in [each["file"] for each in records]:  # of a previous model
-            with suppress(OSError):
-                path.unlink()
+        raise ConfigError(f"{folder} could not be read again with this model: {error}.") from None
+    if shard_size < 1:
+        raise ConfigError(f"Got {shard_size} bytes a file; expected at least 1.")
+    digest = weights_digest(widen(state) if LOADED_AS in body else state)
+    figures = kept_figures(folder, digest) if metrics is None else figures_of(metrics, digest)
+    others = {
+        METRICS: None if figures is None else canonical(figures).encode(),
+        CARD: model_card(folder.name, body, figures).encode(),
+    }
+    put_model(folder, body, packed(state, shard_size), others)
     return folder
+
+
+def check_state(config: Mapping[str, object], state: Mapping[str, Tensor]) -> None:
+    """Raises ConfigError unless tensors are finite and have the names and shapes of a config's model."""
+    broken = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise ConfigError(
+            f"NaN or infinite weights in {', '.join(broken[:5])}. Save an earlier checkpoint, or train with a lower "
+            "learning rate"
+        )
+    found = {key: tuple(value.shape) for key, value in state.items()}
+    wanted = {key: tuple(value.shape) for key, value in meta_twin(config).state_dict().items()}
+    differ = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
+    if differ:
+        raise ConfigError(
+            f"tensors that differ from those of its config: {shorten(differ[:5], 300)}. Register the change as a "
+            "variant (docs/adding-a-variant.md)"
+        )
+
+
+def kept_figures(folder: Path, digest: str) -> dict[str, object] | None:
+    """Returns the figures in a folder if they are those of the weights with this digest; otherwise None, and warns."""
+    if not (folder / METRICS).exists():
+        return None
+    with suppress(CorruptWeightsError):
+        figures = stored_figures(folder)
+        if figures.get(MEASURED_ON) == digest:
+            return figures
+    warn(f"{folder / METRICS} has figures of the previous weights and is removed. Evaluate the new model.")
+    return None
 
 
 def read_weights(folder: Path, config: Mapping[str, object]) -> dict[str, Tensor]:
@@ -132,7 +155,7 @@ def read_weights(folder: Path, config: Mapping[str, object]) -> dict[str, Tensor
     state: dict[str, Tensor] = {}
     for file in files:
         name = f"{folder.name}/{file.file}"
-        data = read_weight_file(folder, file, rest)
+        data = read_weight_file(folder, file, longest_header(rest))
         kind = next((tensor.dtype for tensor in state.values() if tensor.is_floating_point()), None)
         check_header(data, rest, name, last=file is files[-1], kind=kind, widened=widened)
         tensors = parse_state(data, name)
@@ -142,18 +165,28 @@ def read_weights(folder: Path, config: Mapping[str, object]) -> dict[str, Tensor
     return state
 
 
-def read_weight_file(folder: Path, file: WeightFile, wanted: Mapping[str, Tensor]) -> bytes:
-    """Returns the bytes of a file of weights after their size and SHA-256 were compared with the record."""
+def read_weight_file(folder: Path, file: WeightFile, longest: int | None = None) -> bytes:
+    """Returns the bytes of a file of weights after their size and SHA-256 were compared with the record.
+
+    Args:
+        folder: of the model.
+        file: the record.
+        longest: the largest header, in bytes; None does not limit it.
+
+    Raises:
+        CorruptWeightsError: they differ.
+    """
     name = f"{folder.name}/{file.file}"
     with opened(folder / file.file) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size != file.size:
             raise CorruptWeightsError(f"{name} has {size} bytes; expected {file.size}. Fetch it again.")
-        longest, claimed = longest_header(wanted), int.from_bytes(stream.read(LENGTH), "little")
-        if claimed > min(longest, size - LENGTH):
+        most = size - LENGTH if longest is None else min(longest, size - LENGTH)
+        claimed = int.from_bytes(stream.read(LENGTH), "little")
+        if claimed > most:
             raise CorruptWeightsError(
                 f"{name} claims a header of {claimed:,} bytes; a model of this config has one of at most "
-                f"{min(longest, max(0, size - LENGTH)):,}. It is damaged: fetch or save it again."
+                f"{max(0, most):,}. It is damaged: fetch or save it again."
             )
         stream.seek(0)
         data = stream.read(size)
@@ -184,18 +217,26 @@ def check_total(config: Mapping[str, object], name: str) -> dict[str, Tensor]:
 
 def verified_folder(folder: Path) -> dict[str, object]:
     """Returns the config of a folder after its weights were verified; see `read_weights`."""
-    config = read_config(folder)
-    read_weights(folder, config)
-    return config
+
+    def verified(config: dict[str, object]) -> dict[str, object]:
+        read_weights(folder, config)
+        return config
+
+    return read_whole(folder, verified)
 
 
 def copy_folder(source: Path, target: Path) -> None:
     """Copies the files of a model after they were verified; raises as `read_model` and `write_model` do."""
-    names = [file.file for file in weight_files(verified_folder(source))]
-    make_folder(target)
-    for file in (*names, METRICS, CARD, CONFIG):
-        if (source / file).exists():
-            write_file(target / file, read_bytes(source / file))
+
+    def copy(config: dict[str, object]) -> None:
+        read_weights(source, config)
+        files = weight_files(config)
+        names = file_names(len(files))
+        data = ((name, read_weight_file(source, file)) for name, file in zip(names, files, strict=True))
+        others = {file: read_bytes(source / file) if (source / file).exists() else None for file in (METRICS, CARD)}
+        put_model(target, config, data, others)
+
+    read_whole(source, copy)
 
 
 def build(config: Mapping[str, object], device: str) -> VAE:
@@ -235,8 +276,7 @@ def read_model(folder: Path) -> VAE:
         CorruptWeightsError: a file is damaged; with the found and the expected value.
         ConfigError, UnknownNameError, ShapeError: the config's model cannot be built.
     """
-    config = read_config(folder)
-    state = read_weights(folder, config)
+    config, state = read_whole(folder, lambda config: (config, read_weights(folder, config)))
     model = build(config, "cpu")
     drop_critics(model)
     model.load_state_dict(state, strict=True, assign=True)
@@ -260,16 +300,37 @@ def parse_state(data: bytes, name: str) -> dict[str, Tensor]:
     return state
 
 
+def stored_figures(folder: Path) -> dict[str, object]:
+    """Returns the content of a folder's `metrics.json`, whatever its weights; raises CorruptWeightsError."""
+    return parse_figures(read_bytes(folder / METRICS, LARGEST_JSON), f"{folder.name}/{METRICS}")
+
+
 def read_metrics(folder: Path) -> dict[str, object] | None:
-    """Returns a folder's metrics, or None when it has none.
+    """Returns a folder's metrics, or None when it has none, or, with a warning, none of its present weights.
 
     Raises:
-        CorruptWeightsError: they are not a table.
+        CorruptWeightsError: they are malformed, or the folder is damaged.
     """
-    path = folder / METRICS
-    if not path.exists():
+    if not (folder / METRICS).exists():
         return None
-    metrics = parse_json(read_bytes(path, LARGEST_JSON), f"{folder.name}/{METRICS}")
-    if not isinstance(metrics, dict):
-        raise CorruptWeightsError(f"{folder.name}/{METRICS} holds no table. Measure the model again.")
-    return metrics
+    figures = stored_figures(folder)
+    digest = read_whole(folder, lambda config: weights_digest(read_weights(folder, config)))
+    if figures.get(MEASURED_ON) == digest:
+        return figures
+    found = "records no weights" if figures.get(MEASURED_ON) is None else "was measured on other weights"
+    warn(f"{folder / METRICS} {found} and is not used. Measure again: vaezoo evaluate {folder} --write.")
+    return None
+
+
+def write_metrics(folder: Path, figures: Mapping[str, object]) -> None:
+    """Replaces the metrics and the card of a model folder.
+
+    Raises:
+        ConfigError: the figures are malformed, or those of other weights.
+        CorruptWeightsError: the folder is damaged.
+        CheckpointError: disk full, no permission.
+    """
+    config, state = read_whole(folder, lambda config: (config, read_weights(folder, config)))
+    checked = figures_of(figures, weights_digest(state))
+    write_file(folder / METRICS, canonical(checked).encode())
+    write_file(folder / CARD, model_card(folder.name, config, checked).encode())

@@ -23,12 +23,12 @@ from vaezoo.evaluation.batches import batches
 from vaezoo.evaluation.report import evaluate, limited, test_set
 from vaezoo.hub.client import Repository
 from vaezoo.storage.config import CONFIG, LOADED_AS, read_config, weight_files
+from vaezoo.storage.figures import MEASURED_ON, METRICS
 from vaezoo.storage.files import write_file
 from vaezoo.storage.json_files import seal, sha256
 from vaezoo.storage.model_card import model_card
 from vaezoo.storage.model_folder import (
     CARD,
-    METRICS,
     copy_folder,
     read_metrics,
     read_model,
@@ -54,7 +54,7 @@ def bundle(folder: Path, name: str) -> Path:
     """
     metrics = read_metrics(folder)
     if metrics is None:
-        raise ConfigError(f"{folder} has no {METRICS}: run `vaezoo evaluate {folder} --write` first.")
+        raise ConfigError(f"{folder} has no figures of its weights: run `vaezoo evaluate {folder} --write` first.")
     target = PACKAGE_FOLDER / name
     copy_folder(folder, target)
     write_file(target / CARD, model_card(name, read_config(target), metrics).encode())
@@ -168,7 +168,9 @@ def halve(name: str) -> str:
         same = torch.equal(codes, found)
         good = same and max(bound, psnr) < TOLERANCE
         if good:
-            write_model(folder, {**config, LOADED_AS: "float32"}, stored, read_metrics(folder))
+            # The figures are those of the weights before rounding, which change by less than TOLERANCE.
+            figures = {key: value for key, value in (read_metrics(folder) or {}).items() if key != MEASURED_ON}
+            write_model(folder, {**config, LOADED_AS: "float32"}, stored, figures or None)
             reindex()
             break
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))

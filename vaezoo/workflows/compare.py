@@ -19,7 +19,7 @@ from vaezoo.evaluation.metric import Metric, Value, all_metrics, text_of
 from vaezoo.evaluation.report import limited, measured, test_set
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.registry import resolve, variants, with_requirements
-from vaezoo.storage.config import WEIGHTS
+from vaezoo.storage.config import CONFIG
 from vaezoo.storage.files import write_file
 from vaezoo.workflows.listing import markdown
 from vaezoo.workflows.load import load
@@ -204,7 +204,7 @@ def models_for(name: str, *, data: str, steps: int, seeds: int, device: str, out
             models.append(train(recipe, out=None, device=device).model)
             continue
         folder = out / f"{recipe.variant}-{recipe.digest[:8]}"
-        if not (folder / WEIGHTS).exists():
+        if not (folder / CONFIG).exists():  # it is written last
             train(recipe, out=folder, device=device, resume=folder.exists())
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         models.append(load(f"{folder}/", device=device))

@@ -1,6 +1,5 @@
 """Ex-post samplers by name: fitting on a model's latents, saving beside the model, loading."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -9,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import VAE, code_indices, sample_with_log_prob, seeded
+from vaezoo.core import VAE, code_indices, sample_with_log_prob, seeded, weights_digest
 from vaezoo.data import Dataset, binarize_fixed
-from vaezoo.data.dataset import add_to_digest
 from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, VaezooError, shorten
 from vaezoo.evaluation.batches import batches
 from vaezoo.evaluation.report import test_set
@@ -21,7 +19,7 @@ from vaezoo.samplers import LatentDensity, Sampler, refuse_conditional
 from vaezoo.storage.checkpoint import Checkpoint, read_folder, write_folder
 from vaezoo.storage.config import CONFIG
 from vaezoo.storage.files import library_version
-from vaezoo.storage.model_folder import published_state, read_model, save
+from vaezoo.storage.model_folder import read_model, save
 from vaezoo.workflows.load import load, locate
 from vaezoo.workflows.measure import data_of
 
@@ -99,7 +97,7 @@ def save_sampler(sampler: Sampler, folder: str | Path) -> Path:
     place = Path(folder)
     if not (place / CONFIG).is_file():
         save(sampler.model, place)
-    elif digest_of(read_model(place)) != digest_of(sampler.model):
+    elif weights_digest(read_model(place)) != weights_digest(sampler.model):
         raise ConfigError(f"{place} holds another model than the sampler's. Choose another folder.")
     state = {
         "format": FORMAT,
@@ -108,7 +106,7 @@ def save_sampler(sampler: Sampler, folder: str | Path) -> Path:
         "options": sampler.options,
         "latent": list(sampler.density.latent),
         "fitted_on": sampler.fitted_on,
-        "model": digest_of(sampler.model),
+        "model": weights_digest(sampler.model),
     }
     target = place / SAMPLERS_FOLDER / sampler.name
     write_folder(target, Checkpoint(tensors={GROUP: sampler.density.state_dict()}, state=state))
@@ -175,7 +173,7 @@ def load_sampler(model: str | Path, name: str, *, device: str = "cpu") -> Sample
     saved = read_folder(folder / SAMPLERS_FOLDER / name)
     owner = load(model, device=device)
     density, options = rebuilt(saved, name, f"{folder.name}/{SAMPLERS_FOLDER}/{name}")
-    if saved.state["model"] != digest_of(owner) or (owner.latent is not None and density.latent != owner.latent):
+    if saved.state["model"] != weights_digest(owner) or (owner.latent is not None and density.latent != owner.latent):
         raise CorruptWeightsError(f"The {name!r} beside {folder.name} was fitted on another model. Fit it again.")
     facts = cast("dict[str, object]", saved.state["fitted_on"])
     return Sampler(owner, density, name=name, options=options, fitted_on=facts)
@@ -212,10 +210,3 @@ def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], pla
         raise CorruptWeightsError(f"{place} does not hold the tensors of its options. Fit it again.")
     if not all(bool(torch.isfinite(each).all()) for each in found.values()):
         raise CorruptWeightsError(f"{place} holds NaN or infinite values. Fit it again.")
-
-
-def digest_of(model: VAE) -> str:
-    """Returns the SHA-256 of a model's saved tensors: names, types, shapes and bytes."""
-    total = hashlib.sha256()
-    add_to_digest(total, **dict(sorted(published_state(model).items())))
-    return total.hexdigest()

@@ -10,7 +10,7 @@ from vaezoo.errors import ConfigError, UnknownNameError, shorten
 from vaezoo.hub.remote import LOG, fetched, on_the_hub
 from vaezoo.storage.config import CONFIG, WEIGHTS
 from vaezoo.storage.model_folder import copy_folder, read_model, verified_folder
-from vaezoo.zoo.index import read_index, verified
+from vaezoo.zoo.index import PACKAGE_FOLDER, read_index, verified
 
 
 def load(
@@ -109,3 +109,18 @@ def locate(name: str | Path) -> Path:
         read_index(),
         "A folder of your own needs a slash (./mine); a Hub repository starts with hf:.",
     )
+
+
+def own_folder(name: str | Path) -> Path:
+    """Returns the folder of a model in which files may be written.
+
+    Raises:
+        ConfigError: the model is in the installed package or in the Hub's cache; otherwise see `locate`.
+    """
+    folder = locate(name)
+    if PACKAGE_FOLDER in folder.resolve().parents or on_the_hub(name) is not None:
+        raise ConfigError(
+            f"{shorten(str(name))} is a published model, whose files are not changed. Save a copy first, in a folder "
+            "of yours: vaezoo.save(vaezoo.load(NAME), FOLDER)."
+        )
+    return folder

@@ -10,13 +10,11 @@ from vaezoo.evaluation import disentanglement, evaluate
 from vaezoo.evaluation.metric import all_metrics
 from vaezoo.evaluation.report import test_set
 from vaezoo.recipe import published_metrics
-from vaezoo.storage.config import read_config
-from vaezoo.storage.files import write_file
-from vaezoo.storage.json_files import canonical
-from vaezoo.storage.model_card import figures_table, model_card
-from vaezoo.storage.model_folder import CARD, METRICS, read_metrics
+from vaezoo.storage.figures import METRICS
+from vaezoo.storage.model_card import figures_table
+from vaezoo.storage.model_folder import read_metrics, write_metrics
 from vaezoo.workflows.listing import markdown
-from vaezoo.workflows.load import load, locate
+from vaezoo.workflows.load import load, locate, own_folder
 
 
 def data_of(model: VAE, data: str | None) -> str:
@@ -55,7 +53,7 @@ def measure(
 
     K is by default that of the metrics in the folder. See `vaezoo.evaluate` for the other arguments and exceptions.
     """
-    folder = locate(name)
+    folder = own_folder(name) if write else locate(name)
     model = load(name, device=device)
     published = read_metrics(folder)
     known = cast(int, published["samples"]) if published and published.get("samples") else 5000
@@ -75,8 +73,7 @@ def measure(
     if published and comparable and not write:
         parts += ["Published with the weights:", figures_table(published)]
     if write:
-        write_file(folder / METRICS, canonical(report).encode())
-        write_file(folder / CARD, model_card(folder.name, read_config(folder), report).encode())
+        write_metrics(folder, report)
         parts.append(f"Stored in {folder / METRICS}.")
     return "\n\n".join(parts)
 

@@ -11,9 +11,8 @@ from vaezoo.errors import ConfigError, VaezooError, shorten
 from vaezoo.hub.client import FILES, Repository, hub_api, hub_errors
 from vaezoo.storage.config import read_config
 from vaezoo.storage.files import write_file
-from vaezoo.storage.json_files import canonical
 from vaezoo.storage.model_card import hub_card
-from vaezoo.storage.model_folder import CARD, METRICS, copy_folder, read_metrics, save
+from vaezoo.storage.model_folder import CARD, copy_folder, read_metrics, save, write_metrics
 from vaezoo.workflows.load import load, locate
 from vaezoo.zoo.index import bundled_models
 
@@ -90,19 +89,18 @@ def staged(
 ) -> Path:
     """Writes the verified files of a model for the Hub into `folder`, and returns it; see `push`."""
     if isinstance(model, VAE):
-        save(model, folder)
-        figures = metrics or {}
+        save(model, folder, metrics=metrics)
     else:
-        source = locate(model)
-        copy_folder(source, folder)
-        figures = metrics or read_metrics(source) or {}
+        copy_folder(locate(model), folder)
+        if metrics is not None:
+            write_metrics(folder, metrics)
+    figures = read_metrics(folder) or {}
     missing = [key for key in MEASURED if figures.get(key) is None]
     if missing:
         raise ConfigError(
             f"This model has no figures ({', '.join(missing)} missing). Run `vaezoo evaluate FOLDER --write` before "
             "publishing (in Python: metrics=vaezoo.evaluate(model, data).as_dict())."
         )
-    write_file(folder / METRICS, canonical(figures).encode())
     picture = SAMPLES if draw_samples(load(folder), folder / SAMPLES) else None
     card = hub_card(target.name, read_config(folder), figures, picture)
     write_file(folder / CARD, card.encode())

@@ -9,7 +9,8 @@ from typing import Final, Protocol, Self, cast
 import torch
 from torch import Tensor
 
-from vaezoo.data.dataset import add_to_digest, stable_permutation
+from vaezoo.core import add_to_digest
+from vaezoo.data.dataset import stable_permutation
 from vaezoo.data.factors import Factors
 from vaezoo.data.splits import check_split
 from vaezoo.data.streaming.dataset import ImageSource, StreamedDataset, stream

@@ -11,7 +11,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from vaezoo.data.dataset import Dataset, add_to_digest
+from vaezoo.core import add_to_digest
+from vaezoo.data.dataset import Dataset
 from vaezoo.data.indexing import Indices, as_indices
 from vaezoo.data.streaming.limits import worker_count
 from vaezoo.data.streaming.prefetch import read_ahead
