@@ -43,7 +43,8 @@ def closed_form_rate(posterior: Distribution, prior: Distribution) -> Tensor | N
 class Inference:
     """One stochastic pass through a model: K samples for each of B examples.
 
-    `x` (B, *shape); `z` (K, B, *latent); `log_q` (K, B), the log density of these very z; the three distributions.
+    `x` (B, *shape); `z` (K, B, *latent); `log_q` (K, B), the log density of these very z; the three distributions; the
+    context `c` (B, context) that they are given, None without one.
     """
 
     x: Tensor
@@ -52,6 +53,7 @@ class Inference:
     posterior: Distribution
     prior: Distribution
     likelihood: Distribution
+    c: Tensor | None = None
 
     def log_likelihood(self) -> Tensor:
         """Returns log p(x|z), (K, B), nats; the most expensive term for many samples; compute it once."""

@@ -110,7 +110,7 @@ class VAE(nn.Module):
         posterior = cast(Distribution, self.encoder(x, c))
         z, log_q = sample_with_log_prob(posterior, samples)
         likelihood = cast(Distribution, self.decoder(z, c))
-        return Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=self.prior(c), likelihood=likelihood)
+        return Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=self.prior(c), likelihood=likelihood, c=c)
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
         """Returns the statistics of a pass that `after_step` needs, keyed `part.name`; none in eval mode."""

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from vaezoo.core.checks import LARGEST_VALUE
 from vaezoo.core.elbo import ELBO, Inference
 from vaezoo.core.posterior import has_density
-from vaezoo.errors import ShapeError
+from vaezoo.errors import CompositionError, ShapeError
 
 PARTS = ("encoder", "decoder", "prior", "objective")
 
@@ -46,8 +46,14 @@ class Part(nn.Module):
     takes_unlabelled = False
     #: of an encoder: whether its posteriors have `log_prob` of any z; see `Posterior.knows_density`
     knows_density = True
+    #: of an encoder: the class of its posteriors; None if unknown
+    posterior_type: type[Distribution] | None = None
     #: of a prior: whether it is a mixture whose components are clusters of the data
     has_clusters = False
+    #: of a prior: whether encoder or decoder use its parameters, so that the distortion trains them too
+    is_shared = False
+    #: of a prior: whether its latents always depend on each other, as those of a hierarchy do
+    has_dependent_latents = False
     #: of an encoder to codes: the number of positions of each level; empty for other encoders
     sections: tuple[int, ...] = ()
 
@@ -121,6 +127,25 @@ class Objective(Part):
     has_rate_weight = False
     #: attributes that hold critics: they are not saved, and None in a loaded model
     critics: tuple[str, ...] = ()
+    #: the class of posteriors that the objective needs; None if it takes any
+    posterior_type: type[Distribution] | None = None
+
+    def trains_prior(self) -> bool:
+        """Returns whether the rate is a term of the loss, so that a learned prior needs no loss of its own."""
+        return True
+
+    def check_parts(self, model: Model) -> None:
+        """Validates that the objective has a meaning with the other parts; `create` calls it.
+
+        Raises:
+            CompositionError: the encoder's posteriors are not of the class that the objective needs.
+        """
+        found, needed = as_part(model.encoder).posterior_type, self.posterior_type
+        if found is not None and needed is not None and not issubclass(found, needed):
+            raise CompositionError(
+                f"Got an encoder whose posteriors are {found.__name__}; its objective expected {needed.__name__}. "
+                "Leave out the variant that changes the encoder, or choose another objective."
+            )
 
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
         """Returns the ELBO of `x` (B, *shape); `step`: a 0-dim tensor, None after the end of all schedules."""

@@ -19,6 +19,7 @@ class CategoricalEncoder(Part):
         start, end, rate: $\tau_0$, $\tau_{end}$ and $r$.
     """
 
+    posterior_type = OneHotCategoricals
     temperature: Tensor
 
     def __init__(self, network: nn.Module, dims: int, start: float, end: float, rate: float) -> None:
@@ -46,6 +47,8 @@ class JointEncoder(Part):
         temperature: of the relaxed draws.
     """
 
+    posterior_type = ProductDistribution
+
     def __init__(self, network: nn.Module, size: int, categories: Sequence[int], temperature: float) -> None:
         super().__init__()
         self.network, self.sizes, self.temperature = network, [2 * size, *categories], temperature
@@ -66,6 +69,7 @@ class LabeledEncoder(Part):
         classes: V.
     """
 
+    posterior_type = LabeledPosterior
     takes_unlabelled = True
 
     def __init__(self, classifier: nn.Module, network: nn.Module, classes: int) -> None:

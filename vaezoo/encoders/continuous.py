@@ -8,7 +8,14 @@ from torch.distributions import Distribution
 from torch.nn.functional import normalize, softplus
 
 from vaezoo.core import Part, full_precision, network_inputs, require_vector_latent
-from vaezoo.distributions import LOG_SCALE_LIMIT, CholeskyNormal, ContinuousDelta, VonMisesFisher, normal_from
+from vaezoo.distributions import (
+    LOG_SCALE_LIMIT,
+    CholeskyNormal,
+    ContinuousDelta,
+    DiagonalNormal,
+    VonMisesFisher,
+    normal_from,
+)
 
 LARGEST_CONCENTRATION = 1e7  # above it, draws of a von Mises-Fisher distribution are equal in float32
 
@@ -20,6 +27,8 @@ class GaussianEncoder(Part):
         network: maps x (B, *shape) and c (B, context) to (B, 2, *latent): μ and log σ.
         latent: the event shape of z.
     """
+
+    posterior_type = DiagonalNormal
 
     def __init__(self, network: nn.Module, latent: Sequence[int]) -> None:
         super().__init__()
@@ -39,6 +48,8 @@ class CholeskyEncoder(Part):
             and √D times the entries below it.
         latent: the event shape of z, (D,).
     """
+
+    posterior_type = CholeskyNormal
 
     def __init__(self, network: nn.Module, latent: Sequence[int]) -> None:
         super().__init__()
@@ -63,6 +74,8 @@ class SphericalEncoder(Part):
         network: maps x (B, *shape) and c (B, context) to (B, D + 1): μ before normalization, and κ before the softplus.
     """
 
+    posterior_type = VonMisesFisher
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
@@ -79,6 +92,9 @@ class PointEncoder(Part):
     Args:
         network: maps x (B, *shape) and c (B, context) to (B, 1, *latent).
     """
+
+    posterior_type = ContinuousDelta
+    knows_density = False
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -28,6 +28,7 @@ class AutoregressiveEncoder(Part):
         flow: the steps.
     """
 
+    posterior_type = FlowPosterior
     knows_density = False
 
     def __init__(self, network: nn.Module, latent: Sequence[int], flow: InverseAutoregressive) -> None:
@@ -49,6 +50,7 @@ class PlanarEncoder(Part):
         flows: F, the number of planar flows.
     """
 
+    posterior_type = FlowPosterior
     knows_density = False
 
     def __init__(self, network: nn.Module, latent: Sequence[int], flows: int) -> None:
@@ -75,6 +77,7 @@ class HamiltonianEncoder(Part):
         beta: initial inverse temperature β₀, between 0 and 1, which is learned; it rises to 1 over the steps.
     """
 
+    posterior_type = HamiltonianPosterior
     knows_density = False
 
     def __init__(self, base: nn.Module, latent: Sequence[int], leapfrogs: int, step: float, beta: float) -> None:

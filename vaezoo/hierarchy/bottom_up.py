@@ -37,6 +37,8 @@ class LadderEncoder(PathMixin):
         heads: proposal layer of each level, from the bottom up.
     """
 
+    posterior_type = HierarchicalPosterior
+
     def __init__(self, rungs: Sequence[nn.Module], heads: Sequence[nn.Module]) -> None:
         super().__init__()
         self.rungs, self.heads = nn.ModuleList(rungs), nn.ModuleList(heads)
@@ -77,6 +79,8 @@ class LadderEncoder(PathMixin):
 
 class ChainEncoder(Part):
     """An encoder q(h_1|x) q(h_2|h_1); `lower` and `upper` are the networks, with outputs (B, 2, size)."""
+
+    posterior_type = ChainPosterior
 
     def __init__(self, lower: nn.Module, upper: nn.Module) -> None:
         super().__init__()

@@ -19,6 +19,8 @@ class LevelObjective(WeightedObjective):
         CompositionError: in a pass, if the posterior is not hierarchical.
     """
 
+    posterior_type = HierarchicalPosterior
+
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
         """Returns the ELBO with the terms `rate_1`, `rate_2`, …, from the top level down."""
         posterior = model.encoder(x, c)
@@ -34,7 +36,7 @@ class LevelObjective(WeightedObjective):
         else:
             likelihood = decoder(drawn.z, c)
         inference = Inference(
-            x=x, z=drawn.z, log_q=drawn.log_q, posterior=posterior, prior=model.prior(c), likelihood=likelihood
+            x=x, z=drawn.z, log_q=drawn.log_q, posterior=posterior, prior=model.prior(c), likelihood=likelihood, c=c
         )
         distortion, rates = inference.distortion(), drawn.rates.mean(0)
         rate = rates.sum(-1)

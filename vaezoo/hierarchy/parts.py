@@ -14,6 +14,9 @@ from vaezoo.likelihoods import Likelihood
 class PathPrior(Part):
     """The prior that owns a path; encoder and decoder refer to it."""
 
+    is_shared = True
+    has_dependent_latents = True
+
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path

@@ -261,6 +261,8 @@ class TopDownEncoder(PathMixin):
         channels: latents at each position of the finest grid.
     """
 
+    posterior_type = HierarchicalPosterior
+
     def __init__(self, stem: nn.Module, width: int, levels: Sequence[LevelSpec], channels: int) -> None:
         super().__init__()
         self.stem, self.ascent = stem, BottomUpNetwork(width, levels)

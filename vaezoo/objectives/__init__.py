@@ -9,11 +9,11 @@ from vaezoo.objectives.adversarial import (
     critic_accuracy,
     critic_logit,
     critic_loss,
-    players_of,
 )
 from vaezoo.objectives.constraints import TwoCapacitiesObjective
 from vaezoo.objectives.importance import GradientEstimator, ImportanceObjective, log_mean_exp
 from vaezoo.objectives.penalties.discrepancy import Kernel, MaximumMeanDiscrepancy, SlicedWassersteinDistance
+from vaezoo.objectives.players import players_of
 from vaezoo.objectives.schedules import Cooling, Cyclical, Schedule, Warmup
 from vaezoo.objectives.weighted import PenalizedObjective, Penalty, WeightedObjective
 

@@ -10,7 +10,6 @@ rate and distortion do not depend on the critic. It is not saved, and a model wi
 alone.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -18,8 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, leaky_relu, softplus
 
-from vaezoo.core import ELBO, Inference, Model, full_precision, network_inputs
+from vaezoo.core import ELBO, Inference, Model, as_part, full_precision, network_inputs
+from vaezoo.errors import CompositionError
 from vaezoo.objectives.penalties.discrepancy import sample_prior
+from vaezoo.objectives.players import players_of
 from vaezoo.objectives.weighted import PenalizedObjective, WeightedObjective
 
 NEGATIVE_SLOPE = 0.2  # of a critic's leaky ReLU, as is usual for critics of images (Radford et al., 2016)
@@ -40,20 +41,6 @@ def critic_accuracy(positive: Tensor, negative: Tensor) -> Tensor:
     return 0.5 * ((positive > 0).to(positive.dtype) + (negative < 0).to(negative.dtype)).detach()
 
 
-def players_of(model: Model, modules: Mapping[str, nn.Module | None], rest: str) -> dict[str, list[nn.Parameter]]:
-    """Returns player -> its trainable parameters: those of its module, and for the player `rest` all others.
-
-    A player whose module is None (a critic that was not saved) or frozen is left out.
-    """
-    own: dict[str, list[nn.Parameter]] = {}
-    for name, module in modules.items():
-        if module is not None and (trainable := [p for p in module.parameters() if p.requires_grad]):
-            own[name] = trainable
-    taken = {id(parameter) for parameters in own.values() for parameter in parameters}
-    others = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
-    return {rest: others} | own
-
-
 class AdversarialObjective(PenalizedObjective):
     """Base of objectives with a critic. A subclass sets `critic` and defines `add_critic`."""
 
@@ -61,8 +48,8 @@ class AdversarialObjective(PenalizedObjective):
     critic: nn.Module | None
 
     def players(self, model: Model) -> dict[str, list[nn.Parameter]]:
-        """Returns the model's parameters and the critic's."""
-        return players_of(model, {"critic": self.critic}, rest="model")
+        """Returns the model's parameters, the critic's, and those of a learned prior that has a loss of its own."""
+        return players_of(model, {**self.fitted_prior(model), "critic": self.critic}, rest="model")
 
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
         """Returns the ELBO, with a loss for each player; without a critic that of `report`."""
@@ -78,8 +65,7 @@ class AdversarialObjective(PenalizedObjective):
 class LatentAdversarialObjective(AdversarialObjective):
     r"""The objective $D + \lambda \log(1 + e^{-C(z)})$, with a critic of samples of the prior and the posterior.
 
-    The model's term is the non-saturating one (Goodfellow et al., 2014, section 3). If the prior is learned, its
-    samples are trained to have negative logits in turn.
+    The model's term is the non-saturating one (Goodfellow et al., 2014, section 3).
 
     Args:
         critic: maps z (B, *latent) and c (B, context) to (B, 1).
@@ -94,15 +80,14 @@ class LatentAdversarialObjective(AdversarialObjective):
 
     def add_critic(self, model: Model, inference: Inference, c: Tensor | None, step: Tensor | None, elbo: ELBO) -> ELBO:
         """Returns the ELBO with the terms `adversarial`, log(1 + exp(-C(z))), and `critic_accuracy`."""
-        prior_z, z = sample_prior(inference), inference.z[0]
+        prior_z, z = sample_prior(inference).detach(), inference.z[0]
         positive, negative = self.log_ratio(inference, prior_z, c), self.log_ratio(inference, z, c)
         adversarial = softplus(-negative)
-        goal = adversarial + softplus(positive) if prior_z.requires_grad else adversarial
-        loss = elbo.losses["model"] + self.weight * goal if self.weight else elbo.losses["model"]
+        loss = elbo.losses["model"] + self.weight * adversarial if self.weight else elbo.losses["model"]
         accuracy = critic_accuracy(positive, negative)
         return replace(
             elbo,
-            losses={"model": loss, "critic": critic_loss(positive, negative)},
+            losses={**elbo.losses, "model": loss, "critic": critic_loss(positive, negative)},
             terms={**elbo.terms, "adversarial": adversarial.detach(), "critic_accuracy": accuracy},
         )
 
@@ -124,6 +109,16 @@ class TotalCorrelationObjective(AdversarialObjective, WeightedObjective):
         self.gamma = gamma
         self.critic: nn.Module | None = critic
 
+    def check_parts(self, model: Model) -> None:
+        """Validates the parts as every objective does, and that the latents of the prior may be independent."""
+        super().check_parts(model)
+        if as_part(model.prior).has_dependent_latents:
+            raise CompositionError(
+                f"Got a {type(model.prior).__name__}, whose latents depend on each other; a penalty of the total "
+                "correlation expected a prior of independent latents, since it opposes that dependence. Leave out "
+                "factor-vae, or the variant that changes the prior."
+            )
+
     def add_critic(self, model: Model, inference: Inference, c: Tensor | None, step: Tensor | None, elbo: ELBO) -> ELBO:
         """Returns the ELBO with the terms `total_correlation` and `critic_accuracy`."""
         assert self.critic is not None
@@ -134,7 +129,7 @@ class TotalCorrelationObjective(AdversarialObjective, WeightedObjective):
         loss = elbo.losses["model"] + self.gamma * correlation if self.gamma else elbo.losses["model"]
         return replace(
             elbo,
-            losses={"model": loss, "critic": critic_loss(correlation, negative)},
+            losses={**elbo.losses, "model": loss, "critic": critic_loss(correlation, negative)},
             terms={
                 "total_correlation": correlation.detach(),
                 "critic_accuracy": critic_accuracy(correlation, negative),

@@ -46,7 +46,7 @@ class GradientPenaltyObjective(PenalizedObjective):
         with torch.enable_grad():
             z = z if z.requires_grad else z.detach().requires_grad_()
             likelihood = model.decoder(z, c)
-        return Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=model.prior(c), likelihood=likelihood)
+        return Inference(x=x, z=z, log_q=log_q, posterior=posterior, prior=model.prior(c), likelihood=likelihood, c=c)
 
 
 class DenoisingObjective(PenalizedObjective):
@@ -64,6 +64,11 @@ class DenoisingObjective(PenalizedObjective):
     def infer(self, model: Model, x: Tensor, c: Tensor | None) -> Inference:
         """Returns the inference of the corrupted x, with x as the data."""
         return replace(model.infer(self.corrupt(x), c), x=x) if self.training else model.infer(x, c)
+
+    @torch.no_grad()
+    def codes(self, model: Model, inference: Inference) -> Tensor:
+        """Returns the codes of x itself."""
+        return sample_with_log_prob(model.encoder(inference.x, inference.c), self.samples)[0]
 
     def corrupt(self, x: Tensor) -> Tensor:
         """Returns a corrupted copy of x."""

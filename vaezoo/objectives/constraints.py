@@ -32,6 +32,10 @@ class TwoCapacitiesObjective(PenalizedObjective):
         self.gamma = gamma
         self.capacities = nn.ModuleList(Warmup(each, steps) for each in capacities)
 
+    def trains_prior(self) -> bool:
+        """Returns whether the rates have a weight."""
+        return self.gamma != 0.0
+
     def report(self, model: Model, inference: Inference, step: Tensor | None) -> ELBO:
         """Returns the ELBO with the terms `rate_continuous` and `rate_discrete`, whose sum is the rate."""
         elbo, posterior = super().report(model, inference, step), cast(ProductDistribution, inference.posterior)
@@ -41,7 +45,7 @@ class TwoCapacitiesObjective(PenalizedObjective):
         gaps = [(each - capacity(step)).abs() for each, capacity in pairs]
         loss = elbo.distortion + self.gamma * (gaps[0] + gaps[1]) if self.gamma else elbo.distortion
         terms = {f"rate_{name}": each.detach() for name, each in rates.items()}
-        return replace(elbo, losses={"model": loss}, terms=terms)
+        return replace(elbo, losses={**elbo.losses, "model": loss}, terms=terms)
 
 
 class ConstraintObjective(PenalizedObjective):
@@ -64,6 +68,10 @@ class ConstraintObjective(PenalizedObjective):
         self.target, self.speed = target, speed
         for name in ("gap", "log_multiplier", "updates"):
             self.register_buffer(name, torch.zeros(()))
+
+    def trains_prior(self) -> bool:
+        """Returns True: the loss has the rate."""
+        return True
 
     def cost(self, distortion: Tensor, rate: Tensor, step: Tensor | None) -> Tensor:
         """Returns R + λ·(D - target), (B,)."""

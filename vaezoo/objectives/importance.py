@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vaezoo.core import ELBO, Inference, Model, Objective, sample_with_log_prob
 from vaezoo.distributions import DiagonalNormal
 from vaezoo.errors import CompositionError
-from vaezoo.objectives.adversarial import players_of
+from vaezoo.objectives.players import players_of
 
 GradientEstimator = Literal["plain", "sticking-the-landing", "doubly-reparametrized"]
 
@@ -32,6 +32,7 @@ class ImportanceObjective(Objective):
     def __init__(self, samples: int, gradient: GradientEstimator = "plain") -> None:
         super().__init__()
         self.samples, self.gradient = samples, gradient
+        self.posterior_type = None if gradient == "plain" else DiagonalNormal
 
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
         """Returns the ELBO, with the importance-weighted bound, which is tighter than -(D + R)."""
@@ -81,6 +82,7 @@ class ImportanceObjective(Objective):
             posterior=posterior,
             prior=model.prior(c),
             likelihood=model.decoder(z, c),
+            c=c,
         )
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from vaezoo.core import ELBO, Inference, Model, Objective
+from vaezoo.core import ELBO, Inference, Model, Objective, as_part
+from vaezoo.objectives.players import players_of
 from vaezoo.objectives.schedules import Cyclical, Schedule, Warmup
 
 #: a term of a loss: (model, inference) -> (B,), or a 0-dim tensor for the whole batch
@@ -15,16 +17,45 @@ Penalty = Callable[[Model, Inference], Tensor]
 class PenalizedObjective(Objective):
     r"""The objective $D + \sum_i w_i T_i$: distortion and named penalties, but no rate.
 
+    Without the rate nothing trains a learned prior. It is then a player of its own, `prior`, with the loss
+    $-\log p(z)$ of the codes as constants: the prior is fitted to the codes and has no effect on them. So it is in each
+    subclass whose `trains_prior` returns False, unless encoder or decoder share the prior's parameters.
+
     Args:
         penalties: name -> ($w_i$, $T_i$); a penalty takes (model, inference) and returns (B,), or a 0-dim tensor
             for the whole batch. Penalties of weight 0 are left out.
         samples: $K$, draws of z per example.
+        posterior_type: the class of posteriors that the penalties need; None if they take any.
     """
 
-    def __init__(self, penalties: Mapping[str, tuple[float, Penalty]] | None = None, *, samples: int = 1) -> None:
+    def __init__(
+        self,
+        penalties: Mapping[str, tuple[float, Penalty]] | None = None,
+        *,
+        samples: int = 1,
+        posterior_type: type[Distribution] | None = None,
+    ) -> None:
         super().__init__()
+        self.posterior_type = posterior_type or type(self).posterior_type
         self.penalties = {name: each for name, each in (penalties or {}).items() if each[0] != 0.0}
         self.samples = samples
+
+    def trains_prior(self) -> bool:
+        """Returns whether the rate is a term of the loss."""
+        return False
+
+    def players(self, model: Model) -> dict[str, list[nn.Parameter]]:
+        """Returns the parameters of the model, and those of a learned prior that has a loss of its own."""
+        return players_of(model, self.fitted_prior(model), rest="model")
+
+    def fitted_prior(self, model: Model) -> dict[str, nn.Module]:
+        """Returns {"prior": the prior} if it is fitted to the codes by a loss of its own, else {}."""
+        fitted = not self.trains_prior() and not as_part(model.prior).is_shared
+        return {"prior": model.prior} if fitted and any(p.requires_grad for p in model.prior.parameters()) else {}
+
+    def codes(self, model: Model, inference: Inference) -> Tensor:
+        """Returns the codes (K, B, *latent) that a prior with a loss of its own is fitted to."""
+        return inference.z
 
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
         """Returns the ELBO, with the player `model` and the unweighted penalties as terms."""
@@ -42,11 +73,15 @@ class PenalizedObjective(Objective):
             value = penalty(model, inference).expand_as(distortion)
             loss = loss + weight * value
             terms[name] = value.detach()
+        fitted = self.fitted_prior(model)
         return ELBO(
             distortion=distortion,
             rate=rate,
             bound=self.bound_of(inference, distortion, rate),
-            losses={"model": loss},
+            losses={
+                "model": loss,
+                **{name: -inference.prior.log_prob(self.codes(model, inference).detach()).mean(0) for name in fitted},
+            },
             terms=terms,
             statistics=model.observe(inference),
         )
@@ -66,6 +101,7 @@ class WeightedObjective(PenalizedObjective):
         capacity: $C$, the target of the rate in nats (Burgess et al., 2018, https://arxiv.org/abs/1804.03599).
         penalties: see `PenalizedObjective`; their weights have no schedule.
         samples: $K$, draws of z per example.
+        posterior_type: see `PenalizedObjective`.
     """
 
     has_rate_weight = True
@@ -78,13 +114,18 @@ class WeightedObjective(PenalizedObjective):
         capacity: float | Schedule | None = None,
         penalties: Mapping[str, tuple[float, Penalty]] | None = None,
         samples: int = 1,
+        posterior_type: type[Distribution] | None = None,
     ) -> None:
-        super().__init__(penalties, samples=samples)
+        super().__init__(penalties, samples=samples, posterior_type=posterior_type)
         self.rate = rate if isinstance(rate, Schedule) else Schedule(rate)
         self.capacity = Schedule(capacity) if isinstance(capacity, int | float) else capacity
         self.free_bits = float(free_bits)
         # The values that `schedule` restores; in a tuple, so that they are not registered.
         self._built = (self.rate, self.free_bits)
+
+    def trains_prior(self) -> bool:
+        """Returns whether the rate has a weight, at least at the end of its schedule."""
+        return float(self.rate(None)) != 0.0
 
     def cost(self, distortion: Tensor, rate: Tensor, step: Tensor | None) -> Tensor:
         """Returns the distortion plus the cost of the rate at this step, (B,)."""

@@ -12,6 +12,8 @@ from vaezoo.priors.continuous import FixedPrior
 class UniformCategoriesPrior(FixedPrior):
     """Independent uniform categories, the last axis of `latent`, for every context."""
 
+    has_dependent_latents = True
+
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Returns the prior, with no batch dimension."""
         return OneHotCategoricals(self.zeros, self.zeros.dim())
@@ -24,6 +26,8 @@ class JointPrior(FixedPrior):
         size: number of Gaussian latents.
         categories: number of categories of each categorical latent.
     """
+
+    has_dependent_latents = True
 
     def __init__(self, size: int, categories: Sequence[int]) -> None:
         super().__init__([size + sum(categories)])

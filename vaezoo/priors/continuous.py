@@ -71,6 +71,8 @@ class FlowPrior(FixedPrior):
 class UniformSpherePrior(FixedPrior):
     """The uniform distribution on the unit sphere in the space of `latent`, (D,), for every context."""
 
+    has_dependent_latents = True
+
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Returns the prior, with no batch dimension."""
         return UniformSphere(self.zeros)

@@ -17,6 +17,10 @@ from vaezoo.quantization.gumbel import GumbelCodes
 class CodeObjective(PenalizedObjective):
     """The objective D + R with penalties; R is constant under a uniform prior."""
 
+    def trains_prior(self) -> bool:
+        """Returns True: the loss has the rate."""
+        return True
+
     def cost(self, distortion: Tensor, rate: Tensor, step: Tensor | None) -> Tensor:
         """Returns D + R, (B,); D alone if the rate has no gradient."""
         return distortion + rate if rate.requires_grad else distortion

@@ -50,7 +50,9 @@ def create(
     entries = resolve(variant)
     architecture = _complete(entries, shape, latent, context, backbone, likelihood, examples)
     _check_fixed(entries, architecture)
-    return _build(entries, architecture, options)
+    model = _build(entries, architecture, options)
+    model.objective.check_parts(model)
+    return model
 
 
 def recreate(variant: str, options: Mapping[str, object], **architecture: Any) -> VAE:  # Any: `_complete` checks each

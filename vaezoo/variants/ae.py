@@ -13,8 +13,9 @@ def ae(base: VAE, architecture: Architecture) -> VAE:
     $$D = -\log p(x\,|\,f(x))$$
 
     There is no density of z and so no bound; the reported rate is $-\log p(z)$, which is not minimized. `sample` draws
-    from the prior, which the codes need not follow. Use it for codes for compression, clustering or search, as a
-    baseline, or before a density is fitted to the codes.
+    from the prior, which the codes need not follow; a learned prior, as in `ae+flow-prior-vae`, is fitted to them by a
+    loss of its own, that of the player `prior`, without an effect on the codes. Use it for codes for compression,
+    clustering or search, as a baseline, or before a density is fitted to the codes.
 
     See also: `vae`, whose rate also limits the scale of the codes; `rae-l2`, which regularizes codes and decoder.
 

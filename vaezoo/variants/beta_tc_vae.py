@@ -1,6 +1,7 @@
 """The β-TCVAE: total correlation estimated from the batch."""
 
 from vaezoo.core import VAE
+from vaezoo.distributions import DiagonalNormal
 from vaezoo.errors import ConfigError
 from vaezoo.objectives import WeightedObjective
 from vaezoo.objectives.penalties.aggregate import AggregatePenalty
@@ -42,4 +43,4 @@ def beta_tc_vae(
         "total_correlation": (beta - 1.0, AggregatePenalty("total_correlation", count)),
         "dimension_wise_kl": (gamma - 1.0, AggregatePenalty("dimension_wise_kl", count)),
     }
-    return base.replace(objective=WeightedObjective(penalties=penalties))
+    return base.replace(objective=WeightedObjective(penalties=penalties, posterior_type=DiagonalNormal))

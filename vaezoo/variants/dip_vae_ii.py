@@ -1,6 +1,7 @@
 """DIP-VAE-II: an aggregate posterior with the covariance of the prior."""
 
 from vaezoo.core import VAE
+from vaezoo.distributions import DiagonalNormal
 from vaezoo.objectives import WeightedObjective
 from vaezoo.objectives.penalties.aggregate import covariance_penalties
 from vaezoo.registry import Architecture, Weight, register
@@ -26,4 +27,4 @@ def dip_vae_ii(base: VAE, architecture: Architecture, *, lambda_od: Weight = 10.
     References: Kumar et al. (2018), https://arxiv.org/abs/1711.00848
     """
     penalties = covariance_penalties(lambda_od, lambda_d, draws=True)
-    return base.replace(objective=WeightedObjective(penalties=penalties))
+    return base.replace(objective=WeightedObjective(penalties=penalties, posterior_type=DiagonalNormal))

@@ -26,6 +26,9 @@ def factor_vae(
     estimate for the drawn z. Use it for disentangled factors with sharper images than `beta-vae` at the same
     independence.
 
+    Priors whose latents always depend on each other (hierarchies, spheres, categories) are refused; mixtures and flows
+    are accepted, and the term opposes the dependence that they learn.
+
     See also: `beta-tc-vae`, which estimates the same total correlation from the batch, without a critic.
 
     References: Kim & Mnih (2018), https://arxiv.org/abs/1802.05983
