@@ -103,7 +103,7 @@ class TestSet:
         few = test.subset(range(2000))  # in random order: the first ones are representative
         assert all(len(few.factors.values()[:, k].unique()) == size for k, size in enumerate(SIZES))
         assert few.labels.bincount().min() > 600
-        with pytest.raises(DataError, match="'train' or 'test'"):
+        with pytest.raises(DataError, match="'train', 'test' or 'all'"):
             load_dataset("dsprites", "validation")
 
     def test_a_subset_keeps_images_labels_and_factors_together(self, whole: DrawnDataset) -> None:

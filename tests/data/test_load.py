@@ -95,7 +95,10 @@ def test_a_folder_without_classes(tmp_path: Path) -> None:
         picture(tmp_path / f"{i:02}.png", i)
     (tmp_path / "notes.txt").write_text("no image")
     picture(tmp_path / ".hidden.png")
-    train, test = (load_dataset(f"folder:{tmp_path}", split) for split in ("train", "test"))
+    with pytest.warns(UserWarning, match=r"suffix: 1, \.txt \(1\)"):
+        train = load_dataset(f"folder:{tmp_path}")
+    (tmp_path / "notes.txt").unlink()
+    test = load_dataset(f"folder:{tmp_path}", "test")
     assert (len(train), len(test), train.shape, train.labels) == (18, 2, (1, 3, 4), None)
     values = torch.cat([train.images, test.images])[:, 0, 0, 0].tolist()
     assert sorted(values) == list(range(20))
@@ -119,6 +122,7 @@ def test_a_folder_with_classes_is_split_by_class_or_by_its_folders(tmp_path: Pat
     assert train.shape == test.shape == (3, 3, 4)
 
 
+@pytest.mark.filterwarnings("ignore:.*with transparency")
 @pytest.mark.parametrize(
     ("mode", "color", "expected"),
     [
@@ -147,13 +151,11 @@ def test_folder_errors_name_the_file(tmp_path: Path) -> None:
     for i in range(1, 20):
         picture(tmp_path / f"{i:02}.png")
     large = picture(tmp_path / "zz.png", size=(8, 9))
-    refused(r"zz\.png.*8 x 9 pixels; expected 4 x 3.*0\.png")
+    refused(r"expected 4 x 3.*0\.png\. Others are .*zz\.png \(8 x 9\)")
     large.write_bytes(picture(large).read_bytes()[:44])
     refused(r"zz\.png.*cannot be read")
     large.write_bytes(b"no image")
     refused(r"zz\.png.*cannot be read")
-    picture(large, 70_000 % 65_536, mode="I;16")
-    refused(r"zz\.png.*8 bits")
     large.unlink()
     (tmp_path / "empty").mkdir()
     refused("beside them")

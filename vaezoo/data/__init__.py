@@ -16,7 +16,9 @@ from vaezoo.data.transforms.binarize import (
     binarize_fixed,
     sample_binary,
 )
+from vaezoo.data.transforms.image_options import ImageOptions
 from vaezoo.data.transforms.padding import pad
+from vaezoo.data.transforms.resize import fit_images
 from vaezoo.errors import warn
 
 _RENAMED = {"draw": "sample_binary", "get": "download_dataset", "prepare": "binarize"}
@@ -29,12 +31,14 @@ __all__ = [
     "Dataset",
     "DrawnDataset",
     "Factors",
+    "ImageOptions",
     "StreamedDataset",
     "binarize",
     "binarize_fixed",
     "bundled_images",
     "datasets",
     "download_dataset",
+    "fit_images",
     "from_tensors",
     "load_dataset",
     "pad",

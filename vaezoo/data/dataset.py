@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self, overload
+from typing import Any, Final, Self, overload
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from vaezoo.core import add_to_digest, rows_at_once
 from vaezoo.data.factors import Factors
 from vaezoo.data.indexing import Indices, as_indices, is_single
 from vaezoo.errors import DataError, ShapeError
+
+MOST_CLASSES: Final = 100_000
+"""Largest number of classes: models take a class as a vector with one element for each."""
 
 Item = Tensor | tuple[Tensor, int | Tensor]
 """One example: x, or (x, c) of a set with context vectors or labels."""
@@ -34,6 +37,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         labels: Class numbers of shape (N,), `int64`, each in [0, classes), or -1 where unknown; or None.
         context: Floating vectors of shape (N, C) for conditional models, or None.
         classes: Number of classes; required with labels, since a split may lack some classes.
+        class_names: Their names, or None.
         licence: License of the images, in one line.
         binarization: `"none"`, `"dynamic"` (to be sampled for each batch) or `"static"` (sampled once).
         scale: The `uint8` value that represents 1.0: 255, or 1 for binary images. Floating images are not scaled.
@@ -51,6 +55,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
     labels: Tensor | None = None
     context: Tensor | None = None
     classes: int | None = None
+    class_names: tuple[str, ...] | None = None
     licence: str = ""
     binarization: str = "none"
     scale: int = 255
@@ -265,6 +270,16 @@ class Dataset(torch.utils.data.Dataset[Any]):
             )
 
     def _check_labels(self, labels: Tensor) -> None:
+        if self.class_names is not None and len(self.class_names) != self.classes:
+            raise DataError(
+                f"{self.name}: got {len(self.class_names)} names of classes with classes={self.classes}; expected one "
+                "name for each class."
+            )
+        if self.classes is not None and self.classes > MOST_CLASSES:
+            raise DataError(
+                f"{self.name}: got {self.classes:,} classes; expected at most {MOST_CLASSES:,}. If the labels are "
+                "identifiers, number them first: torch.unique(labels, return_inverse=True)[1]."
+            )
         if labels.dtype != torch.int64 or labels.shape != (len(self),):
             raise ShapeError(
                 f"{self.name}: got labels of type {labels.dtype} and shape {tuple(labels.shape)}; expected int64 and "
@@ -339,6 +354,7 @@ def _check_alike(each: Dataset, first: Dataset) -> None:
             "binarization": one.binarization,
             "context": None if one.context is None else one.context.shape[1],
             "labels": one.labels is not None,
+            "class_names": one.class_names,
         }
         for one in (each, first)
     ]

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 import torch
@@ -9,8 +10,13 @@ from torch import Tensor
 
 from vaezoo.data.dataset import Dataset
 from vaezoo.data.factors import Factors
-from vaezoo.data.readers.pixels import GRAY_MODES, image_tensor
+from vaezoo.data.readers.pixels import image_tensor, is_gray
+from vaezoo.data.transforms.image_options import ImageOptions
+from vaezoo.data.transforms.resize import fitted
 from vaezoo.errors import DataError, ShapeError, warn
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def from_tensors(
@@ -131,12 +137,21 @@ def check_conditions(images: int, conditions: int, name: str) -> None:
 
 
 def as_tensor(value: object, name: str) -> Tensor:
-    """Returns a tensor, array, number or Pillow image as a tensor without a gradient."""
+    """Returns a tensor, array, number or Pillow image as a tensor without a gradient.
+
+    Raises:
+        DataError: An array has masked elements, or a Pillow image cannot be decoded.
+        ShapeError: The value is of another type.
+    """
     if isinstance(value, Tensor):
         return value.detach()
-    pillow = sys.modules.get("PIL.Image")  # imported if the user passes Pillow images
-    if pillow is not None and isinstance(value, pillow.Image):
-        return image_tensor(value, name, gray=value.mode in GRAY_MODES)
+    if is_pillow(value):
+        return item_tensor(value, name, ImageOptions())
+    if isinstance(value, np.ma.MaskedArray) and (missing := int(np.ma.getmaskarray(value).sum())):
+        raise DataError(
+            f"{name}: got an array with {missing:,} masked elements; expected none, since a tensor has no mask and the "
+            "values below it would become data. Fill them in (x.filled(…)) or drop those examples."
+        )
     try:
         return torch.as_tensor(np.array(value))
     except (TypeError, ValueError) as error:
@@ -144,6 +159,25 @@ def as_tensor(value: object, name: str) -> Tensor:
             f"{name}: got a {type(value).__name__} that is not a tensor ({error}); expected a tensor, array, number or "
             "Pillow image. Convert it first."
         ) from error
+
+
+def is_pillow(value: object) -> "TypeGuard[Image]":
+    """Returns whether a value is a Pillow image, without importing Pillow."""
+    pillow = sys.modules.get("PIL.Image")  # imported if there are images
+    return pillow is not None and isinstance(value, pillow.Image)
+
+
+def item_tensor(value: object, name: str, options: ImageOptions) -> Tensor:
+    """Returns one image, a Pillow image or a tensor or array (C, H, W), in the size and channels of the options.
+
+    Raises:
+        DataError, ShapeError: See `as_tensor`.
+    """
+    if is_pillow(value):
+        gray = is_gray(value) if options.channels is None else options.channels == "gray"
+        return image_tensor(value, name, options, gray=gray)
+    tensor = as_tensor(value, name)
+    return fitted(tensor[None], options)[0] if tensor.ndim == 3 else tensor
 
 
 def _condition(condition: Tensor | None, name: str) -> tuple[Tensor | None, Tensor | None]:

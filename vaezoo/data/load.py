@@ -2,14 +2,19 @@
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from vaezoo.data.dataset import Dataset
+from vaezoo.data.dataset import Dataset, concatenate
 from vaezoo.data.download.cache import Collection, Report, cache_root, ensure
 from vaezoo.data.readers.image_folder import load_folder
 from vaezoo.data.readers.torchvision import load_torchvision
+from vaezoo.data.transforms.image_options import ImageOptions
+from vaezoo.data.transforms.resize import fit_images
 from vaezoo.errors import DataError, UnknownNameError, warn
 from vaezoo.registry import Registry
 
@@ -29,6 +34,10 @@ def load_dataset(
     download: bool = True,
     memory_limit: int | None = None,
     workers: int | None = None,
+    size: int | Sequence[int] | None = None,
+    crop: str = "center",
+    channels: str | None = None,
+    background: str | Sequence[int] | None = None,
 ) -> Dataset:
     """Returns a split of a data set: in memory, or streamed for folders and torchvision sets above the memory limit.
 
@@ -37,32 +46,56 @@ def load_dataset(
     Args:
         name: A registered name such as `"mnist"` (`datasets.names()` lists them), `"folder:PATH"` for images on disk,
             or `"torchvision:NAME"` for a class of `torchvision.datasets`.
-        split: `"train"` or `"test"`; hold a validation set out with `Dataset.split_off`.
+        split: `"train"`, `"test"`, or `"all"` for both; hold a validation set out with `Dataset.split_off`. A folder
+            may have a `"validation"` split of its own.
         cache_dir: Folder of the cache; None means `$VAEZOO_HOME`, else `vaezoo` in the user's cache folder.
         download: Whether missing files may be downloaded.
         memory_limit: Bytes of decoded images above which `folder:` and `torchvision:` sets are streamed; None means
             `$VAEZOO_MEMORY_LIMIT`, else 2 GiB.
         workers: Number of processes that read a streamed set ahead of time; None means `$VAEZOO_WORKERS`, else one
             less than the number of cores, at most 8. No result depends on it.
+        size: Number of pixels of square images, or height and width; None keeps the size.
+        crop: With `size`: `"center"` scales the image to cover the size and crops the middle; `"none"` scales it to fit
+            into the size and fills the margins with the background.
+        channels: `"gray"`, `"color"`, or None to keep them.
+        background: Color behind transparent pixels of files, and of margins: a name such as `"white"`, a code such as
+            `"#ff8000"`, or red, green and blue from 0 to 255. None is black.
 
     Raises:
-        ConfigError: `memory_limit` or `workers` is not a non-negative integer.
+        ConfigError: `memory_limit` or `workers` is not a non-negative integer, or an option of images is invalid.
         UnknownNameError: Nothing is registered under `name`.
         DataError: The split is unknown, or the data is invalid.
         DownloadError: No source has the files; the message lists each source with its reason.
         MissingExtraError: The data set needs a package that is not installed.
     """
     cache = cache_root(cache_dir)
+    options = ImageOptions.of(size=size, crop=crop, channels=channels, background=background)
     scheme, colon, rest = name.partition(":")
     if colon and scheme == "folder":
-        return load_folder(Path(rest).expanduser(), split, limit=memory_limit, workers=workers)
+        return load_folder(Path(rest).expanduser(), split, options=options, limit=memory_limit, workers=workers)
     if colon and scheme == "torchvision":
-        return load_torchvision(rest, split, cache=cache, download=download, limit=memory_limit, workers=workers)
+        load = partial(
+            load_torchvision, rest, options=options, cache=cache, download=download, limit=memory_limit, workers=workers
+        )
+        return _all_of(load) if split == "all" else load(split)
     function = datasets.get(_current(scheme))
-    declared, options = inspect.signature(function).parameters, {"cache": cache, "download": download, "choice": rest}
+    declared, given = inspect.signature(function).parameters, {"cache": cache, "download": download, "choice": rest}
     if colon and "choice" not in declared:
         raise UnknownNameError("data set", name, datasets.names())
-    dataset: object = function(split, **{key: value for key, value in options.items() if key in declared})
+    load = partial(_registered, name, function, {key: value for key, value in given.items() if key in declared})
+    return fit_images(_all_of(load) if split == "all" else load(split), options)
+
+
+def _all_of(load: Callable[[str], Dataset]) -> Dataset:
+    """Returns the split `"all"` of a set, or its training and test examples if it has no split of this name."""
+    with suppress(DataError):
+        if (whole := load("all")).split == "all":
+            return whole
+    return replace(concatenate([load("train"), load("test")]), split="all")
+
+
+def _registered(name: str, function: Callable[..., Dataset], given: dict[str, object], split: str) -> Dataset:
+    dataset: object = function(split, **given)
     if not isinstance(dataset, Dataset):
         raise DataError(
             f"The data set {name!r} returned a {type(dataset).__name__}; expected a vaezoo.data.Dataset. "

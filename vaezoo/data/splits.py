@@ -12,14 +12,14 @@ SPLITS = ("train", "test")
 
 
 def check_split(name: str, split: str) -> None:
-    """Raises `DataError` unless `split` is `"train"` or `"test"`."""
+    """Raises `DataError` unless `split` is `"train"` or `"test"`, the splits of each set; `load_dataset` joins both."""
     if split not in SPLITS:
         hint = (
             " Hold a validation set out of the training set: dataset.split_off(count, seed)."
             if split == "validation"
             else did_you_mean(split, SPLITS)
         )
-        raise DataError(f"{name}: got split {shorten(split)}; expected 'train' or 'test'.{hint}")
+        raise DataError(f"{name}: got split {shorten(split)}; expected 'train', 'test' or 'all'.{hint}")
 
 
 def fixed_split(labels: Tensor | None, count: int, *, every: int, seed: int) -> dict[str, Tensor]:

@@ -1,21 +1,23 @@
 """`evaluate`: all registered metrics of a model on a test set."""
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from vaezoo.core import VAE, evaluating, weights_digest
-from vaezoo.data import TEST_SEED, Dataset, binarize, from_tensors, load_dataset, pad
+from vaezoo.data import TEST_SEED, Dataset, ImageOptions, binarize, fit_images, from_tensors, load_dataset, pad
 from vaezoo.data.dataset import stable_permutation
-from vaezoo.errors import ConfigError, DataError, ShapeError
+from vaezoo.errors import ConfigError, DataError, ShapeError, warn
 from vaezoo.evaluation.metric import Estimate, Measurement, Value, all_metrics
 from vaezoo.evaluation.validity import measure_of, missing
 
 SUBSET_SEED = 0  # of the permutation that chooses a part of a data set
+
+HELD_OUT = ("test", "validation")  # splits that are binarized with `TEST_SEED`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,21 +66,37 @@ class Report:
 
 
 def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | None = None) -> Dataset:
-    """Returns a data set padded and binarized as the model expects.
+    """Returns a data set resized, padded and binarized as the model expects.
 
     Args:
-        model: its config states how its training data were padded and binarized.
-        data: a name, a tensor, (x, c), or a `Dataset`; data that have the model's shape already are not padded.
+        model: its config states how its training data were resized, padded and binarized.
+        data: a name, a tensor, (x, c), or a `Dataset`; those that have the model's shape already are neither resized
+            nor padded.
         split: split of a named data set.
         binarize: "none", "dynamic" or "static"; None for that of the training data. Test sets are always binarized with
             one fixed seed.
     """
     table = (model.config or {}).get("data")
     known = cast(dict[str, object], table) if isinstance(table, dict) else {}
-    loaded = set_of(data, split)
+    options = options_of(model, known, data)
+    if isinstance(data, str):
+        loaded = load_dataset(data, split, **options.facts())
+        if known.get("split") == "all" and known.get("name") == data:
+            warn(f"The model was trained on all images of {data}, these included; its figures are too good.")
+    else:
+        loaded = from_tensors(data, split=split)
+        loaded = loaded if loaded.shape == model.shape else fit_images(loaded, options)
     if loaded.shape != model.shape:
         loaded = pad(loaded, int(cast(int, known.get("pad", 0))))
     return binarized(loaded, binarize or str(known.get("binarize", "none")))
+
+
+def options_of(model: VAE, known: Mapping[str, object], data: object) -> ImageOptions:
+    """Returns size, crop, channels and background of a model's training images; `known` is the table of its config."""
+    options = ImageOptions.among(known)
+    if options.channels is None and str(data).startswith("folder:") and (model.shape or (0,))[0] == 3:
+        return replace(options, channels="color")  # a folder of gray images fits a model of color images
+    return options
 
 
 def set_of(data: object, split: str) -> Dataset:
@@ -175,7 +193,7 @@ def measured(
         data=chosen.name,
         split=chosen.split,
         binarization=chosen.binarization,
-        binarization_seed=TEST_SEED if chosen.binarization == "static" and chosen.split != "train" else None,
+        binarization_seed=TEST_SEED if chosen.binarization == "static" and chosen.split in HELD_OUT else None,
         examples=len(chosen),
         samples=samples if evidences is not None else 0,
         seed=seed,

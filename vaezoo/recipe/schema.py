@@ -10,6 +10,10 @@ from msgspec import Meta
 
 Count = Annotated[int, Meta(ge=0, le=10**9)]
 Positive = Annotated[int, Meta(ge=1, le=10**9)]
+Side = Annotated[int, Meta(ge=1, le=8192)]
+Byte = Annotated[int, Meta(ge=0, le=255)]
+# Lists, since msgspec 0.22 crashes on a union of a constrained type and a tuple of fixed length.
+Color = Annotated[list[Byte], Meta(min_length=3, max_length=3)]
 Rate = Annotated[float, Meta(gt=0, le=10)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
 # Neither a path nor an address, except `folder:PATH`.
@@ -28,9 +32,10 @@ class ArchitectureTable(msgspec.Struct, frozen=True, kw_only=True):
 class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     """`[data]`: data set, binarization, whether to pass labels or context vectors, number of held-out images.
 
-    `pad` is the number of zeros on each side of an image. `labels` is the number of labels to keep in the training set,
-    balanced over classes, 0 for all; `labelled_share` is the share of labeled examples in each batch, 0 for that of the
-    set. Both are for semi-supervised variants.
+    `split = "all"` trains on the test images, too. `size` (pixels, or height and width), `crop`, `channels` and
+    `background` are those of `load_dataset`; they precede `pad`, the number of zeros on each side of an image. `labels`
+    is the number of labels to keep in the training set, balanced over classes, 0 for all; `labelled_share` is the share
+    of labeled examples in each batch, 0 for that of the set. Both are for semi-supervised variants.
 
     `name` is a registered name, `torchvision:NAME` or `folder:PATH`; with data passed from Python, any text. A folder
     is read with the rights of the user who runs the recipe: read recipes of others before running them. Loading a model
@@ -38,6 +43,11 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: DataName
+    split: Literal["train", "all"] = "train"
+    size: Side | Annotated[list[Side], Meta(min_length=2, max_length=2)] | None = None
+    crop: Literal["center", "none"] = "center"
+    channels: Literal["gray", "color"] | None = None
+    background: Annotated[str, Meta(min_length=1, max_length=40)] | Color | None = None
     binarize: Literal["none", "dynamic", "static"] = "none"
     context: bool = False
     validation: Count = 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
-from vaezoo.errors import VaezooError, did_you_mean, shorten
+from vaezoo.errors import ConfigError, VaezooError, did_you_mean, shorten
 from vaezoo.recipe.schema import ArchitectureTable, DataName, DataTable, Published, Recipe, Stage, fields_of
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def build(name: str, tables: Mapping[str, object], mistakes: list[str]) -> Recip
         mistakes.append("variant: missing. Name one, such as variant = 'vae'.")
     data = table(DataTable, tables.get("data", {}), "data", mistakes)
     architecture = table(ArchitectureTable, tables.get("architecture", {}), "architecture", mistakes)
+    mistakes += image_mistakes(data)
     stages = build_stages(tables, mistakes)
     published = build_published(tables.get("published"), mistakes)
     check_names(head, architecture, data, stages, mistakes)
@@ -84,6 +85,19 @@ def build(name: str, tables: Mapping[str, object], mistakes: list[str]) -> Recip
     fields: dict[str, typing.Any] = head  # Any: the fields of Recipe, each of its own type
     every = tuple(stages.values())
     return Recipe(name=name, data=data, architecture=architecture, stages=every, published=published, **fields)
+
+
+def image_mistakes(data: DataTable | None) -> list[str]:
+    """Returns the mistakes in the image options of `[data]`: unknown colors, a crop without a size."""
+    if data is None or (data.background is None and data.crop == "center"):
+        return []
+    from vaezoo.data import ImageOptions  # imports torch
+
+    try:
+        ImageOptions.among(msgspec.structs.asdict(data))
+    except ConfigError as error:
+        return [f"data.{'background' if 'background' in str(error) else 'crop'}: {error}"]
+    return []
 
 
 def build_published(given: object, mistakes: list[str]) -> Published | None:

@@ -20,6 +20,8 @@ LARGEST_CONFIG = 2**16  # bytes; the bundled ones have less than a thousand
 LONGEST_TEXT = 1000  # characters of a key or a value
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Side = Annotated[int, Meta(ge=1, le=8192)]
+Byte = Annotated[int, Meta(ge=0, le=255)]
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Word = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}\Z")]
 Table = Annotated[dict[str, object], Meta(max_length=256)]  # options, which `create` checks
@@ -45,6 +47,11 @@ class DataFacts(Strict, frozen=True):
 
     name: str
     binarize: Literal["none", "dynamic", "static"]
+    split: Literal["train", "all"] = "train"
+    size: tuple[Side, Side] | None = None
+    crop: Literal["center", "none"] = "center"
+    channels: Literal["gray", "color"] | None = None
+    background: tuple[Byte, Byte, Byte] | None = None
     pad: Count = 0
     digest: str | None = None
 

@@ -7,8 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from msgspec.structs import asdict
+
 from vaezoo.core import PARTS, VAE
-from vaezoo.data import Dataset, StreamedDataset, binarize, from_tensors, load_dataset, pad
+from vaezoo.data import (
+    Dataset,
+    ImageOptions,
+    StreamedDataset,
+    binarize,
+    fit_images,
+    from_tensors,
+    load_dataset,
+    pad,
+)
 from vaezoo.errors import CheckpointError, ConfigError
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.storage.model_folder import save
@@ -65,9 +76,8 @@ def train(
             folder = Path(ranks.broadcast_text(named, place))
         receivers = trackers_of(trackers, chosen, folder) if ranks.first else []
         training, held_out = one_by_one(ranks, lambda: training_data(chosen, data, workers))
-        padded = {"pad": chosen.data.pad} if chosen.data.pad else {}
         # The digest reads all streamed images, which finds broken ones before the training.
-        seen = {"name": training.name, "binarize": chosen.data.binarize, **padded, "digest": training.digest}
+        seen = {"name": training.name, "binarize": chosen.data.binarize, **images_of(chosen), "digest": training.digest}
         model = build_model(chosen, training)
         fresh = one_by_one(ranks, lambda: start_from(model, chosen.init))
         if folder is not None and ranks.first:
@@ -109,9 +119,20 @@ def one_by_one(ranks: Processes, work: Callable[[], Result]) -> Result:
             ranks.wait()
 
 
+def images_of(recipe: Recipe) -> dict[str, object]:
+    """Returns the settings of `[data]` that `evaluate` applies to test images, as the model's config records them."""
+    table = recipe.data
+    used = {"pad": table.pad, "split": "all" if table.split == "all" else ""}
+    return {**{key: value for key, value in used.items() if value}, **ImageOptions.among(asdict(table)).facts()}
+
+
 def training_data(recipe: Recipe, data: object | None, workers: int | None) -> tuple[Dataset, Dataset | None]:
     """Returns the training set as the recipe pads, binarizes and hides labels, and the held-out set or None."""
-    whole = load_dataset(recipe.data.name, "train", workers=workers) if data is None else from_tensors(data)
+    options = ImageOptions.among(asdict(recipe.data))
+    if data is None:
+        whole = load_dataset(recipe.data.name, recipe.data.split, workers=workers, **options.facts())
+    else:
+        whole = fit_images(from_tensors(data), options)
     if workers is not None and isinstance(whole, StreamedDataset):
         whole = replace(whole, workers=workers)
     whole = pad(whole, recipe.data.pad)

@@ -1,83 +1,89 @@
 """Reader of image folders: one class per subfolder, or images without labels if there are no subfolders."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from vaezoo.data.dataset import Dataset
-from vaezoo.data.readers.pixels import GRAY_MODES, check_depth, image_tensor, open_image
-from vaezoo.data.splits import SPLITS, check_split, fixed_split
+from vaezoo.data.readers.image_layout import SPLIT_SEED as SPLIT_SEED
+from vaezoo.data.readers.image_layout import Layout
+from vaezoo.data.readers.pixels import Header, draft, image_tensor, open_image, read_header
 from vaezoo.data.streaming.dataset import StreamedDataset, stream
 from vaezoo.data.streaming.limits import memory_limit
-from vaezoo.errors import DataError
+from vaezoo.data.transforms.image_options import ImageOptions
+from vaezoo.errors import DataError, warn
 
-SPLIT_SEED: Final = 1
-"""Seed that chooses the test tenth of a folder without `train` and `test` subfolders."""
+T = TypeVar("T")
+R = TypeVar("R")
 
-_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
+_LISTED = 10  # files named in an error
 
 
-def load_folder(path: Path, split: str, *, limit: int | None = None, workers: int | None = None) -> Dataset:
+def load_folder(
+    path: Path,
+    split: str,
+    *,
+    options: ImageOptions | None = None,
+    limit: int | None = None,
+    workers: int | None = None,
+) -> Dataset:
     """Returns the images under `path`, in sorted order, as `uint8` of shape (N, C, H, W).
 
-    C is 1 if every image is gray, otherwise 3; transparent pixels become black. All images must have one size. If both
-    a `train` and a `test` subfolder exist, these are the splits; otherwise a fixed tenth, stratified by class, is the
-    test set. Hidden files and files other than images are ignored.
+    C is 1 if every image is gray, otherwise 3, unless the options state it. Without a size in the options, all images
+    must have one. Subfolders named like splits (`train`, `val`, `test`) are these; see `Layout.split`. Hidden files are
+    ignored; other files than images are counted in a warning.
 
     Args:
-        path: A folder of images, or of one subfolder per class.
-        split: `"train"` or `"test"`.
+        path: A folder of images, or of one subfolder per class, or of one subfolder per split.
+        split: `"train"`, `"test"`, `"all"`, or `"validation"` if there is a folder for it.
+        options: Size, crop, channels and background of the images.
         limit: See `memory_limit`. Only the headers of a streamed split are read here.
         workers: See `worker_count`.
 
     Raises:
-        DataError: The folder or split does not exist, there is no image, an image is corrupt, or sizes differ.
+        DataError: The folder or split does not exist, there is no image, images are corrupt, or sizes differ; the
+            message names up to ten files.
         MissingExtraError: Pillow is not installed.
     """
-    name = f"folder:{path}"
-    check_split(name, split)
+    name, options = f"folder:{path}", options or ImageOptions()
     if not path.is_dir():
         raise DataError(f"{name}: got no folder at this path; expected a folder of images. Check the path.")
-    parts = [path / part for part in SPLITS]
-    paired = all(part.is_dir() for part in parts)
-    roots = parts if paired else [path]
-    classes = sorted({found.name for root in roots for found in _subfolders(root)})
-    files, labels = _listing(path / split if paired else path, classes)
-    if not paired:
-        files, labels = _tenth(files, labels, split)
-    # Both splits determine the channels, so that a gray test set fits a color training set.
-    gray = all(_is_gray(file) for root in roots for file in _listing(root, classes)[0])
-    source, count = FolderImages(files, gray), len(classes) or None
-    names = [file.relative_to(path).as_posix() for file in files]
-    if len(files) * math.prod(source.shape) > memory_limit(limit):
-        reader = stream(source)
-        return StreamedDataset(
-            name=name, split=split, reader=reader, labels=labels, classes=count, names=names, workers=workers
-        )
-    images = source.read(torch.arange(len(files)))
-    return Dataset(name=name, split=split, images=images, labels=labels, classes=count, names=names)
+    layout = Layout(path, name)
+    listing = layout.split(split)
+    # All splits determine the channels, so that a gray test set fits a color training set.
+    headers = dict(zip(layout.files, for_each(read_header, layout.files, name), strict=True))
+    chosen = [headers[file] for file in listing.files]
+    _check_sizes(listing.files, chosen, options, name)
+    _warn_of_changes(chosen, options, name)
+    source = FolderImages(listing.files, chosen[0], options, gray=_all_gray(headers.values(), options))
+    facts: dict[str, Any] = {  # Any: arguments of Dataset
+        "labels": listing.labels,
+        "classes": len(layout.classes) or None,
+        "class_names": layout.classes or None,
+        "names": [file.relative_to(path).as_posix() for file in listing.files],
+    }
+    if len(source) * math.prod(source.shape) > memory_limit(limit):
+        return StreamedDataset(name=name, split=split, reader=stream(source), workers=workers, **facts)
+    return Dataset(name=name, split=split, images=source.read(torch.arange(len(source))), **facts)
 
 
 class FolderImages:
     """Image files, decoded when they are read (an `ImageSource`).
 
     Args:
-        files: At least one file; their headers are read.
+        files: At least one file.
+        first: Facts of the first one, whose size is that of all without a size in the options.
+        options: Size, crop and background.
         gray: Whether the images have one channel or three.
-
-    Raises:
-        DataError: A header cannot be read, has more than 8 bits per channel, or has another size than the first one.
     """
 
-    def __init__(self, files: Sequence[Path], gray: bool) -> None:
-        self.files, self.gray = [str(file) for file in files], gray
-        self.shape = _header(files[0], gray)
-        for file in files:
-            _check_size(file, _header(file, gray), self.shape, files[0])
+    def __init__(self, files: Sequence[Path], first: Header, options: ImageOptions, *, gray: bool) -> None:
+        self.files, self.options, self.gray = [str(file) for file in files], options, gray
+        self.shape: tuple[int, ...] = (1 if gray else 3, *(options.size or first.size))
 
     def __len__(self) -> int:
         """Returns the number of files."""
@@ -86,68 +92,81 @@ class FolderImages:
     def read(self, positions: Tensor) -> Tensor:
         """Returns the images at `positions` (B,) as `uint8` (B, C, H, W)."""
         images = torch.empty(len(positions), *self.shape, dtype=torch.uint8)
-        for row, position in enumerate(positions.tolist()):
-            file = Path(self.files[position])
-            with open_image(file) as image:
-                pixels = image_tensor(image, str(file), gray=self.gray)
-            _check_size(file, tuple(pixels.shape), self.shape, Path(self.files[0]))
-            images[row] = pixels
+        places = positions.tolist()
+
+        def copy(row: int) -> None:
+            images[row] = self._pixels(Path(self.files[places[row]]))
+
+        for_each(copy, range(len(places)), "Images")
         return images
 
-
-def _subfolders(root: Path) -> list[Path]:
-    return sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
-
-
-def _images_in(root: Path, pattern: str) -> list[Path]:
-    found = (file for file in root.glob(pattern) if file.suffix.lower() in _SUFFIXES and file.is_file())
-    return sorted(file for file in found if not file.name.startswith("."))
-
-
-def _listing(root: Path, classes: Sequence[str]) -> tuple[list[Path], Tensor | None]:
-    """Returns the image files of a folder in sorted order, and their class numbers if there are classes."""
-    loose = _images_in(root, "*")
-    if classes and loose:
-        raise DataError(
-            f"{root}: got both class subfolders and an image beside them ({loose[0].name}); expected one or the "
-            "other. Move the image into a subfolder."
-        )
-    files, labels = list(loose), list[int]()
-    for folder in _subfolders(root):
-        found = _images_in(folder, "**/*")
-        if not found:
-            raise DataError(f"{folder}: got a class folder without images; expected at least one. Remove or fill it.")
-        files += found
-        labels += [classes.index(folder.name)] * len(found)
-    if not files:
-        raise DataError(
-            f"{root}: got no images; expected files that end in one of {', '.join(sorted(_SUFFIXES))}. Check the path."
-        )
-    return files, torch.tensor(labels) if classes else None
+    def _pixels(self, file: Path) -> Tensor:
+        with open_image(file) as image:
+            draft(image, self.options)
+            pixels = image_tensor(image, str(file), self.options, gray=self.gray)
+        if tuple(pixels.shape) != self.shape:
+            raise DataError(
+                f"{file}: got an image of {pixels.shape[2]} x {pixels.shape[1]} pixels; expected {self.shape[2]} x "
+                f"{self.shape[1]}, as when the folder was listed. Do not change files during a run, or set size."
+            )
+        return pixels
 
 
-def _tenth(files: list[Path], labels: Tensor | None, split: str) -> tuple[list[Path], Tensor | None]:
-    if len(files) < 2:
-        raise DataError(f"{files[0].parent}: got one image; expected at least two, for train and test. Add images.")
-    index = fixed_split(labels, len(files), every=10, seed=SPLIT_SEED)[split]
-    return [files[i] for i in index.tolist()], None if labels is None else labels[index]
+def for_each(work: Callable[[T], R], items: Iterable[T], name: str) -> list[R]:
+    """Returns the results of `work` for each item.
+
+    Raises:
+        DataError: `work` raised it for some items: the only error, or one that lists the first ten.
+    """
+    found, failed = list[R](), list[DataError]()
+    for item in items:
+        try:
+            found.append(work(item))
+        except DataError as error:
+            failed.append(error)
+    if len(failed) > 1:
+        lines = "\n".join(f"  {error}" for error in failed[:_LISTED])
+        more = f"\n  and {len(failed) - _LISTED:,} more" if len(failed) > _LISTED else ""
+        raise DataError(f"{name}: got {len(failed):,} images that cannot be used:\n{lines}{more}")
+    if failed:
+        raise failed[0]
+    return found
 
 
-def _is_gray(file: Path) -> bool:
-    with open_image(file) as image:  # reads only the header
-        return image.mode in GRAY_MODES
+def _all_gray(headers: Iterable[Header], options: ImageOptions) -> bool:
+    if options.channels is not None:
+        return options.channels == "gray"
+    colored = len(set(options.fill)) > 1  # a background in color makes transparent images colored
+    return all(header.gray and not (colored and header.transparent) for header in headers)
 
 
-def _header(file: Path, gray: bool) -> tuple[int, ...]:
-    """Returns the shape of the decoded image."""
-    with open_image(file) as image:  # reads only the header
-        check_depth(image, str(file))
-        return (1 if gray else 3, image.height, image.width)
+def _check_sizes(files: Sequence[Path], headers: Sequence[Header], options: ImageOptions, name: str) -> None:
+    if options.size is not None or len(sizes := {header.size for header in headers}) == 1:
+        return
+    height, width = headers[0].size
+    odd = [
+        f"{file} ({header.size[1]} x {header.size[0]})"
+        for file, header in zip(files, headers, strict=True)
+        if header.size != (height, width)
+    ]
+    more = f" and {len(odd) - _LISTED:,} more" if len(odd) > _LISTED else ""
+    raise DataError(
+        f"{name}: got images of {len(sizes):,} different sizes; expected {width} x {height} pixels, the size of the "
+        f"first one, {files[0]}. Others are {', '.join(odd[:_LISTED])}{more}. Set a size to resize all: size = 64 in "
+        "[data] of a recipe, size=64 of load_dataset."
+    )
 
 
-def _check_size(file: Path, shape: tuple[int, ...], expected: tuple[int, ...], first: Path) -> None:
-    if shape != expected:
-        raise DataError(
-            f"{file}: got an image of {shape[2]} x {shape[1]} pixels; expected {expected[2]} x {expected[1]}, the size "
-            f"of the first one, {first}. Resize all images to one size first."
-        )
+def _warn_of_changes(headers: Sequence[Header], options: ImageOptions, name: str) -> None:
+    """Warns once about images of which less remains than their files have."""
+    counts = {
+        "with transparency, which becomes black: set background = 'white' or another color, or 'black' to confirm": (
+            0 if options.background else sum(header.transparent for header in headers)
+        ),
+        "with several images in one file, of which only the first is read": sum(header.animated for header in headers),
+        "with 16 bits per channel, which become 8 (65535 becomes 255): for full precision pass floating tensors in "
+        "[0, 1] to from_tensors": sum(header.deep for header in headers),
+    }
+    notes = [f"{count:,} {text}" for text, count in counts.items() if count]
+    if notes:
+        warn(f"{name}: got {len(headers):,} images, {'; '.join(notes)}.")

@@ -12,18 +12,26 @@ from torch import Tensor
 
 from vaezoo.core import require
 from vaezoo.data.dataset import Dataset
-from vaezoo.data.from_tensors import as_tensor, check_alike, check_conditions, from_tensors
+from vaezoo.data.from_tensors import check_alike, check_conditions, from_tensors, item_tensor
 from vaezoo.data.splits import check_split
 from vaezoo.data.streaming.dataset import StreamedDataset, stream
 from vaezoo.data.streaming.limits import memory_limit, worker_count
 from vaezoo.data.streaming.prefetch import read_ahead
+from vaezoo.data.transforms.image_options import ImageOptions
 from vaezoo.errors import DataError, DownloadError, UnknownNameError
 
 _PART = 256  # items described at a time
 
 
 def load_torchvision(
-    name: str, split: str, *, cache: Path, download: bool, limit: int | None = None, workers: int | None = None
+    name: str,
+    split: str,
+    *,
+    cache: Path,
+    download: bool,
+    options: ImageOptions | None = None,
+    limit: int | None = None,
+    workers: int | None = None,
 ) -> Dataset:
     """Returns a split of the data set class `torchvision.datasets.NAME` as `uint8` images (N, C, H, W).
 
@@ -35,6 +43,7 @@ def load_torchvision(
         split: `"train"` or `"test"`.
         cache: Root of the cache; torchvision's files go to `torchvision/NAME` in it.
         download: Whether torchvision may download missing files.
+        options: Size, crop, channels and background of the images; with a size, those of the set may differ.
         limit: See `memory_limit`. One pass over a streamed split collects the targets and validates the images.
         workers: See `worker_count`.
 
@@ -54,11 +63,12 @@ def load_torchvision(
     source = _opened(known[name], name, split, cache / "torchvision" / name, download)
     names = getattr(source, "classes", None)
     classes = len(names) if isinstance(names, list | tuple) and names else None
-    whole = f"torchvision:{name}"
-    first = as_tensor(source[0][0], f"{whole}, item 0") if len(source) else torch.empty(0)
+    whole, options = f"torchvision:{name}", options or ImageOptions()
+    first = item_tensor(source[0][0], f"{whole}, item 0", options) if len(source) else torch.empty(0)
+    images = TorchvisionImages(source, whole, tuple(first.shape), options)
     if first.dtype == torch.uint8 and first.numel() * len(source) > memory_limit(limit):
-        return _streamed(TorchvisionImages(source, whole, tuple(first.shape)), split, classes, workers)
-    return from_tensors(_Labeled(source), whole, split=split, classes=classes, scale=255)
+        return _streamed(images, split, classes, workers)
+    return from_tensors(_Labeled(images), whole, split=split, classes=classes, scale=255)
 
 
 def _opened(entry: type, name: str, split: str, root: Path, download: bool) -> "_Items":
@@ -125,10 +135,11 @@ class TorchvisionImages:
         source: The data set.
         name: Name of the set in errors.
         shape: Shape of its images.
+        options: Their size, crop, channels and background.
     """
 
-    def __init__(self, source: _Items, name: str, shape: tuple[int, ...]) -> None:
-        self.source, self.name, self.shape = source, name, shape
+    def __init__(self, source: _Items, name: str, shape: tuple[int, ...], options: ImageOptions) -> None:
+        self.source, self.name, self.shape, self.options = source, name, shape, options
 
     def __len__(self) -> int:
         """Returns the number of items."""
@@ -144,7 +155,7 @@ class TorchvisionImages:
         place = f"{self.name}, item {position}"
         try:
             image, target = self.source[position]
-            pixels = as_tensor(image, place)
+            pixels = item_tensor(image, place, self.options)
         except (OSError, SyntaxError, EOFError) as error:
             raise DataError(
                 f"{place}: got an image that cannot be read ({error}); expected a whole one. Download it again."
@@ -181,10 +192,11 @@ def _streamed(images: TorchvisionImages, split: str, classes: int | None, worker
 class _Labeled(torch.utils.data.IterableDataset[object]):
     """A data set with its class numbers as targets; other targets are dropped."""
 
-    def __init__(self, source: _Items) -> None:
-        self.source = source
+    def __init__(self, images: TorchvisionImages) -> None:
+        self.images = images
 
     def __iter__(self) -> Iterator[object]:
-        for i in range(len(self.source)):
-            image, target = self.source[i]
-            yield (image, target) if isinstance(target, int) else image
+        for i in range(len(self.images)):
+            image, target = self.images.source[i]
+            pixels = item_tensor(image, f"{self.images.name}, item {i}", self.images.options)
+            yield (pixels, target) if isinstance(target, int) else pixels

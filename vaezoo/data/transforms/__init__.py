@@ -1,1 +1,1 @@
-"""Binarization, fixed noise and padding."""
+"""Binarization, fixed noise, padding, and resizing of images."""

@@ -6,21 +6,26 @@ from torch import Tensor
 from torch.nn.functional import pad as pad_tensor
 
 from vaezoo.data.dataset import Dataset
-from vaezoo.data.streaming.dataset import ImageSource, StreamedDataset
+from vaezoo.data.streaming.dataset import StreamedDataset
+from vaezoo.data.transforms.wrapped import Wrapped
 from vaezoo.errors import DataError
 
 
 @dataclass(kw_only=True, eq=False)
-class Padded:
+class Padded(Wrapped):
     """Images of another source with `width` zeros on each side."""
 
-    source: ImageSource
     width: int
-    shape: tuple[int, ...]
 
-    def __len__(self) -> int:
-        """Returns the number of images."""
-        return len(self.source)
+    @property
+    def label(self) -> str:
+        """The change of the images, for digests."""
+        return f"pad={self.width}"
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The distinct values of all pixels of a drawing, ascending."""
+        return tuple(sorted({0, *getattr(self.source, "levels", ())}))
 
     def read(self, positions: Tensor) -> Tensor:
         """Returns the padded images at `positions` (B,)."""
