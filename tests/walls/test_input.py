@@ -31,8 +31,8 @@ BAD: dict[str, tuple[Callable[[Tensor], object], type[VaezooError], tuple[str, .
     "nan": (holding(torch.nan), SupportError, ("NaN", "[1]", "finite")),
     "inf": (holding(torch.inf), SupportError, ("infinite", "[1]", "finite")),
     "overflow": (lambda x: x.double() * 1e300, SupportError, ("infinite", "finite")),
-    "above": (holding(1.5), SupportError, ("1.5", "[0, 1]")),
-    "below": (holding(-0.1), SupportError, ("-0.1", "[0, 1]")),
+    "above": (holding(1.5), SupportError, ("1.5", "[0, 1]", "examples [1] of x")),
+    "below": (holding(-0.1), SupportError, ("-0.1", "[0, 1]", "examples [1] of x")),
     "empty": (lambda x: x[:0], ShapeError, ("(0, 1, 8, 8)", "(B, 1, 8, 8)")),
     "0-dim": (lambda x: x[0, 0, 0, 0], ShapeError, ("()", "(B, 1, 8, 8)")),
     "single": (lambda x: x[0], ShapeError, ("(1, 8, 8)", "x.unsqueeze(0)")),
@@ -94,7 +94,8 @@ def test_bad_data_raise_an_error_with_the_received_and_the_expected_value(case: 
         if name in ("above", "below") and not model.decoder.likelihood.domain.endswith("[0, 1]"):
             continue
         spoiled: Tensor = spoil(x)  # type: ignore[assignment]  # that is the point
-        for call in (model, model.encode, model.reconstruct, model.log_evidence):
+        calls = [model, model.log_evidence, model.encode, model.reconstruct]
+        for call in calls[:2] if name in ("above", "below") else calls:  # encoders take any finite values
             with pytest.raises(kind) as caught:
                 call(spoiled, c)
             assert all(word in str(caught.value) for word in words), (name, str(caught.value))
@@ -179,7 +180,7 @@ def test_bad_latents_and_counts(case: Case, models: dict[Case, VAE]) -> None:
     ):
         with pytest.raises(kind, match=words):
             model.decode(bad, c)  # type: ignore[arg-type]  # that is the point
-    with pytest.raises(ShapeError, match="n = 0; expected at least 1"):
+    with pytest.raises(ShapeError, match="n = 0; expected a whole number, at least 1"):
         model.sample(0, None if c is None else c[:0])
     with pytest.raises(ShapeError, match="samples = 0"):
         model.log_evidence(x, c, samples=0)

@@ -4,12 +4,15 @@ from vaezoo.core.checks import LARGEST_VALUE, check_tensor
 from vaezoo.core.device import choose_device, full_precision, widest
 from vaezoo.core.elbo import ELBO, Inference, closed_form_rate
 from vaezoo.core.memory import rows_at_once
-from vaezoo.core.model import VAE, evaluating
+from vaezoo.core.model import VAE
+from vaezoo.core.modes import evaluating, outside_inference_mode
 from vaezoo.core.optional_import import require
 from vaezoo.core.part import PARTS, Likelihood, Model, Objective, Part, as_part, network_inputs, require_vector_latent
 from vaezoo.core.posterior import (
     ACTIVE_VARIANCE,
     Posterior,
+    Temperable,
+    as_built,
     center,
     code_indices,
     exact_mean,
@@ -34,7 +37,9 @@ __all__ = [
     "Objective",
     "Part",
     "Posterior",
+    "Temperable",
     "add_to_digest",
+    "as_built",
     "as_part",
     "center",
     "check_tensor",
@@ -48,6 +53,7 @@ __all__ = [
     "is_deterministic",
     "mean_or_center",
     "network_inputs",
+    "outside_inference_mode",
     "published_state",
     "require",
     "require_vector_latent",

@@ -1,18 +1,51 @@
 """Validation of what users pass to a model."""
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Sequence
+from typing import Protocol
 
-from vaezoo.errors import ContextError, ShapeError, SupportError, shorten
+import torch
+from torch import Tensor
+
+from vaezoo.errors import ConfigError, ContextError, ShapeError, SupportError, VaezooError, shorten
 
 LARGEST_VALUE = 1e9  # of inputs: beyond it squares and their sums, or networks, overflow float32
 
 
+class Values(Protocol):
+    """The values of x that a likelihood accepts; see `vaezoo.core.Likelihood`."""
+
+    domain: str
+
+    def accepts(self, x: Tensor) -> Tensor:
+        """Returns for each example (B,) whether all its values may be trained on."""
+
+
+def as_number(value: object) -> object:
+    """Returns numpy's scalars, and tensors and arrays of one element, as plain numbers; other values unchanged."""
+    try:
+        return value.item()  # type: ignore[attr-defined]  # what has none is returned
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        return value
+
+
+def whole_number(
+    value: object, name: str, least: int, most: int = 2**63 - 1, *, error: type[VaezooError] = ConfigError
+) -> int:
+    """Returns `value` as an int: an int, a whole float, or one of numpy or torch; raises `error` for another."""
+    number = as_number(value)
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
+        limit = f"at least {least}" if most == 2**63 - 1 else f"from {least} to {most}"
+        raise error(f"Got {name} = {shorten(value)}; expected a whole number, {limit}.")
+    return number
+
+
 def as_context(c: object) -> Tensor | None:
-    """Returns a context as a tensor: an index or a list of them, or the tensor itself; raises ContextError."""
-    if isinstance(c, int | list | tuple | range):
+    """Returns a context as a tensor: an index or a list or array of them, or the tensor itself; raises ContextError."""
+    if isinstance(c, int | list | tuple | range) or (hasattr(c, "__array__") and not isinstance(c, Tensor)):
         try:
-            c = torch.tensor(c)
+            c = torch.as_tensor(c)
         except (TypeError, ValueError, RuntimeError):
             raise ContextError(f"Got c = {shorten(c)}; expected whole numbers, or a list of them.") from None
     if c is not None and not isinstance(c, Tensor):
@@ -34,6 +67,8 @@ def context_vectors(c: Tensor | None, rows: int, width: int, labels: bool = Fals
     """
     if c is None and labels:
         return torch.zeros(rows, width)
+    if torch.compiler.is_compiling() and c is not None:
+        return one_hot_vectors(c, width) if c.dim() == 1 else c
     expected = f"class indices ({rows},) from 0 to {width - 1} or vectors ({rows}, {width})"
     if labels:
         expected = f"{expected}, one-hot; -1 or a row of zeros is an unknown label"
@@ -42,7 +77,7 @@ def context_vectors(c: Tensor | None, rows: int, width: int, labels: bool = Fals
     if c.shape == (rows,) and not c.is_floating_point() and not c.is_complex():
         if len(c) and (int(c.min()) < -labels or int(c.max()) >= width):
             raise ContextError(f"Got class indices from {int(c.min())} to {int(c.max())}; expected {expected}.")
-        return nn.functional.one_hot(c.long().clamp(min=0), width) * (c >= 0).unsqueeze(1)
+        return one_hot_vectors(c, width)
     if c.shape != (rows, width) or c.is_complex():
         raise ContextError(f"Got a context of shape {tuple(c.shape)} and type {c.dtype}; expected {expected}.")
     if not bool((c.float().abs() <= LARGEST_VALUE).all()):
@@ -50,6 +85,39 @@ def context_vectors(c: Tensor | None, rows: int, width: int, labels: bool = Fals
     if labels and not bool(((c == 0) | (c == 1)).all() & (c.sum(1) <= 1).all()):
         raise ContextError(f"Got a context that is not made of one-hot rows; expected {expected}.")
     return c
+
+
+def one_hot_vectors(indices: Tensor, width: int) -> Tensor:
+    """Returns one-hot vectors (rows, width) of `indices` (rows,), zeros for an index of -1."""
+    return (indices.unsqueeze(1) == torch.arange(width, device=indices.device)).long()
+
+
+def check_indices(indices: object, shape: Sequence[int], codes: int) -> Tensor:
+    """Returns indices of codes (..., *shape) or (..., N), where N is their number, as (..., N) int64.
+
+    Raises:
+        ShapeError: another shape or type.
+        SupportError: an index below 0, or of `codes` or more.
+    """
+    expected = f"whole numbers (B, {', '.join(map(str, shape))}) from 0 to {codes - 1}".replace("(B, )", "(B,)")
+    if not isinstance(indices, Tensor):
+        try:
+            indices = torch.as_tensor(indices)
+        except (TypeError, ValueError, RuntimeError):
+            raise ShapeError(f"Got indices of type {type(indices).__name__}; expected {expected}.") from None
+    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+        raise ShapeError(f"Got indices of type {indices.dtype}; expected {expected}. Use indices.long().")
+    count = torch.Size(shape).numel()
+    leading = indices.dim() - len(shape)
+    if leading < 1 or tuple(indices.shape[leading:]) != tuple(shape):
+        leading = indices.dim() - 1
+        if leading < 1 or indices.shape[-1] != count:
+            raise ShapeError(f"Got indices of shape {tuple(indices.shape)}; expected {expected}.")
+    if torch.compiler.is_compiling() or not indices.numel():
+        pass
+    elif int(indices.min()) < 0 or int(indices.max()) >= codes:
+        raise SupportError(f"Got indices from {int(indices.min())} to {int(indices.max())}; expected {expected}.")
+    return indices.long().reshape(*indices.shape[:leading], count)
 
 
 def check_latent(z: object, latent: tuple[int, ...] | None) -> Tensor:
@@ -60,7 +128,7 @@ def check_latent(z: object, latent: tuple[int, ...] | None) -> Tensor:
         raise ShapeError(f"Got z of shape {tuple(z.shape)}; expected (..., {', '.join(map(str, latent))}).")
     if not z.is_floating_point():
         raise ShapeError(f"Got z of type {z.dtype}; expected floating values. Use z.float().")
-    if not bool((z.abs() <= LARGEST_VALUE).all()):
+    if not torch.compiler.is_compiling() and not bool((z.abs() <= LARGEST_VALUE).all()):
         raise SupportError(f"Got NaN, infinite or huge values in z; expected magnitudes up to {LARGEST_VALUE:g}.")
     return z
 
@@ -88,3 +156,25 @@ def check_tensor(x: object, shape: tuple[int, ...] | None, device: torch.device)
             f"Got x on {x.device}; the model is on {device}. Use x.to('{device}') or model.to('{x.device}')."
         )
     return x
+
+
+def invalid_values(x: Tensor, likelihood: Values | None) -> SupportError:
+    """Returns the error for a batch `x` with values that `likelihood` does not accept; None: values of any encoder."""
+
+    def rows(valid: Tensor) -> str:
+        bad = (~valid).nonzero().flatten().tolist()
+        return f"examples {bad[:8]}{f' and {len(bad) - 8:,} others' if len(bad) > 8 else ''} of x"
+
+    finite = torch.isfinite(x).reshape(len(x), -1).all(1)
+    if not bool(finite.all()):
+        return SupportError(
+            f"Got NaN or infinite values ({x.dtype}) in {rows(finite)}; expected finite ones. Clean them."
+        )
+    if likelihood is None:
+        small = (x.abs() <= LARGEST_VALUE).reshape(len(x), -1).all(1)
+        return SupportError(f"Got values beyond ±{LARGEST_VALUE:g} in {rows(small)}; expected smaller ones. Scale x.")
+    return SupportError(
+        f"Got x from {x.min().item():.6g} to {x.max().item():.6g}; the {type(likelihood).__name__} likelihood expected "
+        f"{likelihood.domain}, which does not hold in {rows(likelihood.accepts(x))}. Scale the data or choose another "
+        "likelihood."
+    )

@@ -79,7 +79,7 @@ class Inference:
         return known + self.prior.log_prob(self.z) - self.log_q
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class ELBO:
     """The report of an objective, per example, in nats.
 
@@ -98,3 +98,13 @@ class ELBO:
     losses: Mapping[str, Tensor]
     terms: Mapping[str, Tensor] = field(default_factory=dict)
     statistics: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Returns the means over the examples."""
+        lines = [f"ELBO of {len(self.bound)} examples, means in nats:"]
+        main = {"bound": self.bound, "distortion": self.distortion, "rate": self.rate}
+        for name, values in (("", main), ("losses: ", self.losses), ("terms: ", self.terms)):
+            if values:
+                means = (f"{key} {value.detach().float().mean():,.4f}" for key, value in values.items())
+                lines.append(f"  {name}{', '.join(means)}")
+        return "\n".join(lines)

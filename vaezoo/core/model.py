@@ -1,8 +1,7 @@
 """The `VAE` module and its public methods."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import chain
@@ -12,12 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.core.checks import as_context, check_latent, check_tensor, context_vectors
+from vaezoo.core.checks import (
+    LARGEST_VALUE,
+    as_context,
+    check_indices,
+    check_latent,
+    check_tensor,
+    context_vectors,
+    invalid_values,
+    whole_number,
+)
+from vaezoo.core.description import headline
 from vaezoo.core.elbo import ELBO, Inference
+from vaezoo.core.modes import differentiable, evaluating, recording
 from vaezoo.core.part import PARTS, Likelihood, Objective, Part, as_part
-from vaezoo.core.posterior import center, has_density, is_deterministic, sample_with_log_prob
+from vaezoo.core.posterior import center, has_density, is_deterministic, sample_with_log_prob, tempered
 from vaezoo.core.random import seeded
-from vaezoo.errors import ContextError, NoDensityError, ShapeError, SupportError, warn
+from vaezoo.errors import CompositionError, ContextError, NoDensityError, ShapeError, SupportError, warn
 
 CHUNK = 784_000  # elements of x that log_evidence decodes at a time on a CPU: activations stay in its cache
 CHUNK_ON_GPU = 2**24  # enough work for each kernel
@@ -75,6 +85,10 @@ class VAE(nn.Module):
     def _parts(self) -> dict[str, Part]:
         modules = {name: self._modules[name] for name in PARTS}  # no walrus: torch.compile must trace it
         return {name: module for name, module in modules.items() if isinstance(module, Part)}
+
+    def __repr__(self) -> str:
+        """Returns one line with variant, shapes and size, and the modules below it."""
+        return f"{headline(self)}\n{super().__repr__()}"
 
     def replace(self, **parts: nn.Module) -> "VAE":
         """Returns a model with other parts (`encoder`, `decoder`, `prior`, `objective`).
@@ -165,6 +179,7 @@ class VAE(nn.Module):
 
     # Public API; inputs are validated here and moved to the device of the model.
 
+    @differentiable
     def forward(self, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
         """Returns the ELBO of `x` (B, *shape) given `c`, class indices (B,) or vectors (B, context).
 
@@ -178,13 +193,25 @@ class VAE(nn.Module):
         elbo = cast(ELBO, self.objective(self, x, c, step))
         return elbo if dense is None else replace(elbo, bound=elbo.bound.where(dense, -torch.inf))
 
-    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Returns the posterior q(z|x,c) of `x` (B, *shape); nothing random happens."""
-        x, c = self.check(x, c)
-        return cast(Distribution, self.encoder(x, c))
+    @differentiable
+    def encode(self, x: Tensor, c: Tensor | Sequence[int] | None = None) -> Distribution:
+        """Returns the posterior q(z|x,c) of `x` (B, *shape); nothing random happens.
 
-    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        Any finite values are encoded, also ones to which the likelihood gives no density. In eval mode gradients are
+        recorded only if `x` or `c` requires one, so that `model.encode(x).mean.numpy()` works; in train mode always.
+
+        Raises:
+            ShapeError, SupportError, ContextError: as in `check`.
+        """
+        x, c = self._encodable(x, c)
+        with recording(self.encoder, x, c):
+            return cast(Distribution, self.encoder(x, c))
+
+    @differentiable
+    def decode(self, z: Tensor, c: Tensor | Sequence[int] | None = None) -> Distribution:
         """Returns the likelihood p(x|z,c) of `z` (..., B, *latent), `c` as in `forward`.
+
+        Gradients are recorded as by `encode`: in eval mode only if `z` or `c` requires one.
 
         Raises:
             ShapeError, SupportError: another shape, or values that are not finite.
@@ -192,17 +219,73 @@ class VAE(nn.Module):
         """
         z = check_latent(z, self.latent).to(*self._home())
         leading = z.dim() - len(self.latent) if self.latent is not None else 1
-        return cast(Distribution, self.decoder(z, self.check_context(c, z.shape[leading - 1] if leading else 1)))
+        c = self.check_context(c, z.shape[leading - 1] if leading else 1)
+        with recording(self.decoder, z, c):
+            return cast(Distribution, self.decoder(z, c))
 
+    @differentiable
     @torch.no_grad()
-    def reconstruct(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """Returns the mean of p(x|z,c) at the center of the posterior, (B, *shape); deterministic."""
-        x, c = self.check(x, c)
+    def encode_indices(self, x: Tensor, c: Tensor | Sequence[int] | None = None) -> Tensor:
+        """Returns the indices of the codes of `x`, int64 (B, *grid), for variants with codes or categories.
+
+        `residual-vq-vae` has (B, codebooks, *grid), `vq-vae-2` (B, N) with the coarse grid first, `categorical-vae`
+        (B, variables). Stochastic codes are the most probable ones, as in `reconstruct`.
+
+        Raises:
+            CompositionError: the model has no codes.
+            ShapeError, SupportError, ContextError: as in `encode`.
+        """
+        encoder, shape = self._coded()
+        return cast(Tensor, encoder.indices(self.encode(x, c))).reshape(len(x), *shape)
+
+    @differentiable
+    @torch.no_grad()
+    def decode_indices(self, indices: Tensor, c: Tensor | Sequence[int] | None = None) -> Tensor:
+        """Returns the means of p(x|z,c) for codes, (..., B, *shape); of `encode_indices(x)` it is `reconstruct(x)`.
+
+        Args:
+            indices: (..., B, *grid) as from `encode_indices`, or flat, (..., B, N).
+            c: as in `forward`.
+
+        Raises:
+            CompositionError: the model has no codes.
+            ShapeError, SupportError: another shape or type, or indices out of range.
+            ContextError: see `check_context`.
+        """
+        encoder, shape = self._coded()
+        flat = check_indices(indices, shape, cast(int, encoder.codes)).to(self._home()[0])
+        return self.decode(cast(Callable[[Tensor], Tensor], encoder.look_up)(flat), c).mean
+
+    def _coded(self) -> tuple[Part, tuple[int, ...]]:
+        encoder = as_part(self.encoder)
+        shape = encoder.index_shape if encoder.index_shape is not None else (sum(encoder.sections),)
+        if encoder.index_shape is None and not encoder.sections:
+            raise CompositionError(
+                f"Got a model whose encoder, {type(self.encoder).__name__}, has no codes; expected one such as that "
+                "of vq-vae or categorical-vae. Use encode and decode."
+            )
+        return encoder, shape
+
+    @differentiable
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, c: Tensor | Sequence[int] | None = None) -> Tensor:
+        """Returns the mean of p(x|z,c) at the center of the posterior, (B, *shape); deterministic.
+
+        Any finite values are accepted, as by `encode`.
+        """
+        x, c = self._encodable(x, c)
         return cast(Tensor, self.decoder(center(self.encoder(x, c)), c).mean)
 
+    @differentiable
     @torch.no_grad()
     def sample(
-        self, n: int | None = None, c: Tensor | Sequence[int] | int | None = None, seed: int | None = None
+        self,
+        n: int | None = None,
+        c: Tensor | Sequence[int] | int | None = None,
+        seed: int | None = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """Returns the means of p(x|z,c) for `n` draws of z ~ p(z|c), (n, *shape).
 
@@ -210,23 +293,25 @@ class VAE(nn.Module):
             n: number of samples; None: as many as `c` has rows, else 1.
             c: one class index for all, class indices (n,) or vectors (n, context).
             seed: leaves all random states unchanged, and may be used in several threads; None draws from the caller's.
+            temperature: factor of the prior's standard deviations, or divisor of its logits over codes; below 1 samples
+                are more typical and less varied.
+            generator: draws from it in place of a seed.
 
         Raises:
             ShapeError: n is below 1.
             ContextError: see `check_context`.
+            ConfigError: a seed or a temperature out of range, or a prior that has no temperature.
         """
         c = as_context(c)
         if n is None:
             n = len(c) if c is not None and c.dim() else 1
-        if n < 1:
-            raise ShapeError(f"Got n = {n}; expected at least 1 sample.")
+        n = whole_number(n, "n", 1, error=ShapeError)
         context = self.check_context(c if c is None or c.dim() else c.expand(n), n)
-        with seeded(seed):
-            prior = cast(Distribution, self.prior(context))
+        with seeded(seed, generator):
+            prior = tempered(cast(Distribution, self.prior(context)), temperature)
             z = prior.sample(() if prior.batch_shape else (n,))
             return cast(Tensor, self.decoder(z, context).mean)
 
-    @torch.no_grad()
     def log_evidence(
         self,
         x: Tensor,
@@ -234,6 +319,7 @@ class VAE(nn.Module):
         samples: int = 5000,
         seed: int | None = None,
         chunk: int | None = None,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         r"""Returns an importance-weighted lower bound on log p(x|c) for each example, (B,), nats.
 
@@ -246,13 +332,15 @@ class VAE(nn.Module):
             samples: K.
             seed: as in `sample`; the draws also depend on `chunk`.
             chunk: elements of x that are decoded at a time; None: what suits the device.
+            generator: draws from it in place of a seed.
 
         Raises:
             NoDensityError: the posterior is a point mass in a continuous space.
             SupportError: x has no density under the likelihood, such as gray pixels under a Bernoulli.
         """
-        return self.importance(x, c, samples, seed, chunk)[0]
+        return self.importance(x, c, samples, seed, chunk, generator)[0]
 
+    @differentiable
     @torch.no_grad()
     def importance(
         self,
@@ -261,6 +349,7 @@ class VAE(nn.Module):
         samples: int = 5000,
         seed: int | None = None,
         chunk: int | None = None,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         r"""Returns `log_evidence`, (B,), nats, and the effective sample size of its K weights w, (B,).
 
@@ -271,8 +360,7 @@ class VAE(nn.Module):
         x, c, dense = self._checked(x, c)
         if self.takes_unlabelled and c is not None:
             c = torch.zeros_like(c)  # a label would make it log p(x|c)
-        if samples < 1:
-            raise ShapeError(f"Got samples = {samples}; expected at least 1.")
+        samples = whole_number(samples, "samples", 1, error=ShapeError)
         if dense is not None:
             likelihood = cast(Likelihood, as_part(self.decoder).likelihood)
             raise SupportError(
@@ -280,12 +368,12 @@ class VAE(nn.Module):
                 f"{likelihood.support}. `model(x)` still gives the losses."
             )
         on_cpu = x.device.type == "cpu"
-        chunk = chunk or (CHUNK if on_cpu else CHUNK_ON_GPU)
+        chunk = whole_number(chunk or (CHUNK if on_cpu else CHUNK_ON_GPU), "chunk", 1, error=ShapeError)
         # Many samples of few examples, since the encoder runs once for each example.
         rows = max(1, min(10 if on_cpu else 100, chunk // max(1, x[0].numel())))
         xs = x.split(rows)
         contexts = [None] * len(xs) if c is None else c.split(rows)
-        with evaluating(self), seeded(seed):
+        with evaluating(self), seeded(seed, generator):
             pairs = [self._importance(*each, samples, chunk) for each in zip(xs, contexts, strict=True)]
         log_evidence, size = map(torch.cat, zip(*pairs, strict=True))
         return log_evidence, size
@@ -332,11 +420,13 @@ class VAE(nn.Module):
         given = check_tensor(x, self.shape, device)
         x = given.to(device, dtype)
         likelihood = as_part(self.decoder).likelihood
-        dense = torch.isfinite(x) if likelihood is None else likelihood.contains(x)
+        dense = torch.isfinite(x).flatten(1).all(1) if likelihood is None else likelihood.contains(x)
+        if torch.compiler.is_compiling():  # a branch on values would end the graph
+            return x, self.check_context(c, len(x)), dense
         if bool(dense.all()):
             return x, self.check_context(c, len(x)), None
         if likelihood is None or not bool(likelihood.accepts(x).all()):
-            raise self._invalid(x, likelihood)
+            raise invalid_values(x, likelihood)
         if likelihood.mass and given.dtype in (torch.bfloat16, torch.float16):
             warn(
                 f"Got x in {given.dtype}, to which the {type(likelihood).__name__} likelihood gives no probability; "
@@ -344,16 +434,15 @@ class VAE(nn.Module):
             )
         return x, self.check_context(c, len(x)), dense
 
-    def _invalid(self, x: Tensor, likelihood: Likelihood | None) -> SupportError:
-        if likelihood is None or not bool(torch.isfinite(x).all()):
-            bad = (~torch.isfinite(x)).reshape(len(x), -1).any(1).nonzero().flatten().tolist()
-            return SupportError(
-                f"Got NaN or infinite values ({x.dtype}) in examples {bad[:8]} of x; expected finite ones. Clean them."
-            )
-        return SupportError(
-            f"Got x from {x.min().item():.6g} to {x.max().item():.6g}; the {type(likelihood).__name__} likelihood "
-            f"expected {likelihood.domain}. Scale the data or choose another likelihood."
-        )
+    def _encodable(self, x: Tensor, c: Tensor | Sequence[int] | None) -> tuple[Tensor, Tensor | None]:
+        """Returns `check(x, c)`, but without the likelihood's limits, unless the encoder itself uses the likelihood."""
+        if as_part(self.encoder).uses_likelihood:
+            return self.check(x, c)
+        device, dtype = self._home()
+        x = check_tensor(x, self.shape, device).to(device, dtype)
+        if not torch.compiler.is_compiling() and not bool((x.abs() <= LARGEST_VALUE).all()):
+            raise invalid_values(x, None)
+        return x, self.check_context(c, len(x))
 
     def check_context(self, c: Tensor | Sequence[int] | None, rows: int) -> Tensor | None:
         """Returns the context as vectors (rows, context), or None for an unconditional model.
@@ -399,20 +488,3 @@ def shallow_copy(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Modu
         for name, each in module._modules.items():
             twin._modules[name] = None if each is None else shallow_copy(each, made)
     return made[module]
-
-
-@contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Runs the block in eval mode and without gradients, then restores the mode of every submodule.
-
-    Functions that measure or draw a model run in this context, so that they leave the model's mode as they found it.
-    """
-    training = [module for each in modules for module in each.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True

@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from vaezoo.core.checks import LARGEST_VALUE
 from vaezoo.core.elbo import ELBO, Inference
-from vaezoo.core.posterior import has_density
+from vaezoo.core.posterior import code_indices, has_density
 from vaezoo.errors import CompositionError, ShapeError
 
 PARTS = ("encoder", "decoder", "prior", "objective")
@@ -56,6 +56,11 @@ class Part(nn.Module):
     has_dependent_latents = False
     #: of an encoder to codes: the number of positions of each level; empty for other encoders
     sections: tuple[int, ...] = ()
+    #: of an encoder to codes or categories: the shape of the indices of one example; None for other encoders. Such an
+    #: encoder has `codes`, the number of values of an index, and `look_up`, which returns z (..., *latent) of (..., N)
+    index_shape: tuple[int, ...] | None = None
+    #: of an encoder: whether its posterior depends on p(x|z), so that x must have values that the likelihood accepts
+    uses_likelihood = False
 
     @property
     def likelihood(self) -> "Likelihood | None":
@@ -65,6 +70,10 @@ class Part(nn.Module):
     def classify(self, x: Tensor) -> Tensor | None:
         """Returns an encoder's class for each of `x` (B, *shape), (B,) int64; None for one without classes."""
         return None
+
+    def indices(self, posterior: Distribution) -> Tensor | None:
+        """Returns an encoder's indices of the center of its posterior, (B, ...) int64; None for one without codes."""
+        return code_indices(posterior)
 
     def bind(self, model: Model) -> None:
         """Called when the model is built or changed. Keep references to other parts, but do not register them."""

@@ -1,12 +1,39 @@
 """`Posterior`, the base class of distributions over latents, and what is read of any distribution over latents."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaezoo.core.checks import as_number
+from vaezoo.errors import ConfigError, shorten
+
 ACTIVE_VARIANCE = 0.01  # of a latent's posterior center over a data set: above it the latent is active
+
+
+EMPTY = torch.Size()
+A = ParamSpec("A")
+P = TypeVar("P", bound="Posterior")
+R = TypeVar("R")
+
+
+def as_built(method: Callable[Concatenate[P, A], R]) -> Callable[Concatenate[P, A], R]:
+    """Decorates a method that runs networks: without gradients if the distribution was built without them.
+
+    A distribution that `VAE.encode` returned without gradients thus gives tensors that need none; an argument that
+    requires a gradient has one.
+    """
+
+    @wraps(method)
+    def run(self: P, /, *args: A.args, **kwargs: A.kwargs) -> R:
+        given = any(isinstance(each, Tensor) and each.requires_grad for each in args)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (self.built_with_grad or given)):
+            return method(self, *args, **kwargs)
+
+    return run
 
 
 class Posterior(Distribution):
@@ -23,6 +50,15 @@ class Posterior(Distribution):
     knows_density = True
     #: True where all draws are equal, so that one of them is enough
     deterministic = False
+
+    def __init__(
+        self,
+        batch_shape: torch.Size = EMPTY,
+        event_shape: torch.Size = EMPTY,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.built_with_grad = torch.is_grad_enabled()
+        super().__init__(batch_shape, event_shape, validate_args=validate_args)
 
     @property
     def indices(self) -> Tensor | None:
@@ -41,6 +77,31 @@ class Posterior(Distribution):
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Returns z (*sample, *batch, *event) and its log density (*sample, *batch), nats."""
         raise NotImplementedError
+
+
+@runtime_checkable
+class Temperable(Protocol):
+    """A prior that can be sampled at a temperature."""
+
+    def tempered(self, temperature: float) -> Distribution:
+        """Returns the distribution whose scales, or logits' inverse, are multiplied by `temperature`."""
+
+
+def tempered(prior: Distribution, temperature: float) -> Distribution:
+    """Returns `prior` at a temperature; raises ConfigError for one out of range, or a prior that has none."""
+    number = as_number(temperature)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 1e-6 <= number <= 100.0:
+        raise ConfigError(f"Got temperature = {shorten(temperature)}; expected a number from 1e-6 to 100.")
+    if number == 1.0:
+        return prior
+    try:
+        if isinstance(prior, Temperable):
+            return prior.tempered(float(number))
+        raise NotImplementedError
+    except NotImplementedError:
+        raise ConfigError(
+            f"Got temperature = {number}; the prior, {type(prior).__name__}, has none. Leave temperature out."
+        ) from None
 
 
 def has_density(posterior: Distribution) -> bool:

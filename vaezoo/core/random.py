@@ -10,6 +10,9 @@ from torch import Tensor
 from torch.nn import functional, init
 from torch.overrides import TorchFunctionMode
 
+from vaezoo.core.checks import whole_number
+from vaezoo.errors import ConfigError
+
 Function = Callable[..., Any]  # Any: torch's functions
 
 IN_PLACE = ("bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_", "uniform_")
@@ -29,24 +32,36 @@ INTERCEPTED = WITH_GENERATOR | LIKE.keys() | WITHOUT_GENERATOR
 FORK = threading.RLock()
 
 
-def seeded(seed: int | None) -> AbstractContextManager[object]:
+def seeded(seed: int | None, generator: torch.Generator | None = None) -> AbstractContextManager[object]:
     """Returns a context in which this thread's torch functions draw from generators seeded with `seed`; None: none.
+
+    With a `generator` they draw from it instead, and advance it.
 
     Each device has a generator of its own, made when it is first needed; the draws are those after
     `torch.manual_seed(seed)`. Process-wide random states are neither read nor changed, so threads may run it at the
     same time. Two exceptions: functions without a generator argument (dropout while training, `gumbel_softmax`)
     borrow the process-wide state under a lock, and code outside torch's Python functions (compiled graphs, custom
     operators) draws from the caller's state.
+
+    Raises:
+        ConfigError: a seed that is no whole number of 64 bits, both a seed and a generator, or another type.
     """
-    return nullcontext() if seed is None else Seeded(seed)
+    if generator is not None:
+        if seed is not None:
+            raise ConfigError("Got a seed and a generator; expected one of them. Leave one out.")
+        if not isinstance(generator, torch.Generator):
+            raise ConfigError(f"Got a generator of type {type(generator).__name__}; expected a torch.Generator.")
+        return Seeded(0, generator)
+    return nullcontext() if seed is None else Seeded(whole_number(seed, "seed", -(2**63), 2**64 - 1))
 
 
 class Seeded(TorchFunctionMode):
     """The context of `seeded`: passes a generator to every function that draws. Modes are thread-local."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        self.seed, self.generators = seed, dict[torch.device, torch.Generator]()
+        self.seed, self.given = seed, generator
+        self.generators = {} if generator is None else {torch.empty(0, device=generator.device).device: generator}
 
     def __torch_function__(
         self, func: Function, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -75,6 +90,8 @@ class Seeded(TorchFunctionMode):
         """Returns the generator of `device`; None for the meta device, on which nothing is drawn."""
         device = torch.empty(0, device=device).device  # "cuda" is one of the numbered devices
         if device.type != "meta" and device not in self.generators:
+            if self.given is not None:
+                raise ConfigError(f"Got a generator on {self.given.device}; expected one on {device}. Make it there.")
             self.generators[device] = torch.Generator(device).manual_seed(self.seed)
         return self.generators.get(device)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from vaezoo.core import as_built, outside_inference_mode
 from vaezoo.distributions.joint_sampling import JointlyDrawn, sum_event
 from vaezoo.distributions.normal import DiagonalNormal
 
@@ -35,10 +36,12 @@ class HamiltonianPosterior(JointlyDrawn):
         super().__init__(base.batch_shape, base.event_shape)
 
     @property
+    @as_built
     def center(self) -> Tensor:
         """The end of the trajectory from the normal's mean without momentum, (B, *latent)."""
         return self.move(self.base.loc, torch.zeros_like(self.base.loc))[0]
 
+    @as_built
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Returns z (*sample, B, *latent) and log q(z₀) + log N(ρ₀) - log |det| - log N(ρ_K), (*sample, B), nats."""
         z, log_q = self.base.rsample_and_log_prob(sample_shape)
@@ -58,8 +61,9 @@ class HamiltonianPosterior(JointlyDrawn):
         return z, momentum
 
     def slope(self, z: Tensor) -> Tensor:
-        """Returns the gradient of the log joint density, also under `torch.no_grad`."""
+        """Returns the gradient of the log joint density, also under `torch.no_grad` and `torch.inference_mode`."""
         keep = torch.is_grad_enabled()
-        with torch.enable_grad():
+        with outside_inference_mode(), torch.enable_grad():
+            z = z.clone() if z.is_inference() else z
             z = z if z.requires_grad else z.detach().requires_grad_()
             return torch.autograd.grad(self.log_joint(z).sum(), z, create_graph=keep)[0]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from vaezoo.core import Posterior, widest
+from vaezoo.core import Posterior, Temperable, widest
 from vaezoo.distributions.joint_sampling import LOG_TWO_PI
 from vaezoo.distributions.normal import DiagonalNormal
 
@@ -66,6 +66,12 @@ class Mixture(Posterior):
     def responsibilities(self, value: Tensor) -> Tensor:
         """Returns p(component | value) for `value` (*sample, *event), (*sample, M)."""
         return self.weighted(value).softmax(-1)
+
+    def tempered(self, temperature: float) -> "Mixture":
+        """Returns the mixture with each component at `temperature`, and the same weights."""
+        if not isinstance(self.components, Temperable):
+            raise NotImplementedError
+        return Mixture(self.components.tempered(temperature), self.log_weights)
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:

@@ -1,5 +1,6 @@
 """Diagonal normals, cheaper than torch's own: arguments are not checked, since `VAE` validates all inputs."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -70,6 +71,10 @@ class DiagonalNormal(JointlyDrawn):
         """Returns the same distribution with a larger batch."""
         shape = (*batch_shape, *self.event_shape)
         return DiagonalNormal(self.loc.expand(shape), self.log_scale.expand(shape), self.event_dims)
+
+    def tempered(self, temperature: float) -> "DiagonalNormal":
+        """Returns the normal with its standard deviations multiplied by `temperature`."""
+        return DiagonalNormal(self.loc, self.log_scale + math.log(temperature), self.event_dims)
 
     def take(self, indices: Tensor) -> "DiagonalNormal":
         """Returns the elements `indices` of a batch (M,), with the shape of `indices` as batch shape."""

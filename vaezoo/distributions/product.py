@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import kl_divergence, register_kl
 
-from vaezoo.core import center
+from vaezoo.core import Temperable, center
 from vaezoo.distributions.joint_sampling import JointlyDrawn
 
 
@@ -49,6 +49,11 @@ class ProductDistribution(JointlyDrawn):
         """Returns the log density of `value` (*sample, *batch, total), (*sample, *batch), nats."""
         pieces = value.split(self.sizes, -1)
         return torch.stack([part.log_prob(piece) for part, piece in zip(self.parts, pieces, strict=True)]).sum(0)
+
+    def tempered(self, temperature: float) -> "ProductDistribution":
+        """Returns the product with its parts at `temperature`; parts that have none, as categories, are unchanged."""
+        parts = [part.tempered(temperature) if isinstance(part, Temperable) else part for part in self.parts]
+        return ProductDistribution(parts)
 
     def divergences(self, other: "ProductDistribution") -> list[Tensor]:
         """Returns the KL of each part to the same part of `other`, (*batch) each, nats."""

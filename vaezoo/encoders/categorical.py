@@ -1,10 +1,12 @@
 """Encoders with categorical latents or a class label, alone or beside Gaussian latents."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.nn.functional import one_hot
 
 from vaezoo.core import Part, full_precision, network_inputs
 from vaezoo.distributions import LabeledPosterior, OneHotCategoricals, ProductDistribution, normal_from
@@ -15,22 +17,33 @@ class CategoricalEncoder(Part):
 
     Args:
         network: maps x (B, *shape) and c (B, context) to logits (B, 1, *latent), the last axis over the categories.
-        dims: number of axes of the latent.
+        latent: the event shape of z, the last axis over the categories.
         start, end, rate: $\tau_0$, $\tau_{end}$ and $r$.
     """
 
     posterior_type = OneHotCategoricals
     temperature: Tensor
 
-    def __init__(self, network: nn.Module, dims: int, start: float, end: float, rate: float) -> None:
+    def __init__(self, network: nn.Module, latent: Sequence[int], start: float, end: float, rate: float) -> None:
         super().__init__()
-        self.network, self.dims, self.start, self.end, self.rate = network, dims, start, end, rate
+        self.network, self.latent, self.start, self.end, self.rate = network, tuple(latent), start, end, rate
+        self.codes, self.index_shape = latent[-1], tuple(latent[:-1])
         self.register_buffer("temperature", torch.tensor(max(start, end)))
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example; its draws are relaxed in train mode only."""
         logits = full_precision(self.network(*network_inputs(x, c))).squeeze(1)
-        return OneHotCategoricals(logits, self.dims, self.temperature.to(logits.dtype) if self.training else None)
+        return OneHotCategoricals(
+            logits, len(self.latent), self.temperature.to(logits.dtype) if self.training else None
+        )
+
+    def indices(self, posterior: Distribution) -> Tensor:
+        """Returns the most probable category of each variable, (B, *latent without the last axis) int64."""
+        return cast(OneHotCategoricals, posterior).log_probs.argmax(-1)
+
+    def look_up(self, indices: Tensor) -> Tensor:
+        """Returns one-hot vectors (..., *latent) of `indices` (..., N)."""
+        return one_hot(indices, self.codes).reshape(*indices.shape[:-1], *self.latent).to(self.temperature.dtype)
 
     def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
         """Updates the temperature."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vaezoo.core import as_built
 from vaezoo.distributions import DiagonalNormal, JointlyDrawn, kl_normal_normal
 from vaezoo.hierarchy.path import Choose, Path, levels_of, run_top_down
 
@@ -45,13 +46,14 @@ class HierarchicalPrior(Distribution):
     Args:
         path: the path.
         c: (B, context), which gives the batch shape (B,), or None.
+        temperature: factor of each level's standard deviations.
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
     support = cast(constraints.Constraint, constraints.real_vector)
 
-    def __init__(self, path: Path, c: Tensor | None = None) -> None:
-        self.path, self.c = path, c
+    def __init__(self, path: Path, c: Tensor | None = None, temperature: float = 1.0) -> None:
+        self.path, self.c, self.temperature = path, c, temperature
         batch = torch.Size() if c is None else c.shape[:1]
         super().__init__(batch, torch.Size([sum(path.sizes)]), validate_args=False)
 
@@ -59,11 +61,18 @@ class HierarchicalPrior(Distribution):
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Returns z (*sample, *batch, total)."""
         leading = (*sample_shape, *self.batch_shape)
-        return _choose_all(self.path, leading, self.c, lambda level, state, prior: prior.rsample())
+        return _choose_all(self.path, leading, self.c, lambda *level: self._at_level(*level).rsample())
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns the log density of `value` (*sample, *batch, total), (*sample, *batch), nats."""
-        return _log_density(self.path, value, self.c, lambda level, state, prior: prior)
+        return _log_density(self.path, value, self.c, self._at_level)
+
+    def tempered(self, temperature: float) -> "HierarchicalPrior":
+        """Returns the prior with each level's standard deviations multiplied by `temperature`."""
+        return HierarchicalPrior(self.path, self.c, temperature * self.temperature)
+
+    def _at_level(self, level: int, state: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
+        return prior if self.temperature == 1.0 else prior.tempered(self.temperature)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +106,7 @@ class HierarchicalPosterior(JointlyDrawn):
         self.path, self.propose, self.c = path, propose, c
         super().__init__((batch,), (sum(path.sizes),))
 
+    @as_built
     def sample_levels(self, sample_shape: Sequence[int] = ()) -> LevelSamples:
         """Returns draws with their log density, the rate of each level and the last state, in one top-down pass."""
         drawn, densities, rates = list[Tensor](), list[Tensor](), list[Tensor]()
@@ -123,11 +133,13 @@ class HierarchicalPosterior(JointlyDrawn):
         drawn = self.sample_levels(sample_shape)
         return drawn.z, drawn.log_q
 
+    @as_built
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns the log density of `value` (*sample, B, total), (*sample, B), nats."""
         return _log_density(self.path, value, self.c, self.propose)
 
     @property
+    @as_built
     def center(self) -> Tensor:
         """The mean of each level given the means above, (B, total)."""
         return _choose_all(self.path, self.batch_shape, self.c, lambda *level: self.propose(*level).loc)
@@ -149,16 +161,19 @@ class ChainPosterior(JointlyDrawn):
         super().__init__(lower.batch_shape, (self.upper_size + lower.event_shape[0],))
 
     @property
+    @as_built
     def center(self) -> Tensor:
         """The mean of the lower level, and of the upper level given it, (B, total)."""
         return torch.cat([self.above(self.lower.loc).loc, self.lower.loc], -1)
 
+    @as_built
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Returns z (*sample, B, total) and its log density (*sample, B), nats."""
         low, log_low = self.lower.rsample_and_log_prob(sample_shape)
         high, log_high = self.above(low).rsample_and_log_prob()
         return torch.cat([high, low], -1), log_low + log_high
 
+    @as_built
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns the log density of `value` (*sample, B, total), (*sample, B), nats."""
         high, low = value[..., : self.upper_size], value[..., self.upper_size :]

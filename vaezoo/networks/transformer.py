@@ -104,12 +104,17 @@ class CausalTransformer(nn.Module):
         return torch.cat([linear(part, weight, bias) for part, weight, bias in layers], 1)
 
     @torch.no_grad()
-    def draw(self, rows: int, c: Tensor | None = None) -> Tensor:
-        """Returns indices (rows, N) sampled one position after the other, given c (rows, context)."""
+    def draw(self, rows: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """Returns indices (rows, N) sampled one position after the other, given c (rows, context).
+
+        `temperature` divides the logits.
+        """
         if rows > ROWS:
             given = [None] * -(-rows // ROWS) if c is None else list(c.split(ROWS))
             counts = torch.arange(rows).split(ROWS)
-            return torch.cat([self.draw(len(count), each) for count, each in zip(counts, given, strict=True)])
+            return torch.cat(
+                [self.draw(len(count), each, temperature) for count, each in zip(counts, given, strict=True)]
+            )
         weight = self.places
         shape = (rows, self.heads, self.length, weight.shape[1] // self.heads)
         dtype = full_precision(weight).dtype
@@ -123,7 +128,7 @@ class CausalTransformer(nn.Module):
             for block, cache in zip(self.blocks, caches, strict=True):
                 x = cast(TransformerBlock, block).step(x, cache, place)
             logits = linear(self.norm(x)[:, 0], self.weights[level], self.biases[level])
-            found[:, place] = torch.multinomial(full_precision(logits).softmax(-1), 1)[:, 0]
+            found[:, place] = torch.multinomial((full_precision(logits) / temperature).softmax(-1), 1)[:, 0]
         return found
 
     def _context(self, c: Tensor | None) -> Tensor:

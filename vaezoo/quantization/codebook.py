@@ -144,7 +144,7 @@ class CodebookEncoder(Codebook):
         super().__init__(codes, latent[0], decay=decay, revival=revival, distance=distance)
         self.network = network
         self.latent, self.gradient = tuple(latent), gradient
-        self.sections = (math.prod(latent[1:]),)
+        self.sections, self.index_shape = (math.prod(latent[1:]),), self.latent[1:]
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the point mass on the chosen codes, with the gradient of `straight_through`."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.distributions.kl import register_kl
 
-from vaezoo.core import Part, full_precision
+from vaezoo.core import Part, as_built, full_precision
 from vaezoo.distributions import JointlyDrawn, OneHotCategoricals
 from vaezoo.networks import check_weights, normal_init
 from vaezoo.quantization.codebook import encoder_output
@@ -35,10 +35,12 @@ class GumbelCodes(JointlyDrawn):
         return self.choices.log_probs.argmax(-1)
 
     @property
+    @as_built
     def center(self) -> Tensor:
         """The most probable codes, (B, D, *grid)."""
         return look_up(self.codebook, self.indices, len(self.event_shape) - 1)
 
+    @as_built
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Returns codes (*sample, B, D, *grid) and their log probability (*sample, B), nats."""
         drawn, log_q = self.choices.rsample_and_log_prob(sample_shape)
@@ -69,7 +71,7 @@ class GumbelEncoder(Part):
         super().__init__()
         check_weights("codebook", [codes * latent[0]])
         self.network, self.latent = network, tuple(latent)
-        self.codes, self.sections = codes, (math.prod(latent[1:]),)
+        self.codes, self.sections, self.index_shape = codes, (math.prod(latent[1:]),), self.latent[1:]
         self.temperature, self._exact = temperature, False
         self.codebook = nn.Parameter(normal_init(codes, latent[0], scale=latent[0] ** -0.5))
 

@@ -44,7 +44,7 @@ class LatticeEncoder(Part):
         if math.prod(levels) > MAX_CODES:
             raise ConfigError(f"Got {math.prod(levels):,} codes of {name}; expected at most {MAX_CODES:,}.")
         self.network, self.latent = network, tuple(latent)
-        self.codes, self.sections = math.prod(levels), (math.prod(latent[1:]),)
+        self.codes, self.sections, self.index_shape = math.prod(levels), (math.prod(latent[1:]),), self.latent[1:]
         # Not saved: it is an option.
         self.register_buffer("levels", torch.tensor(levels, dtype=torch.float32), persistent=False)
 

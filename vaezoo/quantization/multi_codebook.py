@@ -37,6 +37,7 @@ class MultiCodebook(Part):
         super().__init__()
         self.codes, self.grids = codes, tuple(tuple(grid) for grid in grids)
         self.sections = tuple(math.prod(grid) for grid in grids)
+        self.index_shape = (sum(self.sections),)
         self.levels = nn.ModuleList(Codebook(codes, width, decay=decay, revival=revival) for _ in grids)
 
     def codebooks(self) -> list[Codebook]:
@@ -78,7 +79,7 @@ class ResidualEncoder(MultiCodebook):
         self, network: nn.Module, latent: Sequence[int], depth: int, *, codes: int, decay: float, revival: float
     ) -> None:
         super().__init__(latent[0], [latent[1:]] * depth, codes=codes, decay=decay, revival=revival)
-        self.network, self.latent = network, tuple(latent)
+        self.network, self.latent, self.index_shape = network, tuple(latent), (depth, *latent[1:])
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the point mass on the sums of the chosen codes, with the gradient of `straight_through`."""

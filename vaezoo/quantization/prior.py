@@ -97,19 +97,27 @@ class CodeSequences(Distribution):
         source: the encoder that owns the codes.
         network: predicts each index from the previous ones.
         c: (B, context), which gives the batch shape (B,), or None.
+        temperature: divides the logits of each index.
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
 
-    def __init__(self, source: CodeSource, network: CausalTransformer, c: Tensor | None = None) -> None:
-        self.source, self.network, self.c = source, network, c
+    def __init__(
+        self, source: CodeSource, network: CausalTransformer, c: Tensor | None = None, temperature: float = 1.0
+    ) -> None:
+        self.source, self.network, self.c, self.temperature = source, network, c, temperature
         batch = torch.Size() if c is None else c.shape[:1]
         super().__init__(batch, torch.Size(source.latent), validate_args=False)
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Returns codes (*sample, *batch, *latent)."""
         shape = (*sample_shape, *self.batch_shape)
-        return self.source.look_up(self.network.draw(math.prod(shape), self._rows(shape)).unflatten(0, shape or (1,)))
+        drawn = self.network.draw(math.prod(shape), self._rows(shape), self.temperature)
+        return self.source.look_up(drawn.reshape(*shape, -1))
+
+    def tempered(self, temperature: float) -> "CodeSequences":
+        """Returns the distribution with the logits of each index divided by `temperature`."""
+        return CodeSequences(self.source, self.network, self.c, temperature * self.temperature)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns log p of the codes of `value` (*sample, *batch, *latent), nats."""
@@ -119,7 +127,7 @@ class CodeSequences(Distribution):
         """Returns log p (...) of `indices` (..., N), nats; with a context the last leading dimension is its batch."""
         shape = indices.shape[:-1]
         rows = indices.reshape(-1, indices.shape[-1])
-        logits = full_precision(self.network(rows, self._rows(shape)))
+        logits = full_precision(self.network(rows, self._rows(shape))) / self.temperature
         nats = cross_entropy(logits.flatten(0, 1), rows.flatten(), reduction="none")
         return -nats.view(rows.shape).sum(1).reshape(shape)
 

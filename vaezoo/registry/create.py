@@ -123,11 +123,14 @@ def _check_fixed(entries: Sequence[Variant], architecture: Architecture) -> None
 
 
 def _build(entries: Sequence[Variant], architecture: Architecture, options: Mapping[str, object]) -> VAE:
+    from vaezoo.core import outside_inference_mode
+
     parsed = split_options(entries, options)
-    model = variants.get("vae").builder(None, architecture)
-    for entry in build_order(entries):
-        if entry.name != "vae":
-            model = entry.builder(model, architecture, **parsed[entry.name])
+    with outside_inference_mode():
+        model = variants.get("vae").builder(None, architecture)
+        for entry in build_order(entries):
+            if entry.name != "vae":
+                model = entry.builder(model, architecture, **parsed[entry.name])
     flat = {f"{owner}.{key}": value for owner, own in parsed.items() for key, value in own.items()}
     name = "+".join(entry.name for entry in entries)
     config = {"variant": name, "architecture": asdict(architecture), "options": flat}

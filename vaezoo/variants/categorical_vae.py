@@ -45,5 +45,5 @@ def categorical_vae(
             f"Got latent = {list(latent)}; categorical-vae expected (N, V) with V of 2 or more, such as (20, 10)."
         )
     network = architecture.network().down(architecture.shape, (1, *latent), architecture.context)
-    encoder = CategoricalEncoder(network, len(latent), temperature, final_temperature, cooling)
+    encoder = CategoricalEncoder(network, latent, temperature, final_temperature, cooling)
     return base.replace(encoder=encoder, prior=UniformCategoriesPrior(latent))

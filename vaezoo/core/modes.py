@@ -1,0 +1,84 @@
+"""Inference mode and gradients of the public methods of a model."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+A = ParamSpec("A")
+R = TypeVar("R")
+
+
+def outside_inference_mode() -> AbstractContextManager[object]:
+    """Returns a context in which tensors may be differentiated, also inside `torch.inference_mode`.
+
+    It leaves gradients as they were: not recorded inside `torch.inference_mode`.
+    """
+    if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
+        return nullcontext()
+    return _Outside()
+
+
+class _Outside:
+    """`torch.inference_mode(False)` without gradients."""
+
+    def __enter__(self) -> None:
+        self.contexts = torch.inference_mode(False), torch.no_grad()
+        for each in self.contexts:
+            each.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        for each in self.contexts[::-1]:
+            each.__exit__(*error)  # torch has types for each argument
+
+
+def differentiable(method: Callable[A, R]) -> Callable[A, R]:
+    """Decorates a public method: it runs outside `torch.inference_mode`, on copies of tensors that were made inside.
+
+    Hamiltonian dynamics and gradient penalties differentiate within a pass, which such tensors do not support.
+    """
+
+    @wraps(method)
+    def run(*args: A.args, **kwargs: A.kwargs) -> R:
+        if torch.compiler.is_compiling():
+            return method(*args, **kwargs)
+        with outside_inference_mode():
+            own = [normal_tensor(each) for each in args]
+            return method(*own, **{key: normal_tensor(each) for key, each in kwargs.items()})  # type: ignore[arg-type]
+
+    return run
+
+
+def normal_tensor(value: object) -> object:
+    """Returns a copy of a tensor that was made in inference mode; other values unchanged."""
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
+
+
+def recording(part: nn.Module, *inputs: Tensor | None) -> AbstractContextManager[object]:
+    """Returns a context that records gradients where they are of use, and else none.
+
+    They are if the part is in train mode, or if an input requires a gradient. In eval mode the results can thus be
+    shown, stored and passed to numpy without `detach`. Inside `torch.no_grad` none are recorded.
+    """
+    useful = part.training or any(each is not None and each.requires_grad for each in inputs)
+    return nullcontext() if useful else torch.no_grad()
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Runs the block in eval mode and without gradients, then restores the mode of every submodule.
+
+    Functions that measure or draw a model run in this context, so that they leave the model's mode as they found it.
+    """
+    training = [module for each in modules for module in each.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
