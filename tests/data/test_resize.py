@@ -10,10 +10,14 @@ from torch.nn.functional import interpolate
 
 import vaezoo
 from vaezoo.data import Dataset, ImageOptions, binarize, fit_images, from_tensors, load_dataset, pad
-from vaezoo.errors import DataError, RecipeError
+from vaezoo.errors import DataError, RecipeError, ShapeError
 from vaezoo.evaluation.report import test_set as set_for
 
 OPTIONS = ImageOptions.of
+
+
+class Items(list[object], torch.utils.data.Dataset[object]):
+    """A map-style data set."""
 
 
 def images(count: int = 3, channels: int = 3, height: int = 20, width: int = 60) -> torch.Tensor:
@@ -99,6 +103,33 @@ def test_class_names_and_their_number() -> None:
         Dataset(name="x", split="train", images=images(), labels=torch.tensor([0, 1, 1]), classes=2, class_names=("a",))
     with pytest.raises(DataError, match=r"60,000,000,000,001 classes; expected at most 100,000.*torch\.unique"):
         from_tensors((images(), torch.tensor([0, 1, 60_000_000_000_000])))
+
+
+def test_words_become_classes_with_names() -> None:
+    words = ["dog", "cat", "dog"]
+    for given in (words, tuple(words), np.array(words), np.array(words, dtype=object)):
+        found = from_tensors((images(), given))
+        assert found.labels is not None and found.labels.tolist() == [1, 0, 1]
+        assert found.class_names == ("cat", "dog") and found.classes == 2
+    partly = from_tensors((images(), ["dog", None, "cat"]))
+    assert partly.labels is not None and partly.labels.tolist() == [1, -1, 0]
+    items = from_tensors(Items(list(zip(images(), words, strict=True))))
+    assert items.labels is not None and items.labels.tolist() == [1, 0, 1] and items.class_names == ("cat", "dog")
+    for wrong in (["dog", 3, "cat"], [["dog"], ["cat"], ["dog"]]):
+        with pytest.raises((DataError, ShapeError), match="got"):
+            from_tensors((images(), wrong))
+    with pytest.raises(ShapeError, match=r"\(3,\), one class number per example"):
+        from_tensors((images(), words[:2]))
+
+
+def test_masked_elements_are_no_data() -> None:
+    values = np.ma.masked_values(np.array([[[1.0, -9999.0]], [[0.5, 0.25]]]), -9999.0)
+    for given in (values, (values, np.arange(2)), (torch.rand(2, 3), np.ma.masked_equal(np.arange(2), 1))):
+        with pytest.raises(DataError, match=r"array with 1 masked elements.*filled"):
+            from_tensors(given)
+    assert from_tensors(np.ma.masked_values(np.ones((2, 3)), -9999.0)).images.sum() == 6
+    with pytest.raises(DataError, match="item 1: got an array with 1 masked"):
+        from_tensors(Items([values[1], values[0]]))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vaezoo.data.dataset import Dataset
 from vaezoo.data.factors import Factors
+from vaezoo.data.labels import Words, are_words, numbered
 from vaezoo.data.readers.pixels import image_tensor, is_gray
 from vaezoo.data.transforms.image_options import ImageOptions
 from vaezoo.data.transforms.resize import fitted
@@ -32,8 +33,8 @@ def from_tensors(
 
     Args:
         data: Images (N, *shape) as a tensor or array, `uint8`, boolean or floating; a tuple `(x, c)` of such images
-            and class numbers (N,) or floating vectors (N, C); a `torch.utils.data.Dataset` whose items are x or
-            (x, c), read once; or a `vaezoo.data.Dataset`, returned unchanged.
+            and class numbers (N,), names of classes (N,) or floating vectors (N, C); a `torch.utils.data.Dataset` whose
+            items are x or (x, c), read once; or a `vaezoo.data.Dataset`, returned unchanged.
         name: Name of the set in reports and errors.
         split: `"train"`, `"validation"` or `"test"`.
         classes: Number of classes; None means one more than the largest class number.
@@ -50,8 +51,13 @@ def from_tensors(
     images, condition = _parts(data, name)
     if images.dtype == torch.bool:
         images, scale = images.to(torch.uint8), 1 if scale is None else scale
+    names = None
+    if condition is not None and not isinstance(condition, Tensor):
+        condition, names = numbered(condition, name)
     labels, context = _condition(condition, name)
-    if labels is not None and classes is None and labels.numel():
+    if names is not None:
+        classes = len(names)
+    elif labels is not None and classes is None and labels.numel():
         classes = int(labels.max()) + 1
     return Dataset(
         name=name,
@@ -60,6 +66,7 @@ def from_tensors(
         labels=labels,
         context=context,
         classes=classes,
+        class_names=names,
         scale=_scale_of(images, name) if scale is None else scale,
         factors=factors,
     )
@@ -76,9 +83,11 @@ def _scale_of(images: Tensor, name: str) -> int:
     return 1
 
 
-def _parts(data: object, name: str) -> tuple[Tensor, Tensor | None]:
+def _parts(data: object, name: str) -> tuple[Tensor, Tensor | Words | None]:
     if isinstance(data, Tensor | np.ndarray):
         return as_tensor(data, name), None
+    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor | np.ndarray) and are_words(data[1]):
+        return as_tensor(data[0], name), list(data[1])
     if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor | np.ndarray) for part in data):
         return as_tensor(data[0], name), as_tensor(data[1], name)
     if isinstance(data, torch.utils.data.Dataset):
@@ -98,18 +107,20 @@ def _items(data: object) -> Iterator[object]:
     raise ShapeError(f"Got a {type(data).__name__} with neither a length nor an iterator; expected one of them.")
 
 
-def _collect(items: Iterator[object], name: str) -> tuple[Tensor, Tensor | None]:
+def _collect(items: Iterator[object], name: str) -> tuple[Tensor, Tensor | Words | None]:
     """Stacks items x, (x,) or (x, c)."""
-    images, conditions = list[Tensor](), list[Tensor]()
+    images, conditions, words = list[Tensor](), list[Tensor](), list[str]()
     for i, item in enumerate(items):
         parts = item if isinstance(item, tuple | list) else (item,)
         if len(parts) not in (1, 2):
             raise ShapeError(f"{name}: got item {i} with {len(parts)} parts; expected x or (x, c). Wrap the data set.")
         images.append(as_tensor(parts[0], f"{name}, item {i}"))
-        if len(parts) == 2:
+        if len(parts) == 2 and isinstance(parts[1], str):
+            words.append(parts[1])
+        elif len(parts) == 2:
             conditions.append(as_tensor(parts[1], f"{name}, item {i}"))
-    check_conditions(len(images), len(conditions), name)
-    return _stack(images, "x", name), _stack(conditions, "c", name) if conditions else None
+    check_conditions(len(images), len(words) or len(conditions), name)
+    return _stack(images, "x", name), words or (_stack(conditions, "c", name) if conditions else None)
 
 
 def _stack(tensors: list[Tensor], part: str, name: str) -> Tensor:
