@@ -4,11 +4,12 @@ A recipe states a variant, its options, an architecture, a data set and how to t
 mistakes are reported at once, each with its path and the closest known name.
 """
 
-from vaezoo.recipe.diff import adds_stages, changes, differ_in_length_only
+from vaezoo.recipe.diff import COURSE, adds_stages, changes, course_changes, differ_in_length_only
 from vaezoo.recipe.reading import find_recipe, list_recipes, published_metrics, read_recipe
 from vaezoo.recipe.schema import ArchitectureTable, DataTable, Published, Recipe, Stage
 
 __all__ = [
+    "COURSE",
     "ArchitectureTable",
     "DataTable",
     "Published",
@@ -16,6 +17,7 @@ __all__ = [
     "Stage",
     "adds_stages",
     "changes",
+    "course_changes",
     "differ_in_length_only",
     "find_recipe",
     "list_recipes",

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from vaezoo.errors import shorten
-from vaezoo.recipe.schema import Recipe
+from vaezoo.recipe.schema import Recipe, Stage
+
+#: settings of a stage that a run may change on its way: they affect only the steps that remain
+COURSE = ("learning_rate", "final_learning_rate", "learning_rates", "schedule", "warmup", "clip", "patience")
 
 
 def changes(then: Recipe, now: Recipe) -> list[str]:
@@ -18,19 +21,33 @@ def changes(then: Recipe, now: Recipe) -> list[str]:
     return [f"{key}: {before} there, {after} now" for key, before, after in rows if before != after]
 
 
+def course_changes(then: Recipe, now: Recipe) -> list[str]:
+    """Returns a line, as `changes` does, for each setting in `COURSE` that differs in a stage of both recipes."""
+    shared = replace(now, stages=now.stages[: len(then.stages)])
+    return [text for text in changes(then, shared) if not {*COURSE}.isdisjoint(text.partition(":")[0].split("."))]
+
+
+def same_course(recipe: Recipe) -> Recipe:
+    """Returns a recipe with the defaults of all settings in `COURSE`."""
+    plain = Stage()
+    course = {key: getattr(plain, key) for key in COURSE}
+    return replace(recipe, stages=tuple(replace(stage, **course) for stage in recipe.stages))
+
+
 def differ_in_length_only(then: Recipe, now: Recipe) -> bool:
-    """Returns whether two recipes are equal except for their names and the length of their last stage."""
+    """Returns whether two recipes are equal except for their names, `COURSE`, and the length of their last stage."""
     first, second = (
         replace(each, stages=(*each.stages[:-1], replace(each.stages[-1], steps=0, epochs=0))).settings
-        for each in (then, now)
+        for each in (same_course(then), same_course(now))
     )
     return first == second
 
 
 def adds_stages(then: Recipe, now: Recipe) -> bool:
-    """Returns whether the second recipe is the first one with further stages, except for their names."""
+    """Returns whether the second recipe is the first one with further stages, except for names and `COURSE`."""
     count = len(then.stages)
-    return len(now.stages) > count and replace(now, stages=now.stages[:count]).settings == then.settings
+    shared = replace(now, stages=now.stages[:count])
+    return len(now.stages) > count and same_course(shared).settings == same_course(then).settings
 
 
 def leaves(value: object, path: str) -> Iterator[tuple[str, object]]:

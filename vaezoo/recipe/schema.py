@@ -81,6 +81,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     epsilon: Annotated[float, Meta(gt=0, le=1)] = 1e-8
     weight_decay: Annotated[float, Meta(ge=0, le=10)] = 0.0
     clip: Annotated[float, Meta(ge=0)] = 0.0
+    patience: Count = 0
     average: Share = 0.0
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool = False

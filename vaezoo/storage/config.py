@@ -57,12 +57,16 @@ class DataFacts(Strict, frozen=True):
 
 
 class Extension(Strict, frozen=True, rename={"before": "from"}):
-    """An extension of a run: the step, the number of steps before and after, and the recipe until then."""
+    """A change of a run on its way: the step, the number of steps before and after, and the recipe until then.
+
+    `changes` has a line for each other setting that changed.
+    """
 
     step: Count
     before: Count
     to: Count
     recipe: str
+    changes: Annotated[list[str], Meta(max_length=256)] = []
 
 
 class RecipeFacts(Strict, frozen=True):

@@ -94,11 +94,8 @@ def write_model(
         ConfigError: the config, the weights or the metrics are invalid.
         CheckpointError: disk full, no permission.
     """
-    body = {"vaezoo": library_version(), **weights_fields([record_of(WEIGHTS, b"")])}  # until they are written
-    body |= {key: config.get(key) for key in ("variant", "architecture", "options", "data", "recipe")}
-    body |= {key: config[key] for key in (ORIGIN, LOADED_AS) if config.get(key) is not None}
     try:
-        check_config(body)
+        body = check_recordable(config)
         check_state(body, state)
     except ConfigError as error:
         raise ConfigError(f"{folder} could not be read again with this model: {error}.") from None
@@ -142,6 +139,19 @@ def kept_figures(folder: Path, digest: str) -> dict[str, object] | None:
             return figures
     warn(f"{folder / METRICS} has figures of the previous weights and is removed. Evaluate the new model.")
     return None
+
+
+def check_recordable(config: Mapping[str, object]) -> dict[str, object]:
+    """Returns the fields of `config.json` for a model's config, without its weights, after they were validated.
+
+    Raises:
+        ConfigError: the folder could not be read again.
+    """
+    body = {"vaezoo": library_version(), **weights_fields([record_of(WEIGHTS, b"")])}  # until they are written
+    body |= {key: config.get(key) for key in ("variant", "architecture", "options", "data", "recipe")}
+    body |= {key: config[key] for key in (ORIGIN, LOADED_AS) if config.get(key) is not None}
+    check_config(body)
+    return body
 
 
 def read_weights(folder: Path, config: Mapping[str, object]) -> dict[str, Tensor]:
@@ -277,6 +287,11 @@ def read_model(folder: Path) -> VAE:
         ConfigError, UnknownNameError, ShapeError: the config's model cannot be built.
     """
     config, state = read_whole(folder, lambda config: (config, read_weights(folder, config)))
+    return assembled(config, state)
+
+
+def assembled(config: Mapping[str, object], state: Mapping[str, Tensor]) -> VAE:
+    """Returns the model of a config with verified tensors, on the CPU, in eval mode."""
     model = build(config, "cpu")
     drop_critics(model)
     model.load_state_dict(state, strict=True, assign=True)

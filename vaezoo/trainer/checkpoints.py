@@ -19,7 +19,7 @@ from torch import Tensor
 from vaezoo.core import VAE
 from vaezoo.data import Dataset
 from vaezoo.errors import CheckpointError, warn
-from vaezoo.recipe import Recipe, adds_stages, changes, differ_in_length_only
+from vaezoo.recipe import COURSE, Recipe, adds_stages, changes, course_changes, differ_in_length_only
 from vaezoo.storage import checkpoint
 from vaezoo.storage.files import library_version, write_file
 from vaezoo.storage.json_files import canonical
@@ -35,12 +35,14 @@ class Best:
     #: (whether there is a bound, the bound or else the negative distortion): larger is better
     score: tuple[bool, float] | None = None
     weights: Mapping[str, Tensor] | None = None
+    waited: int = 0  #: measurements in this stage since the last improvement
 
     def offer(self, bound: float, distortion: float, model: VAE) -> None:
         """Keeps a copy of the model's weights if its figures are the best so far; NaN and infinity never are."""
         score = (True, bound) if math.isfinite(bound) else (False, -distortion)
+        self.waited += 1
         if math.isfinite(score[1]) and (self.score is None or score > self.score):
-            self.score = score
+            self.score, self.waited = score, 0
             self.weights = {key: tensor.clone() for key, tensor in model.state_dict().items()}
 
 
@@ -66,6 +68,8 @@ class Checkpoints:
         self.folder, self.place = folder, folder / "checkpoints"
         self._size, self._any_size = processes, any_size
         self.extensions: list[dict[str, object]] = []  # see `Run`
+        self.changed = False  # whether the checkpoint has other settings of the last steps
+        self._model = model
         self._recipe, self._examples = recipe, len(data)
         self._identity = {
             "recipe": recipe.digest,
@@ -87,6 +91,8 @@ class Checkpoints:
             state={
                 **state,
                 "best": best.score,
+                "waited": best.waited,
+                "config": self._model.config,
                 "of": self._identity,
                 "recipe": self._recipe.settings,
                 "extensions": self.extensions,
@@ -115,7 +121,8 @@ class Checkpoints:
         """Returns the newest valid checkpoint, or None without any checkpoint; warns of each broken one.
 
         Args:
-            extend: also accept a recipe whose last stage is shorter, which is recorded, or that lacks the last stages.
+            extend: also accept a recipe whose last stage has another length, with other settings in `COURSE` (both are
+                recorded), or that lacks the last stages.
 
         Raises:
             CheckpointError: no checkpoint is valid, or it has another recipe, data set, dtype or number of processes.
@@ -148,32 +155,50 @@ class Checkpoints:
         return saved
 
     def _accept_recipe(self, path: Path, state: Mapping[str, object], extend: bool) -> None:
-        """Accepts, with `extend`, a longer last stage, which is recorded, or more stages; else raises."""
+        """Accepts, with `extend`, changes of the remaining steps, which are recorded, or more stages; else raises."""
         then, now = Recipe.from_settings(state.get("recipe")), self._recipe
         advice = "Use the same one, or train into a new folder."
         if then is None:
             raise CheckpointError(f"{path} was written with another recipe, which this version cannot read. {advice}")
         was, steps = (stage_steps(recipe.stages[-1], self._examples, self._size) for recipe in (then, now))
-        longer, further = differ_in_length_only(then, now) and steps > was, adds_stages(then, now)
-        if longer and extend:
-            self.extensions.append({"step": checkpoint.step_of(path), "from": was, "to": steps, "recipe": then.digest})
-        if extend and (longer or further):
+        other, further = differ_in_length_only(then, now), adds_stages(then, now)
+        if extend and (other or further):
+            self._check_length(path, state, steps)
+            course = course_changes(then, now)
+            self.changed = other or bool(course)
+            if self.changed:
+                more = {"changes": course} if course else {}
+                record = {"step": checkpoint.step_of(path), "from": was, "to": steps if other else was}
+                self.extensions.append({**record, "recipe": then.digest, **more})
             return
-        if longer or further:
-            advice += " To extend this run, add --extend to --resume (in Python: extend=True)."
+        if other or further:
+            advice += " To continue this run with these settings, add --extend to --resume (in Python: extend=True)."
         elif extend:
-            advice += " --extend allows more steps in the last stage, or stages after it, and nothing else."
+            advice += (
+                " --extend allows another number of steps in the last stage, stages after it, "
+                f"{', '.join(COURSE)}, and nothing else."
+            )
         lines = "\n  ".join(changes(then, now))
         raise CheckpointError(f"{path} was written with another recipe:\n  {lines}\n{advice}")
+
+    def _check_length(self, path: Path, state: Mapping[str, object], steps: int) -> None:
+        """Raises CheckpointError if the checkpoint is beyond the last step of the recipe."""
+        done = cast(int, state["done"])
+        if state["stage"] == len(self._recipe.stages) - 1 and done > steps:
+            raise CheckpointError(
+                f"{path} is at step {done} of its last stage; got a recipe that ends it after {steps}. "
+                f"steps={done} ends the run there."
+            )
 
 
 def restored_best(saved: checkpoint.Checkpoint, device: torch.device) -> Best:
     """Returns the best weights that a checkpoint holds."""
     score = cast("list[float] | None", saved.state["best"])
+    waited = int(cast(int, saved.state.get("waited", 0)))
     if score is None:
-        return Best()
+        return Best(waited=waited)
     weights = {key: value.to(device) for key, value in saved.tensors["best"].items()}
-    return Best((bool(score[0]), float(score[1])), weights)
+    return Best((bool(score[0]), float(score[1])), weights, waited)
 
 
 def versions() -> dict[str, str]:

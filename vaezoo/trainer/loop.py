@@ -14,7 +14,7 @@ import torch
 
 from vaezoo.core import VAE, rows_at_once
 from vaezoo.data import Dataset
-from vaezoo.errors import CheckpointError, InterruptedTrainingError, NonFiniteLossError, warn
+from vaezoo.errors import CheckpointError, InterruptedTrainingError, NonFiniteLossError, RecipeError, warn
 from vaezoo.recipe import Recipe
 from vaezoo.storage import checkpoint
 from vaezoo.trainer.batches import START, START_IMAGES, BatchStream, noise_seed, reseed, stage_steps
@@ -89,6 +89,11 @@ class Trainer:
         self.folder = None if folder is None else Path(folder)
         self.best = Best()
         self._stages = Stages(recipe, model, data)
+        if held_out is None and any(stage.patience for stage in recipe.stages):
+            raise RecipeError(
+                "Got patience without held-out images; it ends a stage when their figures do not improve. Set "
+                "data.validation, or pass validation=."
+            )
         self._held_out = (
             None if held_out is None else make_feed(recipe, model, held_out, largest_batch(recipe), self.device)
         )
@@ -114,7 +119,8 @@ class Trainer:
 
         Args:
             resume: continue from the newest valid checkpoint of the folder; start anew if there is none.
-            extend: resume a run, finished or not, whose recipe now has a longer last stage or additional stages.
+            extend: resume a run, finished or not, whose recipe now has another number of steps in its last stage,
+                additional stages, or other settings in `vaezoo.recipe.COURSE`.
             finish: called with the finished run, such as to save it, before any note about it is computed.
 
         Raises:
@@ -165,17 +171,34 @@ class Trainer:
         self._journal.trackers.notify("start", self.recipe.name or self.recipe.variant, run.steps, run.done)
         validate_every, save_every = max(1, run.steps // VALIDATIONS), max(LOG_EVERY, run.steps // CHECKPOINTS)
         self._clock = (run.done, time.perf_counter())
-        while run.done < run.steps:
-            self._advance(run, number, (LOG_EVERY, validate_every, save_every))
-            last = run.done == run.steps
-            if run.done % LOG_EVERY == 0 or last:
+        periods = LOG_EVERY, validate_every, save_every
+        if run.done == run.steps and self._checkpoints is not None and self._checkpoints.changed:
+            self._saved_at = None  # the recipe now ends at the step of the checkpoint
+            self._act(run, number, periods)
+        while run.done < run.steps and not self._patience_is_over(run):
+            self._advance(run, number, periods)
+            self._act(run, number, periods)
+
+    def _act(self, run: StageRun, number: int, periods: tuple[int, int, int]) -> None:
+        """Logs, validates and saves, when due after a step."""
+        log, validate, save = (run.done % period == 0 for period in periods)
+        last = run.done == run.steps
+        if (log or last) and run.counted:
+            self._log(run, number)
+        if validate or last:
+            self._validate(run, number)
+        if not last and self._patience_is_over(run):
+            last = True
+            if not log:
                 self._log(run, number)
-            if run.done % validate_every == 0 or last:
-                self._validate(run, number)
-            if run.done % save_every == 0 or last or self.ranks.save:
-                self._save(run, number)
-            if self.ranks.stop and not last:
-                self._interrupted(run, number)
+        if save or last or self.ranks.save:
+            self._save(run, number)
+        if self.ranks.stop and not last:
+            self._interrupted(run, number)
+
+    def _patience_is_over(self, run: StageRun) -> bool:
+        """Returns whether the held-out images have not improved for as many measurements as the stage allows."""
+        return 0 < run.stage.patience <= self.best.waited
 
     def _batches(self, size: int) -> BatchStream:
         share = self.recipe.data.labelled_share
@@ -188,6 +211,7 @@ class Trainer:
         self._feed = self._batches(stage.batch_size)
         if saved is None:
             self._initialize(number)
+            self.best.waited = 0
         offset = sum(stage_steps(each, len(self.data), self.ranks.size) for each in self.recipe.stages[:number])
         done = 0 if saved is None else int(cast(int, saved.state["done"]))
         self.ranks.broadcast([*self.model.parameters(), *self.model.buffers()])
@@ -225,10 +249,15 @@ class Trainer:
             if due or self.ranks.stop or self.ranks.save:
                 run.settle()
         except NonFiniteLossError as error:
+            lower = f"train.learning_rate={run.stage.learning_rate / 2:g}"
             kept = "Nothing was saved; train with a folder to keep checkpoints."
             if self._checkpoints is not None:
                 self._save(run, number)
-                kept = f"The last good weights are in the newest checkpoint in {self._checkpoints.place}."
+                kept = (
+                    f"The last good weights are in the newest checkpoint in {self._checkpoints.place}. To continue, "
+                    f"repeat the command with {lower} train.clip=1.0 --resume --extend --out {self.folder} (in Python: "
+                    "extend=True)."
+                )
             raise NonFiniteLossError(
                 f"{error} The update was not applied. {kept} Lower the learning rate, clip gradients "
                 "(train.clip = 1.0), or inspect these images."
@@ -251,7 +280,8 @@ class Trainer:
 
     def _validate(self, run: StageRun, number: int) -> None:
         """Measures the held-out images with the averaged weights, and keeps the weights if they are the best so far."""
-        if self._held_out is None:
+        measured = {line["step"] for line in self.history[-2:] if "validation_rate" in line}
+        if self._held_out is None or run.number in measured:
             return
         if run.averaged is not None:
             run.averaged.swap()
@@ -311,6 +341,8 @@ class Trainer:
             self._checkpoints.refuse_if_any()
         if saved is not None:
             self.best, lines = restored_best(saved, self.device), int(cast(int, saved.state["lines"]))
+            if self._checkpoints is not None and self._checkpoints.changed:
+                self.best.waited = 0
         if not self._journal.begin(lines) and self.ranks.first:
             warn(f"{self.folder}/metrics.jsonl lacks lines; the run goes on without them.")
         if self._checkpoints is not None and self.ranks.first:

@@ -63,9 +63,11 @@ class Stages:
                 f"The options {dict(stage.options)} of a stage change what the objective learns; set them for the "
                 "whole recipe instead."
             ) from None
+        known = dict(self.model.config or {})  # cleared by the new objective
         own = {f"objective.{name}" for name, value in twin.objective.named_parameters() if value.requires_grad}
         self._trainable = own | {name for name in self._trainable if not name.startswith("objective.")}
-        self.model.objective, self.model.config = twin.objective.to(device), twin.config
+        self.model.objective = twin.objective.to(device)
+        self.model.config = known | dict(twin.config or {})
 
     def _mistakes(self, number: int) -> list[str]:
         stage, path = self.recipe.stages[number], "train" if len(self.recipe.stages) == 1 else f"stage[{number}]"

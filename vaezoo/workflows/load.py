@@ -10,6 +10,7 @@ from vaezoo.errors import ConfigError, UnknownNameError, shorten
 from vaezoo.hub.remote import LOG, fetched, on_the_hub
 from vaezoo.storage.config import CONFIG, WEIGHTS
 from vaezoo.storage.model_folder import copy_folder, read_model, verified_folder
+from vaezoo.storage.unfinished import is_unfinished, read_unfinished
 from vaezoo.zoo.index import PACKAGE_FOLDER, read_index, verified
 
 
@@ -26,8 +27,8 @@ def load(
     """Returns a trained model in eval mode.
 
     Args:
-        name: a pretrained model's name ("beta-vae-mnist"), a folder (anything with a slash: "runs/mine"), or a Hub
-            repository ("hf:owner/name" or "hf:owner/name@revision"). A pretrained model that is not bundled is
+        name: a pretrained model's name ("beta-vae-mnist"), a folder (anything with a slash: "runs/mine"; of a run that
+            has not ended, the best or else the newest weights of its checkpoints), or a Hub repository ("hf:owner/name" or "hf:owner/name@revision"). A pretrained model that is not bundled is
             downloaded from the Hub once, and compared with the hashes in the package's index.
         revision: of a Hub repository: a branch, a tag, or a commit of 40 digits, which needs no request once it is
             cached. The commit of a branch is logged and recorded as `model.config["source"]`.
@@ -50,7 +51,8 @@ def load(
     place = None if cache_dir is None else Path(cache_dir)
     remote = on_the_hub(name, revision, cache_dir=place, token=token, local_files_only=local_files_only)
     if remote is None:
-        model = read_model(locate(name))
+        folder = locate(name)
+        model = read_model(folder) if (folder / CONFIG).is_file() else read_unfinished(folder)
     else:
         repository = remote.repository
         _, commit, model = fetched(remote, read_model)
@@ -102,7 +104,10 @@ def locate(name: str | Path) -> Path:
             with suppress(OSError, ValueError):  # an invalid path, or no permission
                 if (folder / CONFIG).is_file():
                     return folder
-        raise UnknownNameError("model folder", str(name), (), f"Expected a folder with {CONFIG} and {WEIGHTS}.")
+        with suppress(OSError, ValueError):
+            if is_unfinished(Path(name)):
+                return Path(name)
+        raise UnknownNameError("model folder", str(name), (), f"Expected a folder with {CONFIG} and {WEIGHTS}, or a run.")
     raise UnknownNameError(
         "pretrained model",
         name,

@@ -1,0 +1,87 @@
+"""Models of runs that have not ended, from their checkpoints; verified like model folders."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from vaezoo.core import VAE
+from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError, warn
+from vaezoo.storage import checkpoint
+from vaezoo.storage.model_folder import assembled, check_recordable, meta_twin
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Returns whether a folder is a checkpoint, or holds checkpoints."""
+    return (folder / checkpoint.MANIFEST).is_file() or bool(
+        checkpoint.listed(folder) or checkpoint.listed(folder / "checkpoints")
+    )
+
+
+def read_unfinished(folder: Path) -> VAE:
+    """Returns the model of a run without a final one, in eval mode; warns which weights it has.
+
+    They are the best ones on the held-out images, otherwise the averaged ones, otherwise those of the last step.
+
+    Args:
+        folder: a checkpoint (`step-…`), a folder of checkpoints, or a run; of several checkpoints the newest valid one.
+
+    Raises:
+        CheckpointError: no checkpoint is valid, or it was written by a version that did not record the model's config.
+        CorruptWeightsError: a checkpoint is damaged, or its tensors are not those of its config.
+    """
+    if (folder / checkpoint.MANIFEST).is_file():
+        path, saved = folder, checkpoint.read_folder(folder)
+    else:
+        found = checkpoint.newest(folder) or checkpoint.newest(folder / "checkpoints")
+        if found is None:
+            raise CheckpointError(f"{folder} holds no checkpoint.")
+        path, saved, passed_over = found
+        for text in passed_over:
+            warn(text)
+    config = saved.state.get("config")
+    if not isinstance(config, dict):
+        raise CheckpointError(
+            f"{path} does not record the model's config: it was written by an earlier version of vaezoo. Continue the "
+            "run to its end (--resume), which writes a model."
+        )
+    kind, state = weights_of(saved)
+    model = assembled(config, checked(config, state, path.name))
+    warn(f"{folder} is an unfinished run: loaded its {kind} weights, from the checkpoint after {path.name}.")
+    return model
+
+
+def weights_of(saved: checkpoint.Checkpoint) -> tuple[str, Mapping[str, Tensor]]:
+    """Returns "best", "averaged" or "last", and these weights of a checkpoint."""
+    if saved.tensors.get("best"):
+        return "best", saved.tensors["best"]
+    last, averages = saved.tensors.get("model", {}), saved.tensors.get("averages", {})
+    # The averages of the first steps are the initial weights.
+    if averages and cast(int, saved.state.get("done", 0)) >= 10:
+        return "averaged", {**last, **averages}
+    return "last", last
+
+
+def checked(config: Mapping[str, object], state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Returns the published tensors of a config's model, after names, shapes, types and values were validated.
+
+    Raises:
+        CorruptWeightsError: one of them is wrong, or the config is.
+    """
+    try:
+        check_recordable(config)
+    except ConfigError as error:
+        raise CorruptWeightsError(f"{name} has a config that is not one of a model: {error}.") from None
+    wanted = meta_twin(config).state_dict()
+    for key, tensor in wanted.items():
+        own = state.get(key)
+        if own is None or own.shape != tensor.shape or own.is_floating_point() != tensor.is_floating_point():
+            got = "nothing" if own is None else f"{own.dtype} of shape {tuple(own.shape)}"
+            raise CorruptWeightsError(
+                f"{name} has {got} for {key}; its config's model has {tensor.dtype} of shape {tuple(tensor.shape)}."
+            )
+        if not bool(torch.isfinite(own).all()):
+            raise CorruptWeightsError(f"{name} holds NaN or infinite values in {key}.")
+    return {key: state[key] for key in wanted}
