@@ -141,6 +141,12 @@ def shorten(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def printable(text: str, limit: int = 1000) -> str:
+    """Returns text on one line: spaces in place of other white space, "?" of unprintable characters, cut to `limit`."""
+    text = "".join(each if each.isprintable() else "?" for each in " ".join(text.split()))
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Returns ` Did you mean 'x'?` for the closest known name, or an empty string."""
     if not isinstance(name, str) or len(name) > 200:

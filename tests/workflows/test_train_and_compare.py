@@ -15,7 +15,7 @@ from vaezoo.evaluation import Estimate, evidence
 from vaezoo.evaluation.report import limited
 from vaezoo.registry import variants
 from vaezoo.workflows.compare import Failure, check_variant, compare, expand, headings, measured_on, reference_of, table
-from vaezoo.workflows.train import auto_folder
+from vaezoo.workflows.run_folder import auto_folder
 
 # Runs of a few steps leave latents inactive.
 pytestmark = pytest.mark.filterwarnings("ignore:.*latents are active")

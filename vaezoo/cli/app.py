@@ -27,7 +27,8 @@ PICTURES = Path("pictures")
 
 def console() -> Console:
     """Returns a console for results, which does not wrap lines if the output is a file."""
-    return Console(width=None if sys.stdout.isatty() else 160, soft_wrap=not sys.stdout.isatty(), highlight=False)
+    terminal = sys.stdout.isatty()
+    return Console(width=None if terminal else 160, soft_wrap=not terminal, highlight=False, markup=False, emoji=False)
 
 
 def print_table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

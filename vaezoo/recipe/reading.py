@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from vaezoo.errors import RecipeError, UnknownNameError
+from vaezoo.errors import RecipeError, UnknownNameError, printable
 from vaezoo.recipe.overrides import apply_override, split_override
 from vaezoo.recipe.schema import Published, Recipe
 from vaezoo.recipe.validation import build, build_published, plain
@@ -61,11 +61,12 @@ def read_recipe(source: str | Path | Mapping[str, object], overrides: Sequence[s
         UnknownNameError: there is no such recipe.
         RecipeError: all mistakes at once, each with its path.
     """
-    name, given = ("", source) if isinstance(source, Mapping) else read_toml(find_recipe(source))
+    if isinstance(source, Mapping):
+        name, given = printable(str(source.get("name") or "")), {key: source[key] for key in source if key != "name"}
+    else:
+        name, given = read_toml(find_recipe(source))
     mistakes: list[str] = []
     tables = cast("dict[str, object]", plain(given, "", mistakes) or {})
-    if isinstance(source, Mapping):
-        name = str(tables.pop("name", ""))
     if not mistakes:
         pairs = [split_override(text, mistakes) for text in overrides]
         for key, value in [*(pair for pair in pairs if pair), *changes.items()]:
@@ -84,11 +85,11 @@ def published_metrics(name: str) -> Published | None:
     return None if path is None else build_published(read_toml(path)[1].get("published"), [])
 
 
-def read_toml(path: Path) -> tuple[str, Mapping[str, object]]:
+def read_toml(path: Path) -> tuple[str, dict[str, object]]:
     """Returns a recipe's name and its tables; raises RecipeError for invalid TOML."""
     try:
         with path.open("rb") as file:
-            return path.stem, parse_toml(file.read(LARGEST + 1))
+            return printable(path.stem), parse_toml(file.read(LARGEST + 1))
     except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(f"Recipe {path.name} cannot be read as TOML: {error}.") from None
 

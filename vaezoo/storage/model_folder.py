@@ -13,7 +13,7 @@ from safetensors.torch import load as parse_tensors
 from torch import Tensor
 
 from vaezoo.core import VAE, published_state, seeded, weights_digest
-from vaezoo.errors import ConfigError, CorruptWeightsError, shorten, warn
+from vaezoo.errors import ConfigError, CorruptWeightsError, printable, shorten, warn
 from vaezoo.registry import recreate
 from vaezoo.storage.config import (
     LOADED_AS,
@@ -105,7 +105,7 @@ def write_model(
     figures = kept_figures(folder, digest) if metrics is None else figures_of(metrics, digest)
     others = {
         METRICS: None if figures is None else canonical(figures).encode(),
-        CARD: model_card(folder.name, body, figures).encode(),
+        CARD: model_card(printable(folder.name), body, figures).encode(),
     }
     put_model(folder, body, packed(state, shard_size), others)
     return folder
@@ -152,6 +152,12 @@ def check_recordable(config: Mapping[str, object]) -> dict[str, object]:
     body |= {key: config[key] for key in (ORIGIN, LOADED_AS) if config.get(key) is not None}
     check_config(body)
     return body
+
+
+def check_savable(model: VAE, folder: Path) -> None:
+    """Raises ConfigError if `save` could not write the model's config and card into the folder."""
+    body = check_recordable(model.config or {})
+    model_card(printable(folder.name), body, None).encode()
 
 
 def read_weights(folder: Path, config: Mapping[str, object]) -> dict[str, Tensor]:

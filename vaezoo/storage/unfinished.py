@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -49,7 +48,7 @@ def read_unfinished(folder: Path) -> VAE:
         )
     kind, state = weights_of(saved)
     model = assembled(config, checked(config, state, path.name))
-    warn(f"{folder} is an unfinished run: loaded its {kind} weights, from the checkpoint after {path.name}.")
+    warn(f"{folder} is an unfinished run: loaded its {kind} weights, from the checkpoint {path.name}.")
     return model
 
 
@@ -58,8 +57,7 @@ def weights_of(saved: checkpoint.Checkpoint) -> tuple[str, Mapping[str, Tensor]]
     if saved.tensors.get("best"):
         return "best", saved.tensors["best"]
     last, averages = saved.tensors.get("model", {}), saved.tensors.get("averages", {})
-    # The averages of the first steps are the initial weights.
-    if averages and cast(int, saved.state.get("done", 0)) >= 10:
+    if averages and saved.state.get("averaged") is True:
         return "averaged", {**last, **averages}
     return "last", last
 

@@ -5,7 +5,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -20,6 +20,7 @@ from vaezoo.storage import checkpoint
 from vaezoo.trainer.batches import START, START_IMAGES, BatchStream, noise_seed, reseed, stage_steps
 from vaezoo.trainer.checkpoints import Best, Checkpoints, restored_best
 from vaezoo.trainer.compilation import memory_format
+from vaezoo.trainer.lock import locked
 from vaezoo.trainer.metrics_log import MetricsLog
 from vaezoo.trainer.processes import Processes
 from vaezoo.trainer.setup import every_example_has_a_density, make_feed
@@ -129,6 +130,23 @@ class Trainer:
             InterruptedTrainingError: Ctrl-C or SIGTERM; a checkpoint was written. (SIGUSR1 only writes a checkpoint.)
             CheckpointError: no valid checkpoint, another recipe, or a folder that cannot be written.
         """
+        with nullcontext() if self.folder is None or not self.ranks.first else locked(self.folder):
+            self._run_stages(resume, extend)
+            if self.best.weights is not None:
+                self.model.load_state_dict(dict(self.best.weights))
+            self.model.eval()
+            extensions = [] if self._checkpoints is None else self._checkpoints.extensions
+            run = Run(
+                model=self.model, recipe=self.recipe, history=self.history, folder=self.folder, extensions=extensions
+            )
+            if finish is not None:
+                finish(run)
+        for text in notes_on(self.model, self._feed):
+            warn(text)
+            run.notes.append(text)
+        return run
+
+    def _run_stages(self, resume: bool, extend: bool) -> None:
         with ExitStack() as stack:
             stack.enter_context(torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []))
             stack.enter_context(self._stop.listening())
@@ -143,17 +161,6 @@ class Trainer:
             for number in range(first, len(self.recipe.stages)):
                 self._run_stage(number, saved)
                 saved = None
-        if self.best.weights is not None:
-            self.model.load_state_dict(dict(self.best.weights))
-        self.model.eval()
-        extensions = [] if self._checkpoints is None else self._checkpoints.extensions
-        run = Run(model=self.model, recipe=self.recipe, history=self.history, folder=self.folder, extensions=extensions)
-        if finish is not None:
-            finish(run)
-        for text in notes_on(self.model, self._feed):
-            warn(text)
-            run.notes.append(text)
-        return run
 
     # One stage
 

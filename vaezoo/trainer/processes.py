@@ -88,13 +88,13 @@ class Processes:
         """Returns the text of the first process; torch's `broadcast_object_list` would unpickle it."""
         if self.size == 1:
             return text
-        length = torch.tensor([len(text.encode())], device=device)
+        length = torch.tensor([len(os.fsencode(text))], device=device)
         dist.broadcast(length, 0)
         data = torch.zeros(int(length), dtype=torch.uint8, device=device)
         if self.first:
-            data.copy_(torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8))
+            data.copy_(torch.frombuffer(bytearray(os.fsencode(text)), dtype=torch.uint8))
         dist.broadcast(data, 0)
-        return bytes(data.cpu().tolist()).decode()
+        return os.fsdecode(bytes(data.cpu().tolist()))
 
     def wait(self) -> None:
         """Waits until all processes have called it."""

@@ -215,7 +215,8 @@ class StageRun:
 
     def state(self) -> dict[str, object]:
         """Returns the state of a stage that is no tensor."""
-        return {"done": self.done, "counted": self.counted, "totals": list(self.totals)}
+        averaged = self.averaged is not None  # those of the first steps are the initial weights
+        return {"done": self.done, "counted": self.counted, "totals": list(self.totals), "averaged": averaged}
 
     def load(self, saved: Checkpoint) -> None:
         """Restores the tensors of a checkpoint."""

@@ -27,9 +27,10 @@ def load(
     """Returns a trained model in eval mode.
 
     Args:
-        name: a pretrained model's name ("beta-vae-mnist"), a folder (anything with a slash: "runs/mine"; of a run that
-            has not ended, the best or else the newest weights of its checkpoints), or a Hub repository ("hf:owner/name" or "hf:owner/name@revision"). A pretrained model that is not bundled is
-            downloaded from the Hub once, and compared with the hashes in the package's index.
+        name: a pretrained model's name ("beta-vae-mnist"), a folder (anything with a slash: "runs/mine"), or a Hub
+            repository ("hf:owner/name" or "hf:owner/name@revision"). A pretrained model that is not bundled is
+            downloaded from the Hub once, and compared with the hashes in the package's index. The folder of a run that
+            has not ended, or a checkpoint in it, gives the best weights so far, or else the newest ones.
         revision: of a Hub repository: a branch, a tag, or a commit of 40 digits, which needs no request once it is
             cached. The commit of a branch is logged and recorded as `model.config["source"]`.
         device: "cpu", "cuda", … or "auto", which chooses a GPU if there is one.
@@ -107,7 +108,9 @@ def locate(name: str | Path) -> Path:
         with suppress(OSError, ValueError):
             if is_unfinished(Path(name)):
                 return Path(name)
-        raise UnknownNameError("model folder", str(name), (), f"Expected a folder with {CONFIG} and {WEIGHTS}, or a run.")
+        raise UnknownNameError(
+            "model folder", str(name), (), f"Expected a folder with {CONFIG} and {WEIGHTS}, or a run."
+        )
     raise UnknownNameError(
         "pretrained model",
         name,

@@ -3,11 +3,14 @@
 import json
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from msgspec.structs import asdict
+from msgspec.structs import replace as with_fields
 
 from vaezoo.core import PARTS, VAE
 from vaezoo.data import (
@@ -20,13 +23,14 @@ from vaezoo.data import (
     load_dataset,
     pad,
 )
-from vaezoo.errors import CheckpointError, ConfigError
+from vaezoo.errors import CheckpointError, ConfigError, ShapeError, printable
 from vaezoo.recipe import Recipe, read_recipe
-from vaezoo.storage.model_folder import save
+from vaezoo.storage.model_folder import check_savable, save
 from vaezoo.trainer import Run, Trainer, build_model
 from vaezoo.trainer.processes import Processes, process_group
 from vaezoo.trainer.tracking import Service, Tracker, chosen_trackers
 from vaezoo.workflows.load import load
+from vaezoo.workflows.run_folder import auto_folder, record_data, removed_if_empty
 
 Result = TypeVar("Result")
 
@@ -51,15 +55,17 @@ def train(
         *overrides: "key=value" strings.
         data: data instead of the recipe's: a tensor, (x, c), a torch or a vaezoo `Dataset`.
         out: the folder for checkpoints, metrics and the final model; "auto" takes a free one under runs/, None writes
-            no files.
+            no files. One process at a time trains in a folder.
         device: "auto" takes a GPU if there is one.
         resume: continue from the newest valid checkpoint in `out`.
         any_size: continue a run also with another number of processes.
-        extend: continue a run, finished or not, whose recipe now has a longer last stage or more stages.
+        extend: continue a run, finished or not, whose recipe now has another number of steps in the last stage, more
+            stages, other learning rates, clipping or patience (`vaezoo.recipe.COURSE`).
         trackers: receivers of the metrics: names ("bar", "tensorboard", "trackio", "wandb") and objects with `start`,
             `log` and `close`; a progress bar by default. A tracker cannot change or end a run.
         workers: number of processes that read data larger than memory, see `load_dataset`; results do not depend on it.
-        **changes: overrides by keyword: `steps=2_000`, `seed=1`.
+        **changes: overrides by keyword: `steps=2_000`, `seed=1`. `validation` is a number of training images to hold
+            out, or held-out data of your own in one of the forms of `data`.
 
     Raises:
         RecipeError: every mistake in the recipe at once.
@@ -67,35 +73,60 @@ def train(
         DataError, DownloadError: the data are invalid or cannot be downloaded.
         NonFiniteLossError, InterruptedTrainingError, CheckpointError: see `Trainer.fit`.
     """
-    chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, **changes)
-    with process_group(device) as place:
+    chosen, held = with_validation(recipe, overrides, changes)
+    with process_group(device) as place, ExitStack() as stack:
         ranks = Processes.current()
         folder = None
         if out is not None:  # the same in all processes
-            named = str(auto_folder(chosen, resume or extend) if out == "auto" else out)
+            named = "" if not ranks.first else str(auto_folder(chosen, resume or extend) if out == "auto" else out)
             folder = Path(ranks.broadcast_text(named, place))
+            stack.enter_context(removed_if_empty(folder if out == "auto" and ranks.first else None))
         receivers = trackers_of(trackers, chosen, folder) if ranks.first else []
-        training, held_out = one_by_one(ranks, lambda: training_data(chosen, data, workers))
-        # The digest reads all streamed images, which finds broken ones before the training.
-        seen = {"name": training.name, "binarize": chosen.data.binarize, **images_of(chosen), "digest": training.digest}
+        training, held_out = one_by_one(ranks, lambda: training_data(chosen, data, held, workers))
         model = build_model(chosen, training)
         fresh = one_by_one(ranks, lambda: start_from(model, chosen.init))
+        model.config = {**(model.config or {}), **facts_of(chosen, training)}
         if folder is not None and ranks.first:
+            check_savable(model, folder)
             prepare_folder(folder, resume or extend)
-
-        return Trainer(
+        trainer = Trainer(
             chosen, model, training, held_out=held_out, folder=folder, device=place, trackers=receivers, fresh=fresh,
             any_size=any_size,
-        ).fit(resume, extend, lambda run: finish(run, seen, folder, ranks))  # fmt: skip
+        )  # fmt: skip
+        return trainer.fit(resume, extend, lambda run: finish(run, data, ranks))
 
 
-def finish(run: Run, data: dict[str, object], folder: Path | None, ranks: Processes) -> None:
-    """Records data and recipe in the config of the trained model, and saves it."""
-    extended = {"extensions": run.extensions} if run.extensions else {}
-    signature = {"name": run.recipe.name, "digest": run.recipe.digest, **extended}
-    run.model.config = {**(run.model.config or {}), "data": data, "recipe": signature}
-    if folder is not None and ranks.first:
-        save(run.model, folder)
+def with_validation(
+    recipe: str | Path | dict[str, object] | Recipe, overrides: Sequence[str], changes: dict[str, object]
+) -> tuple[Recipe, object | None]:
+    """Returns the recipe with its overrides, and a validation set of the caller's own, which replaces its number."""
+    held = changes.get("validation")
+    if held is None or isinstance(held, Integral):
+        return recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, **changes), None
+    rest = {key: value for key, value in changes.items() if key != "validation"}
+    if not isinstance(recipe, Recipe):
+        return read_recipe(recipe, [*overrides, "data.validation=0"], **rest), held
+    return with_fields(recipe, data=with_fields(recipe.data, validation=0)), held
+
+
+def facts_of(recipe: Recipe, training: Dataset) -> dict[str, object]:
+    """Returns the fields `data` and `recipe` of a config; reads all streamed images, which finds broken ones."""
+    images = {"name": printable(training.name), "binarize": recipe.data.binarize, **images_of(recipe)}
+    return {
+        "data": {**images, "digest": training.digest},
+        "recipe": {"name": printable(recipe.name), "digest": recipe.digest},
+    }
+
+
+def finish(run: Run, data: object | None, ranks: Processes) -> None:
+    """Records extensions in the config of the trained model, and saves it."""
+    config = dict(run.model.config or {})
+    if run.extensions:
+        config["recipe"] = {**cast("dict[str, object]", config["recipe"]), "extensions": run.extensions}
+    run.model.config = config
+    if run.folder is not None and ranks.first:
+        save(run.model, run.folder)
+        record_data(run.folder, run.recipe.data.name if data is None else data)
     ranks.wait()
 
 
@@ -126,8 +157,13 @@ def images_of(recipe: Recipe) -> dict[str, object]:
     return {**{key: value for key, value in used.items() if value}, **ImageOptions.among(asdict(table)).facts()}
 
 
-def training_data(recipe: Recipe, data: object | None, workers: int | None) -> tuple[Dataset, Dataset | None]:
-    """Returns the training set as the recipe pads, binarizes and hides labels, and the held-out set or None."""
+def training_data(
+    recipe: Recipe, data: object | None, held: object | None, workers: int | None
+) -> tuple[Dataset, Dataset | None]:
+    """Returns the training set as the recipe pads, binarizes and hides labels, and the held-out set or None.
+
+    `held` is a held-out set of the caller's own.
+    """
     options = ImageOptions.among(asdict(recipe.data))
     if data is None:
         whole = load_dataset(recipe.data.name, recipe.data.split, workers=workers, **options.facts())
@@ -139,6 +175,14 @@ def training_data(recipe: Recipe, data: object | None, workers: int | None) -> t
     held_out = None
     if recipe.data.validation:
         whole, held_out = whole.split_off(recipe.data.validation, recipe.seed)
+    if held is not None:
+        held_out = pad(fit_images(from_tensors(held, split="validation"), options), recipe.data.pad)
+        if held_out.shape != whole.shape:
+            raise ShapeError(
+                f"Got validation examples of shape {held_out.shape}; the training examples have {whole.shape}. Convert "
+                "both in the same way."
+            )
+    if held_out is not None:
         held_out = binarize(held_out, recipe.data.binarize)
     if recipe.data.labels:
         whole = whole.hide_labels(recipe.data.labels, recipe.seed)
@@ -164,15 +208,6 @@ def start_from(model: VAE, init: str | None) -> list[str] | None:
         raise ConfigError(f"init = {init!r} does not fit the recipe's model: {reason}. Use the same architecture.")
     model.load_state_dict({key: given[key] for key in shared}, strict=False)
     return [part for part in PARTS if not any(key.startswith(f"{part}.") for key in shared)]
-
-
-def auto_folder(recipe: Recipe, resume: bool) -> Path:
-    """Returns the first of runs/NAME, runs/NAME-2, … that does not exist; to resume, the last one that does."""
-    name = recipe.name or recipe.variant
-    folders = [Path("runs") / name]
-    while folders[-1].exists():
-        folders.append(Path("runs") / f"{name}-{len(folders) + 1}")
-    return folders[-2] if resume and len(folders) > 1 else folders[-1]
 
 
 def prepare_folder(folder: Path, resume: bool) -> None:
