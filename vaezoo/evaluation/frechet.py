@@ -6,59 +6,21 @@ between Gaussians with the means and covariances of the features (Fréchet, 1957
 https://arxiv.org/abs/1706.08500). Distances compare only for the same features, number of images and binarization.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, conv2d, leaky_relu
 
 from vaezoo.core import VAE, check_tensor, evaluating, rows_at_once, seeded
 from vaezoo.data import Dataset
+from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import ConfigError, ShapeError, SupportError
 from vaezoo.evaluation.batches import batches, context_of
-from vaezoo.evaluation.report import binarized, limited, set_of, test_set
+from vaezoo.evaluation.features import TrainedFeatures
+from vaezoo.evaluation.report import SUBSET_SEED, binarized, limited, set_of, test_set
 
 Features = Callable[[Tensor], Tensor]
-
-SEED = 20_170_626  # seed of the random features; part of their definition
-WIDTHS = (32, 64, 128)  # channels of their layers
-GRID = 2  # cells in each direction over which features are averaged
-
-
-class RandomFeatures:
-    """A convolutional network with fixed random weights: images (B, C, H, W) to features (B, 512).
-
-    Three 3 x 3 convolutions of stride 1, 2 and 2, each followed by a leaky ReLU, then means over each quarter of the
-    image. The features describe strokes, textures and their places, not classes.
-    """
-
-    def __init__(self) -> None:
-        self._weights: dict[int, list[Tensor]] = {}
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Returns the features of images (B, C, H, W), (B, 512)."""
-        if images.dim() != 4:
-            raise ShapeError(
-                f"Got examples of shape {tuple(images.shape[1:])}; the random features expected images (channels, "
-                "height, width). Pass features=, a function from examples (B, ...) to (B, F)."
-            )
-        hidden = images.float()
-        for layer, weight in enumerate(self.weights(images.shape[1])):
-            hidden = leaky_relu(conv2d(hidden, weight.to(images.device), stride=min(2, layer + 1), padding=1), 0.2)
-        return adaptive_avg_pool2d(hidden, GRID).flatten(1)
-
-    def weights(self, channels: int) -> list[Tensor]:
-        """Returns the kernels (out, in, 3, 3) for images with `channels` channels, scaled to preserve variance."""
-        if channels not in self._weights:
-            generator = torch.Generator().manual_seed(SEED)
-            sizes = zip((channels, *WIDTHS), WIDTHS, strict=False)
-            self._weights[channels] = [
-                torch.randn(out, inner, 3, 3, generator=generator) * math.sqrt(2.0 / (9 * inner))
-                for inner, out in sizes
-            ]
-        return self._weights[channels]
 
 
 def frechet_distance(
@@ -76,9 +38,11 @@ def frechet_distance(
 
     Args:
         source: a model, whose means of p(x|z) are measured in eval mode; or images (N, *shape).
-        data: held-out images: a name such as "mnist", a tensor, (x, c), or a `Dataset`; the first `n` are used.
+        data: held-out images: a name such as "mnist", a tensor, (x, c), or a `Dataset`; at most
+            `n` are used, chosen with a fixed seed.
         features: function from examples (B, *shape) to (B, F), such as a classifier's last hidden layer; a module is
-            used in eval mode. None for `RandomFeatures`, whose distances do not compare with those of papers.
+            used in eval mode. None for `TrainedFeatures`, those of a small classifier in the package; distances do not
+            compare with those of papers, which use another network.
         of: "samples" of the model, with the contexts of the data if it is conditional, or "reconstructions" of the
             data.
         n: largest number of images of each set; the estimate is biased upwards, less so for larger n.
@@ -97,15 +61,17 @@ def frechet_distance(
         chosen, _ = limited(test_set(source, data, split=split, binarize=binarize), n)
     else:
         chosen, _ = limited(binarized(set_of(data, split), binarize), n)
-    own = features or RandomFeatures()
+    device = next(source.parameters()).device if isinstance(source, VAE) else chosen.images.device
+    own = TrainedFeatures().to(device) if features is None else features
     with torch.no_grad(), evaluating(*(each for each in (source, own) if isinstance(each, nn.Module))):
-        device = next(source.parameters()).device if isinstance(source, VAE) else chosen.images.device
         rows = rows_at_once(chosen.shape)
         parts = torch.arange(len(chosen)).split(rows)
         theirs = moments(own, (x.to(device) for x in chosen.batches(parts)))
         if isinstance(source, Tensor):
-            found = check_tensor(source, chosen.shape, source.device)[:n].to(device)
-            return gaussian_frechet_distance(*moments(own, found.split(rows)), *theirs)
+            given = check_tensor(source, chosen.shape, source.device)
+            order = torch.from_numpy(stable_permutation(len(given), SUBSET_SEED)[:n]).to(given.device)
+            ours = moments(own, (given[each].to(device) for each in order.split(rows)))
+            return gaussian_frechet_distance(*ours, *theirs)
         remade = (source.reconstruct(x, c) for x, c in batches(source, chosen))
         made = remade if of == "reconstructions" else samples(source, chosen)
         with seeded(seed):

@@ -1,0 +1,92 @@
+"""Features of images for distances between sets of images: the last hidden layer of a trained classifier."""
+
+import hashlib
+from importlib.resources import files
+from typing import Final, cast
+
+from safetensors.torch import load
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from vaezoo.errors import CorruptWeightsError, ShapeError, warn
+
+FILE: Final = "gray28.safetensors"  # written by benchmarks/features.py
+SHA256: Final = "8edc3a15b70bf70d47c57f18ad21e0a6a8fced2317e91a656c8fdb3409a8181b"
+SIDE: Final = 28  # height and width of the images that the classifier was trained on
+WIDTHS: Final = (32, 64, 96)  # channels of its convolutions
+FEATURES: Final = 128
+CLASSES: Final = 20  # the ten of MNIST, then the ten of Fashion-MNIST
+FAR: Final = 0.5  # pixels may be as far outside [0, 1] without a warning
+
+
+class GrayClassifier(nn.Module):
+    """A classifier of gray images (B, 1, 28, 28) with pixels in [0, 1], trained on MNIST and Fashion-MNIST."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inner, middle, outer = WIDTHS
+        self.hidden = nn.Sequential(
+            *(nn.Conv2d(1, inner, 5, 2, 2, bias=False), nn.BatchNorm2d(inner), nn.ReLU()),  # 14 x 14
+            *(nn.Conv2d(inner, middle, 3, 1, 1, bias=False), nn.BatchNorm2d(middle), nn.ReLU()),
+            *(nn.Conv2d(middle, outer, 3, 2, 1, bias=False), nn.BatchNorm2d(outer), nn.ReLU()),  # 7 x 7
+            *(nn.AvgPool2d(3, 2), nn.Flatten()),  # 3 x 3
+            *(nn.Linear(9 * outer, FEATURES, bias=False), nn.BatchNorm1d(FEATURES), nn.ReLU()),
+        )
+        self.head = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns logits of the classes, (B, 20)."""
+        return cast(Tensor, self.head(self.hidden(images)))
+
+
+class TrainedFeatures(nn.Module):
+    """Images (B, C, H, W) or (B, H, W) to the last hidden layer of a classifier of gray images, (B, 128·C).
+
+    The classifier has 20 classes, those of MNIST and of Fashion-MNIST. Images of another size are resized to 28 x 28
+    pixels (bilinear, with antialiasing). Each channel of a color image is a gray image of its own, and their features
+    are concatenated, so that colors matter. Pixels are expected in [0, 1].
+
+    The package has its weights (740 kB, CC BY-SA 3.0 as MNIST); `benchmarks/features.py` trains them.
+
+    Raises:
+        CorruptWeightsError: the installed file has another SHA-256 than the recorded one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = trained_classifier()
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the features, (B, 128·C).
+
+        Raises:
+            ShapeError: the examples are not images.
+        """
+        images = images.unsqueeze(1) if images.dim() == 3 else images
+        if images.dim() != 4:
+            raise ShapeError(
+                f"Got examples of shape {tuple(images.shape[1:])}; the features of the package expected images "
+                "(channels, height, width). Pass features=, a function from examples (B, ...) to (B, F)."
+            )
+        low, high = images.aminmax()
+        if low < -FAR or high > 1 + FAR:
+            warn(f"Got pixels from {float(low):.3g} to {float(high):.3g}; the features of the package expect [0, 1].")
+        gray = images.float().flatten(0, 1).unsqueeze(1)
+        if gray.shape[-2:] != (SIDE, SIDE):
+            gray = interpolate(gray, (SIDE, SIDE), mode="bilinear", antialias=True)
+        found = cast(Tensor, self.classifier.hidden(gray))
+        return found.reshape(len(images), -1)
+
+
+def trained_classifier() -> GrayClassifier:
+    """Returns the trained classifier, in eval mode; raises CorruptWeightsError if its file is damaged."""
+    data = (files(__name__) / FILE).read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != SHA256:
+        raise CorruptWeightsError(
+            f"{FILE}: got SHA-256 {digest}; expected {SHA256}. The installation is damaged: reinstall vaezoo."
+        )
+    made = GrayClassifier()
+    made.load_state_dict({key: tensor.float() for key, tensor in load(data).items()})
+    return made.eval()
