@@ -16,7 +16,7 @@ SIDE: Final = 28  # height and width of the images that the classifier was train
 WIDTHS: Final = (32, 64, 96)  # channels of its convolutions
 FEATURES: Final = 128
 CLASSES: Final = 20  # the ten of MNIST, then the ten of Fashion-MNIST
-FAR: Final = 0.5  # pixels may be as far outside [0, 1] without a warning
+FAR: Final = 0.1  # as far outside [0, 1] pixels may be, or as large a share of them farther, without a warning
 
 
 class GrayClassifier(nn.Module):
@@ -42,11 +42,12 @@ class GrayClassifier(nn.Module):
 class TrainedFeatures(nn.Module):
     """Images (B, C, H, W) or (B, H, W) to the last hidden layer of a classifier of gray images, (B, 128·C).
 
-    The classifier has 20 classes, those of MNIST and of Fashion-MNIST. Images of another size are resized to 28 x 28
-    pixels (bilinear, with antialiasing). Each channel of a color image is a gray image of its own, and their features
-    are concatenated, so that colors matter. Pixels are expected in [0, 1].
+    The classifier has 20 classes, those of MNIST (0.45 % of the test images wrong) and of Fashion-MNIST (8.88 %).
+    Images of another size are resized to 28 x 28 pixels (bilinear, with antialiasing). Each channel of a color image is
+    a gray image of its own, and their features are concatenated, so that colors matter. Pixels are clipped to [0, 1],
+    as in pictures.
 
-    The package has its weights (740 kB, CC BY-SA 3.0 as MNIST); `benchmarks/features.py` trains them.
+    The package has its weights (384 kB, CC BY-SA 3.0 as MNIST); `benchmarks/features.py` trains them.
 
     Raises:
         CorruptWeightsError: the installed file has another SHA-256 than the recorded one.
@@ -69,10 +70,9 @@ class TrainedFeatures(nn.Module):
                 f"Got examples of shape {tuple(images.shape[1:])}; the features of the package expected images "
                 "(channels, height, width). Pass features=, a function from examples (B, ...) to (B, F)."
             )
-        low, high = images.aminmax()
-        if low < -FAR or high > 1 + FAR:
-            warn(f"Got pixels from {float(low):.3g} to {float(high):.3g}; the features of the package expect [0, 1].")
-        gray = images.float().flatten(0, 1).unsqueeze(1)
+        if ((images < -FAR) | (images > 1 + FAR)).float().mean() > FAR:
+            warn("Got images with many pixels outside [0, 1]; the features of the package clip them. Scale the images.")
+        gray = images.float().clamp(0, 1).flatten(0, 1).unsqueeze(1)
         if gray.shape[-2:] != (SIDE, SIDE):
             gray = interpolate(gray, (SIDE, SIDE), mode="bilinear", antialias=True)
         found = cast(Tensor, self.classifier.hidden(gray))

@@ -1,0 +1,78 @@
+"""The trained features: their file, images of any size and color, and the order of distances."""
+
+import warnings
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+from vaezoo.data import bundled_images
+from vaezoo.errors import CorruptWeightsError
+from vaezoo.evaluation import TrainedFeatures, features, frechet_distance
+
+
+@pytest.fixture(scope="module")
+def digits() -> Tensor:
+    return bundled_images().batch(torch.arange(64))
+
+
+def blurred(images: Tensor, width: float) -> Tensor:
+    """Returns images blurred by a Gaussian of this standard deviation."""
+    profile = torch.arange(-4.0, 5.0).div(width).square().mul(-0.5).softmax(0)
+    return conv2d(conv2d(images, profile.view(1, 1, 1, 9), padding=(0, 4)), profile.view(1, 1, 9, 1), padding=(4, 0))
+
+
+def test_the_classifier_is_trained_and_its_file_small(digits: Tensor) -> None:
+    labels = bundled_images().labels
+    classifier = features.trained_classifier()
+    assert int((classifier(digits).argmax(1) == labels).sum()) >= 63  # an error of 0.45 % on all test images
+    assert not classifier.training
+    found = TrainedFeatures()(digits)
+    assert found.shape == (64, 128) and not found.requires_grad and bool((found >= 0).all())
+    torch.testing.assert_close(classifier.head(found), classifier(digits))
+    assert len((files("vaezoo.evaluation.features") / features.FILE).read_bytes()) < 1_000_000
+
+
+def test_a_damaged_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "SHA256", "0" * 64)
+    with pytest.raises(CorruptWeightsError, match=r"expected 0000.*reinstall"):
+        TrainedFeatures()
+
+
+def test_upside_down_digits_are_farther_than_blurred_ones(digits: Tensor) -> None:
+    distances = [
+        frechet_distance(x, digits) for x in (digits, blurred(digits, 0.7), blurred(digits, 0.9), digits.flip(2))
+    ]
+    assert distances == sorted(distances) and distances[0] < 1e-6 and distances[3] > 1.3 * distances[2]
+    assert frechet_distance(digits, digits.flip(0)) < 1e-6  # the order does not matter
+
+
+def test_other_sizes_are_resized(digits: Tensor) -> None:
+    """Pillow's bilinear filter, which is another implementation."""
+    large = digits[:8].repeat_interleave(3, 2).repeat_interleave(2, 3)
+    rows = [Image.fromarray(each[0].numpy()).resize((28, 28), Image.Resampling.BILINEAR) for each in large]
+    wanted = TrainedFeatures()(torch.from_numpy(np.stack(rows)).unsqueeze(1))
+    torch.testing.assert_close(TrainedFeatures()(large), wanted, atol=1e-3, rtol=1e-3)
+    assert torch.equal(TrainedFeatures()(digits[:, 0]), TrainedFeatures()(digits))  # without an axis of channels
+
+
+def test_every_channel_counts(digits: Tensor) -> None:
+    red, blue = (torch.cat([x * digits for x in color], 1) for color in ((1.0, 0.1, 0.0), (0.0, 0.1, 1.0)))
+    own = TrainedFeatures()
+    torch.testing.assert_close(own(red), torch.cat([own(digits), own(0.1 * digits), own(0 * digits)], 1))
+    assert frechet_distance(red, blue) > 10.0
+    assert frechet_distance(red, red.flip(0)) < 1e-6
+
+
+def test_pixels_are_clipped_and_many_outside_the_range_are_a_warning(digits: Tensor) -> None:
+    own, some = TrainedFeatures(), digits.clone()
+    some[:, :, 0, 0] = 7.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(own(some), own(some.clamp(0, 1)))
+    with pytest.warns(UserWarning, match=r"outside \[0, 1\]"):
+        own(2 * digits - 1)
