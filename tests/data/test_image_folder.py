@@ -1,6 +1,8 @@
 """Image folders as people have them: photographs, transparency, odd formats, splits, damaged and mixed files."""
 
+import ast
 import io
+import os
 import re
 import warnings
 from pathlib import Path
@@ -12,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from vaezoo.data import Dataset, ImageOptions, load_dataset
+import vaezoo
+from vaezoo.data import Dataset, ImageOptions, from_tensors, load_dataset
+from vaezoo.data.from_tensors import as_tensor
 from vaezoo.data.readers import pixels as readers
 from vaezoo.data.readers.pixels import MOST_PIXELS, draft, open_image
 from vaezoo.errors import ConfigError, DataError
@@ -308,3 +312,44 @@ class TestErrors:
         (tmp_path / "cat.png").write_bytes(icon.getvalue())
         with pytest.raises(DataError, match=r"cat\.png.*PNG, JPEG"):
             everything(tmp_path)
+
+    def test_eps_starts_no_ghostscript(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        script, ran, folder = tmp_path / "bin" / "gs", tmp_path / "ran", tmp_path / "images"
+        script.parent.mkdir()
+        script.write_text(f"#!/bin/sh\ntouch {ran}\necho 10\n")
+        script.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
+        monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # not searched for yet
+        fill(folder, *[Image.new("L", (9, 9))] * 2)
+        cat = folder / "cat.png"
+        cat.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
+        with pytest.raises(OSError), Image.open(cat) as image:
+            image.load()
+        ran.unlink()  # Pillow has started the program
+        for options in ({}, {"memory_limit": 0}, {"size": 4}):
+            with pytest.raises(DataError, match=r"cat\.png: got a file that cannot be read"):
+                everything(folder, **options)
+        items = [Image.open(folder / "00.png"), Image.open(cat)]
+        for work in (lambda: from_tensors(Items(items)), lambda: as_tensor(items[1], "x")):
+            with pytest.raises(DataError, match=r"format EPS, which is not decoded yet.*image\.load\(\)"):
+                work()
+        assert not ran.exists()
+
+
+class Items(list[object], torch.utils.data.Dataset[object]):
+    """A map-style data set."""
+
+
+def test_images_are_opened_with_a_list_of_formats_everywhere() -> None:
+    """Every call in the package that opens an image; the functions of other packages that decode files are not used."""
+    opened = list[tuple[str, str]]()
+    for file in sorted(Path(vaezoo.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            call = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            assert call.split(".")[-1] not in DECODERS, file
+            if call in ("pillow.open", "Image.open", "PIL.Image.open", "image.open"):
+                opened.append((file.name, ast.unparse(node)))
+    assert {name for name, _ in opened} == {"pixels.py", "emoji.py"} and all("formats=" in call for _, call in opened)
+
+
+DECODERS = ("read_image", "decode_image", "decode_png", "decode_jpeg", "imread", "default_loader", "pil_loader")

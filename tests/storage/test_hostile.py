@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from support.foreign import Example, System, pythae_folder, saved
 from support.mutations import KEYS, NAMES, config_of, small, write_config
 
@@ -337,6 +338,38 @@ def test_reading_hostile_files_has_no_side_effects(tmp_path: Path, warm: bool) -
         result == "done" if name in valid else result.startswith("refused: ") for name, result in results.items()
     )
     assert all(answer["canaries"].values()) and len(answer["canaries"]) == (11 if warm else 0)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.full
+def test_images_of_other_formats_start_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow starts Ghostscript for EPS, whatever the suffix."""
+    programs, good, bad = tmp_path / "bin", tmp_path / "good", tmp_path / "bad"
+    for folder in (programs, good, bad):
+        folder.mkdir()
+    (programs / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\necho 10\n")
+    (programs / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # not searched for yet
+    for number, suffix in enumerate(("png", "tif", "bmp", "pgm", "jpg", "png", "png", "png", "png", "png")):
+        Image.new("L", (28, 28), 20 * number).save(good / f"{number}.{suffix}")
+        (bad / f"{number}.{suffix}").write_bytes(EPS)
+    with pytest.raises(OSError), Image.open(bad / "0.png") as image:
+        image.load()
+    (tmp_path / "ran").unlink()  # Pillow has started the program
+    answer = audited(
+        tmp_path / "empty", [tmp_path], [], images=[str(good), str(bad)], into=str(tmp_path / "into"),
+        write=[str(tmp_path / "into")], canaries=False,
+    )  # fmt: skip
+    dangerous = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess", "socket", "pickle")
+    assert not [event for event in answer["events"] if event.startswith(dangerous)] and not (tmp_path / "ran").exists()
+    results = answer["results"]
+    assert {way: results.pop(f"{way} {good}") for way in ("load", "stream", "evaluate", "reconstruct", "Pillow")} == {
+        way: "done" for way in ("load", "stream", "evaluate", "reconstruct", "Pillow")
+    }
+    assert len(results) == 5 and all(result.startswith("refused: DataError") for result in results.values()), results
 
 
 @pytest.mark.full

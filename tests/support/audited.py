@@ -1,8 +1,9 @@
 """Runs a job from stdin under an audit hook and prints the events that the job does not allow.
 
 A job: `warm` (models to load before the hook is on), `load`, `recipes`, `checkpoints` and `convert` (what to read under
-the hook), `offline` (those of `load` that make no request), `modules` (allowed imports), `read` and `write` (allowed
-folders), `into` (a folder for converted models), `canaries` (whether to cause each event at the end).
+the hook), `images` (folders of images to load, stream, evaluate and draw), `offline` (those of `load` that make no
+request), `modules` (allowed imports), `read` and `write` (allowed folders), `into` (a folder for converted models and
+pictures), `canaries` (whether to cause each event at the end).
 """
 
 import json
@@ -17,6 +18,7 @@ from typing import Any
 HARMLESS = {
     "object.__getattr__", "object.__setattr__", "object.__delattr__", "os.listdir", "os.scandir", "sys._getframe",
     "builtins.id", "code.__new__", "glob.glob", "glob.glob/2", "pathlib.Path.glob", "time.sleep",
+    "mmap.__new__",  # of an open file
 }  # fmt: skip
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -78,6 +80,35 @@ def attempt(work: Callable[[], object]) -> str:
         return f"refused: {type(error).__name__}: {error}"[:300]
 
 
+def image_works(folder: str, into: str) -> dict[str, Callable[[], object]]:
+    """Returns every way in which the files of a folder are read as images."""
+    import torch
+    from PIL import Image
+
+    import vaezoo
+    from vaezoo.data import from_tensors, load_dataset
+    from vaezoo.workflows.draw import reconstructions
+
+    Image.init()  # the plugins are imported before the hook is on
+    vaezoo.load("vae-mnist")
+
+    class Pictures(list[object], torch.utils.data.Dataset[object]):
+        """A map-style data set."""
+
+    def opened() -> object:
+        files = sorted(each for each in Path(folder).rglob("*") if each.is_file())
+        return from_tensors(Pictures([Image.open(file) for file in files]))
+
+    name, size = f"folder:{folder}", {"size": 28, "channels": "gray"}
+    return {
+        "load": lambda: load_dataset(name, "all", **size),  # type: ignore[arg-type]
+        "stream": lambda: load_dataset(name, "all", memory_limit=0, workers=0, **size).digest,  # type: ignore[arg-type]
+        "evaluate": lambda: vaezoo.evaluate(vaezoo.load("vae-mnist"), name, samples=0),
+        "reconstruct": lambda: reconstructions("vae-mnist", 1, name, Path(into)),
+        "Pillow": opened,
+    }
+
+
 class Listener:
     """An audit hook that records the events that a job does not allow, while it is on."""
 
@@ -111,6 +142,7 @@ def main() -> None:
         "recipes": [],
         "checkpoints": [],
         "convert": [],
+        "images": [],
         **json.load(sys.stdin),
     }
     import torch
@@ -131,6 +163,8 @@ def main() -> None:
     works |= {name: partial(read_recipe, Path(name)) for name in job["recipes"]}
     works |= {name: partial(read_folder, Path(name)) for name in job["checkpoints"]}
     works |= {name: partial(vaezoo.convert, name, Path(job["into"]) / Path(name).name) for name in job["convert"]}
+    for folder in job["images"]:
+        works |= {f"{way} {folder}": work for way, work in image_works(folder, job["into"]).items()}
     birds = canaries() if job["canaries"] else {}
     listener = Listener(job)
     results: dict[str, str] = {}
