@@ -21,7 +21,11 @@ SMALL_SHAPE = (1, 8, 8)
 SHAPES = ((1, 28, 28), (3, 32, 32), (2, 17, 23), (30,))
 CONTEXTS = (0, 3)
 #: options for small networks; a backbone that is not listed is used with its defaults
-SMALL_BACKBONES: dict[str, dict[str, object]] = {"mlp": {"hidden": [12]}, "conv": {"channels": [4, 6], "dense": [8]}}
+SMALL_BACKBONES: dict[str, dict[str, object]] = {
+    "mlp": {"hidden": [12]},
+    "conv": {"channels": [4, 6], "dense": [8]},
+    "resnet": {"channels": [4, 6], "attention": True},
+}
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class ConvDown(Network):
         grid = (options.channels[-1], *grids[-1])
         self.head: nn.Conv2d | MLP
         if is_on_grid(out[1:], grid[1:]):
-            check_grid(out[1:], shape, len(options.channels))
+            check_grid(out[1:], shape, len(options.channels), grid_sizes(shape[1:], MOST_STAGES)[1:])
             check_weights("convolutional head", [grid[0] * out[0] * out[1]])
             self.head = nn.Conv2d(grid[0], out[0] * out[1], 1)
         else:
@@ -123,7 +123,7 @@ class ConvUp(Network):
         grid = (options.channels[-1], *grids[0])
         self.stem: nn.Conv2d | MLP
         if is_on_grid(shape, grid[1:]):
-            check_grid(shape, out[1:], stages)
+            check_grid(shape, out[1:], stages, grid_sizes(out[2:], MOST_STAGES)[1:])
             check_weights("convolutional stem", [grid[0] * (shape[0] + context)])
             self.stem = nn.Conv2d(shape[0] + context, grid[0], 1)
         else:
@@ -180,21 +180,29 @@ def is_on_grid(event: Sequence[int], grid: Sequence[int]) -> bool:
     return len(event) == 3 and (tuple(event[1:]) != (1, 1) or tuple(grid) == (1, 1))
 
 
-def check_image(shape: Sequence[int]) -> None:
+def check_image(shape: Sequence[int], backbone: str = "conv") -> None:
     """Raises ShapeError unless `shape` is (channels, height, width)."""
     if len(shape) != 3:
         raise ShapeError(
-            f"Got shape {tuple(shape)}; the conv backbone expected (channels, height, width). Use backbone 'mlp'."
+            f"Got shape {tuple(shape)}; the {backbone} backbone expected (channels, height, width). Use backbone 'mlp'."
         )
 
 
-def check_grid(event: Sequence[int], shape: Sequence[int], stages: int) -> None:
-    """Raises ShapeError unless a latent (channels, h, w) has the last grid of an image of this shape."""
-    grids = grid_sizes(shape[1:], MOST_STAGES)
-    if tuple(event[1:]) != grids[stages]:
-        sizes = [f"{high}x{wide}" for high, wide in grids]
-        reach = ", ".join(f"{size} with {depth}" for depth, size in enumerate(sizes[1:], 1) if size != sizes[depth - 1])
+def check_grid(event: Sequence[int], shape: Sequence[int], widths: int, grids: Sequence[tuple[int, int]]) -> None:
+    """Raises ShapeError unless a latent (channels, h, w) has the last grid of an image of this shape.
+
+    Args:
+        event: the latent.
+        shape: that of the image.
+        widths: number of entries of `channels`.
+        grids: grids that 1, 2, … entries reach.
+    """
+    if tuple(event[1:]) != grids[widths - 1]:
+        sizes = ["", *(f"{high}x{wide}" for high, wide in grids)]
+        reach = ", ".join(
+            f"{size} with {depth}" for depth, size in enumerate(sizes) if size != sizes[max(0, depth - 1)]
+        )
         raise ShapeError(
-            f"Got latent {list(event)}; the conv backbone with {stages} widths in channels brings {tuple(shape)} to a "
-            f"grid of {sizes[stages]}. Reachable grids: {reach or sizes[0]} widths in channels."
+            f"Got latent {list(event)}; the backbone with {widths} widths in channels brings {tuple(shape)} to a "
+            f"grid of {sizes[widths]}. Reachable grids: {reach} widths in channels."
         )

@@ -4,7 +4,7 @@ from vaezoo.core import VAE
 from vaezoo.registry import Architecture, register
 
 
-@register("conv-vae", changes="backbone", defaults={"backbone": "conv"})
+@register("conv-vae", changes="backbone", defaults={"backbone": "conv"}, permits={"backbone": ("resnet",)})
 def conv_vae(base: VAE, architecture: Architecture) -> VAE:
     r"""Minimizes D + R like `vae`, with convolutional networks.
 
