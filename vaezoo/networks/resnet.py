@@ -108,7 +108,8 @@ class Attention(nn.Module):
         """Returns (rows, width, h, w)."""
         positions = rearrange(self.normalize(x), "n c h w -> n 1 (h w) c")
         found = functional.scaled_dot_product_attention(*self.inputs(positions).chunk(3, -1))
-        return x + rearrange(self.output(found), "n 1 (h w) c -> n c h w", h=x.shape[2])
+        out: Tensor = x + rearrange(self.output(found), "n 1 (h w) c -> n c h w", h=x.shape[2])
+        return out
 
 
 class Halve(nn.Module):
