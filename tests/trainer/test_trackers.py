@@ -1,6 +1,7 @@
 """Trackers: the progress bar, the three services, and that no tracker can change or end a run."""
 
 import io
+import logging
 import random
 import sys
 import warnings
@@ -13,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from support.runs import equal, small_data, small_recipe
+from support.runs import equal, small_data, small_recipe, trainer
 
 from vaezoo import cli, train
 from vaezoo.errors import ConfigError, MissingExtraError, UnknownNameError
 from vaezoo.trainer import Run
 from vaezoo.trainer.trackers import Bar, TensorBoard, Tracker, Trackers, WandB, chosen_trackers, trackers
+from vaezoo.trainer.trackers.bar import duration
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*latents are active")
 MODULES = {"tensorboard": "torch.utils.tensorboard", "trackio": "trackio", "wandb": "wandb"}
@@ -159,8 +161,79 @@ def test_the_bar_is_shown_on_a_terminal_only(terminal: bool) -> None:
     assert all(text in file.getvalue() for text in shown) if terminal else not file.getvalue()
 
 
+def test_a_log_has_a_line_after_a_second_and_then_every_thirty(capsys: pytest.CaptureFixture[str]) -> None:
+    now, file = [100.0], io.StringIO()
+    bar = Bar(Console(file=file, width=40), clock=lambda: now[0])
+    bar.start("a [bold] name", 2_000, 1_000)
+    for done in range(1_001, 1_701):  # 10 steps a second: 70 seconds
+        now[0] += 0.1
+        bar.advance(done)
+        if done == 1_200:
+            bar.log(done, {"distortion": 81.25, "rate": 25.0, "images_per_second": 1280.0})
+    bar.close()
+    lines = file.getvalue().splitlines()
+    steps = [line.removeprefix("a [bold] name: step ").partition(" of 2,000 (")[0] for line in lines]
+    assert [int(step.replace(",", "")) for step in steps] == pytest.approx([1_010, 1_310, 1_610, 1_700], abs=4)
+    assert lines[0].endswith("10.0 steps/s, 1 min 39 s left") and "(51 %)" in lines[0]
+    assert lines[1].endswith(" %), D 81.2  R 25.0 nats, 10.0 steps/s, 1,280 images/s, 1 min 09 s left")
+    assert capsys.readouterr() == ("", "")
+    assert [duration(seconds) for seconds in (0.4, 59.6, 3599, 7800)] == [
+        "0 s",
+        "1 min 00 s",
+        "59 min 59 s",
+        "2 h 10 min",
+    ]
+
+
+def test_a_notebook_has_one_display_that_is_updated_from_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, now = list[str](), [0.0]
+    handle = SimpleNamespace(update=lambda data, raw: shown.append(data["text/plain"]))
+    module = SimpleNamespace(display=lambda data, raw, display_id: shown.append(data["text/plain"]) or handle)
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    bar = Bar(Console(file=io.StringIO(), force_jupyter=True), clock=lambda: now[0])
+    bar.start("vae", 100, 0)
+    for done in (1, 2, 3):
+        now[0] += 0.15
+        bar.advance(done)
+    bar.log(60, {"distortion": 1.0, "rate": 2.0})
+    bar.close()
+    counts = [text.partition(" of ")[0].rpartition(" ")[2] for text in shown]
+    assert counts == ["0", "1", "3", "60", "60"]
+    assert shown[-1].startswith(f"vae {'━' * 18}{'╌' * 12} 60 of 100 (60 %), D 1.0  R 2.0 nats")
+
+
+def test_no_message_is_glued_to_the_bar() -> None:
+    file = io.StringIO()
+    bar = Bar(Console(file=file, force_terminal=True, width=100))
+    bar.start("vae", 10, 0)
+    record = logging.LogRecord("vaezoo", logging.INFO, "", 0, "a message", None, None)
+    cli.StandardError().emit(record)
+    bar.advance(1)
+    bar.close()
+    before, _, after = file.getvalue().partition("a message")
+    assert before.endswith(("\n", "\x1b[2K")) and after.startswith("\n"), "it has a line of its own"
+
+
+def test_trackers_may_receive_every_step() -> None:
+    seen, recipe = list[int](), small_recipe(steps=7)
+
+    class Counter:
+        def start(self, name: str, steps: int, done: int) -> None: ...
+        def log(self, step: int, metrics: object) -> None: ...
+        def close(self) -> None: ...
+
+        def advance(self, done: int) -> None:
+            seen.append(done)
+            if done > 3:
+                raise ValueError("broken")
+
+    with pytest.warns(UserWarning, match=r"Tracker Counter\.advance failed: ValueError: broken") as caught:
+        trainer(recipe, trackers=(Counter(),)).fit()
+    assert seen == [1, 2, 3, 4, 5, 6, 7] and sum("Counter" in str(each.message) for each in caught) == 1
+
+
 def test_the_command_keeps_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    called = Mock(return_value=SimpleNamespace(history=[], folder=None))
+    called = Mock(return_value=SimpleNamespace(summary="", folder=None))
     monkeypatch.setattr("vaezoo.workflows.train.train", called)
     assert cli.main(["train", "vae-mnist", "--tracker", "tensorboard", "steps=3", "--tracker", "wandb"]) == 0
     assert cli.main(["train", "vae-mnist"]) == 0

@@ -12,12 +12,25 @@ from vaezoo.errors import VaezooError
 __all__ = ["app", "drawing", "evaluation", "listing", "main", "sharing", "training"]
 
 
+class StandardError(logging.Handler):
+    """Prints messages on the present `sys.stderr`, which a progress bar replaces, so that none is glued to the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a message on a line of its own."""
+        print(f"{fresh_line()}{self.format(record)}", file=sys.stderr)
+
+
+def fresh_line() -> str:
+    """Returns the codes that clear a line of progress on a terminal; an empty string elsewhere."""
+    return "\r\033[K" if sys.stderr.isatty() and sys.stderr is sys.__stderr__ else ""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns 0, or 1 after an error, 2 after wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
     # Warnings are one line, without their location in the code.
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_, **__: print(f"{fresh_line()}warning: {message}", file=sys.stderr)
     first = os.environ.get("RANK", "0") == "0"
-    logging.basicConfig(format="%(message)s")
+    logging.basicConfig(format="%(message)s", handlers=[StandardError()])
     # Only the messages of vaezoo: other libraries log every request.
     logging.getLogger("vaezoo").setLevel(logging.INFO if first else logging.WARNING)
     try:

@@ -58,9 +58,5 @@ def train(
     settings = [*overrides, *([] if seed is None else [f"seed={seed}"])]
     flags = {"resume": resume, "extend": extend, "any_size": any_size}
     done = run(recipe, *settings, out=out or "auto", device=device, trackers=["bar", *(tracker or [])], **flags)
-    last = next((line for line in reversed(done.history) if "distortion" in line), {})
-    figures = ", ".join(
-        f"{key} {last[key]:.2f}" for key in ("bound", "distortion", "rate") if last.get(key) is not None
-    )
     if os.environ.get("RANK", "0") == "0":
-        console().print(f"Trained {recipe}: {figures} nats (training images). The model is in {done.folder}.")
+        console().print(f"Trained {recipe}: {done.summary}. The model is in {done.folder}.")

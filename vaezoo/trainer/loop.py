@@ -51,6 +51,35 @@ class Run:
     #: extensions of the run: step, steps of the last stage before and after, digest of the old recipe
     extensions: list[dict[str, object]] = field(default_factory=list)
 
+    @property
+    def kept(self) -> dict[str, float | None] | None:
+        """The line of `history` with the held-out figures of the weights that were kept; None if none were held out."""
+        best, score = None, None
+        for line in self.history:
+            bound, distortion = line.get("validation_bound"), line.get("validation_distortion")
+            if distortion is None and bound is None:
+                continue
+            own = (True, bound) if bound is not None else (False, -(distortion or 0.0))
+            if score is None or own > score:
+                best, score = line, own
+        return best
+
+    @property
+    def summary(self) -> str:
+        """The final figures as a sentence: those of the held-out images and the step whose weights were kept."""
+        kept, last = self.kept, next((line for line in reversed(self.history) if "distortion" in line), {})
+        prefix = "" if kept is None else "validation_"
+        values = [
+            f"{key} {value:,.2f}"
+            for key in ("bound", "distortion", "rate")
+            if (value := (kept or last).get(f"{prefix}{key}")) is not None
+        ]
+        figures = f"{', '.join(values) or 'no finite figures'} nats"
+        if kept is None:
+            return f"{figures} on the training images; none were held out, so the last weights were kept"
+        step, end = int(kept["step"] or 0), int(self.history[-1]["step"] or 0)
+        return f"{figures} on the held-out images; the weights of step {step:,} of {end:,} were kept"
+
 
 class Trainer:
     """Trains one model by one recipe.
@@ -252,6 +281,7 @@ class Trainer:
             run.advance()
             if self.ranks.size == 1:
                 self._read_signals()
+            self._journal.trackers.advance(run.done)
             due = run.done == run.steps or any(run.done % period == 0 for period in periods)
             if due or self.ranks.stop or self.ranks.save:
                 run.settle()

@@ -12,7 +12,10 @@ from vaezoo.registry import Registry
 
 
 class Tracker(Protocol):
-    """Receives the metrics of a run. An exception of a tracker is reported once and does not end the run."""
+    """Receives the metrics of a run. An exception of a tracker is reported once and does not end the run.
+
+    A tracker that also has a method `advance(done: int)` receives the number of steps of the stage after each step.
+    """
 
     def start(self, name: str, steps: int, done: int) -> None:
         """A stage of `steps` steps begins, or continues after `done` steps; a run has one or more stages."""
@@ -45,11 +48,20 @@ class Trackers:
 
     def __init__(self, members: Sequence[Tracker]) -> None:
         self.trackers = list(members)
+        self._advancing = [tracker for tracker in self.trackers if callable(getattr(tracker, "advance", None))]
         self._reported: set[tuple[int, str]] = set()
+
+    def advance(self, done: int) -> None:
+        """Sends the number of steps to the trackers that receive it."""
+        if self._advancing:
+            self._notify(self._advancing, "advance", (done,))
 
     def notify(self, event: str, *values: object) -> None:
         """Calls method `event` of each tracker; warns once of a method that raises."""
-        for tracker in self.trackers:
+        self._notify(self.trackers, event, values)
+
+    def _notify(self, members: Sequence[Tracker], event: str, values: tuple[object, ...]) -> None:
+        for tracker in members:
             try:
                 getattr(tracker, event)(*values)
             except Exception as error:  # a tracker must not end a run

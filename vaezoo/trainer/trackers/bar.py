@@ -1,51 +1,127 @@
 """The tracker `bar`."""
 
-import sys
-from collections.abc import Mapping
+import importlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+FIRST, LINE, FRAME = 1.0, 30.0, 0.2  # seconds until the first line, between lines, between updates of a display
+CELLS = 30  # of a bar in a notebook
+
 
 class Bar:
-    """A progress bar with distortion, rate, images/s and remaining time; silent if standard error is not a terminal.
+    """Progress by time: a bar on a terminal and in a notebook; elsewhere a line after a second, and every 30 seconds.
+
+    It shows steps, distortion, rate, steps per second and the remaining time.
 
     Args:
         console: standard error by default.
+        clock: seconds, from any origin.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console, self.clock = console or Console(stderr=True), clock
+        terminal = self.console.is_terminal and not self.console.is_jupyter
         self.progress = Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(),
             TextColumn("{task.completed}/{task.total}"),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not terminal,
         )
         self.task: TaskID | None = None
+        self._notebook: Any = None  # IPython's handle of a display
+        self._every, self._next = LINE, 0.0
+        self._name, self._steps, self._done, self._first, self._began = "", 0, 0, 0, 0.0
+        self._figures = self._speed = ""
+        self._lines = 0
 
     def start(self, name: str, steps: int, done: int) -> None:
-        """Shows the bar."""
-        if self.console.is_terminal:
+        """Shows the bar of a stage, or prepares its lines."""
+        self._finish()
+        self._name, self._steps, self._done, self._first = name, steps, done, done
+        self._began, self._figures, self._speed, self._lines = self.clock(), "", "", 0
+        self._every, self._next = LINE, self._began + FIRST
+        if not self.progress.disable:
+            self._every = FRAME
             self.progress.start()
             self.task = self.progress.add_task(name, total=steps, completed=done, figures="")
+        elif self.console.is_jupyter:
+            self._every, self._next = FRAME, self._began
+            self._notebook = notebook_display(self._bar())
+
+    def advance(self, done: int) -> None:
+        """Shows the number of steps, when due; called after each step."""
+        self._done = done
+        if (now := self.clock()) >= self._next:
+            self._next = now + self._every
+            self._show()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Moves the bar; figures that are not in `metrics` remain."""
-        if self.task is None:
-            return
-        self.progress.update(self.task, completed=step)
+        """Shows the figures; those that are not in `metrics` remain."""
+        self._done = step
         if "distortion" in metrics and "rate" in metrics:
-            figures = f"D {metrics['distortion']:.1f}  R {metrics['rate']:.1f} nats"
+            self._figures = f"D {metrics['distortion']:.1f}  R {metrics['rate']:.1f} nats"
             if "images_per_second" in metrics:
-                figures += f"  {metrics['images_per_second']:,.0f} images/s"
-            self.progress.update(self.task, figures=figures)
+                self._speed = f"  {metrics['images_per_second']:,.0f} images/s"
+        if self.task is not None or self._notebook is not None:
+            self._show()
 
     def close(self) -> None:
-        """Stops the bar and leaves it on the screen."""
+        """Ends the bar and leaves it on the screen."""
+        self._finish()
         if self.task is not None:
             self.progress.stop()
-            sys.stderr.flush()
+            self.task = None
+
+    def _finish(self) -> None:
+        """Shows the last step of a stage, if anything of the stage was shown before."""
+        if self._lines or self._notebook is not None:
+            self._show()
+        self._notebook, self._lines = None, 0
+
+    def _show(self) -> None:
+        if self.task is not None:
+            self.progress.update(self.task, completed=self._done, figures=self._figures + self._speed)
+        elif self._notebook is not None:
+            self._notebook.update({"text/plain": self._bar()}, raw=True)
+        else:
+            self._lines += 1
+            self.console.print(self._line(), markup=False, highlight=False, soft_wrap=True)
+
+    def _line(self) -> str:
+        share = f"step {self._done:,} of {self._steps:,} ({100 * self._done / max(1, self._steps):.0f} %)"
+        return f"{self._name}: " + ", ".join(filter(None, (share, self._figures, self._pace())))
+
+    def _bar(self) -> str:
+        filled = CELLS * self._done // max(1, self._steps)
+        return f"{self._name} {'━' * filled}{'╌' * (CELLS - filled)} {self._line().partition(': step ')[2]}"
+
+    def _pace(self) -> str:
+        """Returns steps per second, and the remaining time at this pace; empty before the first step."""
+        taken, seconds = self._done - self._first, self.clock() - self._began
+        if not taken or seconds <= 0:
+            return ""
+        pace = taken / seconds
+        per_second = f"{pace:,.1f} steps/s" if pace >= 1 else f"{1 / pace:,.1f} s per step"
+        left = "" if self._done >= self._steps else f", {duration((self._steps - self._done) / pace)} left"
+        return f"{per_second}{self._speed.replace('  ', ', ')}{left}"
+
+
+def duration(seconds: float) -> str:
+    """Returns seconds as text: "45 s", "3 min 05 s", "2 h 10 min"."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return f"{minutes // 60:,} h {minutes % 60:02d} min"
+
+
+def notebook_display(text: str) -> Any:  # IPython has no types
+    """Returns the handle of a new display in a notebook."""
+    ipython = importlib.import_module("IPython.display")  # always there in a notebook
+    return ipython.display({"text/plain": text}, raw=True, display_id=True)
