@@ -148,8 +148,9 @@ def test_from_tensors_takes_torch_datasets() -> None:
 @pytest.mark.parametrize(
     ("data", "error", "match"),
     [
-        ([gray(), gray()], ShapeError, "got a list"),
-        ("mnist", ShapeError, "got a str"),
+        ("mnist", ShapeError, "got a str.*as_dataset"),
+        (3, ShapeError, "got a int"),
+        ((gray(), gray(), gray()), ShapeError, "got a tuple"),
         ((gray(), torch.zeros(6)), ShapeError, "condition"),
         ((gray(), torch.zeros(6, 1).long()), ShapeError, "condition"),
         ((gray(), torch.zeros(6, dtype=torch.bool)), ShapeError, "condition"),

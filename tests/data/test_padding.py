@@ -12,7 +12,7 @@ import vaezoo
 from vaezoo.data import Dataset, StreamedDataset, binarize, bundled_images, from_tensors, load_dataset, pad
 from vaezoo.data.streaming.dataset import stream
 from vaezoo.errors import DataError, RecipeError
-from vaezoo.evaluation.report import test_set as set_for
+from vaezoo.evaluation.test_sets import test_set as set_for
 
 
 @dataclass

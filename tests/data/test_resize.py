@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 import vaezoo
 from vaezoo.data import Dataset, ImageOptions, binarize, fit_images, from_tensors, load_dataset, pad
 from vaezoo.errors import DataError, RecipeError, ShapeError
-from vaezoo.evaluation.report import test_set as set_for
+from vaezoo.evaluation.test_sets import test_set as set_for
 
 OPTIONS = ImageOptions.of
 

@@ -14,7 +14,7 @@ from vaezoo.data import TEST_SEED, Factors, binarize, from_tensors, load_dataset
 from vaezoo.errors import ConfigError, ContextError, DataError, ShapeError, SupportError
 from vaezoo.evaluation import Estimate, Measurement, Metric, active_units, evaluate, evidence, perplexity
 from vaezoo.evaluation.metric import metrics
-from vaezoo.evaluation.report import limited
+from vaezoo.evaluation.test_sets import limited
 from vaezoo.storage.model_card import figures_table, hub_card
 from vaezoo.workflows import compare, listing
 
@@ -234,7 +234,9 @@ def test_invalid_calls(model, call, error, words):
 def test_every_public_function_restores_the_mode_of_each_module(digits):
     few = digits.subset(range(12))
     factors = from_tensors(few.batch(torch.arange(12)), factors=Factors.of(torch.arange(12)[:, None] % 2, ["a"]))
-    calls = {name: [few] for name in ("evaluate", "active_units", "cluster", "label_error", "representation")} | {
+    calls = {
+        name: [few] for name in ("evaluate", "active_units", "cluster", "embed", "label_error", "representation")
+    } | {
         "disentanglement": [factors],
         "evidence": [few, 2],
         "frechet_distance": [few],

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vaezoo.data import from_tensors, load_dataset
 from vaezoo.errors import ConfigError, ContextError, DataError, ShapeError, SupportError
 from vaezoo.evaluation import frechet_distance, gaussian_frechet_distance
-from vaezoo.evaluation.report import limited
+from vaezoo.evaluation.test_sets import limited
 
 FLAT = nn.Flatten()
 

@@ -12,7 +12,7 @@ import vaezoo
 from vaezoo.data import binarize, load_dataset
 from vaezoo.errors import CheckpointError, ConfigError, InterruptedTrainingError, RecipeError, UnknownNameError
 from vaezoo.evaluation import Estimate, evidence
-from vaezoo.evaluation.report import limited
+from vaezoo.evaluation.test_sets import limited
 from vaezoo.registry import variants
 from vaezoo.workflows.compare import Failure, check_variant, compare, expand, headings, measured_on, reference_of, table
 from vaezoo.workflows.run_folder import auto_folder

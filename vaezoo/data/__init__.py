@@ -1,13 +1,15 @@
 """Data sets by name, the `Dataset` record, verified downloads and binarization."""
 
 from vaezoo.data.bundled import bundled_images
-from vaezoo.data.dataset import Dataset
+from vaezoo.data.dataset import Dataset, concatenate
+from vaezoo.data.endless import EndlessDataset
 from vaezoo.data.factors import Factors
 from vaezoo.data.from_tensors import from_tensors
-from vaezoo.data.load import datasets, download_dataset, load_dataset
+from vaezoo.data.load import as_dataset, datasets, download_dataset, load_dataset
 from vaezoo.data.procedural.dataset import DrawnDataset
 from vaezoo.data.streaming.dataset import StreamedDataset
 from vaezoo.data.streaming.limits import MEMORY_LIMIT
+from vaezoo.data.transforms.augment import augment, check_augmentation
 from vaezoo.data.transforms.binarize import (
     BINARIZATIONS,
     STATIC_SEED,
@@ -30,12 +32,17 @@ __all__ = [
     "TEST_SEED",
     "Dataset",
     "DrawnDataset",
+    "EndlessDataset",
     "Factors",
     "ImageOptions",
     "StreamedDataset",
+    "as_dataset",
+    "augment",
     "binarize",
     "binarize_fixed",
     "bundled_images",
+    "check_augmentation",
+    "concatenate",
     "datasets",
     "download_dataset",
     "fit_images",

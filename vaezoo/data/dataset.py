@@ -231,6 +231,10 @@ class Dataset(torch.utils.data.Dataset[Any]):
             labels[chosen] = label
         return replace(self, labels=labels)
 
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Returns the set with its images (N, *shape) changed by a function of any number of them."""
+        return replace(self, images=change(self.images))
+
     def to(self, device: torch.device | str) -> Self:
         """Returns the set with its tensors on `device`."""
         return replace(self, images=self.images.to(device), **self._beside(lambda each: each.to(device)))
@@ -262,7 +266,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
                 f"{self.name}: got images of shape {tuple(images.shape)}; expected (N, *shape) with at least one "
                 "example and one pixel. Check that the source has data, and add a first dimension if it is missing."
             )
-        _check_finite(images, "images", self.name)
+        check_finite(images, "images", self.name)
         if images.dtype == torch.uint8 and int(images.max()) > self.scale:
             raise DataError(
                 f"{self.name}: got a pixel of {int(images.max())}; expected at most scale = {self.scale}. "
@@ -298,7 +302,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
                 f"{self.name}: got a context of type {context.dtype} and shape {tuple(context.shape)}; expected "
                 f"floating vectors of shape ({len(self)}, C). Pass class numbers as labels (N,) of type int64 instead."
             )
-        _check_finite(context, "context", self.name)
+        check_finite(context, "context", self.name)
 
 
 def stable_permutation(count: int, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
@@ -309,7 +313,8 @@ def stable_permutation(count: int, seed: int) -> "np.ndarray[tuple[int], np.dtyp
     return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable")
 
 
-def _check_finite(tensor: Tensor, field: str, name: str) -> None:
+def check_finite(tensor: Tensor, field: str, name: str) -> None:
+    """Raises DataError with the number of the first example that has NaN or infinite values."""
     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
         first = int((~torch.isfinite(tensor)).flatten(1).any(1).nonzero()[0])
         raise DataError(

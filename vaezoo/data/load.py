@@ -11,6 +11,7 @@ from typing import Final
 
 from vaezoo.data.dataset import Dataset, concatenate
 from vaezoo.data.download.cache import Collection, Report, cache_root, ensure
+from vaezoo.data.from_tensors import from_tensors
 from vaezoo.data.readers.image_folder import load_folder
 from vaezoo.data.readers.torchvision import load_torchvision
 from vaezoo.data.transforms.image_options import ImageOptions
@@ -102,6 +103,41 @@ def _registered(name: str, function: Callable[..., Dataset], given: dict[str, ob
             "Make its function return from_tensors(…)."
         )
     return dataset
+
+
+def as_dataset(
+    data: object,
+    split: str = "train",
+    *,
+    options: ImageOptions | None = None,
+    image_key: str | None = None,
+    beginning: int | None = None,
+    workers: int | None = None,
+) -> Dataset:
+    """Returns any data that the library accepts as a `Dataset`; every public function that takes data calls it.
+
+    Args:
+        data: A name for `load_dataset`, such as `"mnist"` or `"folder:PATH"`; the path of a folder of images as a
+            `pathlib.Path`; or data for `from_tensors`.
+        split: Split of a named set; the split that other data is.
+        options: Size, crop, channels and background of images.
+        image_key: See `from_tensors`.
+        beginning: See `from_tensors`.
+        workers: Number of processes that read data larger than memory ahead of time; see `load_dataset`. None means 0
+            for data that is not named.
+
+    Raises:
+        UnknownNameError, DownloadError, MissingExtraError: See `load_dataset`.
+        DataError, ShapeError: The data is invalid.
+    """
+    if isinstance(data, os.PathLike):
+        data = f"folder:{os.fspath(data)}"
+    if isinstance(data, str):
+        return load_dataset(data, split, workers=workers, **(options or ImageOptions()).facts())
+    found = from_tensors(
+        data, split=split, image_key=image_key, options=options, beginning=beginning, workers=workers or 0
+    )
+    return fit_images(found, options or ImageOptions())
 
 
 def download_dataset(

@@ -2,7 +2,9 @@ from .classification import label_error as label_error
 from .clustering import cluster as cluster
 from .clustering import clustering_accuracy as clustering_accuracy
 from .disentanglement_scores import Disentanglement as Disentanglement
+from .disentanglement_scores import Embeddings as Embeddings
 from .disentanglement_scores import disentanglement as disentanglement
+from .disentanglement_scores import embed as embed
 from .disentanglement_scores import factor_vae_score as factor_vae_score
 from .disentanglement_scores import gaussian_total_correlation as gaussian_total_correlation
 from .disentanglement_scores import mutual_information_gap as mutual_information_gap

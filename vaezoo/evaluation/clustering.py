@@ -7,14 +7,15 @@ from vaezoo.core import VAE, as_part, center, evaluating, require, responsibilit
 from vaezoo.data import Dataset
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.evaluation.batches import batches
+from vaezoo.evaluation.test_sets import test_set
 
 
-def cluster(model: VAE, data: Dataset, *, batch_size: int | None = None) -> Tensor:
+def cluster(model: VAE, data: object, *, batch_size: int | None = None) -> Tensor:
     """Returns the cluster of every example, (N,) int64: the likeliest component of a mixture prior at q(z|x)'s center.
 
     Args:
         model: a model whose prior is a mixture, such as `vade`.
-        data: the examples, binarized as in training.
+        data: the examples, anything that `vaezoo.data.as_dataset` takes; binarized as in training.
         batch_size: number of examples at a time; None for 500, or fewer where examples are large.
 
     Raises:
@@ -22,7 +23,7 @@ def cluster(model: VAE, data: Dataset, *, batch_size: int | None = None) -> Tens
     """
     found = []
     with evaluating(model):
-        for x, c in batches(model, data, batch_size):
+        for x, c in batches(model, test_set(model, data), batch_size):
             shares = responsibilities(model.prior(c), center(model.encoder(x, c)))
             if shares is None:
                 raise ConfigError(

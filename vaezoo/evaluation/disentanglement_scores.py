@@ -8,15 +8,17 @@ https://arxiv.org/abs/1811.12359): report several seeds.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core import ACTIVE_VARIANCE, VAE, code_indices, evaluating, mean_or_center, rows_at_once
-from vaezoo.data import Dataset, Factors
+from vaezoo.data import Dataset, Factors, as_dataset
 from vaezoo.errors import ConfigError, DataError, ShapeError, shorten
 from vaezoo.evaluation.batches import batches
+from vaezoo.evaluation.test_sets import test_set
 
 Encode = Callable[[Tensor], "Tensor | Distribution"]
 
@@ -49,7 +51,7 @@ class Disentanglement:
         return asdict(self)
 
 
-def disentanglement(model: VAE | Encode, data: Dataset, *, examples: int = 10_000, seed: int = 0) -> Disentanglement:
+def disentanglement(model: VAE | Encode, data: object, *, examples: int = 10_000, seed: int = 0) -> Disentanglement:
     """Computes disentanglement scores of the posterior's means with respect to the factors of a data set.
 
     Args:
@@ -62,21 +64,22 @@ def disentanglement(model: VAE | Encode, data: Dataset, *, examples: int = 10_00
         DataError: the set has no factors or too few examples.
         ShapeError: see `representation`.
     """
-    if data.factors is None:
+    whole = data_for(model, data)
+    if whole.factors is None:
         raise DataError(
-            f"{data.name!r} has no ground-truth factors; expected a set with factors, such as 'dsprites'. For your own "
-            "data, pass from_tensors(x, factors=Factors.of(values, names))."
+            f"{whole.name!r} has no ground-truth factors; expected a set with factors, such as 'dsprites'. For your "
+            "own data, pass from_tensors(x, factors=Factors.of(values, names))."
         )
     if examples < 2:
         raise DataError(f"Got examples = {examples}; expected at least 2.")
     generator = torch.Generator().manual_seed(seed)
-    chosen = data.subset(torch.randperm(len(data), generator=generator)[:examples])
+    chosen = whole.subset(torch.randperm(len(whole), generator=generator)[:examples])
     means = representation(model, chosen)
     active = means.var(0) > ACTIVE_VARIANCE
-    factors = data.factors if chosen.factors is None else chosen.factors
+    factors = whole.factors if chosen.factors is None else chosen.factors
     return Disentanglement(
-        data=data.name,
-        split=data.split,
+        data=whole.name,
+        split=whole.split,
         examples=len(chosen),
         seed=seed,
         mig=mutual_information_gap(means, factors),
@@ -89,30 +92,54 @@ def disentanglement(model: VAE | Encode, data: Dataset, *, examples: int = 10_00
     )
 
 
-def representation(model: VAE | Encode, data: Dataset, *, size: int | None = None) -> Tensor:
+def representation(model: VAE | Encode, data: object, *, size: int | None = None) -> Tensor:
     """Returns the representation of every example of a set, (N, D), float64, on the CPU.
 
     Args:
         model: a model, represented by the means of its posteriors, or their centers
             where the mean has no closed form; or any function of x (B, *shape), `float32` in
             [0, 1], that returns a tensor (B, …) or a distribution, represented in the same way.
-        data: the examples.
+        data: the examples, anything that `vaezoo.data.as_dataset` takes; for a model binarized as in training.
         size: number of examples that are encoded at a time; None for 500, or fewer where examples are large.
 
     Raises:
         ShapeError: the function does not return a row for each example, or the latents are discrete codes.
         DataError: the representation is not finite.
     """
+    chosen = data_for(model, data)
     with torch.no_grad(), evaluating(*([model] if isinstance(model, nn.Module) else [])):
         if isinstance(model, VAE):
-            rows = [rows_of(model.encoder(x, c), len(x)) for x, c in batches(model, data, size)]
+            rows = [rows_of(model.encoder(x, c), len(x)) for x, c in batches(model, chosen, size)]
         else:
-            parts = torch.arange(len(data)).split(size or rows_at_once(data.shape))
-            rows = [rows_of(model(x), len(x)) for x in data.batches(parts)]
+            parts = torch.arange(len(chosen)).split(size or rows_at_once(chosen.shape))
+            rows = [rows_of(model(x), len(x)) for x in chosen.batches(parts)]
     means = torch.cat(rows)
     if not bool(torch.isfinite(means).all()):
         raise DataError("Got NaN or infinite values in the representation; expected finite ones. Inspect the model.")
     return means
+
+
+class Embeddings(NamedTuple):
+    """Representations of examples (N, D), float64, with the examples' names (N,) and labels (N,), or None."""
+
+    values: Tensor
+    names: tuple[str, ...] | None
+    labels: Tensor | None
+
+
+def embed(model: VAE | Encode, data: object, *, size: int | None = None) -> Embeddings:
+    """Returns the representation of every example with its name, such as the file in a folder, and its label.
+
+    Arguments and exceptions as in `representation`.
+    """
+    chosen = data_for(model, data)
+    names = None if chosen.names is None else tuple(chosen.names)
+    return Embeddings(representation(model, chosen, size=size), names, chosen.labels)
+
+
+def data_for(model: VAE | Encode, data: object) -> Dataset:
+    """Returns data as a model expects them, or as they are for a function."""
+    return test_set(model, data) if isinstance(model, VAE) else as_dataset(data, "test")
 
 
 def rows_of(given: object, count: int) -> Tensor:

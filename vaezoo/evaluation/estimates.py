@@ -8,11 +8,12 @@ from torch import Tensor
 from vaezoo.core import VAE, evaluating, rows_at_once
 from vaezoo.data import Dataset
 from vaezoo.evaluation.batches import batches
+from vaezoo.evaluation.test_sets import test_set
 
 
 def evidence(
     model: VAE,
-    data: Dataset,
+    data: object,
     samples: int = 5000,
     *,
     seed: int = 0,
@@ -23,7 +24,7 @@ def evidence(
 
     Args:
         model: the model; measured in eval mode.
-        data: the examples, binarized as they should be.
+        data: the examples, anything that `vaezoo.data.as_dataset` takes; binarized as in training.
         samples: K, the number of samples of z per example; the bound rises with K.
         seed: seed of the samples; the same seed gives the same values on the same machine.
         report: called with (examples done, all examples).
@@ -33,7 +34,7 @@ def evidence(
     Raises:
         SupportError, NoDensityError: the model has no evidence for these data.
     """
-    return importance(model, data, samples, seed=seed, report=report, batch_size=batch_size)[0]
+    return importance(model, test_set(model, data), samples, seed=seed, report=report, batch_size=batch_size)[0]
 
 
 def importance(

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.core import VAE, check_tensor, evaluating, rows_at_once, seeded
-from vaezoo.data import Dataset
+from vaezoo.data import Dataset, as_dataset
 from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import ConfigError, ShapeError, SupportError
 from vaezoo.evaluation.batches import batches, context_of
 from vaezoo.evaluation.features import TrainedFeatures
-from vaezoo.evaluation.report import SUBSET_SEED, binarized, limited, set_of, test_set
+from vaezoo.evaluation.test_sets import SUBSET_SEED, binarized, limited, test_set
 
 Features = Callable[[Tensor], Tensor]
 
 
 def frechet_distance(
-    source: VAE | Tensor,
+    source: object,
     data: object,
     *,
     features: Features | None = None,
@@ -37,9 +37,10 @@ def frechet_distance(
     """Returns the squared Fréchet distance between a model's images, or given ones, and those of a data set.
 
     Args:
-        source: a model, whose means of p(x|z) are measured in eval mode; or images (N, *shape).
-        data: held-out images: a name such as "mnist", a tensor, (x, c), or a `Dataset`; at most
-            `n` are used, chosen with a fixed seed.
+        source: a model, whose means of p(x|z) are measured in eval mode; or images, in any form that
+            `vaezoo.data.as_dataset` takes.
+        data: held-out images in such a form, such as "mnist". Of both sets at most `n` images are used, chosen with a
+            fixed seed.
         features: function from examples (B, *shape) to (B, F), such as a classifier's last hidden layer; a module is
             used in eval mode. None for `TrainedFeatures`, those of a small classifier in the package; distances do not
             compare with those of papers, which use another network.
@@ -60,17 +61,19 @@ def frechet_distance(
     if isinstance(source, VAE):
         chosen, _ = limited(test_set(source, data, split=split, binarize=binarize), n)
     else:
-        chosen, _ = limited(binarized(set_of(data, split), binarize), n)
+        chosen, _ = limited(binarized(as_dataset(data, split), binarize), n)
     device = next(source.parameters()).device if isinstance(source, VAE) else chosen.images.device
     own = TrainedFeatures().to(device) if features is None else features
     with torch.no_grad(), evaluating(*(each for each in (source, own) if isinstance(each, nn.Module))):
         rows = rows_at_once(chosen.shape)
         parts = torch.arange(len(chosen)).split(rows)
         theirs = moments(own, (x.to(device) for x in chosen.batches(parts)))
-        if isinstance(source, Tensor):
-            given = check_tensor(source, chosen.shape, source.device)
-            order = torch.from_numpy(stable_permutation(len(given), SUBSET_SEED)[:n]).to(given.device)
-            ours = moments(own, (given[each].to(device) for each in order.split(rows)))
+        if not isinstance(source, VAE):
+            given = source if isinstance(source, Tensor) and source.is_floating_point() else as_dataset(source, split)
+            images = given if isinstance(given, Tensor) else limited(given, n)[0].batch(slice(None))
+            order = torch.from_numpy(stable_permutation(len(images), SUBSET_SEED)[:n]).to(images.device)
+            images = check_tensor(images, chosen.shape, images.device)
+            ours = moments(own, (images[each].to(device) for each in order.split(rows)))
             return gaussian_frechet_distance(*ours, *theirs)
         remade = (source.reconstruct(x, c) for x, c in batches(source, chosen))
         made = remade if of == "reconstructions" else samples(source, chosen)

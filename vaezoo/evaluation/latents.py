@@ -11,6 +11,7 @@ from vaezoo.core import ACTIVE_VARIANCE, VAE, code_indices, evaluating, exact_me
 from vaezoo.data import Dataset
 from vaezoo.errors import ShapeError
 from vaezoo.evaluation.batches import batches
+from vaezoo.evaluation.test_sets import test_set
 
 # Draws for each estimate of a mean, times the root of the number of examples: the variance of an unused latent whose
 # posterior has variance 1 is then 0 ± 1/400, far below the limit of 0.01.
@@ -18,7 +19,7 @@ PRECISION = 400
 LEAST_DRAWS = 8
 
 
-def active_units(model: VAE, data: Dataset, *, seed: int = 0) -> int:
+def active_units(model: VAE, data: object, *, seed: int = 0) -> int:
     """Returns the number of active latents: those whose posterior mean has a variance above 0.01 over the set.
 
     Burda et al., 2016, https://arxiv.org/abs/1509.00519, section 5.2. See `encoded` for the means.
@@ -27,7 +28,7 @@ def active_units(model: VAE, data: Dataset, *, seed: int = 0) -> int:
         ShapeError: the latents are discrete codes; see `perplexity`.
     """
     with evaluating(model):
-        _, variances = encoded(model, data, seed=seed)
+        _, variances = encoded(model, test_set(model, data), seed=seed)
     if variances is None:
         raise ShapeError("Got a model of discrete codes, whose latents have no mean. Use perplexity(indices).")
     return int((variances > ACTIVE_VARIANCE).sum())

@@ -1,21 +1,18 @@
 """`evaluate`: all registered metrics of a model on a test set."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 
 from vaezoo.core import VAE, evaluating, weights_digest
-from vaezoo.data import TEST_SEED, Dataset, ImageOptions, binarize, fit_images, from_tensors, load_dataset, pad
-from vaezoo.data.dataset import stable_permutation
-from vaezoo.errors import ConfigError, DataError, ShapeError, warn
+from vaezoo.data import TEST_SEED, Dataset
+from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.evaluation.metric import Estimate, Measurement, Value, all_metrics
+from vaezoo.evaluation.test_sets import limited, test_set
 from vaezoo.evaluation.validity import measure_of, missing
-
-SUBSET_SEED = 0  # of the permutation that chooses a part of a data set
 
 HELD_OUT = ("test", "validation")  # splits that are binarized with `TEST_SEED`
 
@@ -65,68 +62,6 @@ class Report:
         return facts | {key: value for key, value in values.items() if value is not None or key in always}
 
 
-def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | None = None) -> Dataset:
-    """Returns a data set resized, padded and binarized as the model expects.
-
-    Args:
-        model: its config states how its training data were resized, padded and binarized.
-        data: a name, a tensor, (x, c), or a `Dataset`; those that have the model's shape already are neither resized
-            nor padded.
-        split: split of a named data set.
-        binarize: "none", "dynamic" or "static"; None for that of the training data. Test sets are always binarized with
-            one fixed seed.
-    """
-    table = (model.config or {}).get("data")
-    known = cast(dict[str, object], table) if isinstance(table, dict) else {}
-    options = options_of(model, known, data)
-    if isinstance(data, str):
-        loaded = load_dataset(data, split, **options.facts())
-        if known.get("split") == "all" and known.get("name") == data:
-            warn(f"The model was trained on all images of {data}, these included; its figures are too good.")
-    else:
-        loaded = from_tensors(data, split=split)
-        loaded = loaded if loaded.shape == model.shape else fit_images(loaded, options)
-    if loaded.shape != model.shape:
-        loaded = pad(loaded, int(cast(int, known.get("pad", 0))))
-    return binarized(loaded, binarize or str(known.get("binarize", "none")))
-
-
-def options_of(model: VAE, known: Mapping[str, object], data: object) -> ImageOptions:
-    """Returns size, crop, channels and background of a model's training images; `known` is the table of its config."""
-    options = ImageOptions.among(known)
-    if options.channels is None and str(data).startswith("folder:") and (model.shape or (0,))[0] == 3:
-        return replace(options, channels="color")  # a folder of gray images fits a model of color images
-    return options
-
-
-def set_of(data: object, split: str) -> Dataset:
-    """Returns the data set of a name, a tensor, (x, c), or a `Dataset`."""
-    return load_dataset(data, split) if isinstance(data, str) else from_tensors(data, split=split)
-
-
-def binarized(data: Dataset, how: str) -> Dataset:
-    """Returns `uint8` images binarized, others unchanged."""
-    return binarize(data, how) if data.images.dtype == torch.uint8 else data
-
-
-def limited(data: Dataset, limit: int | None, seed: int = SUBSET_SEED) -> tuple[Dataset, int | None]:
-    """Returns at most `limit` examples, and the seed that chose them; all in their own order and None if that is all.
-
-    Data sets are often sorted by class, so that the first examples differ from the others. The chosen ones are the
-    beginning of one permutation of the set, which depends on its size and the seed alone.
-
-    Raises:
-        DataError: the limit is below 1, or the seed negative.
-    """
-    if limit is not None and limit < 1:
-        raise DataError(f"Got limit = {limit}; expected at least 1 example.")
-    if seed < 0:
-        raise DataError(f"Got seed = {seed}; expected 0 or more.")
-    if limit is None or limit >= len(data):
-        return data, None
-    return data.subset(torch.from_numpy(stable_permutation(len(data), seed)[:limit])), seed
-
-
 def evaluate(
     model: VAE,
     data: object,
@@ -147,7 +82,7 @@ def evaluate(
 
     Args:
         model: the model; its mode is restored afterwards.
-        data: a name such as "mnist", a tensor, (x, c), or a `Dataset`.
+        data: a name such as "mnist", or anything else that `vaezoo.data.as_dataset` takes.
         samples: K of the importance-weighted evidence; 0 leaves it out.
         split: split of a named data set.
         binarize: see `test_set`.

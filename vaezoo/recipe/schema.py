@@ -37,6 +37,10 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     is the number of labels to keep in the training set, balanced over classes, 0 for all; `labelled_share` is the share
     of labeled examples in each batch, 0 for that of the set. Both are for semi-supervised variants.
 
+    `flip` flips each training image from left to right with probability 1/2 at every step, `shift` moves it by up to so
+    many pixels; both are functions of seed and step. `image_key` is the key of x in data passed from Python whose items
+    are dicts.
+
     `name` is a registered name, `torchvision:NAME` or `folder:PATH`; with data passed from Python, any text. A folder
     is read with the rights of the user who runs the recipe: read recipes of others before running them. Loading a model
     runs no recipe.
@@ -54,6 +58,9 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     pad: Annotated[int, Meta(ge=0, le=4096)] = 0
     labels: Count = 0
     labelled_share: Share = 0.0
+    flip: bool = False
+    shift: Annotated[int, Meta(ge=0, le=4096)] = 0
+    image_key: Annotated[str, Meta(max_length=1000)] = ""
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):

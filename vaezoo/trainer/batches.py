@@ -2,17 +2,18 @@
 
 import hashlib
 from collections.abc import Generator, Iterator
-from itertools import count
+from itertools import count, islice
 
 import torch
 from torch import Tensor
 
-from vaezoo.data import Dataset, StreamedDataset, sample_binary
+from vaezoo.data import Dataset, EndlessDataset, StreamedDataset, augment, sample_binary
+from vaezoo.data.items import Example
 from vaezoo.errors import DataError
 from vaezoo.recipe import Stage
 
 # Steps count from 0; other uses of noise have negative numbers.
-BUILD, ORDER, START, START_IMAGES, HELD_OUT, LABELLED_ORDER = -1, -2, -3, -4, -5, -6
+BUILD, ORDER, START, START_IMAGES, HELD_OUT, LABELLED_ORDER, AUGMENTATION = -1, -2, -3, -4, -5, -6, -7
 
 
 def noise_seed(seed: int, step: int, micro: int) -> int:
@@ -79,6 +80,8 @@ class BatchStream:
     def __init__(
         self, data: Dataset, size: int, device: torch.device, *, seed: int, context: int, labelled_share: float = 0.0
     ) -> None:
+        #: of the images in `batch`, not in `take` and `whole`: flips, and largest shift in pixels
+        self.flip, self.shift = False, 0
         self.data = data.to(device)
         self.size = min(size, len(data))
         self._pools = pools_of(data, self.size, labelled_share)
@@ -103,7 +106,7 @@ class BatchStream:
         return self._places(number).to(self.device)
 
     def batch(self, number: int) -> tuple[Tensor, Tensor | None]:
-        """Returns `take(indices(number))`; with streamed images the next batches are prefetched.
+        """Returns `take(indices(number))`, augmented; with streamed images the next batches are prefetched.
 
         Raises:
             DataError: an image cannot be read.
@@ -115,7 +118,8 @@ class BatchStream:
         x = next(self._ahead)
         self._next = number + self.stride
         has_context = self._context is not None or self._labels is not None
-        return self._binarized(x), self.context_of(self.indices(number)) if has_context else None
+        x = self._binarized(self._augmented(x, number))
+        return x, self.context_of(self.indices(number)) if has_context else None
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
         """Returns x (B, *shape), binarized where that is dynamic, and the context (B, C) or None of examples."""
@@ -142,6 +146,12 @@ class BatchStream:
             return self._context[indices]
         return None if self._labels is None else self._one_hot[self._labels[indices]]
 
+    def _augmented(self, x: Tensor, number: int) -> Tensor:
+        if not self.flip and not self.shift:
+            return x
+        generator = torch.Generator().manual_seed(noise_seed(self.seed, AUGMENTATION, number))
+        return augment(x, flip=self.flip, shift=self.shift, generator=generator)
+
     def _binarized(self, x: Tensor) -> Tensor:
         return sample_binary(x) if self.dynamic else x
 
@@ -157,3 +167,66 @@ class BatchStream:
                 orders[epoch] = places[torch.randperm(len(places), generator=generator)].to(self._home)
             found.append(orders[epoch][position * rows : (position + 1) * rows])
         return torch.cat(found) if len(found) > 1 else found[0]
+
+
+class EndlessStream(BatchStream):
+    """Batches of an iterable data set in its own order: number n has the examples from n × size to (n + 1) × size - 1.
+
+    Arguments as in `BatchStream`. The iterable is read on; to go back, or to resume, it is begun anew and the examples
+    before the batch are read and discarded.
+    """
+
+    data: EndlessDataset
+
+    def __init__(
+        self, data: Dataset, size: int, device: torch.device, *, seed: int, context: int, labelled_share: float = 0.0
+    ) -> None:
+        if labelled_share or data.binarization == "static":
+            raise DataError(
+                f"{data.name}: got an iterable data set without a length; data.labelled_share and static binarization "
+                'need one. Leave them out (binarize = "dynamic"), or pass a map-style data set.'
+            )
+        super().__init__(data, size, device, seed=seed, context=context)
+        self.per_epoch = max(1, self.data.total // self.size)
+        self._examples: Iterator[Example] | None = None
+        self._read = 0  # examples that were read
+        self._classes = context
+
+    def indices(self, number: int) -> Tensor:
+        """Returns the places of the examples of batch `number` in the iterable, (B,)."""
+        return torch.arange(self.size, device=self.device) + number * self.size
+
+    def batch(self, number: int) -> tuple[Tensor, Tensor | None]:
+        """Returns the next examples of the iterable, augmented and binarized, and their context (B, C) or None.
+
+        Raises:
+            DataError, ShapeError: an example differs from the first one in shape or type, or its label is too large.
+        """
+        start = number * self.size
+        if self._examples is None or start < self._read:
+            self._examples, self._read = self.data.source.after(self.data.skipped), 0
+        found = list(islice(self._examples, start - self._read, start - self._read + self.size))
+        self._read = start + self.size
+        x = self.data.examples([each for each, _ in found]).to(self.device)
+        return self._binarized(self._augmented(x, number)), self._context_of([c for _, c in found])
+
+    def close(self) -> None:
+        """Ends the reading of the iterable."""
+        super().close()
+        self._examples = None
+
+    def _context_of(self, found: list[Tensor | str | None]) -> Tensor | None:
+        """Returns the conditions of examples as `context_of` does."""
+        if self._context is None and self._labels is None:
+            return None
+        numbers = {name: number for number, name in enumerate(self.data.class_names or ())}
+        known = [torch.tensor(numbers.get(c, self._classes)) if isinstance(c, str) else c for c in found]
+        c = torch.stack([each for each in known if each is not None]).to(self.device)
+        if self._context is not None:
+            return c.to(torch.float32)
+        if int(c.min()) < -1 or int(c.max()) >= self._classes:
+            raise DataError(
+                f"{self.data.name}: got a label of a class that is not among the {self._classes} of the first "
+                f"{len(self.data):,} examples. Mix the classes, or pass from_tensors(data, classes=…, beginning=…)."
+            )
+        return self._one_hot[c]

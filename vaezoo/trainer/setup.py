@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from vaezoo.core import VAE, rows_at_once, seeded
-from vaezoo.data import Dataset
+from vaezoo.data import Dataset, EndlessDataset, check_augmentation
 from vaezoo.errors import ContextError, RecipeError, ShapeError, SupportError
 from vaezoo.recipe import Recipe
 from vaezoo.registry import create
-from vaezoo.trainer.batches import BUILD, BatchStream, noise_seed
+from vaezoo.trainer.batches import BUILD, BatchStream, EndlessStream, noise_seed
 
 
 def build_model(recipe: Recipe, data: Dataset, options: dict[str, object] | None = None) -> VAE:
@@ -34,7 +34,7 @@ def build_model(recipe: Recipe, data: Dataset, options: dict[str, object] | None
             context=context_width(recipe, data),
             backbone=table.backbone,
             likelihood=table.likelihood,
-            examples=len(data),
+            examples=data.total or len(data) if isinstance(data, EndlessDataset) else len(data),
             **(recipe.options if options is None else options),
         )
 
@@ -64,7 +64,7 @@ def make_feed(
 
     Raises:
         RecipeError, ContextError: the data set has no context, or not that of the model.
-        DataError: a labeled share of a set whose labels are all known or all missing.
+        DataError: a labeled share of a set whose labels are all known or all missing; or augmentation of a table.
     """
     width = context_width(recipe, data)
     labels = data.labels if width and data.context is None else None
@@ -81,7 +81,14 @@ def make_feed(
             f"The {data.split} set {data.name!r} lacks some labels (-1), which {recipe.variant!r} needs. Remove those "
             "examples, or use a variant that supports missing labels, such as m2-vae."
         )
-    return BatchStream(data, batch_size, device, seed=recipe.seed, context=width, labelled_share=labelled_share)
+    reads_on = isinstance(data, EndlessDataset) and data.split == "train"
+    feed = (EndlessStream if reads_on else BatchStream)(
+        data, batch_size, device, seed=recipe.seed, context=width, labelled_share=labelled_share
+    )
+    if data.split == "train":
+        check_augmentation(data.shape, flip=recipe.data.flip, shift=recipe.data.shift)
+        feed.flip, feed.shift = recipe.data.flip, recipe.data.shift
+    return feed
 
 
 @torch.no_grad()

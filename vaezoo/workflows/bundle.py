@@ -20,7 +20,8 @@ from vaezoo.core import VAE, code_indices, seeded
 from vaezoo.data import Dataset, bundled_images, load_dataset
 from vaezoo.errors import ConfigError, CorruptWeightsError
 from vaezoo.evaluation.batches import batches
-from vaezoo.evaluation.report import evaluate, limited, test_set
+from vaezoo.evaluation.report import evaluate
+from vaezoo.evaluation.test_sets import limited, test_set
 from vaezoo.hub.client import Repository
 from vaezoo.storage.config import CONFIG, LOADED_AS, read_config, weight_files
 from vaezoo.storage.figures import MEASURED_ON, METRICS

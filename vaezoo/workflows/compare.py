@@ -16,7 +16,8 @@ from vaezoo.data import load_dataset
 from vaezoo.errors import ConfigError, InterruptedTrainingError, UnknownNameError, VaezooError
 from vaezoo.evaluation import Estimate, Report, paired_difference
 from vaezoo.evaluation.metric import Metric, Value, all_metrics, text_of
-from vaezoo.evaluation.report import limited, measured, test_set
+from vaezoo.evaluation.report import measured
+from vaezoo.evaluation.test_sets import limited, test_set
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.registry import resolve, variants, with_requirements
 from vaezoo.storage.config import CONFIG

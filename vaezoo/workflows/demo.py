@@ -12,7 +12,7 @@ from vaezoo.core import VAE
 from vaezoo.data import Dataset, binarize, bundled_images, load_dataset
 from vaezoo.errors import ConfigError, DownloadError
 from vaezoo.evaluation import evaluate
-from vaezoo.evaluation.report import limited
+from vaezoo.evaluation.test_sets import limited
 from vaezoo.workflows.load import load
 from vaezoo.workflows.train import train
 

@@ -11,7 +11,7 @@ from vaezoo.core import VAE
 from vaezoo.data import bundled_images
 from vaezoo.errors import ConfigError, DataError, shorten
 from vaezoo.evaluation.batches import context_of
-from vaezoo.evaluation.report import SUBSET_SEED, limited, test_set
+from vaezoo.evaluation.test_sets import SUBSET_SEED, limited, test_set
 from vaezoo.workflows.fit_sampler import fit_sampler, load_sampler, saved_samplers
 from vaezoo.workflows.load import load, locate
 from vaezoo.workflows.measure import data_of

@@ -12,7 +12,7 @@ from vaezoo.core import VAE, code_indices, sample_with_log_prob, seeded, weights
 from vaezoo.data import Dataset, binarize_fixed
 from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, VaezooError, shorten
 from vaezoo.evaluation.batches import batches
-from vaezoo.evaluation.report import test_set
+from vaezoo.evaluation.test_sets import test_set
 from vaezoo.recipe.overrides import split_override
 from vaezoo.registry import options_of, parse_options, samplers
 from vaezoo.samplers import LatentDensity, Sampler, refuse_conditional

@@ -8,7 +8,7 @@ from vaezoo.core import VAE
 from vaezoo.errors import ConfigError, shorten
 from vaezoo.evaluation import disentanglement, evaluate
 from vaezoo.evaluation.metric import all_metrics
-from vaezoo.evaluation.report import test_set
+from vaezoo.evaluation.test_sets import test_set
 from vaezoo.recipe import published_metrics
 from vaezoo.storage.figures import METRICS
 from vaezoo.storage.model_card import figures_table

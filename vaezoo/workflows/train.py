@@ -15,11 +15,11 @@ from msgspec.structs import replace as with_fields
 from vaezoo.core import PARTS, VAE
 from vaezoo.data import (
     Dataset,
+    EndlessDataset,
     ImageOptions,
     StreamedDataset,
+    as_dataset,
     binarize,
-    fit_images,
-    from_tensors,
     load_dataset,
     pad,
 )
@@ -33,6 +33,7 @@ from vaezoo.workflows.load import load
 from vaezoo.workflows.run_folder import auto_folder, record_data, removed_if_empty
 
 Result = TypeVar("Result")
+BEGINNING = 8  # batches of an iterable data set that are read before the first step
 
 
 def train(
@@ -53,7 +54,9 @@ def train(
     Args:
         recipe: a recipe's name ("vae-mnist"), a path that ends in .toml, its tables as a dict, or a `Recipe`.
         *overrides: "key=value" strings.
-        data: data instead of the recipe's: a tensor, (x, c), a torch or a vaezoo `Dataset`.
+        data: data instead of the recipe's: anything that `vaezoo.data.as_dataset` takes. An iterable data set without a
+            length is read on as the steps need it, in its own order; a resumed run begins it anew and skips what was
+            read, so that it is exact if the iterable always yields the same.
         out: the folder for checkpoints, metrics and the final model; "auto" takes a free one under runs/, None writes
             no files. One process at a time trains in a folder.
         device: "auto" takes a GPU if there is one.
@@ -168,7 +171,7 @@ def training_data(
     if data is None:
         whole = load_dataset(recipe.data.name, recipe.data.split, workers=workers, **options.facts())
     else:
-        whole = fit_images(from_tensors(data), options)
+        whole = given_data(recipe, data, options, workers)
     if workers is not None and isinstance(whole, StreamedDataset):
         whole = replace(whole, workers=workers)
     whole = pad(whole, recipe.data.pad)
@@ -176,7 +179,7 @@ def training_data(
     if recipe.data.validation:
         whole, held_out = whole.split_off(recipe.data.validation, recipe.seed)
     if held is not None:
-        held_out = pad(fit_images(from_tensors(held, split="validation"), options), recipe.data.pad)
+        held_out = pad(replace(as_dataset(held, options=options), split="validation"), recipe.data.pad)
         if held_out.shape != whole.shape:
             raise ShapeError(
                 f"Got validation examples of shape {held_out.shape}; the training examples have {whole.shape}. Convert "
@@ -187,6 +190,24 @@ def training_data(
     if recipe.data.labels:
         whole = whole.hide_labels(recipe.data.labels, recipe.seed)
     return binarize(whole, recipe.data.binarize), held_out
+
+
+def given_data(recipe: Recipe, data: object, options: ImageOptions, workers: int | None) -> Dataset:
+    """Returns data passed from Python; of an iterable without a length only a beginning, unless a stage has epochs."""
+    largest = max(stage.batch_size for stage in recipe.stages)
+    total = (
+        sum(stage.steps * stage.batch_size * stage.accumulation for stage in recipe.stages) * Processes.current().size
+    )
+    beginning = recipe.data.validation + max(largest, min(BEGINNING * largest, total))
+    found = as_dataset(
+        data,
+        recipe.data.split,
+        options=options,
+        image_key=recipe.data.image_key or None,
+        beginning=beginning if all(stage.steps for stage in recipe.stages) else None,
+        workers=workers,
+    )
+    return replace(found, total=total) if isinstance(found, EndlessDataset) else found
 
 
 def start_from(model: VAE, init: str | None) -> list[str] | None:

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from vaezoo.core import require
 from vaezoo.data.dataset import Dataset
-from vaezoo.data.from_tensors import check_alike, check_conditions, from_tensors, item_tensor
+from vaezoo.data.from_tensors import from_tensors
 from vaezoo.data.splits import check_split
 from vaezoo.data.streaming.dataset import StreamedDataset, stream
 from vaezoo.data.streaming.limits import memory_limit, worker_count
 from vaezoo.data.streaming.prefetch import read_ahead
+from vaezoo.data.tensors import check_alike, check_conditions, item_tensor
 from vaezoo.data.transforms.image_options import ImageOptions
 from vaezoo.errors import DataError, DownloadError, UnknownNameError
 

@@ -16,13 +16,17 @@ from vaezoo.data.dataset import Dataset
 from vaezoo.data.indexing import Indices, as_indices
 from vaezoo.data.streaming.limits import worker_count
 from vaezoo.data.streaming.prefetch import read_ahead
-from vaezoo.data.transforms.fixed_noise import binarized
+from vaezoo.data.transforms.fixed_noise import binarized, check_probabilities
+from vaezoo.errors import DataError
 
 _SURVEY_BYTES = 1 << 22
 
 
 class ImageSource(Protocol):
-    """Source of the images of a streamed set, all of one shape, validated when it is created."""
+    """Source of the images of a streamed set, all of one shape, validated when it is created.
+
+    A source of other types than `uint8` has an attribute `dtype`, and one whose images are random `varies = True`.
+    """
 
     shape: tuple[int, ...]
 
@@ -30,7 +34,7 @@ class ImageSource(Protocol):
         """Returns the number of images."""
 
     def read(self, positions: Tensor) -> Tensor:
-        """Returns the images at `positions` (B,) as `uint8` of shape (B, *shape).
+        """Returns the images at `positions` (B,), `uint8` or the source's `dtype`, of shape (B, *shape).
 
         Raises:
             DataError: An image cannot be read or has changed; the message names it.
@@ -61,12 +65,21 @@ class Reader:
     drawn: FixedDraw | None = None
 
     def __call__(self, indices: Sequence[int]) -> Tensor:
-        """Returns the images at `indices` as `uint8` of shape (B, *shape)."""
+        """Returns the images at `indices`, of shape (B, *shape); raises DataError if they are not finite."""
         chosen = list(indices)
         images = self.source.read(self.positions[chosen])
+        if images.is_floating_point() and not bool(images.isfinite().all()):
+            first = chosen[int((~images.isfinite()).flatten(1).any(1).nonzero()[0])]
+            raise DataError(f"Got NaN or infinite values in example {first}; expected finite numbers. Remove it.")
         if self.drawn is None:
             return images
+        check_probabilities(images, "the set")
         return binarized(images, self.drawn.scale, self.drawn.seed, self.drawn.places[chosen].tolist())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the images."""
+        return getattr(self.source, "dtype", torch.uint8) if self.drawn is None else torch.uint8
 
     def select(self, index: Tensor) -> "Reader":
         """Returns the reader of the images at `index` (M,), in that order; each keeps its noise."""
@@ -79,15 +92,16 @@ _SURVEYS: "WeakKeyDictionary[Reader, tuple[hashlib._Hash, Tensor]]" = WeakKeyDic
 
 
 def survey(reader: Reader, workers: int) -> "tuple[hashlib._Hash, Tensor]":
-    """Returns SHA-256 over type, shape and bytes of all images, and the histogram of pixel values (256,)."""
+    """Returns SHA-256 over type, shape and bytes of all images, and the histogram of `uint8` pixel values (256,)."""
     if reader not in _SURVEYS:
         count, shape = len(reader.positions), reader.source.shape
-        total = hashlib.sha256(f"images:{torch.uint8}:{(count, *shape)};".encode())
+        total = hashlib.sha256(f"images:{reader.dtype}:{(count, *shape)};".encode())
         counts = torch.zeros(256, dtype=torch.int64)
         parts = torch.arange(count).split(max(1, _SURVEY_BYTES // math.prod(shape)))
         for images in read_ahead(reader, parts, workers=workers if len(parts) > 1 else 0):
-            total.update(images.numpy().data)
-            counts += images.flatten().bincount(minlength=256)
+            total.update(images.contiguous().flatten().view(torch.uint8).numpy().data)
+            if images.dtype == torch.uint8:
+                counts += images.flatten().bincount(minlength=256)
         _SURVEYS[reader] = total, counts
     return _SURVEYS[reader]
 
@@ -100,7 +114,7 @@ class StreamedDataset(Dataset):
     "meta", with shape and type but no values. Labels and context are in memory.
 
     Args:
-        reader: Decodes the images, `uint8` of shape (C, H, W).
+        reader: Decodes the images, `uint8` or floating.
         device: Device of the batches.
         workers: Number of processes that read ahead; None means `$VAEZOO_WORKERS`, else one less than the number of
             cores, at most 8. No result depends on it.
@@ -117,12 +131,19 @@ class StreamedDataset(Dataset):
     def __post_init__(self) -> None:
         """Validates labels and context."""
         shape = (len(self.reader.positions), *self.reader.source.shape)
-        object.__setattr__(self, "images", torch.empty(shape, dtype=torch.uint8, device="meta"))
+        object.__setattr__(self, "images", torch.empty(shape, dtype=self.reader.dtype, device="meta"))
         super().__post_init__()
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256, the same as in memory; takes one pass over the images, which detects damaged files."""
+        """SHA-256, the same as in memory; takes one pass over the images, which detects damaged files.
+
+        If the images are random (see `ImageSource`), it covers their number, shape and type instead of their values.
+        """
+        if getattr(self.reader.source, "varies", False):
+            total = hashlib.sha256(f"random:{self.images.dtype}:{tuple(self.images.shape)};".encode())
+            add_to_digest(total, positions=self.reader.positions, labels=self.labels, context=self.context)
+            return total.hexdigest()
         total = survey(self.reader, worker_count(self.workers))[0].copy()
         add_to_digest(total, labels=self.labels, context=self.context)
         return total.hexdigest()
@@ -171,7 +192,8 @@ class StreamedDataset(Dataset):
         )
 
     def _floats(self, images: Tensor) -> Tensor:
-        return images.to(self.device, non_blocking=True).to(torch.float32).div_(self.scale)
+        moved = images.to(self.device, non_blocking=True)
+        return moved.to(torch.float32) if moved.is_floating_point() else moved.to(torch.float32).div_(self.scale)
 
     def _check_images(self) -> None:
         """Does nothing: the source has validated the images."""

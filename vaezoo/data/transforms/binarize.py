@@ -12,10 +12,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from vaezoo.core import rows_at_once
 from vaezoo.data.dataset import Dataset
 from vaezoo.data.streaming.dataset import StreamedDataset
-from vaezoo.data.transforms.fixed_noise import binarized
-from vaezoo.errors import ConfigError, DataError, did_you_mean, shorten
+from vaezoo.data.transforms.fixed_noise import binarized, check_probabilities
+from vaezoo.errors import ConfigError, did_you_mean, shorten
 
 BINARIZATIONS: Final = ("none", "dynamic", "static")
 """The accepted binarizations."""
@@ -74,7 +75,11 @@ def binarize(dataset: Dataset, how: str) -> Dataset:
         return binarize_fixed(dataset, TEST_SEED)
     if how == "static":
         return binarize_fixed(dataset, STATIC_SEED)
-    _check_probabilities(dataset)
+    if not isinstance(dataset, StreamedDataset):
+        check_probabilities(dataset.images, dataset.name)
+    elif dataset.images.is_floating_point():
+        for part in dataset.batches(torch.arange(len(dataset)).split(rows_at_once(dataset.shape))):
+            check_probabilities(part, dataset.name)
     return replace(dataset, binarization="dynamic")
 
 
@@ -94,20 +99,10 @@ def binarize_fixed(dataset: Dataset, seed: int) -> Dataset:
     """
     if isinstance(dataset, StreamedDataset):
         return dataset.drawn_once(seed)
-    _check_probabilities(dataset)
+    check_probabilities(dataset.images, dataset.name)
     step = max(1, _CHUNK_BYTES // (8 * math.prod(dataset.shape)))
     images = torch.empty_like(dataset.images, dtype=torch.uint8)
     for part in torch.arange(len(dataset)).split(step):
         pixels = dataset.images[part[0] : part[-1] + 1].cpu()
         images[part[0] : part[-1] + 1] = binarized(pixels, dataset.scale, seed, part.tolist())
     return replace(dataset, images=images, scale=1, binarization="static")
-
-
-def _check_probabilities(dataset: Dataset) -> None:
-    if dataset.images.is_floating_point():
-        low, high = float(dataset.images.min()), float(dataset.images.max())
-        if low < 0 or high > 1:
-            raise DataError(
-                f"{dataset.name}: got values from {low:.4g} to {high:.4g}; expected values in [0, 1] to binarize. "
-                'Rescale them, or set binarize = "none" and choose a likelihood for continuous data.'
-            )

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaezoo.errors import DataError
+
 _LEVELS = 1 << 16
 _PERIOD = 1 << 128  # period of PCG64
 
@@ -42,3 +44,14 @@ def thresholds(pixels: Tensor, scale: int) -> "np.ndarray[tuple[int, ...], np.dt
         table = np.rint(np.arange(256) * (_LEVELS / scale)).astype(np.uint32)
         return np.take(table, pixels.numpy())
     return np.asarray(np.rint(pixels.double().numpy() * _LEVELS), dtype=np.uint32)
+
+
+def check_probabilities(images: Tensor, name: str) -> None:
+    """Raises DataError if floating values lie outside [0, 1]."""
+    if images.is_floating_point():
+        low, high = float(images.min()), float(images.max())
+        if low < 0 or high > 1:
+            raise DataError(
+                f"{name}: got values from {low:.4g} to {high:.4g}; expected values in [0, 1] to binarize. "
+                'Rescale them, or set binarize = "none" and choose a likelihood for continuous data.'
+            )

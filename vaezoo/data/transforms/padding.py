@@ -55,4 +55,4 @@ def pad(dataset: Dataset, width: int) -> Dataset:
         sides = (side + 2 * width for side in shape[1:])
         source = Padded(source=reader.source, width=width, shape=(shape[0], *sides))
         return replace(dataset, reader=replace(reader, source=source))
-    return replace(dataset, images=pad_tensor(dataset.images, [width] * 4))
+    return dataset.mapped(lambda images: pad_tensor(images, [width] * 4))

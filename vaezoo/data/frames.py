@@ -1,0 +1,54 @@
+"""Data frames of pandas, polars and others with the same methods; none of these packages is imported."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaezoo.errors import DataError, ShapeError, shorten
+
+_NUMBERS = ("int", "uint", "float", "bool", "double", "decimal")
+
+
+def is_frame(value: object) -> bool:
+    """Returns whether a value is a data frame: it has named columns, types of columns, and a conversion to numpy."""
+    return all(hasattr(value, each) for each in ("columns", "dtypes", "to_numpy", "shape"))
+
+
+def frame_tensor(frame: Any, name: str) -> Tensor:
+    """Returns the rows of a data frame of numeric columns, `float32` (N, D).
+
+    Raises:
+        ShapeError: Columns are not numeric.
+        DataError: Values are missing.
+    """
+    columns = [frame[key] for key in frame.columns]
+    wrong = [
+        f"{key} ({column.dtype})"
+        for key, column in zip(frame.columns, columns, strict=True)
+        if not str(column.dtype).lower().startswith(_NUMBERS)
+    ]
+    if wrong or not columns:
+        got = f"columns that are not: {shorten(', '.join(wrong), 300)}" if wrong else "none"
+        raise ShapeError(
+            f"{name}: expected a data frame of numeric columns; got {got}. Drop those, or encode them as numbers "
+            "(a column for each category)."
+        )
+    values = [_numbers(column) for column in columns]
+    for key, each in zip(frame.columns, values, strict=True):
+        if np.isnan(each).any():
+            raise DataError(
+                f"{name}: got missing values in column {key!r}, first in row {int(np.isnan(each).argmax())}; expected "
+                "numbers. Fill them in, or drop those rows."
+            )
+    return torch.from_numpy(np.stack(values, 1))
+
+
+def _numbers(column: Any) -> "np.ndarray[Any, np.dtype[np.float32]]":
+    """Returns a column as `float32`, missing values as NaN."""
+    try:
+        found = column.to_numpy(dtype="float32", na_value=np.nan)  # pandas
+    except TypeError:
+        found = column.to_numpy()
+    return np.asarray(found, dtype=np.float32)

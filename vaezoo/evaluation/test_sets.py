@@ -1,0 +1,69 @@
+"""Data as a model expects it: any form of data as a `Dataset`, resized, padded and binarized, and parts of it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, cast
+
+import torch
+
+from vaezoo.core import VAE
+from vaezoo.data import Dataset, ImageOptions, as_dataset, binarize, fit_images, pad
+from vaezoo.data.dataset import stable_permutation
+from vaezoo.errors import DataError, warn
+
+SUBSET_SEED: Final = 0
+"""Seed of the permutation that chooses a part of a data set."""
+
+
+def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | None = None) -> Dataset:
+    """Returns a data set resized, padded and binarized as the model expects.
+
+    Args:
+        model: its config states how its training data were resized, padded and binarized.
+        data: anything that `vaezoo.data.as_dataset` takes; those that have the model's shape already are neither
+            resized nor padded.
+        split: split of a named data set, and the one that other data are.
+        binarize: "none", "dynamic" or "static"; None for that of the training data. Test sets are always binarized with
+            one fixed seed.
+    """
+    table = (model.config or {}).get("data")
+    known = cast(dict[str, object], table) if isinstance(table, dict) else {}
+    options, padding = options_of(model, known, data), int(cast(int, known.get("pad", 0)))
+    # Own data of the model's shape, padded already, are not resized to the size before padding.
+    loaded = as_dataset(data, split, options=None if padding and not isinstance(data, str) else options)
+    if loaded.shape != model.shape:
+        loaded = pad(fit_images(loaded, options), padding)
+    if known.get("split") == "all" and known.get("name") == data:
+        warn(f"The model was trained on all images of {data}, these included; its figures are too good.")
+    return binarized(loaded, binarize or str(known.get("binarize", "none")))
+
+
+def options_of(model: VAE, known: Mapping[str, object], data: object) -> ImageOptions:
+    """Returns size, crop, channels and background of a model's training images; `known` is the table of its config."""
+    options = ImageOptions.among(known)
+    if options.channels is None and str(data).startswith("folder:") and (model.shape or (0,))[0] == 3:
+        return replace(options, channels="color")  # a folder of gray images fits a model of color images
+    return options
+
+
+def binarized(data: Dataset, how: str) -> Dataset:
+    """Returns `uint8` images binarized, others unchanged."""
+    return binarize(data, how) if data.images.dtype == torch.uint8 else data
+
+
+def limited(data: Dataset, limit: int | None, seed: int = SUBSET_SEED) -> tuple[Dataset, int | None]:
+    """Returns at most `limit` examples, and the seed that chose them; all in their own order and None if that is all.
+
+    Data sets are often sorted by class, so that the first examples differ from the others. The chosen ones are the
+    beginning of one permutation of the set, which depends on its size and the seed alone.
+
+    Raises:
+        DataError: the limit is below 1, or the seed negative.
+    """
+    if limit is not None and limit < 1:
+        raise DataError(f"Got limit = {limit}; expected at least 1 example.")
+    if seed < 0:
+        raise DataError(f"Got seed = {seed}; expected 0 or more.")
+    if limit is None or limit >= len(data):
+        return data, None
+    return data.subset(torch.from_numpy(stable_permutation(len(data), seed)[:limit])), seed
