@@ -8,6 +8,7 @@ import difflib
 import importlib
 import re
 import sys
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterable
 
@@ -17,6 +18,9 @@ class VaezooError(Exception):
 
     code = "error"  #: stable; in messages of commands and in tables of `compare`
     exit_status = 1  #: of the command that ends with it
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(escaped(each) if isinstance(each, str) else each for each in args))
 
     def __init_subclass__(cls) -> None:
         """Sets `code`, such as "unknown-name" for `UnknownNameError`, unless the class has its own."""
@@ -118,7 +122,7 @@ def warn(text: str, category: type[Warning] = UserWarning) -> None:
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "vaezoo":
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, category, stacklevel=level)
+    warnings.warn(escaped(text), category, stacklevel=level)
 
 
 def deprecated_module(old: str, *homes: str, **renamed: str) -> Callable[[str], object]:
@@ -133,6 +137,13 @@ def deprecated_module(old: str, *homes: str, **renamed: str) -> Callable[[str], 
         raise AttributeError(f"module {old!r} has no attribute {name!r}")
 
     return find
+
+
+def escaped(text: str) -> str:
+    """Returns text with control characters as in `repr`, so that no foreign name or answer controls the terminal."""
+    return "".join(
+        each if each in "\n\t" or unicodedata.category(each)[0] != "C" else repr(each)[1:-1] for each in text
+    )
 
 
 def shorten(value: object, limit: int = 80) -> str:

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, VaezooError, shorten
-from vaezoo.storage.config import CONFIG, SHARDS, WEIGHTS, read_config, weight_files
+import msgspec
+
+from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, VaezooError, escaped, shorten
+from vaezoo.hub.limits import TIMEOUT, Limits, limited
+from vaezoo.storage.config import CONFIG, read_config, weight_files
 from vaezoo.storage.figures import METRICS
 from vaezoo.storage.files import library_version, write_file
 from vaezoo.storage.json_files import LARGEST_JSON
@@ -19,9 +22,16 @@ LOG = logging.getLogger("vaezoo")
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)  # the client uses it as a path: no leading slash
 COMMIT = re.compile(r"[0-9a-f]{40}")
+TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 ETAG = re.compile(r"(?!.*\.\.)[\w.+=-]{1,200}", re.ASCII)  # the client names a file in the cache after it
-FILES = [CONFIG, WEIGHTS, SHARDS, CARD, METRICS]  # as patterns
-TIMEOUT = 10.0  # seconds, of each request for metadata; downloads have HF_HUB_DOWNLOAD_TIMEOUT
+LARGEST_PAGE = 2**16  # bytes of an answer that states an error
+SLOWEST = 10_000  # bytes per second of a download, on average
+SECRETS = (
+    (re.compile(r"(?i)\b(bearer|basic|authorization)\b.*", re.DOTALL), r"\1 …"),
+    (re.compile(r"\bhf_[A-Za-z0-9]{8,}"), "hf_…"),
+    (re.compile(r"://[^/\s]*@"), "://…@"),
+    (re.compile(r"(://[^\s?'\"]+)\?[^\s'\"]*"), r"\1?…"),  # signatures
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +51,15 @@ class Repository:
     cache_dir: Path | None = None
     token: str | None = field(default=None, repr=False)
     local_files_only: bool = False
+
+    def __post_init__(self) -> None:
+        """Removes whitespace around the token, and raises ConfigError if it holds characters that no token has."""
+        if self.token is None:
+            return
+        token = self.token.strip() if isinstance(self.token, str) else ""
+        if not TOKEN.fullmatch(token):
+            raise ConfigError("The token is malformed (not shown); expected letters, digits and _ as in 'hf_…'.")
+        object.__setattr__(self, "token", token)
 
     @classmethod
     def of(cls, name: str, revision: str | None = None, **rest: Any) -> "Repository":  # Any: the other fields
@@ -69,11 +88,19 @@ class Repository:
         return f"hf:{self.name}" + (f"@{self.revision}" if self.revision else "")
 
 
+class Answer(msgspec.Struct):
+    """The fields that are read of the Hub's description of a repository."""
+
+    sha: Annotated[str, msgspec.Meta(pattern=rf"^{COMMIT.pattern}\Z")]
+    names: list[str]
+
+
 def the_client() -> Any:  # a module whose types differ between its versions
     """Returns `huggingface_hub`, which is imported when it is first needed."""
     import huggingface_hub
     import huggingface_hub.constants
     import huggingface_hub.errors
+    import huggingface_hub.utils
 
     return huggingface_hub
 
@@ -83,9 +110,17 @@ def hub_api(token: str | None) -> Any:  # likewise
     return the_client().HfApi(library_name="vaezoo", library_version=library_version(), token=token)
 
 
+def session() -> Any:  # likewise
+    """Returns the client's HTTP session."""
+    return the_client().utils.get_session()
+
+
 @contextmanager
 def hub_errors(failure: str) -> Iterator[None]:
-    """Converts the client's exceptions in the block into a DownloadError that begins with `failure`."""
+    """Converts the client's exceptions in the block into a DownloadError that begins with `failure`.
+
+    These are all exceptions: answers of the wrong form and missing parts of the client raise any of them.
+    """
     errors = the_client().errors
     try:
         yield
@@ -98,13 +133,16 @@ def hub_errors(failure: str) -> Iterator[None]:
     except errors.RepositoryNotFoundError:
         text = "there is no such repository, or it is private and needs a token (HF_TOKEN, or token=...)."
         raise DownloadError(f"{failure}: {text}") from None
-    except (errors.HTTPError, errors.HFValidationError, OSError, ValueError) as error:
+    except Exception as error:
         raise DownloadError(f"{failure}: {reason(error)}") from None
 
 
 def reason(error: BaseException) -> str:
-    """Returns an error and its causes in one line."""
-    text = f"{type(error).__name__}: {(str(error).strip() or 'no answer').splitlines()[0]}"
+    """Returns an error and its causes in one line, without secrets."""
+    text = (str(error).strip() or "no answer").splitlines()[0]
+    for pattern, shown in SECRETS:
+        text = pattern.sub(shown, text)
+    text = escaped(f"{type(error).__name__}: {text[:1000]}")
     return text if error.__cause__ is None else f"{text} ({reason(error.__cause__)})"
 
 
@@ -130,7 +168,7 @@ def fetch(repository: Repository, *, again: bool = False) -> tuple[Path, str]:
             return download(repository, again)
         except VaezooError:
             raise
-        except (client.errors.HTTPError, OSError, ValueError) as error:
+        except Exception as error:
             refused = getattr(getattr(error, "response", None), "status_code", 0) in (401, 403, 404)
             if cached is None or again or refused:
                 raise
@@ -142,10 +180,11 @@ def download(repository: Repository, again: bool) -> tuple[Path, str]:
     """Downloads the missing files of a repository, the config first, since it limits the size of the others."""
     api = hub_api(repository.token)
     # One request with a time limit: without one, the client's own requests are repeated for minutes.
-    found = api.model_info(repository.name, revision=repository.revision, timeout=TIMEOUT)
-    commit, available = str(found.sha), {each.rfilename for each in found.siblings or ()}
-    if not COMMIT.fullmatch(commit):
-        raise ValueError(f"its newest commit is {shorten(commit)}")
+    with limited(session(), Limits(seconds=TIMEOUT)):
+        found = api.model_info(repository.name, revision=repository.revision, timeout=TIMEOUT)
+    names = [each.rfilename for each in found.siblings or ()]
+    answer = msgspec.convert({"sha": found.sha, "names": names}, Answer, strict=True)
+    commit, available = answer.sha, set(answer.names)
     folder = download_file(api, repository, commit, CONFIG, LARGEST_JSON, again).parent
     config = read_config(folder)
     check_total(config, folder.name)
@@ -171,7 +210,8 @@ def download_file(api: Any, repository: Repository, commit: str, file: str, larg
     known = client.try_to_load_from_cache(repository.name, file, cache_dir=repository.cache_dir, revision=commit)
     if isinstance(known, str) and not again:
         return Path(known)
-    head = api.get_hf_file_metadata(url=client.hf_hub_url(repository.name, file, revision=commit), timeout=TIMEOUT)
+    with limited(session(), Limits()):
+        head = api.get_hf_file_metadata(url=client.hf_hub_url(repository.name, file, revision=commit), timeout=TIMEOUT)
     size = -1 if head.size is None else head.size
     if head.commit_hash != commit or not ETAG.fullmatch(head.etag or "") or not 0 <= size <= largest:
         raise ValueError(
@@ -179,11 +219,12 @@ def download_file(api: Any, repository: Repository, commit: str, file: str, larg
             f"{head.size} bytes; expected commit {commit}, an ETag that is a file name and at most {largest} bytes"
         )
     place = {"revision": commit, "cache_dir": repository.cache_dir, "etag_timeout": TIMEOUT}
-    path = Path(api.hf_hub_download(repository.name, file, force_download=again, **place))
-    if again and path.resolve().name != head.etag:
-        # The client keeps an existing link to another blob even after a forced download.
-        path.unlink()
-        path = Path(api.hf_hub_download(repository.name, file, **place))
+    with limited(session(), Limits(largest=max(size, LARGEST_PAGE), seconds=60 + size / SLOWEST)):
+        path = Path(api.hf_hub_download(repository.name, file, force_download=again, **place))
+        if again and path.resolve().name != head.etag:
+            # The client keeps an existing link to another blob even after a forced download.
+            path.unlink()
+            path = Path(api.hf_hub_download(repository.name, file, **place))
     return path
 
 

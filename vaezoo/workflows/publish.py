@@ -2,13 +2,15 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 
 from vaezoo.core import VAE
 from vaezoo.errors import ConfigError, VaezooError, shorten
-from vaezoo.hub.client import FILES, Repository, hub_api, hub_errors
+from vaezoo.hub.client import Repository, hub_api, hub_errors, session, the_client
+from vaezoo.hub.limits import Limits, limited
 from vaezoo.storage.config import read_config
 from vaezoo.storage.files import write_file
 from vaezoo.storage.model_card import hub_card
@@ -17,6 +19,7 @@ from vaezoo.workflows.load import load, locate
 from vaezoo.zoo.index import bundled_models
 
 SAMPLES = "samples.png"
+PATIENCE, TRIES = 30.0, 2  # seconds without a byte, and attempts, of each request
 MEASURED = ("data", "split", "examples", "samples", "distortion", "rate")
 
 
@@ -57,20 +60,35 @@ def push(
         folder = staged(model, Path(scratch) / "model", target, metrics)
         if dry_run:
             return f"hf:{target.name}"
-        api = hub_api(token)
         with hub_errors(f"{target} could not be published"):
-            api.create_repo(target.name, private=private, exist_ok=True)
-            if revision is not None and revision != "main":
-                api.create_branch(target.name, branch=revision, exist_ok=True)
-            commit = api.upload_folder(
-                repo_id=target.name,
-                folder_path=folder,
-                revision=revision,
-                commit_message=commit_message or f"Publish {target.name.partition('/')[2]}",
-                allow_patterns=[*FILES, SAMPLES],
-                delete_patterns=[pattern for pattern in FILES if pattern.endswith(".safetensors")],
-            )
-    return f"hf:{target.name}@{commit.oid}"
+            commit = send(target, folder, private, commit_message or f"Publish {target.name.partition('/')[2]}")
+    return f"hf:{target.name}@{commit}"
+
+
+def send(target: Repository, folder: Path, private: bool, message: str) -> str:
+    """Publishes the files of a folder in one commit, which replaces all weights, and returns its hash."""
+    client, api, revision = the_client(), hub_api(target.token), target.revision
+    files = [client.CommitOperationAdd(each.name, each) for each in sorted(folder.iterdir())]
+    with patient():
+        api.create_repo(target.name, private=private, exist_ok=True)
+    if revision is not None and revision != "main":
+        with patient():
+            api.create_branch(target.name, branch=revision, exist_ok=True)
+    for each in files:  # one at a time: the client would send several in threads, without the limits of this one
+        with patient():
+            api.preupload_lfs_files(target.name, [each], revision=revision)
+    with patient():
+        there = list(api.list_repo_files(target.name, revision=revision))
+    old = {file for file in there if file.endswith(".safetensors")} - {each.name for each in folder.iterdir()}
+    gone = [client.CommitOperationDelete(file) for file in sorted(old)]
+    with patient():
+        commit = api.create_commit(target.name, [*files, *gone], commit_message=message, revision=revision)
+    return str(commit.oid)
+
+
+def patient() -> AbstractContextManager[None]:
+    """Returns the limits of a request of `push`."""
+    return limited(session(), Limits(timeout=PATIENCE, attempts=TRIES))
 
 
 def selected_models(names: Sequence[str], everything: bool) -> list[str]:
