@@ -70,6 +70,7 @@ def test_the_orientation_of_photographs_is_applied(tmp_path: Path, suffix: str, 
     assert (small - small[:1]).abs().mean() <= tolerance
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_damaged_metadata_do_not_reject_a_photograph(tmp_path: Path) -> None:
     image = Image.fromarray(noise(4, 4))
     for number in range(2):
@@ -254,7 +255,8 @@ class TestLayout:
 
     def test_ignored_suffixes_are_counted(self, tmp_path: Path) -> None:
         fill(tmp_path, *[Image.new("L", (2, 2))] * 2)
-        for name in ("a.heic", "b.HEIC", "c.svg", "noname", ".hidden"):
+        (tmp_path / "__MACOSX").mkdir()
+        for name in ("a.heic", "b.HEIC", "c.svg", "noname", ".hidden", "Thumbs.db"):
             (tmp_path / name).write_text("")
         with pytest.warns(UserWarning, match=r"suffix: 4, \.heic \(2\), \.svg \(1\), no suffix \(1\)\. If"):
             assert len(everything(tmp_path)) == 2

@@ -166,6 +166,8 @@ def test_a_model_is_measured_on_images_resized_as_it_was_trained(flags: Path, tm
         pad(fit_images(from_tensors(wide), OPTIONS(size=8, crop="none", background="white")), 1).images,
     )
     assert vaezoo.evaluate(model, f"folder:{flags}", samples=2).examples == 8
+    with pytest.raises(ShapeError, match=r"expects \(3, 10, 10\).*size=\[10, 10\], channels='color'"):
+        vaezoo.evaluate(model, load_dataset("digits", "test", size=10, channels="gray"), samples=0)
     gray = tmp_path / "gray"
     gray.mkdir()
     for number in range(2):

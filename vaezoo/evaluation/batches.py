@@ -42,7 +42,13 @@ def batches(model: VAE, data: Dataset, size: int | None = None) -> Iterator[tupl
         ShapeError: the set's examples do not have the model's shape.
     """
     if model.shape is not None and data.shape != model.shape:
-        raise ShapeError(f"Got {data.name!r} with examples of shape {data.shape}; the model expects {model.shape}.")
+        options = ""
+        if len(data.shape) == len(model.shape) == 3:
+            channels = {1: ", channels='gray'", 3: ", channels='color'"}.get(model.shape[0], "")
+            options = f" Convert images with load_dataset(…, size={list(model.shape[1:])}{channels})."
+        raise ShapeError(
+            f"Got {data.name!r} with examples of shape {data.shape}; the model expects {model.shape}.{options}"
+        )
     device = next(model.parameters()).device
     context = context_of(model, data)
     parts = torch.arange(len(data)).split(size or rows_at_once(data.shape))

@@ -29,6 +29,10 @@ SUFFIXES: Final = frozenset({
 """Suffixes of image files, in lower case."""
 
 
+LEFT_BY_SYSTEMS: Final = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
+"""Files and folders that operating systems leave behind; they count as hidden."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Listing:
     """Image files in sorted order, and their class numbers (N,), or None without classes."""
@@ -162,12 +166,16 @@ class Layout:
 
 
 def _subfolders(root: Path) -> Sequence[Path]:
-    return sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return sorted(child for child in root.iterdir() if child.is_dir() and not _is_hidden(child))
 
 
 def _files(root: Path, pattern: str) -> list[Path]:
     """Returns the files that match a pattern, without hidden ones, in sorted order."""
-    return sorted(file for file in root.glob(pattern) if not file.name.startswith(".") and file.is_file())
+    return sorted(file for file in root.glob(pattern) if not _is_hidden(file) and file.is_file())
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name in LEFT_BY_SYSTEMS
 
 
 def _is_image(file: Path) -> bool:
