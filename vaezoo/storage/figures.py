@@ -32,6 +32,7 @@ class Facts(msgspec.Struct):
     samples: Count | None = None
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     latents: Count | None = None
+    subset_seed: Count | None = None
     weights: Hash | None = None
 
 
