@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,15 @@ from torch import Tensor
 from vaezoo.core import Inference, seeded
 from vaezoo.distributions import ContinuousDelta, StandardNormal
 from vaezoo.errors import ConfigError
-from vaezoo.objectives import MaximumMeanDiscrepancy, SlicedWassersteinDistance
-from vaezoo.objectives.penalties.discrepancy import KERNELS, mean_discrepancy, sample_prior, sliced_wasserstein
+from vaezoo.objectives import MaximumMeanDiscrepancy, Penalty, SlicedWassersteinDistance
+from vaezoo.objectives.penalties.discrepancy import (
+    KERNELS,
+    conditional_discrepancy,
+    context_similarities,
+    mean_discrepancy,
+    sample_prior,
+    sliced_wasserstein,
+)
 from vaezoo.registry import create
 
 
@@ -72,6 +80,50 @@ def test_the_mean_of_the_discrepancy_over_prior_samples_is_exact(name: str) -> N
     exact = math.fsum(within) / 30 + of_prior - 2 * math.fsum(across) / 6
     found = torch.stack([penalty(model, batch(points)) for _ in range(800)])
     assert abs(float(found.mean()) - exact) < 4 * float(found.std()) / len(found) ** 0.5
+
+
+def test_with_labels_the_discrepancy_is_the_mean_over_pairs_of_equal_labels() -> None:
+    labels = torch.tensor([0, 1, 0, 1, 1, 0, 2])
+    own, drawn = torch.randn(2, 7, 3, dtype=torch.float64)
+    similar = context_similarities(torch.nn.functional.one_hot(labels, 3).double())
+    total, count = 0.0, 0
+    for i, j in itertools.permutations(range(7), 2):
+        if labels[i] == labels[j]:
+            a, b, u, v = (rows[k].tolist() for rows in (own, drawn) for k in (i, j))
+            total += kernel("rbf", a, b, 1.3) + kernel("rbf", u, v, 1.3)
+            total -= kernel("rbf", a, v, 1.3) + kernel("rbf", b, u, 1.3)
+            count += 1
+    found = conditional_discrepancy(own, drawn, similar, KERNELS["rbf"], 1.3)
+    assert count == 12 and float(found) == pytest.approx(total / count, abs=1e-5)
+
+
+def test_similarities_of_contexts_are_those_of_a_gaussian_kernel() -> None:
+    c = torch.randn(6, 2, dtype=torch.float64)
+    squared = np.array([[((a - b) ** 2).sum() for b in c.numpy()] for a in c.numpy()])
+    expected = np.exp(-squared / (0.1 * squared.mean())) - np.eye(6)
+    np.testing.assert_allclose(context_similarities(c).numpy(), expected, atol=1e-12)
+    assert torch.equal(context_similarities(torch.ones(3, 2)), 1.0 - torch.eye(3))
+
+
+@pytest.mark.parametrize("penalty", [MaximumMeanDiscrepancy("imq", 1.0), SlicedWassersteinDistance(50)])
+@pytest.mark.parametrize("labeled", [True, False])
+def test_the_penalty_compares_the_posterior_of_each_context(penalty: Penalty, labeled: bool) -> None:
+    """Codes that belong to other contexts have the same q(z), but another q(z|c)."""
+    torch.manual_seed(0)
+    model = Case("cvae", context=2).build(torch.float64, latent=2)
+    c = torch.eye(2)[torch.arange(200) % 2] if labeled else torch.randn(200, 2)
+    slopes = torch.tensor([[3.0, 0.0], [-3.0, 1.0]], dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in model.prior.parameters():
+            parameter.zero_()
+        model.prior.network.head.weight[:2].copy_(slopes.T)
+    points = c.double() @ slopes + torch.randn(200, 2, dtype=torch.float64)
+
+    def mean(codes: Tensor) -> float:
+        own = replace(batch(codes), prior=model.prior(c.double()), c=c)
+        return float(torch.stack([penalty(model, own) for _ in range(20)]).mean().detach())
+
+    assert abs(mean(points)) < 0.2 * mean(points.roll(1, 0))
 
 
 def test_sliced_transport_is_the_optimal_assignment() -> None:

@@ -1,18 +1,24 @@
 """Importance-weighted objectives: bounds by a double loop, gradients by quadrature."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 from scipy.stats import norm
 from support.cases import Case
 from support.gaussian_models import one_latent
 from torch import Tensor
 
 from vaezoo.core import ELBO, seeded
+from vaezoo.decoders import Decoder
 from vaezoo.encoders import PointEncoder
 from vaezoo.errors import CompositionError
+from vaezoo.likelihoods.gaussian import Gaussian
 from vaezoo.networks import MLP
 from vaezoo.objectives import GradientEstimator, ImportanceObjective
 from vaezoo.objectives.importance import CombinedObjective, GroupedObjective, PartialObjective
@@ -57,6 +63,40 @@ def test_ciwae_mixes_two_bounds_of_the_same_draws(beta: float) -> None:
         mixed = beta * math.fsum(row) / len(row) + (1 - beta) * log_mean(row)
         assert float(elbo.losses["model"][b]) == pytest.approx(-mixed, rel=1e-9)
         assert float(elbo.bound[b]) == pytest.approx(log_mean(row), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("objective", "bound"),
+    [
+        (ImportanceObjective(6), lambda log_w: logsumexp(log_w, 0) - math.log(6)),
+        (CombinedObjective(6, 0.3), lambda log_w: 0.3 * log_w.mean(0) + 0.7 * (logsumexp(log_w, 0) - math.log(6))),
+        (GroupedObjective(2, 3), lambda log_w: np.mean([logsumexp(log_w[m::3], 0) for m in range(3)], 0)),
+        (PartialObjective(2, 3), lambda log_w: logsumexp(log_w, 0)),
+    ],
+    ids=["iwae", "ciwae", "miwae", "piwae"],
+)
+def test_the_optimal_scale_maximizes_the_weighted_bound_of_its_draws(
+    objective: ImportanceObjective, bound: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> None:
+    """The maximum over σ for fixed draws, by scipy, is where an update leaves σ; that of equal weights is elsewhere."""
+    torch.manual_seed(0)
+    model = one_latent(objective, 5, loc=0.3, log_scale=0.2, weight=1.3)
+    model.decoder = Decoder(model.decoder.network, Gaussian((1,), scale_kind="optimal").double())
+    x = torch.randn(5, 1, dtype=torch.float64)
+    with torch.no_grad(), seeded(5):
+        z = model.infer(x, None, objective.samples).z[..., 0].numpy()
+
+    def cost(log_scale: float) -> float:
+        likelihood = norm.logpdf(x[:, 0].numpy(), 1.3 * z, math.exp(log_scale))
+        return -float(bound(likelihood + norm.logpdf(z) - norm.logpdf(z, 0.3, math.exp(0.2))).mean())
+
+    best = float(minimize_scalar(cost, bounds=(-4, 2), method="bounded", options={"xatol": 1e-10}).x)
+    likelihood = model.decoder.likelihood
+    likelihood.log_scale.fill_(best)
+    with seeded(5):
+        model.after_step([model(x).statistics], torch.tensor(0))
+    assert float(likelihood.log_scale) == pytest.approx(best, abs=1e-6)
+    assert 0.5 * math.log(((x[:, 0].numpy() - 1.3 * z) ** 2).mean()) > best + 0.05
 
 
 LOC, LOG_SCALE, WEIGHT, NOISE, X = 0.4, -0.3, 1.2, 0.8, 1.1

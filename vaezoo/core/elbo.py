@@ -44,7 +44,8 @@ class Inference:
     """One stochastic pass through a model: K samples for each of B examples.
 
     `x` (B, *shape); `z` (K, B, *latent); `log_q` (K, B), the log density of these very z; the three distributions; the
-    context `c` (B, context) that they are given, None without one.
+    context `c` (B, context) that they are given, None without one; `weights` (K, B), the share of each draw in the
+    loss, with sum 1 over the draws, None for equal shares.
     """
 
     x: Tensor
@@ -54,6 +55,7 @@ class Inference:
     prior: Distribution
     likelihood: Distribution
     c: Tensor | None = None
+    weights: Tensor | None = None
 
     def log_likelihood(self) -> Tensor:
         """Returns log p(x|z), (K, B), nats; the most expensive term for many samples; compute it once."""

@@ -24,7 +24,8 @@ class Gaussian(Likelihood):
         scale: $\sigma > 0$; the initial value for "learned" and "optimal".
         scale_kind: "fixed"; "learned", an output of the decoder per element; "optimal", one number for all, kept at the
             running root-mean-square error, the value that maximizes the likelihood (Rybkin et al., 2021,
-            https://arxiv.org/abs/2006.13202).
+            https://arxiv.org/abs/2006.13202). Under an importance-weighted objective the error of each draw has the
+            weight of that draw, which maximizes that bound.
     """
 
     log_scale: Tensor
@@ -58,10 +59,13 @@ class Gaussian(Likelihood):
         return torch.stack([mean, torch.zeros_like(mean)][: self.outputs])
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
-        """Returns the mean squared error of this pass, 0-dim, for an optimal scale."""
+        """Returns the mean squared error of this pass, 0-dim, for an optimal scale; draws count by their weights."""
         if not self.optimal:
             return {}
-        return {"squared_error": (inference.likelihood.mean.detach() - inference.x).square().mean()}
+        errors = (inference.likelihood.mean.detach() - inference.x).square()
+        if inference.weights is None:
+            return {"squared_error": errors.mean()}
+        return {"squared_error": (inference.weights * errors.flatten(2).mean(2)).sum(0).mean()}
 
     def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
         """Updates an optimal scale towards the root-mean-square error of the step."""

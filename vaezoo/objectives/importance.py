@@ -7,8 +7,10 @@ noise dominates the encoder's gradient as K grows. They do not change the bound.
 """
 
 import math
+from dataclasses import replace
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from vaezoo.core import ELBO, Inference, Model, Objective, sample_with_log_prob
@@ -47,12 +49,16 @@ class ImportanceObjective(Objective):
             rate=inference.rate(),
             bound=self.if_density(inference, self.estimate(log_weights)),
             losses=self.losses_of(log_weights),
-            statistics=model.observe(inference),
+            statistics=model.observe(replace(inference, weights=self.shares(log_weights.detach()))),
         )
 
     def estimate(self, log_weights: Tensor) -> Tensor:
         """Returns the reported bound, (B,), from log weights (K, B)."""
         return log_mean_exp(log_weights)
+
+    def shares(self, log_weights: Tensor) -> Tensor:
+        """Returns the share of each draw in the decoder's gradient, (K, B): minus the derivative of the loss by it."""
+        return log_weights.softmax(0)
 
     def losses_of(self, log_weights: Tensor) -> dict[str, Tensor]:
         """Returns player -> its loss, (B,)."""
@@ -101,6 +107,10 @@ class CombinedObjective(ImportanceObjective):
         super().__init__(samples)
         self.beta = beta
 
+    def shares(self, log_weights: Tensor) -> Tensor:
+        """Returns the shares of the draws, (K, B): the mixture of equal shares and those of the tight bound."""
+        return super().shares(log_weights).lerp(torch.full_like(log_weights, 1.0 / len(log_weights)), self.beta)
+
     def losses_of(self, log_weights: Tensor) -> dict[str, Tensor]:
         """Returns the loss, (B,), both of whose bounds use the same draws."""
         tight = self.estimate(log_weights)
@@ -118,6 +128,10 @@ class GroupedObjective(ImportanceObjective):
         """Returns the mean of the bounds of the groups, (B,), from log weights (K·M, B)."""
         return log_mean_exp(log_weights.unflatten(0, (-1, self.groups))).mean(0)
 
+    def shares(self, log_weights: Tensor) -> Tensor:
+        """Returns the shares of the draws, (K·M, B): those in each group, divided by M."""
+        return log_weights.unflatten(0, (-1, self.groups)).softmax(0).flatten(0, 1) / self.groups
+
 
 class PartialObjective(GroupedObjective):
     """The objective of PIWAE: that of MIWAE for the encoder, the negative bound of all M·K draws for the rest."""
@@ -129,6 +143,10 @@ class PartialObjective(GroupedObjective):
     def estimate(self, log_weights: Tensor) -> Tensor:
         """Returns the bound of all draws, (B,)."""
         return log_mean_exp(log_weights)
+
+    def shares(self, log_weights: Tensor) -> Tensor:
+        """Returns the shares of the draws in the loss of the decoder, (K·M, B)."""
+        return log_weights.softmax(0)
 
     def losses_of(self, log_weights: Tensor) -> dict[str, Tensor]:
         """Returns the loss of each player, (B,)."""

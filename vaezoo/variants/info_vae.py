@@ -32,8 +32,8 @@ def info_vae(
         bandwidth: $\sigma > 0$ in $s = 2 n \sigma^2$ for n latents.
 
     The rate is in closed form. The discrepancy is the unbiased estimate (Gretton et al., 2012), which excludes pairs of
-    a z with itself and may be negative; the published code includes them. Use it where `vae` ignores its latents, with
-    $\alpha$ near 1.
+    a z with itself and may be negative; the published code includes them. With a context it is that of $q(z|c)$ and
+    $p(z|c)$. Use it where `vae` ignores its latents, with $\alpha$ near 1.
 
     See also: `wae-mmd`, which is this with $\alpha = 1$ and a deterministic encoder, and so without a density.
 

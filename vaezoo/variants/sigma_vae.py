@@ -13,7 +13,8 @@ def sigma_vae(base: VAE, architecture: Architecture) -> VAE:
 
     The name fixes the likelihood, `{"name": "gaussian", "scale_kind": "optimal"}`, which any other variant accepts as
     an argument. The rate is in closed form. The paper sets σ to the optimum of each batch, which couples its examples;
-    here σ² is a running mean, updated after each step and constant in eval mode. Use it for real-valued data, instead
+    here σ² is a running mean, updated after each step and constant in eval mode; with `iwae` and its
+    relatives the error of each draw has its importance weight. Use it for real-valued data, instead
     of tuning a weight of the rate: $\sigma^2$ is that weight, and this is its optimum.
 
     See also: `beta-vae`, whose weight is fixed; `scale_kind = "learned"` with a σ for each pixel, which the decoder can

@@ -21,8 +21,10 @@ def sliced_wae(base: VAE, architecture: Architecture, *, weight: LargeWeight = 1
         projections: $L \ge 1$, number of directions on the unit sphere, drawn anew at each step.
 
     The batch's codes z are compared with as many draws z' of the prior; in small batches the distance is positive even
-    for equal distributions. There is no density of z and so no bound; the reported rate is $-\log p(z)$. Use it as
-    `wae-mmd`, without a kernel and its bandwidth, at a cost of $B \log B$ for each direction.
+    for equal distributions. With a context it is the distance of the pairs (z, c) and (z', c), where c has a greater
+    spread, so that the codes of each context follow $p(z|c)$. There is no density of z and so no bound; the reported
+    rate is $-\log p(z)$. Use it as `wae-mmd`, without a kernel and its bandwidth, at a cost of $B \log B$ for each
+    direction.
 
     See also: `wae-mmd`, which uses a kernel. The sliced Wasserstein distance between images is another quantity.
 

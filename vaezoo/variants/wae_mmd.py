@@ -31,7 +31,8 @@ def wae_mmd(
         bandwidth: $\sigma > 0$ in $s = 2 n \sigma^2$ for n latents; by default the scale of the prior. One scale, as in
             the paper; its code sums kernels of seven.
 
-    The batch's codes are compared with as many draws of the prior; the estimate is unbiased and may be negative. There
+    The batch's codes are compared with as many draws of the prior; the estimate is unbiased and may be negative. With a
+    context the codes of each context are compared with the draws for it, $q(z|c)$ with $p(z|c)$. There
     is no density of z and so no bound; the reported rate is $-\log p(z)$. Use it for sharp reconstructions from codes
     that follow the prior.
 
