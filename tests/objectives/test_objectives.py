@@ -1,6 +1,7 @@
 """Closed forms of objectives: capacity, constraint, learned scale, and autoencoders without a density."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from support.gaussian_models import one_latent
 from torch import Tensor, nn
 
 from vaezoo.core import VAE, seeded
+from vaezoo.errors import ConfigError
+from vaezoo.objectives import WeightedObjective
 from vaezoo.objectives.autoencoders import Corruption
 from vaezoo.objectives.constraints import ConstraintObjective
 from vaezoo.registry import create, variants
@@ -57,6 +60,65 @@ def test_the_multiplier_follows_the_running_mean_of_the_gap_and_stays_finite() -
     objective.target = -1e9  # unreachable
     model.after_step([model(x).statistics], torch.tensor(4))
     assert torch.isfinite(model(x).losses["model"]).all() and not model.eval()(x).statistics
+
+
+def test_geco_has_no_default_target_and_a_speed_of_the_size_of_x() -> None:
+    with pytest.raises(ConfigError, match=r"Got no target.*pass target=D"):
+        create("geco-vae", shape=(1, 8, 8))
+    for shape, speed in (((1, 28, 28), 1e-4), ((1, 8, 8), 1.225e-3), ((3, 32, 32), 2.5520833e-5)):
+        objective = create("geco-vae", shape=shape, target=5.0).objective
+        assert objective.speed == pytest.approx(speed) and objective.target == 5.0
+    assert create("geco-vae", shape=(1, 8, 8), target=5.0, speed=0.3).objective.speed == 0.3
+
+
+@pytest.mark.parametrize(("target", "words"), [(1e6, "below the target of 1e.06.*lower"), (-1e6, "above .*raise")])
+def test_a_multiplier_at_its_limit_warns_once(target: float, words: str) -> None:
+    objective = ConstraintObjective(target, speed=1e-3)
+    for _ in range(99):
+        objective.after_step([{"gap": torch.tensor(20.0 - target)}], torch.tensor(0))
+    with pytest.warns(UserWarning, match=words):
+        objective.after_step([{"gap": torch.tensor(20.0 - target)}], torch.tensor(0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        objective.begin_stage(True)
+        reachable = ConstraintObjective(20.0, speed=1e-3)
+        for _ in range(300):
+            reachable.after_step([{"gap": torch.tensor(40.0)}], torch.tensor(0))
+        reachable.begin_stage(True)
+    assert float(reachable.log_multiplier) == pytest.approx(300 * 0.04, rel=1e-4)
+
+
+@pytest.mark.parametrize(("categories", "most"), [([10], math.log(10)), ([1000], 5.0), ([4, 6], math.log(24))])
+def test_the_discrete_capacity_rises_as_in_the_papers_code(categories: list[int], most: float) -> None:
+    """min(t·C/T, C, Σ log V), as in the authors' training.py: the slope does not depend on the number of categories."""
+    options = {"categories": categories, "latent": sum(categories) + 3, "gamma": 2.0, "capacity_steps": 100}
+    model = Case("joint-vae").build(torch.float64, discrete_capacity=5.0, continuous_capacity=3.0, **options)
+    x, _ = Case("joint-vae").inputs(3, torch.float64)
+    for step in (0, 30, 46, 50, 100, 300):
+        elbo = model(x, step=torch.tensor(step))
+        discrete, continuous = (elbo.terms[f"rate_{kind}"] for kind in ("discrete", "continuous"))
+        gaps = abs(discrete - min(step * 5.0 / 100, 5.0, most)) + abs(continuous - min(step * 3.0 / 100, 3.0))
+        torch.testing.assert_close(elbo.losses["model"].detach(), elbo.distortion.detach() + 2.0 * gaps)
+
+
+def test_one_draw_of_a_sampled_rate_is_too_large_in_the_mean_by_the_mean_of_a_convex_function() -> None:
+    """E|R - C| of one draw and of the mean of many, for q = N(0, s²) and p = N(0, 1), by quadrature."""
+    scale, capacity = 0.4, 0.25
+    exact = 0.5 * (scale**2 - 1) - math.log(scale)
+
+    def drawn(z: float) -> float:
+        return float(norm.logpdf(z, 0, scale) - norm.logpdf(z))
+
+    mean = quad(lambda z: norm.pdf(z, 0, scale) * abs(drawn(z) - capacity), -4, 4, limit=200)[0]
+    found = {}
+    for samples in (1, 400):
+        objective = WeightedObjective(capacity=capacity, samples=samples)
+        model = one_latent(objective, 4000, log_scale=math.log(scale))
+        inference = model.infer(torch.zeros(4000, 1, dtype=torch.float64), None, samples)
+        estimate = (inference.log_q - inference.prior.log_prob(inference.z)).mean(0)
+        found[samples] = float(objective.penalty(estimate.detach(), None).mean())
+    assert found[1] == pytest.approx(mean, abs=0.03) and mean > abs(exact - capacity) + 0.1
+    assert found[400] == pytest.approx(abs(exact - capacity), abs=0.01)
 
 
 @pytest.mark.full

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from vaezoo.core import ELBO, Inference, Model
 from vaezoo.distributions import ProductDistribution
-from vaezoo.objectives.schedules import Warmup
+from vaezoo.errors import warn
+from vaezoo.objectives.schedules import Schedule
 from vaezoo.objectives.weighted import PenalizedObjective
 
 AVERAGE_DECAY = 0.99  # of the running mean of the constraint, as in the paper
 LARGEST_LOG_MULTIPLIER = 15.0  # so that the multiplier of an unreachable target stays finite
+CHECK_EVERY = 100  # updates
 
 
 class TwoCapacitiesObjective(PenalizedObjective):
@@ -23,14 +25,13 @@ class TwoCapacitiesObjective(PenalizedObjective):
 
     Args:
         gamma: $\gamma \ge 0$.
-        capacities: the final values of $C_z$ and $C_c$, nats per example.
-        steps: number of steps in which they rise from 0.
+        capacities: $C_z$ and $C_c$, nats per example.
     """
 
-    def __init__(self, gamma: float, capacities: Sequence[float], steps: int) -> None:
+    def __init__(self, gamma: float, capacities: Sequence[Schedule]) -> None:
         super().__init__()
         self.gamma = gamma
-        self.capacities = nn.ModuleList(Warmup(each, steps) for each in capacities)
+        self.capacities = nn.ModuleList(capacities)
 
     def trains_prior(self) -> bool:
         """Returns whether the rates have a weight."""
@@ -66,6 +67,8 @@ class ConstraintObjective(PenalizedObjective):
     def __init__(self, target: float, speed: float) -> None:
         super().__init__()
         self.target, self.speed = target, speed
+        self._checked = 0  # updates since the last comparison with the limit, which waits for the device
+        self._warned = False
         for name in ("gap", "log_multiplier", "updates"):
             self.register_buffer(name, torch.zeros(()))
 
@@ -91,3 +94,24 @@ class ConstraintObjective(PenalizedObjective):
         self.gap.lerp_(gap, torch.where(self.updates > 0, 1.0 - AVERAGE_DECAY, 1.0).to(gap.dtype))
         self.updates.fill_(1.0)
         self.log_multiplier.add_(self.speed * self.gap).clamp_(-LARGEST_LOG_MULTIPLIER, LARGEST_LOG_MULTIPLIER)
+        self._checked += 1
+        if self._checked % CHECK_EVERY == 0 and not self._warned:
+            self._warn_at_limit()
+
+    def begin_stage(self, trained: bool) -> None:
+        """Warns at the end of a stage too if the multiplier is at its limit."""
+        if not self._warned:
+            self._warn_at_limit()
+
+    def _warn_at_limit(self) -> None:
+        """Warns once if the multiplier is at its limit, where the constraint does not control the loss any more."""
+        value = self.log_multiplier.item()
+        if abs(value) < LARGEST_LOG_MULTIPLIER:
+            return
+        self._warned, gap = True, self.gap.item()
+        side, other = ("above", "raise") if gap > 0 else ("below", "lower")
+        warn(
+            f"The multiplier of the distortion is at its limit, exp({value:g}): the distortion is {abs(gap):.4g} nats "
+            f"{side} the target of {self.target:g}, which training does not reach at this speed. Either {other} the "
+            f"target, or choose a lower speed than {self.speed:g}."
+        )

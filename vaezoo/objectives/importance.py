@@ -130,7 +130,8 @@ class GroupedObjective(ImportanceObjective):
 
     def shares(self, log_weights: Tensor) -> Tensor:
         """Returns the shares of the draws, (K·M, B): those in each group, divided by M."""
-        return log_weights.unflatten(0, (-1, self.groups)).softmax(0).flatten(0, 1) / self.groups
+        grouped: Tensor = log_weights.unflatten(0, (-1, self.groups))
+        return grouped.softmax(0).flatten(0, 1) / self.groups
 
 
 class PartialObjective(GroupedObjective):

@@ -1,5 +1,7 @@
 """Weights as functions of the step."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -17,15 +19,21 @@ class Schedule(nn.Module):
 
 
 class Warmup(Schedule):
-    """A linear rise from 0 to `value` over `steps` (Bowman et al., 2016, https://arxiv.org/abs/1511.06349)."""
+    """A linear rise from 0 to `value` over `steps` (Bowman et al., 2016, https://arxiv.org/abs/1511.06349).
 
-    def __init__(self, value: float, steps: int) -> None:
-        super().__init__(value)
-        self.steps = steps
+    Args:
+        value: the final weight.
+        steps: number of steps of the rise to `value`.
+        limit: where the rise ends earlier, if it is below `value`.
+    """
+
+    def __init__(self, value: float, steps: int, limit: float = math.inf) -> None:
+        super().__init__(min(value, limit))
+        self.slope, self.steps = float(value), steps
 
     def forward(self, step: Tensor | None) -> Tensor | float:
-        """Returns value · min(1, step / steps)."""
-        return self.value if step is None else self.value * (step / self.steps).clamp(max=1.0)
+        """Returns value · min(1, step / steps), at most the limit."""
+        return self.value if step is None else (self.slope * (step / self.steps).clamp(max=1.0)).clamp(max=self.value)
 
 
 class Cyclical(Schedule):

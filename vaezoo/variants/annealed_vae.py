@@ -23,9 +23,10 @@ def annealed_vae(
         capacity: $C_{max} \ge 0$, nats per example; 25 in the paper.
         capacity_steps: $T \ge 1$, steps until the capacity is reached; 100,000 in the paper.
 
-    The rate is in closed form. The deviation is that of each example, as in the equation of the paper; widely copied
-    code uses the mean over the batch. Use it to choose the rate itself, with factors that are learned one after the
-    other.
+    The rate is in closed form. If it is sampled, as in `vade+annealed-vae`, the deviation of one draw is too large in
+    the mean, by up to the standard deviation of the draw. The deviation is that of each example, as in the equation of
+    the paper; widely copied code uses the mean over the batch. Use it to choose the rate itself, with factors that are
+    learned one after the other.
 
     See also: `beta-vae`, which weights the rate; warm-up, which increases that weight; `geco-vae`, which fixes the
     distortion.

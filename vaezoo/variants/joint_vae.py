@@ -8,7 +8,7 @@ from msgspec import Meta
 from vaezoo.core import VAE, require_vector_latent
 from vaezoo.encoders import JointEncoder
 from vaezoo.errors import ShapeError
-from vaezoo.objectives import TwoCapacitiesObjective
+from vaezoo.objectives import TwoCapacitiesObjective, Warmup
 from vaezoo.priors import JointPrior
 from vaezoo.registry import Architecture, Steps, Temperature, Weight, register
 
@@ -33,13 +33,15 @@ def joint_vae(
     r"""Minimizes distortion with normal and categorical latents, the rate of each held at a capacity.
 
     $$D + \gamma |R_z - C_z(t)| + \gamma |R_c - C_c(t)|, \qquad
-        C(t) = C_{max} \min(1, t / T), \qquad C_{c,max} \le \textstyle\sum_i \log V_i$$
+        C_z(t) = C_{z,max} \min(1, t / T), \quad C_c(t) = \min\big(C_{c,max}\,t / T, C_{c,max},
+        \textstyle\sum_i \log V_i\big)$$
 
     Hyperparameters:
         categories: $V_i \ge 2$, number of categories of each discrete latent.
         gamma: $\gamma \ge 0$, weight of the deviations from the capacities; 30 on MNIST in the paper.
         continuous_capacity: $C_{z,max} \ge 0$, nats per example; 5 on MNIST in the paper.
-        discrete_capacity: $C_{c,max} \ge 0$, nats per example; 5 on MNIST in the paper.
+        discrete_capacity: $C_{c,max} \ge 0$, nats per example; 5 on MNIST in the paper. It rises towards this number,
+            as in the paper's code, but not above the largest rate that the categories can have.
         capacity_steps: $T \ge 1$, steps until the capacities are reached; 25,000 in the paper.
         temperature: $\tau > 0$ of the relaxed draws in train mode; 0.67 in the paper's code.
 
@@ -58,7 +60,8 @@ def joint_vae(
             f"categories = {list(categories)}. Choose latent = {sum(categories) + 10}, say."
         )
     network = architecture.network().down(architecture.shape, (2 * size + sum(categories),), architecture.context)
-    most = min(discrete_capacity, math.fsum(math.log(each) for each in categories))
-    objective = TwoCapacitiesObjective(gamma, (continuous_capacity, most), capacity_steps)
+    most = math.fsum(math.log(each) for each in categories)
+    capacities = Warmup(continuous_capacity, capacity_steps), Warmup(discrete_capacity, capacity_steps, most)
+    objective = TwoCapacitiesObjective(gamma, capacities)
     encoder = JointEncoder(network, size, categories, temperature)
     return base.replace(encoder=encoder, prior=JointPrior(size, categories), objective=objective)

@@ -17,7 +17,9 @@ def m2_vae(base: VAE, architecture: Architecture, *, alpha: LargeWeight = 100.0)
         \log p(x, y) \ge \log p(y) - \mathcal{L}(x, y)$$
 
     Hyperparameters:
-        alpha: $\alpha \ge 0$, weight of $-\log q(y|x)$ where y is known; 0.1 times the number of examples in the paper.
+        alpha: $\alpha \ge 0$, weight of $-\log q(y|x)$ of each example whose y is known. The paper's 0.1 N multiplies a
+            mean over the L labels beside sums over the N examples: here it is 0.1 N / L, or 0.1 divided by the share of
+            labels in a batch (50 for 100 labels of 50,000 examples).
 
     $\mathcal{L}(x, y)$ is the distortion plus the rate of z given y. The context contains labels: class indices, where
     -1 means unknown, or one-hot vectors, where zeros mean unknown. The latents are z and then y, one-hot; `latent` is
