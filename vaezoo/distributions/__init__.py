@@ -8,6 +8,7 @@ from vaezoo.distributions.joint_sampling import LOG_SCALE_LIMIT, LOG_TWO_PI, Joi
 from vaezoo.distributions.labeled import LabeledPosterior, condition_on_labels
 from vaezoo.distributions.mixture import Mixture, log_prob_of_each
 from vaezoo.distributions.normal import DiagonalNormal, StandardNormal, kl_normal_normal, normal_from
+from vaezoo.distributions.pixel_mixture import CategoricalPixels, LogisticMixturePixels
 from vaezoo.distributions.pixels import BernoulliPixels, ContinuousBernoulliPixels, DiscretizedLogisticPixels
 from vaezoo.distributions.point import ContinuousDelta, Delta
 from vaezoo.distributions.product import ProductDistribution
@@ -17,6 +18,7 @@ __all__ = [
     "LOG_SCALE_LIMIT",
     "LOG_TWO_PI",
     "BernoulliPixels",
+    "CategoricalPixels",
     "CholeskyNormal",
     "ContinuousBernoulliPixels",
     "ContinuousDelta",
@@ -28,6 +30,7 @@ __all__ = [
     "HamiltonianPosterior",
     "JointlyDrawn",
     "LabeledPosterior",
+    "LogisticMixturePixels",
     "Mixture",
     "OneHotCategoricals",
     "ProductDistribution",

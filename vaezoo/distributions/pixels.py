@@ -108,6 +108,17 @@ class ContinuousBernoulliPixels(BernoulliPixels):
         return super().log_prob(value) + sum_event(torch.where(small, near, far), self.event_dims)
 
 
+def log_mass_of_level(value: Tensor, loc: Tensor, log_scale: Tensor, levels: int) -> Tensor:
+    """Returns the log mass of a logistic between the midpoints around each `value`; see `DiscretizedLogisticPixels`."""
+    half = 0.5 / (levels - 1)
+    inverse = (-log_scale).exp()
+    upper = logsigmoid((value + half - loc) * inverse)
+    lower = logsigmoid((loc - value + half) * inverse)
+    # σ(a) - σ(b) = σ(a) σ(-b) (1 - exp(b - a)): no cancellation, however far the tails.
+    inside = upper + lower + torch.log(-torch.expm1(-2.0 * half * inverse))
+    return torch.where(value < half, upper, torch.where(value > 1.0 - half, lower, inside))
+
+
 class DiscretizedLogisticPixels(Distribution):
     r"""A logistic, rounded to `levels` values k/(levels-1) in [0, 1]; the first and last level take the tails.
 
@@ -130,13 +141,7 @@ class DiscretizedLogisticPixels(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns log P(value), (*batch), nats; values between two levels count as the density of the nearest mass."""
-        half = 0.5 / (self.levels - 1)
-        inverse = (-self.log_scale).exp()
-        upper = logsigmoid((value + half - self.loc) * inverse)
-        lower = logsigmoid((self.loc - value + half) * inverse)
-        # σ(a) - σ(b) = σ(a) σ(-b) (1 - exp(b - a)): no cancellation, however far the tails.
-        inside = upper + lower + torch.log(-torch.expm1(-2.0 * half * inverse))
-        masses = torch.where(value < half, upper, torch.where(value > 1.0 - half, lower, inside))
+        masses = log_mass_of_level(value, self.loc, self.log_scale, self.levels)
         return sum_event(masses, self.event_dims)
 
     @property

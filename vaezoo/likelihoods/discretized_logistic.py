@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaezoo.distributions import DiscretizedLogisticPixels
-from vaezoo.likelihoods import UnitLikelihood
+from vaezoo.likelihoods import LevelsLikelihood
 
 
-class DiscretizedLogistic(UnitLikelihood):
+class DiscretizedLogistic(LevelsLikelihood):
     """A logistic rounded to the values that a pixel can take: a probability mass of 8-bit images.
 
     Args:
@@ -21,12 +21,9 @@ class DiscretizedLogistic(UnitLikelihood):
     """
 
     outputs = 2
-    mass = True
 
     def __init__(self, shape: Sequence[int], *, levels: Annotated[int, Meta(ge=2, le=65536)] = 256) -> None:
-        super().__init__(shape)
-        self.levels = levels
-        self.support = f"multiples of 1/{levels - 1} in [0, 1]"
+        super().__init__(shape, levels)
 
     def forward(self, raw: Tensor) -> Distribution:
         """Returns p(x|z) for locations and log scales (..., 2, *shape); at raw 0 the scale is 0.1."""
@@ -34,12 +31,6 @@ class DiscretizedLogistic(UnitLikelihood):
         # Below a tenth of a level all mass is in one level; the limits keep 1/s and the masses finite.
         log_scale = (log_scale - 2.3).clamp(-12.0, 12.0)
         return DiscretizedLogisticPixels(loc, log_scale, self.levels, len(self.shape))
-
-    def contains(self, x: Tensor) -> Tensor:
-        """Returns for each example (B,) whether all its values lie on the levels."""
-        scaled = x * (self.levels - 1)
-        rounding = 1e-3 + self.levels * torch.finfo(torch.float32).eps  # of k/(levels-1) in float32
-        return self.accepts(x) & ((scaled - scaled.round()).abs() < rounding).flatten(1).all(1)
 
     def initial_raw(self, mean: Tensor) -> Tensor | None:
         """Returns the data's mean as location (2, *shape), with the scale's own start."""
