@@ -83,7 +83,8 @@ class LogisticMixturePixels(Distribution):
         x = self.flat(value)
         loc = torch.stack([self.locations(i, x[..., :i, :]) for i in range(x.shape[-2])], -2)
         masses = log_mass_of_level(x, loc, self.log_scale, self.levels).sum(-2)
-        return (masses + self.logits.log_softmax(-2)).logsumexp(-2).sum(-1)
+        mixed: Tensor = (masses + self.logits.log_softmax(-2)).logsumexp(-2).sum(-1)
+        return mixed
 
     def flat(self, value: Tensor) -> Tensor:
         """Returns x (..., *event) as (..., 1, C, N)."""
