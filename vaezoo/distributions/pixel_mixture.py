@@ -76,7 +76,8 @@ class LogisticMixturePixels(Distribution):
 
     def locations(self, channel: int, before: Tensor) -> Tensor:
         """Returns the locations (..., K, N) of a channel, given those before it, (..., K or 1, channel, N)."""
-        return self.loc[..., channel, :] + (self.coefficients[channel] * (before - 0.5)).sum(-2)
+        shift: Tensor = (self.coefficients[channel] * (before - 0.5)).sum(-2)
+        return self.loc[..., channel, :] + shift
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns log P(value), (*batch), nats; values between two levels count as the density of the nearest mass."""
