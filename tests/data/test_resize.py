@@ -9,9 +9,11 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 import vaezoo
-from vaezoo.data import Dataset, ImageOptions, binarize, fit_images, from_tensors, load_dataset, pad
-from vaezoo.errors import DataError, RecipeError, ShapeError
+from vaezoo.data import Dataset, ImageOptions, as_dataset, binarize, fit_images, from_tensors, load_dataset, pad
+from vaezoo.errors import ConfigError, DataError, RecipeError, ShapeError
 from vaezoo.evaluation.test_sets import test_set as set_for
+from vaezoo.recipe import read_recipe
+from vaezoo.workflows.train import training_data
 
 OPTIONS = ImageOptions.of
 
@@ -132,6 +134,22 @@ def test_masked_elements_are_no_data() -> None:
         from_tensors(Items([values[1], values[0]]))
 
 
+def test_pillow_images_are_upright_of_one_size_and_on_the_background() -> None:
+    photograph = Image.new("RGB", (20, 10), (200, 0, 0))
+    photograph.putpixel((0, 0), (0, 0, 200))
+    photograph.getexif()[0x0112] = 6  # to be turned by 90 degrees clockwise: the corner moves to the right
+    found = as_dataset([photograph, photograph]).images
+    assert found.shape == (2, 3, 20, 10) and found[0, :, 0, 9].tolist() == [0, 0, 200]
+    mixed = [photograph, Image.new("RGBA", (7, 9), (0, 0, 0, 0)), Image.new("L", (3, 3), 255)]
+    options = OPTIONS(size=4, background="white", channels="color")
+    for given in (mixed, Items(mixed), Items([(image, 0) for image in mixed])):
+        small = as_dataset(given, options=options).images
+        assert small.shape == (3, 3, 4, 4) and small[1:].min() == 255
+    with pytest.raises(ShapeError, match=r"item 1; expected \(3, 20, 10\)"):
+        as_dataset(mixed)
+    assert photograph.size == (20, 10)
+
+
 @pytest.fixture
 def flags(tmp_path: Path) -> Path:
     """24 transparent color images of two sizes, in a folder for training and one for tests."""
@@ -173,6 +191,28 @@ def test_a_model_is_measured_on_images_resized_as_it_was_trained(flags: Path, tm
     for number in range(2):
         Image.new("L", (30, 20), 90).save(gray / f"{number}.png")
     assert set_for(model, f"folder:{gray}", split="all").shape == (3, 10, 10)
+
+
+@pytest.mark.filterwarnings("ignore:.*latents are active", "ignore:.*with transparency")
+@pytest.mark.parametrize("way", ["key", "override", "name"])
+def test_the_validation_folder_is_held_out(flags: Path, way: str) -> None:
+    (flags / "val").mkdir()
+    for number in range(3):
+        Image.new("L", (12, 12), 50 * number).save(flags / "val" / f"{number}.png")
+    name, own = f"folder:{flags}", {"validation": "split"} if way == "key" else {}
+    recipe = read_recipe(
+        {"variant": "vae", "data": {"name": name, "size": 8, "pad": 1, **own}, "train": {"steps": 1}},
+        ["validation=split"] if way == "override" else [],
+    )
+    training, held = training_data(recipe, None, name if way == "name" else None, None)
+    assert held is not None and (len(training), len(held), held.split) == (16, 3, "validation")
+    expected = torch.nn.functional.pad((torch.arange(3) * 50).reshape(3, 1, 1, 1).expand(3, 3, 8, 8), [1] * 4)
+    assert torch.equal(held.images, expected.to(torch.uint8))
+    if way == "key":
+        with pytest.raises(ConfigError, match="type Tensor, which have no splits"):
+            training_data(recipe, images(), None, None)
+        with pytest.raises(RecipeError, match=r"data\.validation: the validation split is part"):
+            read_recipe(recipe.as_dict(), ["data.split=all"])
 
 
 @pytest.mark.filterwarnings("ignore:.*latents are active")

@@ -66,6 +66,9 @@ def test_the_context_is_one_hot_labels_or_vectors() -> None:
     x = labelled.images.round()
     _, c = BatchStream(labelled, 3, CPU, seed=0, context=3).take(torch.tensor([2, 4]))
     assert c is not None and c.tolist() == [[0, 0, 1], [0, 1, 0]]
+    many = from_tensors((x[:2], torch.tensor([99_999, -1])), classes=100_000)  # a table of all vectors takes 40 GB
+    _, c = BatchStream(many, 2, CPU, seed=0, context=100_000).take(torch.tensor([0, 1]))
+    assert c is not None and c.nonzero().tolist() == [[0, 99_999]] and c.dtype == torch.float32
     data = from_tensors((x, vectors))
     _, c = BatchStream(data, 3, CPU, seed=0, context=7).take(torch.tensor([4, 0]))
     assert c is not None and torch.equal(c, vectors[[4, 0]].float())

@@ -32,14 +32,11 @@ class ArchitectureTable(msgspec.Struct, frozen=True, kw_only=True):
 class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     """`[data]`: data set, binarization, whether to pass labels or context vectors, number of held-out images.
 
-    `split = "all"` trains on the test images, too. `size` (pixels, or height and width), `crop`, `channels` and
-    `background` are those of `load_dataset`; they precede `pad`, the number of zeros on each side of an image. `labels`
-    is the number of labels to keep in the training set, balanced over classes, 0 for all; `labelled_share` is the share
-    of labeled examples in each batch, 0 for that of the set. Both are for semi-supervised variants.
-
-    `flip` flips each training image from left to right with probability 1/2 at every step, `shift` moves it by up to so
-    many pixels; both are functions of seed and step. `image_key` is the key of x in data passed from Python whose items
-    are dicts.
+    `validation` is a number of training images, or "split" for the validation split of the set itself. `split = "all"`
+    trains on the test images, too. `size` (pixels, or height and width), `crop`, `channels` and `background` are those
+    of `load_dataset`; they precede `pad`, the number of zeros on each side of an image. `labels` is the number of
+    labels to keep in the training set, balanced over classes, 0 for all; `labelled_share` is the share of labeled
+    examples in each batch, 0 for that of the set. Both are for semi-supervised variants.
 
     `name` is a registered name, `torchvision:NAME` or `folder:PATH`; with data passed from Python, any text. A folder
     is read with the rights of the user who runs the recipe: read recipes of others before running them. Loading a model
@@ -54,7 +51,7 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     background: Annotated[str, Meta(min_length=1, max_length=40)] | Color | None = None
     binarize: Literal["none", "dynamic", "static"] = "none"
     context: bool = False
-    validation: Count = 0
+    validation: Count | Literal["split"] = 0
     pad: Annotated[int, Meta(ge=0, le=4096)] = 0
     labels: Count = 0
     labelled_share: Share = 0.0

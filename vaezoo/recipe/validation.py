@@ -88,7 +88,11 @@ def build(name: str, tables: Mapping[str, object], mistakes: list[str]) -> Recip
 
 
 def image_mistakes(data: DataTable | None) -> list[str]:
-    """Returns the mistakes in the image options of `[data]`: unknown colors, a crop without a size."""
+    """Returns the mistakes in `[data]` about splits and images: unknown colors, a crop without a size."""
+    if data is not None and data.split == "all" and data.validation == "split":
+        return [
+            "data.validation: the validation split is part of split = 'all'. Set a number of images, or leave it out."
+        ]
     if data is None or (data.background is None and data.crop == "center"):
         return []
     from vaezoo.data import ImageOptions  # imports torch

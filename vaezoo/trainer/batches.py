@@ -93,8 +93,7 @@ class BatchStream:
             self._context = self._context.to(device, torch.float32)
         elif self._labels is not None:
             self._labels = self._labels.to(device)
-            # One row more than classes: -1, an unknown label, selects the last one, which is all zeros.
-            self._one_hot = torch.eye(context + 1, context, device=device)
+            self._columns = torch.arange(context, device=device)
         # The order is on the device of the images; worker processes that read images need it on the CPU.
         self._home = torch.device("cpu") if isinstance(data, StreamedDataset) else device
         self._orders: list[dict[int, Tensor]] = [{} for _ in self._pools]
@@ -144,7 +143,11 @@ class BatchStream:
         """Returns the context (B, C) of examples; None without a context."""
         if self._context is not None:
             return self._context[indices]
-        return None if self._labels is None else self._one_hot[self._labels[indices]]
+        return None if self._labels is None else self._one_hot(self._labels[indices])
+
+    def _one_hot(self, labels: Tensor) -> Tensor:
+        """Returns labels (B,) as vectors (B, C); -1, an unknown label, becomes zeros."""
+        return (labels[:, None] == self._columns).to(torch.float32)
 
     def _augmented(self, x: Tensor, number: int) -> Tensor:
         if not self.flip and not self.shift:
@@ -229,4 +232,4 @@ class EndlessStream(BatchStream):
                 f"{self.data.name}: got a label of a class that is not among the {self._classes} of the first "
                 f"{len(self.data):,} examples. Mix the classes, or pass from_tensors(data, classes=…, beginning=…)."
             )
-        return self._one_hot[c]
+        return self._one_hot(c)

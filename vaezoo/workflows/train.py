@@ -33,6 +33,7 @@ from vaezoo.workflows.load import load
 from vaezoo.workflows.run_folder import auto_folder, record_data, removed_if_empty
 
 Result = TypeVar("Result")
+OWN_SPLIT = "split"  # a value of `validation` in `[data]`
 BEGINNING = 8  # batches of an iterable data set that are read before the first step
 
 
@@ -104,7 +105,7 @@ def with_validation(
 ) -> tuple[Recipe, object | None]:
     """Returns the recipe with its overrides, and a validation set of the caller's own, which replaces its number."""
     held = changes.get("validation")
-    if held is None or isinstance(held, Integral):
+    if held is None or isinstance(held, Integral) or (isinstance(held, str) and held == OWN_SPLIT):
         return recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, **changes), None
     rest = {key: value for key, value in changes.items() if key != "validation"}
     if not isinstance(recipe, Recipe):
@@ -176,10 +177,13 @@ def training_data(
         whole = replace(whole, workers=workers)
     whole = pad(whole, recipe.data.pad)
     held_out = None
-    if recipe.data.validation:
+    if isinstance(recipe.data.validation, int) and recipe.data.validation:
         whole, held_out = whole.split_off(recipe.data.validation, recipe.seed)
+    if held is None and recipe.data.validation == OWN_SPLIT:
+        held = own_validation(recipe, data)
     if held is not None:
-        held_out = pad(replace(as_dataset(held, options=options), split="validation"), recipe.data.pad)
+        found = as_dataset(held, "validation", options=options, workers=workers)
+        held_out = pad(replace(found, split="validation"), recipe.data.pad)
         if held_out.shape != whole.shape:
             raise ShapeError(
                 f"Got validation examples of shape {held_out.shape}; the training examples have {whole.shape}. Convert "
@@ -192,13 +196,29 @@ def training_data(
     return binarize(whole, recipe.data.binarize), held_out
 
 
+def own_validation(recipe: Recipe, data: object | None) -> str:
+    """Returns the name of the data set, whose validation split is held out.
+
+    Raises:
+        ConfigError: the data have no name.
+    """
+    name = recipe.data.name if data is None else data
+    if not isinstance(name, str):
+        raise ConfigError(
+            f'Got validation = "{OWN_SPLIT}" with data of the type {type(data).__name__}, which have no splits. Pass '
+            "the held-out examples as validation=, or set a number of examples."
+        )
+    return name
+
+
 def given_data(recipe: Recipe, data: object, options: ImageOptions, workers: int | None) -> Dataset:
     """Returns data passed from Python; of an iterable without a length only a beginning, unless a stage has epochs."""
     largest = max(stage.batch_size for stage in recipe.stages)
     total = (
         sum(stage.steps * stage.batch_size * stage.accumulation for stage in recipe.stages) * Processes.current().size
     )
-    beginning = recipe.data.validation + max(largest, min(BEGINNING * largest, total))
+    held_out = recipe.data.validation if isinstance(recipe.data.validation, int) else 0
+    beginning = held_out + max(largest, min(BEGINNING * largest, total))
     found = as_dataset(
         data,
         recipe.data.split,
