@@ -1,5 +1,6 @@
 """The command line. Each command calls one function of the library and prints the result."""
 
+import io
 import logging
 import os
 import sys
@@ -29,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns 0, or 1 after an error, 2 after wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
     # Warnings are one line, without their location in the code.
     warnings.showwarning = lambda message, *_, **__: print(f"{fresh_line()}warning: {message}", file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a path or a name may have characters that the terminal lacks
+            stream.reconfigure(errors="backslashreplace")
     first = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(format="%(message)s", handlers=[StandardError()])
     # Only the messages of vaezoo: other libraries log every request.

@@ -12,6 +12,7 @@ def sample(
     c: int | None = None,
     sampler: str | None = None,
     seed: int = 0,
+    data: Data = None,
     out: Picture = PICTURES,
 ) -> None:
     """Draw samples into a picture.
@@ -24,7 +25,7 @@ def sample(
     """
     from vaezoo.workflows import draw as drawings
 
-    console().print(f"Wrote {drawings.samples(name, n, c, seed, out, sampler)}")
+    console().print(f"Wrote {drawings.samples(name, n, c, seed, out, sampler, data)}")
 
 
 @app.command

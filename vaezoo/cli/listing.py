@@ -25,10 +25,10 @@ def list_(pattern: str = "*", *, variants: bool = False, recipes: bool = False) 
 
 @app.command
 def show(name: str) -> None:
-    """Describe a pretrained model, a variant or a recipe.
+    """Describe a pretrained model, a variant, a recipe or a run.
 
     Args:
-        name: Pretrained model, variant or recipe.
+        name: Pretrained model, variant, recipe or folder of a run.
     """
     from vaezoo.workflows.listing import describe
 

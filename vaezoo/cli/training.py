@@ -1,6 +1,7 @@
 """Commands that train models, and the demo."""
 
 # ruff: noqa: D417  # parameters with a type such as `Model` are described there
+import json
 import logging
 import os
 from pathlib import Path
@@ -31,6 +32,7 @@ def demo(*, out: Path = Path("demo"), seconds: float = 60.0, verbose: bool = Fal
 def train(
     recipe: str,
     *overrides: str,
+    data: Annotated[str | None, Parameter(help="Data set, in place of the recipe's: a name or folder:PATH.")] = None,
     out: Out = None,
     resume: bool = False,
     any_size: bool = False,
@@ -44,7 +46,7 @@ def train(
     Several processes, on one machine or many: torchrun --nproc-per-node N -m vaezoo train RECIPE.
 
     Args:
-        recipe: Name of a recipe, or a path that ends in .toml.
+        recipe: Name of a recipe, a path that ends in .toml, or the folder of a run, which is trained again.
         overrides: Settings as key=value: train.steps=1000, beta=2.
         resume: Continue from the newest valid checkpoint.
         any_size: Continue also with another number of processes.
@@ -55,7 +57,8 @@ def train(
     """
     from vaezoo.workflows.train import train as run
 
-    settings = [*overrides, *([] if seed is None else [f"seed={seed}"])]
+    named = [] if data is None else [f"data.name={json.dumps(data, ensure_ascii=False)}"]
+    settings = [*overrides, *named, *([] if seed is None else [f"seed={seed}"])]
     flags = {"resume": resume, "extend": extend, "any_size": any_size}
     done = run(recipe, *settings, out=out or "auto", device=device, trackers=["bar", *(tracker or [])], **flags)
     if os.environ.get("RANK", "0") == "0":

@@ -5,11 +5,12 @@ mistakes are reported at once, each with its path and the closest known name.
 """
 
 from vaezoo.recipe.diff import COURSE, adds_stages, changes, course_changes, differ_in_length_only
-from vaezoo.recipe.reading import find_recipe, list_recipes, published_metrics, read_recipe
+from vaezoo.recipe.reading import OF_A_RUN, find_recipe, list_recipes, published_metrics, read_recipe
 from vaezoo.recipe.schema import ArchitectureTable, DataTable, Published, Recipe, Stage
 
 __all__ = [
     "COURSE",
+    "OF_A_RUN",
     "ArchitectureTable",
     "DataTable",
     "Published",

@@ -1,5 +1,6 @@
 """Lists, locates and reads recipes: from a name, a file or a mapping. Imports torch only to validate one."""
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from vaezoo.recipe.schema import Published, Recipe
 from vaezoo.recipe.validation import build, build_published, plain
 
 PACKAGE = Path(__file__).parents[1]
+OF_A_RUN = "recipe.json"  # in the folder of a run
 LARGEST = 2**16  # bytes of a file
 LONGEST_LINE = 2**12  # bytes; the time of tomllib is quadratic in the dots of a key
 
@@ -29,7 +31,9 @@ def list_recipes() -> dict[str, Path]:
 
 
 def find_recipe(name: str | Path) -> Path:
-    """Returns the file of a recipe by name, or the path itself if it ends in `.toml`.
+    """Returns the file of a recipe by name, the path itself if it ends in `.toml`, or the recipe of a run.
+
+    A run is given by its folder, or by `recipe.json` in it.
 
     Raises:
         UnknownNameError: there is no such name or file.
@@ -38,11 +42,12 @@ def find_recipe(name: str | Path) -> Path:
     if isinstance(name, str) and name in known:
         return known[name]
     hint = "For your own recipe, pass a path that ends in .toml."
-    if isinstance(name, str | Path) and str(name).endswith(".toml"):
-        hint = "There is no such file."
+    if isinstance(name, Path) or (isinstance(name, str) and (name.endswith((".toml", ".json")) or "/" in name)):
+        hint = "There is no such file, and no run in a folder of this name."
         try:
-            if Path(name).is_file():
-                return Path(name)
+            for path in (Path(name), Path(name) / OF_A_RUN):
+                if path.suffix in (".toml", ".json") and path.is_file():
+                    return path
         except (OSError, ValueError) as error:  # not a valid file name
             hint = f"{error.strerror if isinstance(error, OSError) else error}."
     raise UnknownNameError("recipe", str(name), known, hint)
@@ -52,7 +57,8 @@ def read_recipe(source: str | Path | Mapping[str, object], overrides: Sequence[s
     """Returns the validated recipe of a name, a TOML file or a mapping, with overrides applied.
 
     Args:
-        source: a recipe's name, a path that ends in `.toml`, or its tables (which may have a `name`).
+        source: a recipe's name, a path that ends in `.toml`, the folder of a run or its `recipe.json`, or the tables
+            (which may have a `name`).
         overrides: `key=value` strings; the key dotted ("train.steps", "stage.0.steps") or bare and unique ("steps"),
             the value as in TOML. "train.steps" applies to every stage.
         **changes: overrides as keywords, such as `steps=1000`.
@@ -86,12 +92,27 @@ def published_metrics(name: str) -> Published | None:
 
 
 def read_toml(path: Path) -> tuple[str, dict[str, object]]:
-    """Returns a recipe's name and its tables; raises RecipeError for invalid TOML."""
+    """Returns a recipe's name and its tables; raises RecipeError for invalid TOML, or JSON of a run."""
     try:
         with path.open("rb") as file:
-            return printable(path.stem), parse_toml(file.read(LARGEST + 1))
+            data = file.read(LARGEST + 1)
+        if path.suffix != ".json":
+            return printable(path.stem), parse_toml(data)
+        tables = parse_run(data)
+        return printable(str(tables.pop("name", ""))), tables
     except (OSError, ValueError, RecursionError) as error:
-        raise RecipeError(f"Recipe {path.name} cannot be read as TOML: {error}.") from None
+        kind = "the recipe of a run" if path.suffix == ".json" else "TOML"
+        raise RecipeError(f"Recipe {printable(path.name)} cannot be read as {kind}: {error}.") from None
+
+
+def parse_run(data: bytes) -> dict[str, object]:
+    """Returns the tables of a run's `recipe.json`; raises ValueError or RecursionError if they are invalid."""
+    if len(data) > LARGEST:
+        raise ValueError(f"it is longer than {LARGEST:,} bytes")
+    tables = json.loads(data)
+    if not isinstance(tables, dict):
+        raise ValueError("it holds no table")
+    return tables
 
 
 def parse_toml(data: bytes) -> dict[str, object]:

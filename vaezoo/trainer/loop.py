@@ -20,6 +20,7 @@ from vaezoo.storage import checkpoint
 from vaezoo.trainer.batches import START, START_IMAGES, BatchStream, noise_seed, reseed, stage_steps
 from vaezoo.trainer.checkpoints import Best, Checkpoints, restored_best
 from vaezoo.trainer.compilation import memory_format
+from vaezoo.trainer.history import kept_line, summary_of
 from vaezoo.trainer.lock import locked
 from vaezoo.trainer.metrics_log import MetricsLog
 from vaezoo.trainer.processes import Processes
@@ -54,31 +55,12 @@ class Run:
     @property
     def kept(self) -> dict[str, float | None] | None:
         """The line of `history` with the held-out figures of the weights that were kept; None if none were held out."""
-        best, score = None, None
-        for line in self.history:
-            bound, distortion = line.get("validation_bound"), line.get("validation_distortion")
-            if distortion is None and bound is None:
-                continue
-            own = (True, bound) if bound is not None else (False, -(distortion or 0.0))
-            if score is None or own > score:
-                best, score = line, own
-        return best
+        return kept_line(self.history)
 
     @property
     def summary(self) -> str:
         """The final figures as a sentence: those of the held-out images and the step whose weights were kept."""
-        kept, last = self.kept, next((line for line in reversed(self.history) if "distortion" in line), {})
-        prefix = "" if kept is None else "validation_"
-        values = [
-            f"{key} {value:,.2f}"
-            for key in ("bound", "distortion", "rate")
-            if (value := (kept or last).get(f"{prefix}{key}")) is not None
-        ]
-        figures = f"{', '.join(values) or 'no finite figures'} nats"
-        if kept is None:
-            return f"{figures} on the training images; none were held out, so the last weights were kept"
-        step, end = int(kept["step"] or 0), int(self.history[-1]["step"] or 0)
-        return f"{figures} on the held-out images; the weights of step {step:,} of {end:,} were kept"
+        return summary_of(self.history)
 
 
 class Trainer:

@@ -15,6 +15,7 @@ from vaezoo.evaluation.test_sets import SUBSET_SEED, limited, test_set
 from vaezoo.workflows.fit_sampler import fit_sampler, load_sampler, saved_samplers
 from vaezoo.workflows.load import load, locate
 from vaezoo.workflows.measure import data_of
+from vaezoo.workflows.run_folder import own_data
 
 IMAGES = 16  # of each model in a picture of several
 BUNDLED = 64  # MNIST test images in the package
@@ -58,10 +59,12 @@ def target(out: Path, name: str, what: str) -> Path:
     return out / f"{Path(name.removeprefix('hf:').replace('@', '-')).name}-{what}.png"
 
 
-def samples(name: str, n: int, c: int | None, seed: int, out: Path, sampler: str | None = None) -> Path:
+def samples(
+    name: str, n: int, c: int | None, seed: int, out: Path, sampler: str | None = None, data: str | None = None
+) -> Path:
     """Draws `n` samples; those of a conditional model use the classes in turn unless `c` is given.
 
-    A `sampler` is the one that is saved with the model, or else is fitted to the training data.
+    A `sampler` is the one that is saved with the model, or else is fitted to `data`, by default the training data.
     """
     if sampler is not None:
         if c is not None:
@@ -70,7 +73,7 @@ def samples(name: str, n: int, c: int | None, seed: int, out: Path, sampler: str
             fitted = load_sampler(name, sampler)
         else:
             model = load(name)
-            fitted = fit_sampler(model, data_of(model, None), sampler, seed=seed)
+            fitted = fit_sampler(model, data_of(model, own_data(name, data)), sampler, seed=seed)
         return pictures.grid(fitted.sample(n, seed=seed), target(out, name, f"{sampler}-samples"))
     model = load(name)
     context = torch.arange(n) % model.context if model.context and c is None else c
@@ -82,7 +85,7 @@ def reconstructions(
 ) -> Path:
     """Draws test images above their reconstructions; `n`, `indices` and `seed` as in `some_images`."""
     model = load(name)
-    x, c = some_images(model, data, n, indices=indices, seed=seed)
+    x, c = some_images(model, own_data(name, data), n, indices=indices, seed=seed)
     return pictures.reconstructions(model, x, target(out, name, "reconstructions"), c)
 
 
@@ -91,14 +94,14 @@ def traversal(
 ) -> Path:
     """Draws the effect of each latent on test image number `index`, or on one that `seed` chooses."""
     model = load(name)
-    x, c = some_images(model, data, 1, indices=None if index is None else [index], seed=seed)
+    x, c = some_images(model, own_data(name, data), 1, indices=None if index is None else [index], seed=seed)
     return pictures.traversal(model, x, target(out, name, "traversal"), dims, c=c)
 
 
 def interpolation(name: str, pairs: int, steps: int, data: str | None, out: Path, *, seed: int = SUBSET_SEED) -> Path:
     """Draws interpolations between pairs of test images, in the context of the first image of each pair."""
     model = load(name)
-    x, c = some_images(model, data, 2 * pairs, seed=seed)
+    x, c = some_images(model, own_data(name, data), 2 * pairs, seed=seed)
     own = None if c is None else c[::2]
     return pictures.interpolation(model, x.unflatten(0, (pairs, 2)), target(out, name, "interpolation"), steps, own)
 

@@ -22,6 +22,7 @@ from vaezoo.storage.files import library_version
 from vaezoo.storage.model_folder import read_model, save
 from vaezoo.workflows.load import load, locate
 from vaezoo.workflows.measure import data_of
+from vaezoo.workflows.run_folder import own_data
 
 FORMAT, SAMPLERS_FOLDER, GROUP = 1, "samplers", "density"
 FIELDS = {"format", "vaezoo", "sampler", "options", "latent", "fitted_on", "model"}
@@ -142,7 +143,7 @@ def fit_and_save(
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     model = load(name)
-    source = data_of(model, data)
+    source = data_of(model, own_data(name, data))
     fitted = fit_sampler(model, source, sampler, seed=seed, **given)  # type: ignore[arg-type]  # any option
     return save_sampler(fitted, locate(name) if out is None else out)
 

@@ -104,7 +104,7 @@ def recipes(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
 
 
 def describe(name: str) -> str:
-    """Returns a description of a pretrained model, a variant or a recipe; raises UnknownNameError for other names."""
+    """Returns a description of a pretrained model, a variant, a recipe or a run; raises UnknownNameError for others."""
     if name in read_index():
         facts = read_index()[name]
         place = f", hf:{facts['repository']}@{facts['commit']}" if "repository" in facts else ""
@@ -113,6 +113,10 @@ def describe(name: str) -> str:
     known = list_recipes()
     if name in known:
         return known[name].read_text(encoding="utf-8")
+    if "/" in name and ((Path(name) / "config.json").is_file() or (Path(name) / "recipe.json").is_file()):
+        from vaezoo.workflows.run_folder import describe_folder
+
+        return describe_folder(Path(name))
     from vaezoo.registry import variants as registry
 
     if name in registry.names():

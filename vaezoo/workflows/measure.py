@@ -15,6 +15,7 @@ from vaezoo.storage.model_card import figures_table
 from vaezoo.storage.model_folder import read_metrics, write_metrics
 from vaezoo.workflows.listing import markdown
 from vaezoo.workflows.load import load, locate, own_folder
+from vaezoo.workflows.run_folder import own_data
 
 
 def data_of(model: VAE, data: str | None) -> str:
@@ -58,8 +59,9 @@ def measure(
     published = read_metrics(folder)
     known = cast(int, published["samples"]) if published and published.get("samples") else 5000
     chosen = known if samples is None else samples
+    source = data_of(model, own_data(name, data))
     report = evaluate(
-        model, data_of(model, data), chosen, binarize=binarize, limit=limit, report=bar, batch_size=batch_size
+        model, source, chosen, binarize=binarize, limit=limit, report=bar, batch_size=batch_size
     ).as_dict()
     parts = [f"{name}: {(model.config or {}).get('variant')}", figures_table(report)]
     recipe = (model.config or {}).get("recipe")
@@ -83,7 +85,7 @@ def measure_disentanglement(
 ) -> str:
     """Returns the scores of `vaezoo.evaluation.disentanglement` as text, on at most `limit` test images."""
     model = load(name, device=device)
-    chosen = test_set(model, data_of(model, data))
+    chosen = test_set(model, data_of(model, own_data(name, data)))
     found = disentanglement(model, chosen, **({} if limit is None else {"examples": limit}))
     rows = {
         "MIG": f"{found.mig:.3f}",

@@ -8,19 +8,26 @@ from contextlib import contextmanager, suppress
 from itertools import count, takewhile
 from pathlib import Path
 
-from vaezoo.errors import CheckpointError
-from vaezoo.recipe import Recipe
+from vaezoo.errors import CheckpointError, printable
+from vaezoo.recipe import OF_A_RUN, Recipe, read_recipe
+from vaezoo.storage import checkpoint
+from vaezoo.storage.config import CONFIG, read_config
 from vaezoo.storage.files import make_folder, write_file
 from vaezoo.storage.json_files import canonical
+from vaezoo.storage.model_card import figures_table
+from vaezoo.storage.model_folder import read_metrics
+from vaezoo.trainer.history import summary_of
+from vaezoo.trainer.metrics_log import METRICS as LINES
 
 RUNS = Path("runs")
 LOCAL = "local.json"  # never published: it has a path of this machine
 
 
-def auto_folder(recipe: Recipe, resume: bool) -> Path:
+def auto_folder(recipe: Recipe, resume: bool, source: object = None) -> Path:
     """Creates the first of runs/NAME, runs/NAME-2, … that does not exist; to resume, returns the last one that does.
 
-    Processes that start at the same time get different folders.
+    Processes that start at the same time get different folders. To resume, the folder of a run that is the `source` of
+    the recipe is returned instead.
 
     Raises:
         CheckpointError: the folder cannot be created.
@@ -30,6 +37,10 @@ def auto_folder(recipe: Recipe, resume: bool) -> Path:
     def folders() -> Iterator[Path]:
         return (RUNS / (name if number == 1 else f"{name}-{number}") for number in count(1))
 
+    if resume and isinstance(source, str | Path):
+        for folder in (Path(source), Path(source).parent):
+            if (folder / OF_A_RUN).is_file() and Path(source) in (folder, folder / OF_A_RUN):
+                return folder
     if resume and (existing := list(takewhile(Path.exists, folders()))):
         return existing[-1]
     make_folder(RUNS)
@@ -83,7 +94,50 @@ def recorded_data(folder: Path) -> str | None:
     return data if facts == identity(folder) and isinstance(data, str) else None
 
 
+def own_data(name: str | Path, data: str | None) -> str | None:
+    """Returns `data`, or without any the recorded data set of the model's folder, if it is a run of this machine."""
+    local = isinstance(name, Path) or (("/" in name or "\\" in name) and not name.startswith("hf:"))
+    return data if data is not None or not local else recorded_data(Path(name))
+
+
 def identity(folder: Path) -> dict[str, object]:
     """Returns what identifies a folder on this machine: host, owner and number of the folder in its file system."""
     facts = folder.stat()
     return {"host": platform.node(), "inode": facts.st_ino, "owner": facts.st_uid}
+
+
+def describe_folder(folder: Path) -> str:
+    """Returns a description of a run or a model folder: variant, architecture, state, figures, and how to go on.
+
+    Raises:
+        CorruptWeightsError, RecipeError: a file in it is damaged.
+    """
+    finished, started = (folder / CONFIG).is_file(), (folder / OF_A_RUN).is_file()
+    parts = []
+    if finished:
+        config = read_config(folder)
+        parts.append(f"{printable(str(folder))}: a trained {config['variant']}\n{json.dumps(config['architecture'])}")
+    if started:
+        recipe = read_recipe(folder)
+        if not finished:
+            steps = checkpoint.listed(folder / "checkpoints")
+            state = f"newest checkpoint after step {checkpoint.step_of(steps[0]):,}" if steps else "no checkpoint"
+            parts.append(f"{printable(str(folder))}: an unfinished run of {recipe.variant}; {state}")
+        parts.append(f"Recipe {recipe.name or OF_A_RUN} on {recipe.data.name}: vaezoo train {printable(str(folder))}")
+    if history := read_history(folder):
+        parts.append(f"Training: {summary_of(history)}.")
+    metrics = read_metrics(folder) if finished else None
+    parts += [] if metrics is None else [figures_table(metrics)]
+    return "\n\n".join(parts)
+
+
+def read_history(folder: Path) -> list[dict[str, float | None]]:
+    """Returns the lines of a run's `metrics.jsonl`, up to the first that is no table; none without the file."""
+    found: list[dict[str, float | None]] = []
+    with suppress(OSError, ValueError):
+        for text in (folder / LINES).read_text(encoding="utf-8").splitlines():
+            line = json.loads(text)
+            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+                break
+            found.append({key: each for key, each in line.items() if each is None or isinstance(each, int | float)})
+    return found

@@ -30,7 +30,7 @@ from vaezoo.trainer import Run, Trainer, build_model
 from vaezoo.trainer.processes import Processes, process_group
 from vaezoo.trainer.tracking import Service, Tracker, chosen_trackers
 from vaezoo.workflows.load import load
-from vaezoo.workflows.run_folder import auto_folder, record_data, removed_if_empty
+from vaezoo.workflows.run_folder import LOCAL, auto_folder, record_data, removed_if_empty
 
 Result = TypeVar("Result")
 OWN_SPLIT = "split"  # a value of `validation` in `[data]`
@@ -53,7 +53,8 @@ def train(
     """Trains a model by a recipe and returns the run, its model in eval mode.
 
     Args:
-        recipe: a recipe's name ("vae-mnist"), a path that ends in .toml, its tables as a dict, or a `Recipe`.
+        recipe: a recipe's name ("vae-mnist"), a path that ends in .toml, a run's folder or its recipe.json, the tables
+            as a dict, or a `Recipe`.
         *overrides: "key=value" strings.
         data: data instead of the recipe's: anything that `vaezoo.data.as_dataset` takes. An iterable data set without a
             length is read on as the steps need it, in its own order; a resumed run begins it anew and skips what was
@@ -82,8 +83,9 @@ def train(
         ranks = Processes.current()
         folder = None
         if out is not None:  # the same in all processes
-            named = "" if not ranks.first else str(auto_folder(chosen, resume or extend) if out == "auto" else out)
-            folder = Path(ranks.broadcast_text(named, place))
+            if out == "auto" and ranks.first:
+                folder = auto_folder(chosen, resume or extend, recipe)
+            folder = Path(ranks.broadcast_text(str(folder or out), place))
             stack.enter_context(removed_if_empty(folder if out == "auto" and ranks.first else None))
         receivers = trackers_of(trackers, chosen, folder) if ranks.first else []
         training, held_out = one_by_one(ranks, lambda: training_data(chosen, data, held, workers))
@@ -93,6 +95,8 @@ def train(
         if folder is not None and ranks.first:
             check_savable(model, folder)
             prepare_folder(folder, resume or extend)
+            if not (folder / LOCAL).exists():
+                record_data(folder, chosen.data.name if data is None else data)
         trainer = Trainer(
             chosen, model, training, held_out=held_out, folder=folder, device=place, trackers=receivers, fresh=fresh,
             any_size=any_size,
