@@ -388,10 +388,18 @@ def test_a_package_cannot_take_a_built_in_name(install: Install) -> None:
     assert variants.get("beta-vae").paper == "Higgins et al."
 
 
-def test_an_error_names_both_packages_with_one_name(install: Install) -> None:
+def test_two_packages_with_one_name_affect_no_other_name(install: Install) -> None:
     source = PLUGIN.replace("{name}", "wide-vae")
     install("vaezoo-one", "one_plugin", source, "wide-vae = one_plugin:build")
     install("vaezoo-two", "two_plugin", source, "wide-vae = two_plugin:build")
-    with pytest.raises(RegistryCollisionError, match=r"vaezoo-(one|two) and vaezoo-(one|two)"):
-        variants.names()
-    assert create("beta-vae", shape=SHAPE).config is not None
+    install("vaezoo-sad", "sad_plugin", "raise RuntimeError('boom')", "sad-vae = sad_plugin:build")
+    assert {"wide-vae", "sad-vae", "vae"} <= {*variants.names()}
+    with (
+        pytest.warns(PluginWarning, match="'wide-vae' was ignored: both vaezoo-"),
+        pytest.raises(RegistryCollisionError, match=r"vaezoo-(one|two) and vaezoo-(one|two)"),
+    ):
+        create("wide-vae", shape=SHAPE)
+    with pytest.warns(PluginWarning, match="boom"):
+        found, broken = variants.available("*vae")
+    assert {"vae", "beta-vae"} <= {*found} and {*broken} == {"wide-vae", "sad-vae"}
+    assert "boom" in broken["sad-vae"] and create("beta-vae", shape=SHAPE).config is not None

@@ -9,7 +9,6 @@ from functools import cached_property
 from string import Formatter
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
-from vaezoo.errors import UnknownNameError
 from vaezoo.registry import Registry
 
 if TYPE_CHECKING:
@@ -184,12 +183,7 @@ metrics: Final[Registry[Metric]] = Registry(
 
 def all_metrics() -> dict[str, Metric]:
     """Returns the registered metrics by key, in display order; plug-ins that fail to load are skipped."""
-    found = {}
-    for name in metrics.names():
-        try:
-            found[name.replace("-", "_")] = metrics.get(name)
-        except UnknownNameError:  # a PluginWarning gives the reason
-            continue
+    found = {name.replace("-", "_"): metric for name, metric in metrics.available()[0].items()}
     return dict(sorted(found.items(), key=lambda pair: pair[1].order))
 
 

@@ -1,5 +1,6 @@
 """`Registry`: names of built-in entries, found as files, and of entries of other packages, found as entry points."""
 
+import fnmatch
 import importlib
 import pkgutil
 import warnings
@@ -40,23 +41,17 @@ class Registry(Generic[T]):
         places = list(spec.submodule_search_locations or ()) if spec else []
         return frozenset(module.name.replace("_", "-") for module in pkgutil.iter_modules(places))
 
-    def plugins(self) -> dict[str, EntryPoint]:
+    def plugins(self) -> dict[str, list[EntryPoint]]:
         """Returns the entry points of other packages by name, without those that have a built-in name.
 
-        Raises:
-            RegistryCollisionError: two packages offer one name.
+        A name has several entry points if several packages offer it; `get` raises RegistryCollisionError for it.
         """
-        found: dict[str, EntryPoint] = {}
+        found: dict[str, list[EntryPoint]] = {}
         for point in entry_points(group=self.group):
             if point.name in self.builtin:
                 self._warn(point, f"the name belongs to vaezoo itself; {owner_of(point)} must choose another")
-            elif point.name in found and owner_of(found[point.name]) != owner_of(point):
-                raise RegistryCollisionError(
-                    f"Two packages register the {self.kind} {point.name!r}: {owner_of(found[point.name])} and "
-                    f"{owner_of(point)}. Uninstall one of them."
-                )
-            else:
-                found[point.name] = point
+            elif owner_of(point) not in map(owner_of, found.setdefault(point.name, [])):
+                found[point.name].append(point)
         return found
 
     def names(self) -> list[str]:
@@ -84,14 +79,16 @@ class Registry(Generic[T]):
             return None if owner == f"{self.package}.{name.replace('-', '_')}" else "vaezoo"
         if name in self._owners:
             return self._owners[name]
-        point = self.plugins().get(name)
-        return None if point is None or point.module.partition(".")[0] == owner.partition(".")[0] else owner_of(point)
+        points = self.plugins().get(name, [])
+        others = [each for each in points if each.module.partition(".")[0] != owner.partition(".")[0]]
+        return owner_of(others[0]) if others else None
 
     def get(self, name: str) -> T:
         """Returns the entry `name`, importing its module on first use.
 
         Raises:
             UnknownNameError: with the closest names.
+            RegistryCollisionError: several packages offer it.
         """
         if not isinstance(name, str):
             raise UnknownNameError(self.kind, name, self.names(), "A name is a string.")
@@ -105,10 +102,27 @@ class Registry(Generic[T]):
                 self._load_plugin(name)
         return self._entries[name]
 
+    def available(self, pattern: str = "*") -> tuple[dict[str, T], dict[str, str]]:
+        """Returns the entries whose names match a shell pattern, and the reason for each name that cannot be loaded."""
+        found, broken = dict[str, T](), dict[str, str]()
+        for name in self.names():
+            if fnmatch.fnmatchcase(name, pattern):
+                try:
+                    found[name] = self.get(name)
+                except (UnknownNameError, RegistryCollisionError) as error:  # a PluginWarning gives the reason, too
+                    broken[name] = str(error)
+        return found, broken
+
     def _load_plugin(self, name: str) -> None:
-        point = self.plugins().get(name)
+        points = self.plugins().get(name, [])
         hint = ""
-        if point is not None:
+        if len(points) > 1:
+            owners = " and ".join(map(owner_of, points))
+            self._warn(points[0], f"both {owners} offer it")
+            raise RegistryCollisionError(
+                f"Several packages register the {self.kind} {name!r}: {owners}. Uninstall all but one of them."
+            )
+        for point in points:
             try:
                 loaded = point.load()
                 if name not in self._entries:  # the module may have registered it already

@@ -79,8 +79,9 @@ class Failure:
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """Returns the names, with "all" replaced by every registered variant, composed with those that it requires."""
-    return [each for name in names for each in (map(with_requirements, variants.names()) if name == "all" else [name])]
+    """Returns the names; "all" becomes every variant that can be loaded, composed with those that it requires."""
+    everything = [*map(with_requirements, variants.available()[0])] if "all" in names else []
+    return [each for name in names for each in (everything if name == "all" else [name])]
 
 
 def recipe_for(variant: str, data: str, steps: int, seed: int) -> Recipe:

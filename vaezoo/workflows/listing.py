@@ -78,10 +78,10 @@ def options_list() -> str:
 
 
 def variant_entries(pattern: str = "*") -> "list[Variant]":
-    """Returns the registered variants whose names match a shell pattern."""
+    """Returns the registered variants whose names match a shell pattern and that can be loaded."""
     from vaezoo.registry import variants as registry
 
-    return [registry.get(name) for name in registry.names() if fnmatch.fnmatchcase(name, pattern)]
+    return [*registry.available(pattern)[0].values()]
 
 
 def option_texts(entry: "Variant") -> dict[str, str]:
