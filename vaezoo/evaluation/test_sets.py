@@ -5,14 +5,19 @@ from dataclasses import replace
 from typing import Final, cast
 
 import torch
+from torch import Tensor
 
 from vaezoo.core import VAE
 from vaezoo.data import Dataset, ImageOptions, as_dataset, binarize, fit_images, pad
 from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import DataError, warn
+from vaezoo.evaluation.batches import context_of
 
 SUBSET_SEED: Final = 0
 """Seed of the permutation that chooses a part of a data set."""
+
+DRAWN: Final = 16
+"""Examples of a data set in a picture."""
 
 
 def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | None = None) -> Dataset:
@@ -44,6 +49,18 @@ def options_of(model: VAE, known: Mapping[str, object], data: object) -> ImageOp
     if options.channels is None and str(data).startswith("folder:") and (model.shape or (0,))[0] == 3:
         return replace(options, channels="color")  # a folder of gray images fits a model of color images
     return options
+
+
+def examples_of(model: VAE, x: object, c: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Returns x (N, *shape) and its context for a picture.
+
+    A tensor is unchanged. Other data is that of `test_set`, of which at most `DRAWN` examples are chosen with
+    `SUBSET_SEED`, with their own contexts unless `c` is given.
+    """
+    if isinstance(x, Tensor):
+        return x, c
+    chosen = limited(test_set(model, x), DRAWN)[0]
+    return chosen.batch(slice(None)), context_of(model, chosen) if c is None else c
 
 
 def binarized(data: Dataset, how: str) -> Dataset:

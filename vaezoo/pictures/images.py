@@ -12,14 +12,15 @@ from torch.nn import functional as F
 
 from vaezoo.core import VAE, evaluating
 from vaezoo.errors import DataError, ShapeError, shorten
-from vaezoo.pictures.sheet import SLIDE, Panel, columns_of_slide, enlarged, save_sheet, tiles_of
+from vaezoo.evaluation.test_sets import examples_of
+from vaezoo.pictures.sheet import SLIDE, Panel, as_images, columns_of_slide, enlarged, save_sheet, tiles_of
 
 MAX_PANELS = 12  # models next to each other in a comparison; more are drawn as rows
 LIST_COLUMNS = 24  # tiles in those rows are as wide as in rows of this length
 
 
 def grid(
-    images: Tensor,
+    images: object,
     path: str | os.PathLike[str],
     *,
     columns: int | None = None,
@@ -30,8 +31,9 @@ def grid(
     """Writes a grid of images as a PNG file; its folder is created.
 
     Args:
-        images: (N, H, W) or (N, C, H, W), floating values clipped to [0, 1] or `uint8`. One channel is gray, three are
-            RGB, two are shown as two gray images, the first on the left.
+        images: (N, H, W) or (N, C, H, W), floating values clipped to [0, 1] or `uint8`; or other data that
+            `vaezoo.data.as_dataset` takes. One channel is gray, three are RGB, two are shown as two gray images, the
+            first on the left.
         path: the file to write, `….png`.
         columns: images in a row; None for a picture about as wide as a slide.
         labels: a text under each image.
@@ -52,13 +54,16 @@ def grid(
     return save_sheet([Panel(enlarged(tiles, scale, width), width)], path, captions=labels or (), title=title or "")
 
 
-def reconstructions(model: VAE, x: Tensor, path: str | os.PathLike[str], c: Tensor | None = None) -> Path:
-    """Writes images `x` (B, *shape) above their reconstructions, the means of p(x|z) at the posterior's center.
+def reconstructions(model: VAE, x: object, path: str | os.PathLike[str], c: Tensor | None = None) -> Path:
+    """Writes images above their reconstructions, the means of p(x|z) at the posterior's center.
+
+    `x` is a tensor (B, *shape), or other data that `vaezoo.data.as_dataset` takes; at most 16 examples are drawn.
 
     Raises:
         ShapeError, SupportError, ContextError: x are not images, or not valid inputs of the model.
     """
     check_images(model)
+    x, c = examples_of(model, x, c)
     with evaluating(model):
         made = model.reconstruct(x, c)
     tiles = torch.cat([tiles_of(x, "x"), tiles_of(made, "reconstructions")])
@@ -83,7 +88,7 @@ def samples(
         return grid(model.sample(n, c, seed=seed), path)
 
 
-def comparison(columns: Mapping[str, Tensor], path: str | os.PathLike[str]) -> Path:
+def comparison(columns: Mapping[str, object], path: str | os.PathLike[str]) -> Path:
     """Writes images of several models: a grid for each with its name above, or a row for each of more than twelve.
 
     `columns` maps each name to images as in `grid`, the same number and shape for every name.
@@ -91,10 +96,11 @@ def comparison(columns: Mapping[str, Tensor], path: str | os.PathLike[str]) -> P
     Raises:
         ShapeError: no images, or images of different numbers or shapes.
     """
-    shapes = {name: tuple(images.shape) for name, images in columns.items()}
+    given = {name: as_images(images) for name, images in columns.items()}
+    shapes = {name: tuple(images.shape) for name, images in given.items()}
     if len(set(shapes.values())) != 1:
         raise ShapeError(f"Got images of shapes {shorten(shapes, 400)}; expected one shape, the same for every name.")
-    sets = [tiles_of(images, name) for name, images in columns.items()]
+    sets = [tiles_of(images, name) for name, images in given.items()]
     count, ratio = len(sets[0]), sets[0].shape[-1] / sets[0].shape[-2]
     if len(sets) > MAX_PANELS:
         tiles = enlarged(torch.cat(sets), None, max(count, LIST_COLUMNS))

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 from vaezoo.core import VAE, center, code_indices, evaluating, rows_at_once, seeded
 from vaezoo.errors import ShapeError, shorten
+from vaezoo.evaluation.test_sets import examples_of
 from vaezoo.pictures.images import check_images
 from vaezoo.pictures.sheet import Panel, enlarged, save_sheet, tiles_of
 
@@ -23,7 +24,7 @@ PRIOR_DRAWS = 2_000  # to estimate the moments of priors that lack them
 
 def traversal(
     model: VAE,
-    x: Tensor,
+    x: object,
     path: str | os.PathLike[str],
     dims: Sequence[int] | None = None,
     span: float = 3.0,
@@ -34,7 +35,7 @@ def traversal(
 
     Args:
         model: a model of images with continuous latents.
-        x: one image, (1, *shape).
+        x: one image, (1, *shape), or other data of one image that `vaezoo.data.as_dataset` takes.
         path: the file to write, `….png`.
         dims: indices of latents in the flattened event of z; None for the up to six that change this image most between
             the two ends, the most active first.
@@ -47,6 +48,7 @@ def traversal(
             lie on a surface, so that none can change alone.
     """
     check_images(model)
+    x, c = examples_of(model, x, c)
     if len(x) != 1 or steps < 2 or not 0 < span < math.inf:
         raise ShapeError(
             f"Got {len(x)} images, steps = {steps} and span = {span}; expected 1 image, at least 2 steps and a "
@@ -70,13 +72,14 @@ def traversal(
 
 
 def interpolation(
-    model: VAE, pairs: Tensor, path: str | os.PathLike[str], steps: int = 9, c: Tensor | None = None
+    model: VAE, pairs: object, path: str | os.PathLike[str], steps: int = 9, c: Tensor | None = None
 ) -> Path:
     """Writes a row for each pair of images: one, images decoded on the line between their latents, and the other.
 
     Args:
         model: a model of images with continuous latents.
-        pairs: (P, 2, *shape).
+        pairs: (P, 2, *shape), or other data that `vaezoo.data.as_dataset` takes, of which two examples at a time are a
+            pair, in the context of the first one.
         path: the file to write, `….png`.
         steps: decoded images in a row, the two reconstructions included.
         c: the context of each pair, class indices (P,) or vectors (P, context).
@@ -86,6 +89,7 @@ def interpolation(
             a surface, so that a line between two of them leaves it.
     """
     check_images(model)
+    pairs, c = pairs_of(model, pairs, c)
     if pairs.dim() < 2 or pairs.shape[1] != 2 or steps < 2:
         raise ShapeError(
             f"Got pairs of shape {tuple(pairs.shape)} and steps = {steps}; expected (P, 2, *shape) and at least 2."
@@ -111,6 +115,15 @@ def interpolation(
         Panel(end, 1, title="original"),
     ]
     return save_sheet(panels, path)
+
+
+def pairs_of(model: VAE, pairs: object, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Returns a tensor unchanged, and other data as (P, 2, *shape) with the context of the first one of each pair."""
+    x, context = examples_of(model, pairs, c)
+    if isinstance(pairs, Tensor):
+        return x, c
+    even = len(x) // 2 * 2
+    return x[:even].unflatten(0, (-1, 2)), context[:even:2] if c is None and context is not None else c
 
 
 def continuous_center(model: VAE, x: Tensor, c: Tensor | None) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaezoo.core import require
+from vaezoo.data import as_dataset
 from vaezoo.errors import CheckpointError, DataError, ShapeError
 from vaezoo.storage.files import write_file
 
@@ -32,11 +33,18 @@ INK, FAINT = "#1f2430", "#5b6272"
 FONT = "DejaVu Sans"  # is part of matplotlib
 
 
-def tiles_of(images: Tensor, what: str) -> Tensor:
+def as_images(images: object) -> Tensor:
+    """Returns a tensor unchanged, and other data that `as_dataset` takes as `float32` (N, *shape)."""
+    return images if isinstance(images, Tensor) else as_dataset(images, "test").batch(slice(None))
+
+
+def tiles_of(given: object, what: str) -> Tensor:
     """Returns images (N, H, W) or (N, C, H, W) as colors (N, 3, H, W), `uint8`; raises ShapeError or DataError."""
-    if not isinstance(images, Tensor) or images.dim() not in (3, 4) or images.numel() == 0:
-        got = f"shape {tuple(images.shape)}" if isinstance(images, Tensor) else f"type {type(images).__name__}"
-        raise ShapeError(f"Got {what} of {got}; expected a tensor (N, H, W) or (N, C, H, W) with at least one image.")
+    images = as_images(given)
+    if images.dim() not in (3, 4) or images.numel() == 0:
+        raise ShapeError(
+            f"Got {what} of shape {tuple(images.shape)}; expected (N, H, W) or (N, C, H, W) with at least one image."
+        )
     stack = images.detach().cpu() if images.dim() == 4 else images.detach().cpu()[:, None]
     if stack.shape[1] > 3:
         raise ShapeError(f"Got {what} of {stack.shape[1]} channels; expected 1, 2 or 3. Choose some: images[:, :3].")

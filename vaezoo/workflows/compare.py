@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vaezoo.core import VAE
-from vaezoo.data import load_dataset
+from vaezoo.data import as_dataset
 from vaezoo.errors import ConfigError, InterruptedTrainingError, UnknownNameError, VaezooError
 from vaezoo.evaluation import Estimate, Report, paired_difference
 from vaezoo.evaluation.metric import Metric, Value, all_metrics, text_of
@@ -29,6 +29,7 @@ from vaezoo.zoo.index import read_index
 
 LITTLE_RATE = 0.1  # nats; below it the latents carry no information
 FEW_UNITS = 0.1  # of the latents
+TENTH = 10  # one of so many examples of a set without splits is for the test
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +85,9 @@ def expand(names: Sequence[str]) -> list[str]:
     return [each for name in names for each in (everything if name == "all" else [name])]
 
 
-def recipe_for(variant: str, data: str, steps: int, seed: int) -> Recipe:
-    """Returns the recipe that a comparison trains a variant by."""
+def recipe_for(variant: str, data: object, steps: int, seed: int) -> Recipe:
+    """Returns the recipe that a comparison trains a variant by; the name of own data is their digest."""
+    name = data if isinstance(data, str) else f"own-{as_dataset(data).digest[:8]}"
     entries = resolve(variant)
     conditional = any(entry.context != "optional" for entry in entries)
     gray = any(entry.defaults.get("likelihood") for entry in entries)
@@ -93,7 +95,7 @@ def recipe_for(variant: str, data: str, steps: int, seed: int) -> Recipe:
         {
             "variant": variant,
             "seed": seed,
-            "data": {"name": data, "binarize": "none" if gray else "dynamic", "context": conditional},
+            "data": {"name": name, "binarize": "none" if gray else "dynamic", "context": conditional},
             "train": {"steps": steps, "batch_size": 100, "learning_rate": 1e-3, "schedule": "cosine"},
         }
     )
@@ -102,7 +104,7 @@ def recipe_for(variant: str, data: str, steps: int, seed: int) -> Recipe:
 def compare(
     names: Sequence[str],
     *,
-    data: str = "mnist",
+    data: object = "mnist",
     steps: int = 2000,
     seeds: int = 1,
     samples: int = 500,
@@ -114,9 +116,10 @@ def compare(
     """Yields a row for each of `names`; if one of several cannot be trained or evaluated, its row states the reason.
 
     Names are those of pretrained models, folders (with a slash), Hub repositories (hf:…) and variants (also composed),
-    or "all" of the variants. Variants are trained on `data` for `steps`, once for each seed. With the same folder `out`
-    a comparison that was stopped continues. The arguments are otherwise those of `vaezoo compare`; `report` is called
-    with the name of each model before its training.
+    or "all" of the variants. Variants are trained on `data` for `steps`, once for each seed; of data without a name
+    (see `vaezoo.data.as_dataset`) a tenth is held out for the test. With the same folder `out` a comparison that was
+    stopped continues. The arguments are otherwise those of `vaezoo compare`; `report` is called with the name of each
+    model before its training.
 
     Raises:
         UnknownNameError: neither a pretrained model nor a variant; or no such data set.
@@ -131,13 +134,13 @@ def compare(
     for name in wanted:  # before the first of them is trained
         if not is_trained(name):
             check_variant(name)
-    load_dataset(data, "test")
+    training, test = both_splits(data)
     for number, name in enumerate(wanted, 1):
         if report is not None:
             report(f"{name} ({number} of {len(wanted)})")
         try:
-            models = models_for(name, data=data, steps=steps, seeds=seeds, device=device, out=out)
-            yield row_of(name, models, data, samples, limit)
+            models = models_for(name, data=training, steps=steps, seeds=seeds, device=device, out=out)
+            yield row_of(name, models, test, samples, limit)
         except InterruptedTrainingError as error:
             kept = f"the same call continues with the runs in {out}" if out else "use out (--out) to keep runs"
             raise InterruptedTrainingError(
@@ -149,7 +152,17 @@ def compare(
             yield Failure(name=name, reason=f"{error.code}: {error}")
 
 
-def row_of(name: str, models: Sequence[VAE], data: str, samples: int, limit: int | None) -> Row:
+def both_splits(data: object) -> tuple[object, object]:
+    """Returns the training and the test set: the name of a set that has both, or nine tenths and the rest of others."""
+    if isinstance(data, str):
+        as_dataset(data, "test")
+        return data, data
+    whole = as_dataset(data)
+    rest, held_out = whole.split_off(max(1, len(whole) // TENTH), 0)
+    return replace(rest, split="train"), replace(held_out, split="test")
+
+
+def row_of(name: str, models: Sequence[VAE], data: object, samples: int, limit: int | None) -> Row:
     """Returns the row of a model, or the means over models that were trained with different seeds."""
     chosen = [limited(test_set(model, data), limit) for model in models]
     pairs = [
@@ -196,18 +209,18 @@ def check_variant(name: str) -> None:
         raise UnknownNameError("model or variant", name, [*read_index(), *variants.names()]) from None
 
 
-def models_for(name: str, *, data: str, steps: int, seeds: int, device: str, out: Path | None) -> list[VAE]:
+def models_for(name: str, *, data: object, steps: int, seeds: int, device: str, out: Path | None) -> list[VAE]:
     """Returns the model of a pretrained name or folder, or one trained model per seed; those in `out` are kept."""
     if is_trained(name):
         return [load(name, device=device)]
-    models = []
+    models, own = [], None if isinstance(data, str) else data
     for recipe in (recipe_for(name, data, steps, seed) for seed in range(seeds)):
         if out is None:
-            models.append(train(recipe, out=None, device=device).model)
+            models.append(train(recipe, data=own, out=None, device=device).model)
             continue
         folder = out / f"{recipe.variant}-{recipe.digest[:8]}"
         if not (folder / CONFIG).exists():  # it is written last
-            train(recipe, out=folder, device=device, resume=folder.exists())
+            train(recipe, data=own, out=folder, device=device, resume=folder.exists())
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         models.append(load(f"{folder}/", device=device))
     return models
