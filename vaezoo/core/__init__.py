@@ -5,7 +5,7 @@ from vaezoo.core.device import choose_device, full_precision, widest
 from vaezoo.core.elbo import ELBO, Inference, closed_form_rate
 from vaezoo.core.memory import rows_at_once
 from vaezoo.core.model import VAE
-from vaezoo.core.modes import evaluating, outside_inference_mode
+from vaezoo.core.modes import evaluating, outside_inference_mode, traced_gradient
 from vaezoo.core.optional_import import require
 from vaezoo.core.part import PARTS, Likelihood, Model, Objective, Part, as_part, network_inputs, require_vector_latent
 from vaezoo.core.posterior import (
@@ -61,6 +61,7 @@ __all__ = [
     "rows_at_once",
     "sample_with_log_prob",
     "seeded",
+    "traced_gradient",
     "weights_digest",
     "widest",
 ]

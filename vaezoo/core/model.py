@@ -236,7 +236,7 @@ class VAE(nn.Module):
             ShapeError, SupportError, ContextError: as in `encode`.
         """
         encoder, shape = self._coded()
-        return cast(Tensor, encoder.indices(self.encode(x, c))).reshape(len(x), *shape)
+        return cast(Tensor, encoder.indices(self.encode(x, c))).reshape(x.shape[0], *shape)
 
     @differentiable
     @torch.no_grad()
@@ -416,15 +416,16 @@ class VAE(nn.Module):
 
     def _checked(self, x: Tensor, c: Tensor | Sequence[int] | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Returns `check(x, c)`, and which examples (B,) have a density; None for all, which takes one reduction."""
+        # `x.shape[0]` and not `len(x)`, which torch.export takes for a constant.
         device, dtype = self._home()
         given = check_tensor(x, self.shape, device)
         x = given.to(device, dtype)
         likelihood = as_part(self.decoder).likelihood
         dense = torch.isfinite(x).flatten(1).all(1) if likelihood is None else likelihood.contains(x)
         if torch.compiler.is_compiling():  # a branch on values would end the graph
-            return x, self.check_context(c, len(x)), dense
+            return x, self.check_context(c, x.shape[0]), dense
         if bool(dense.all()):
-            return x, self.check_context(c, len(x)), None
+            return x, self.check_context(c, x.shape[0]), None
         if likelihood is None or not bool(likelihood.accepts(x).all()):
             raise invalid_values(x, likelihood)
         if likelihood.mass and given.dtype in (torch.bfloat16, torch.float16):
@@ -432,7 +433,7 @@ class VAE(nn.Module):
                 f"Got x in {given.dtype}, to which the {type(likelihood).__name__} likelihood gives no probability; "
                 f"expected {likelihood.support}. Floats of 16 bits are rounded: convert the pixels to float32 first."
             )
-        return x, self.check_context(c, len(x)), dense
+        return x, self.check_context(c, x.shape[0]), dense
 
     def _encodable(self, x: Tensor, c: Tensor | Sequence[int] | None) -> tuple[Tensor, Tensor | None]:
         """Returns `check(x, c)`, but without the likelihood's limits, unless the encoder itself uses the likelihood."""
@@ -442,7 +443,7 @@ class VAE(nn.Module):
         x = check_tensor(x, self.shape, device).to(device, dtype)
         if not torch.compiler.is_compiling() and not bool((x.abs() <= LARGEST_VALUE).all()):
             raise invalid_values(x, None)
-        return x, self.check_context(c, len(x))
+        return x, self.check_context(c, x.shape[0])
 
     def check_context(self, c: Tensor | Sequence[int] | None, rows: int) -> Tensor | None:
         """Returns the context as vectors (rows, context), or None for an unconditional model.

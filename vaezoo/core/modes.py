@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+
+from vaezoo.errors import ConfigError
 
 A = ParamSpec("A")
 R = TypeVar("R")
@@ -55,6 +57,22 @@ def differentiable(method: Callable[A, R]) -> Callable[A, R]:
 def normal_tensor(value: object) -> object:
     """Returns a copy of a tensor that was made in inference mode; other values unchanged."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
+
+
+def traced_gradient(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """Returns the gradient of a scalar function at z, of the shape of z, in a graph of `torch.compile`.
+
+    `torch.compile` traces functional gradients alone; outside it `torch.autograd.grad` is faster.
+
+    Raises:
+        ConfigError: `torch.export` is tracing, which supports no gradients inside a graph.
+    """
+    if getattr(torch.compiler, "is_exporting", lambda: False)():  # torch 2.7
+        raise ConfigError(
+            "Got a model that computes gradients inside a pass; torch.export expected one without. Export `decode`, "
+            "use torch.compile, or export another variant."
+        )
+    return cast(Tensor, torch.func.grad(function)(z))
 
 
 def recording(part: nn.Module, *inputs: Tensor | None) -> AbstractContextManager[object]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from vaezoo.core import as_built, outside_inference_mode
+from vaezoo.core import as_built, outside_inference_mode, traced_gradient
 from vaezoo.distributions.joint_sampling import JointlyDrawn, sum_event
 from vaezoo.distributions.normal import DiagonalNormal
 
@@ -62,6 +62,8 @@ class HamiltonianPosterior(JointlyDrawn):
 
     def slope(self, z: Tensor) -> Tensor:
         """Returns the gradient of the log joint density, also under `torch.no_grad` and `torch.inference_mode`."""
+        if torch.compiler.is_compiling():
+            return traced_gradient(lambda each: self.log_joint(each).sum(), z)
         keep = torch.is_grad_enabled()
         with outside_inference_mode(), torch.enable_grad():
             z = z.clone() if z.is_inference() else z

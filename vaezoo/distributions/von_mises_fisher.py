@@ -11,7 +11,6 @@ functions, which overflow, and without rejection.
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -131,6 +130,9 @@ class VonMisesFisher(JointlyDrawn):
 
     def __init__(self, loc: Tensor, concentration: Tensor) -> None:
         self.loc, self.concentration = loc, concentration
+        # Computed when first needed; torch.compile cannot trace the lock of `cached_property`.
+        self._angle: Angle | None = None
+        self._moments: tuple[Tensor, Tensor] | None = None
         super().__init__(loc.shape[:-1], loc.shape[-1:])
 
     @property
@@ -150,15 +152,19 @@ class VonMisesFisher(JointlyDrawn):
         """The mean, inside the sphere, (*batch, m)."""
         return self.loc * (1.0 - self.moments[0].unsqueeze(-1)).to(self.loc.dtype)
 
-    @cached_property
+    @property
     def angle(self) -> Angle:
         """The angle between a draw and the mean direction."""
-        return Angle(self.concentration, self.loc.shape[-1])
+        if self._angle is None:
+            self._angle = Angle(self.concentration, self.loc.shape[-1])
+        return self._angle
 
-    @cached_property
+    @property
     def moments(self) -> tuple[Tensor, Tensor]:
         """See `Angle.expectation_and_log_normalizer`; (*batch) each, in double precision."""
-        return self.angle.expectation_and_log_normalizer()
+        if self._moments is None:
+            self._moments = self.angle.expectation_and_log_normalizer()
+        return self._moments
 
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Returns z (*sample, *batch, m), differentiable in μ and κ, and its log density (*sample, *batch), nats."""

@@ -91,7 +91,7 @@ class LabeledEncoder(Part):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example, with y given where the row of `c` (B, V) is one-hot, not zeros."""
-        every = torch.eye(self.classes, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
+        every = torch.eye(self.classes, dtype=x.dtype, device=x.device)[:, None].expand(-1, x.shape[0], -1)
         components = normal_from(self.network(x.expand(self.classes, *x.shape), every), 1)
         return LabeledPosterior(self.log_probs(x), components, c)
 

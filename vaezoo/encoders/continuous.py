@@ -61,7 +61,9 @@ class CholeskyEncoder(Part):
         rows, columns = torch.tril_indices(self.size, self.size, -1, device=raw.device)
         loc, log_diagonal, entries = raw.split([self.size, self.size, len(rows)], -1)
         # Divided by √D, so that the rate of a new network does not grow with the number of entries.
-        lower = raw.new_zeros(len(x), self.size**2).index_copy(1, rows * self.size + columns, entries / self.size**0.5)
+        lower = raw.new_zeros(x.shape[0], self.size**2).index_copy(
+            1, rows * self.size + columns, entries / self.size**0.5
+        )
         return CholeskyNormal(
             loc, log_diagonal.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT), lower.view(-1, self.size, self.size)
         )

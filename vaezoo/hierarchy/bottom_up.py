@@ -45,7 +45,7 @@ class LadderEncoder(PathMixin):
 
     def features(self, x: Tensor, c: Tensor | None) -> list[Tensor]:
         """Returns the features at each level, (B, width), the lowest first."""
-        found = list[Tensor]()
+        found: list[Tensor] = []
         for rung in self.rungs:
             found.append(leaky_relu(rung(*network_inputs(found[-1] if found else x, c))))
         return found
@@ -70,11 +70,11 @@ class LadderEncoder(PathMixin):
 
         def propose(level: int, state: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
             own = proposals[-1 - level]
-            rows = len(state)
+            rows = state.shape[0]
             own = DiagonalNormal(repeat_rows(own.loc, rows), repeat_rows(own.log_scale, rows))
             return combine(own, prior) if level else own
 
-        return HierarchicalPosterior(self.path, propose, len(x), c)
+        return HierarchicalPosterior(self.path, propose, x.shape[0], c)
 
 
 class ChainEncoder(Part):

@@ -30,7 +30,8 @@ def _choose_all(path: Path, leading: Sequence[int], c: Tensor | None, choose: Ch
 
 def _log_density(path: Path, z: Tensor, c: Tensor | None, propose: Propose) -> Tensor:
     """Returns the log density (*leading) of z (*leading, total) under the distributions that `propose` returns."""
-    levels, found = levels_of(path, z), list[Tensor]()
+    levels = levels_of(path, z)
+    found: list[Tensor] = []  # torch.compile cannot trace list[Tensor]()
 
     def given(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
         found.append(propose(level, state, prior).log_prob(levels[level]))
@@ -109,7 +110,9 @@ class HierarchicalPosterior(JointlyDrawn):
     @as_built
     def sample_levels(self, sample_shape: Sequence[int] = ()) -> LevelSamples:
         """Returns draws with their log density, the rate of each level and the last state, in one top-down pass."""
-        drawn, densities, rates = list[Tensor](), list[Tensor](), list[Tensor]()
+        drawn: list[Tensor] = []
+        densities: list[Tensor] = []
+        rates: list[Tensor] = []
 
         def choose(level: int, state: Tensor, prior: DiagonalNormal) -> Tensor:
             posterior = self.propose(level, state, prior)

@@ -61,9 +61,9 @@ def levels_of(path: Path, z: Tensor) -> Sequence[Tensor]:
 
 def repeat_rows(features: Tensor, rows: int) -> Tensor:
     """Returns features (B, ...) repeated for K draws, (rows, ...) with rows = K·B."""
-    if len(features) == rows:
+    if features.shape[0] == rows:
         return features
-    return features.expand(rows // len(features), *features.shape).reshape(rows, *features.shape[1:])
+    return features.expand(rows // features.shape[0], *features.shape).reshape(rows, *features.shape[1:])
 
 
 def combine(one: DiagonalNormal, other: DiagonalNormal) -> DiagonalNormal:

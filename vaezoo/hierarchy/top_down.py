@@ -245,7 +245,7 @@ class RelativePosteriors(nn.Module):
 
     def forward(self, level: int, state: Tensor, features: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
         """Returns q(z_l|x, z_<l), batch (rows,), for the state and the features of the level (B, ...)."""
-        features = repeat_rows(features, len(state))
+        features = repeat_rows(features, state.shape[0])
         raw = self.views[level](features) + self.blocks[level](torch.cat([state, features], 1))
         change = normal_from(raw.unflatten(1, (2, -1)).flatten(2), 1)
         return DiagonalNormal(prior.loc + change.loc, prior.log_scale + change.log_scale)
@@ -284,4 +284,4 @@ class TopDownEncoder(PathMixin):
         def propose(level: int, state: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
             return cast(DiagonalNormal, self.proposals(level, state, features[level], prior))
 
-        return HierarchicalPosterior(self.path, propose, len(x), c)
+        return HierarchicalPosterior(self.path, propose, x.shape[0], c)

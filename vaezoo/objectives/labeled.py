@@ -28,7 +28,7 @@ class SemiSupervisedObjective(Objective):
         """
         posterior, prior = cast(LabeledPosterior, model.encoder(x)), cast(ProductDistribution, model.prior())
         z, _ = posterior.components.rsample_and_log_prob()
-        every = torch.arange(len(z), device=z.device)[:, None].expand(z.shape[:2])
+        every = torch.arange(z.shape[0], device=z.device)[:, None].expand(z.shape[:2])
         likelihood = cast(Distribution, model.decoder(posterior.join(z, every)))
         distortions = -likelihood.log_prob(x)  # (V, B)
         rates = kl_divergence(posterior.components, prior.parts[0])

@@ -54,5 +54,5 @@ class LabeledPrior(JointPrior):
         """Returns p(z) p(y); labels `c` (B, V), whose rows are one-hot, or zeros if unknown, give it a batch (B,)."""
         z, y = self.zeros.split(self.sizes)
         if c is not None:
-            z, y = z.expand(len(c), -1), condition_on_labels(y.expand(len(c), -1), c)
+            z, y = z.expand(c.shape[0], -1), condition_on_labels(y.expand(c.shape[0], -1), c)
         return ProductDistribution([StandardNormal(z, 1), OneHotCategoricals(y, 1)])

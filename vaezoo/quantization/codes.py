@@ -64,7 +64,7 @@ class CodePoint(Delta):
         """The indices of the chosen codes, (B, *grid) int64; (B, N) for several levels."""
         if len(self.levels) == 1:
             return self.levels[0].indices
-        return torch.cat([level.indices.reshape(len(self.value), -1) for level in self.levels], 1)
+        return torch.cat([level.indices.reshape(self.value.shape[0], -1) for level in self.levels], 1)
 
     @property
     def encoded(self) -> Tensor:

@@ -138,4 +138,4 @@ class CodeSequences(Distribution):
 @register_kl(CodePoint, CodeSequences)  # type: ignore[untyped-decorator]  # torch's own has no types
 def kl_code_sequences(p: CodePoint, q: CodeSequences) -> Tensor:
     """Returns -log p of the chosen codes, (B,), nats."""
-    return -q.log_mass(p.indices.reshape(len(p.indices), -1))
+    return -q.log_mass(p.indices.reshape(p.indices.shape[0], -1))
