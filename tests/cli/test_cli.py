@@ -1,5 +1,6 @@
 """The commands: what they print and write, and their errors."""
 
+import csv
 import json
 import logging
 import resource
@@ -68,7 +69,8 @@ def test_list_and_show(capsys):
         return capsys.readouterr().out
 
     variants = output("list", "--variants")
-    assert all(words in variants for words in ("Higgins et al. (2017)", "closed form", "no density", "beta-vae-mnist"))
+    assert "Minimizes the distortion plus a weighted rate." in variants and "beta-vae-mnist" in variants
+    assert not {"$", "\\", "closed form"} & set(variants.split()) and "\\" not in variants
     recipes = output("list", "--recipes", "*digits*")
     assert "vae-digits" in recipes and "vae-mnist" not in recipes
     assert "beta = 4.0" in output("show", "beta-vae")
@@ -130,10 +132,73 @@ def test_compare_prints_a_table_and_writes_it_with_pictures(run_folder, here, ca
     out = capsys.readouterr().out
     assert all(words in out for words in ("beta-vae", "40 test examples of digits", "above "))
     files = {path.name for path in (here / "pics").iterdir()}
-    assert files == {"comparison.md", "comparison.png", "runs", "samples.png"}
+    assert files == {"comparison.csv", "comparison.json", "comparison.md", "comparison.png", "runs", "samples.png"}
     page = (here / "pics" / "comparison.md").read_text(encoding="utf-8").splitlines()
-    assert len(page) == 6 and page[0].startswith("| model | bound |")
-    assert "beta-vae" in page[3] and page[5].startswith("40 test examples")
+    assert page[0] == "**digits, 1 × 8 × 8: probability masses**" and page[2].startswith("| model | bound |")
+    assert str(run_folder) in page[4] and page[6].startswith("40 test examples")
+    assert "**binarized digits, 1 × 8 × 8: probability masses**" in page  # of the variant, trained on binary images
+    assert "Wrote pics/comparison.md" in out
+
+
+def test_compare_writes_its_table_without_out_and_prints_records(run_folder, here, capsys):
+    arguments = ["compare", str(run_folder), "--data", "digits", "--samples", "3", "--limit", "40"]
+    assert main([*arguments, "--json"]) == 0
+    out, err = capsys.readouterr()
+    (record,) = json.loads(out)
+    (folder,) = (here / "comparisons").iterdir()
+    assert f"Wrote {folder.relative_to(here)}/comparison.md" in err
+    assert record["bound"]["mean"] == json.loads((folder / "comparison.json").read_text())[0]["bound"]["mean"]
+    assert main([*arguments, "--csv"]) == 0
+    (line,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert float(line["bound.mean"]) == record["bound"]["mean"] and line["measure"] == "mass"
+    assert list((here / "comparisons").iterdir()) == [folder]  # the same call, the same folder
+    assert main([*arguments, "--csv", "--json"]) == 1 and "one of them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_main_figures_are_whole_at_any_width(width, here, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= width and f"Left out at {width} columns" in out
+    for name, facts in read_index().items():
+        (line,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
+        for key in ("bound", "log_evidence"):
+            value = facts["metrics"][key]
+            assert value["mean"] is None or f"{value['mean']:.2f} ± {value['error']:.2f}" in line
+        assert facts["metrics"]["samples"] == 0 or f"({facts['metrics']['samples']})" in line
+    options = ["--data", "digits", "--steps", "2", "--samples", "3", "--limit", "9"]
+    assert main(["compare", "vae", "full-covariance-vae", *options]) == 0
+    out = capsys.readouterr().out
+    assert max(len(line) for line in out.splitlines() if not line.startswith("Wrote")) <= width
+    records = json.loads(next((here / "comparisons").glob("*/comparison.json")).read_text())
+    for record in records:
+        for value in (record["bound"], record["log_evidence"], record["difference"]):
+            assert value["mean"] is None or f"{value['mean']:.2f} ± {value['error']:.2f}" in out
+    assert sum(record["difference"]["mean"] is not None for record in records) == 1
+
+
+@pytest.mark.parametrize("kind", [[], ["--variants"], ["--recipes"]])
+def test_lists_as_json_and_csv(kind, capsys):
+    assert main(["list", "*vae-mnist" if not kind or kind == ["--recipes"] else "*vae", *kind, "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert main(["list", "*vae-mnist" if not kind or kind == ["--recipes"] else "*vae", *kind, "--csv"]) == 0
+    lines = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [line["name"] for line in lines] == [record["name"] for record in records] and len(records) > 5
+    if not kind:
+        found = {record["name"]: record for record in records}["vae-mnist"]
+        assert found["log_evidence"] == read_index()["vae-mnist"]["metrics"]["log_evidence"]
+        assert (found["published"]["log_evidence"], found["published"]["samples"]) == (-86.76, 5000)
+
+
+def test_published_figures_are_beside_those_of_a_subset(capsys):
+    assert main(["evaluate", "beta-vae-mnist", "--limit", "20", "--samples", "2"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "not comparable: 10000 examples instead of 20" in out and "K = 500 instead of 2" in out
+    assert "-106.84 ± 0.31" in out
+    assert main(["evaluate", "vae-mnist", "--limit", "20", "--samples", "2", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)[0]
+    assert record["published"]["comparable"] is False and record["literature"]["samples"] == 5000
 
 
 def test_data_get_prints_verified_files(capsys):

@@ -16,7 +16,7 @@ from vaezoo.evaluation import Estimate, Measurement, Metric, active_units, evalu
 from vaezoo.evaluation.metric import metrics
 from vaezoo.evaluation.test_sets import limited
 from vaezoo.storage.model_card import figures_table, hub_card
-from vaezoo.workflows import compare, listing
+from vaezoo.workflows import comparison, listing
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_report_of_a_model(model, digits):
     stored = report.as_dict()
     assert set(stored) == {  # the keys of metrics.json
         "data", "split", "binarization", "binarization_seed", "examples", "samples", "seed", "latents", "bound",
-        "distortion", "rate", "log_evidence", "psnr", "active_units", "perplexity", "parameters", "measure",
+        "distortion", "rate", "log_evidence", "psnr", "active_units", "perplexity", "parameters", "measure", "weights",
         "bits_per_dimension", "effective_samples",
     }  # fmt: skip
     assert stored["bound"] == {"mean": report.bound.mean, "error": report.bound.error} and stored["perplexity"] is None
@@ -275,13 +275,12 @@ def test_a_registered_metric_appears_in_report_card_and_tables(digits, monkeypat
         assert "name: ink (%)" in hub_card("me/mine", {**models[0].config, "data": None}, stored, None)
         facts = {"seeds": 1, "spread": None, "images_per_second": 1.0, "evidences": None, "statistics": ""}
         pairs = zip(reports, models, strict=True)
-        rows = [compare.Row(name="model", report=report, model=model, **facts) for report, model in pairs]
-        column = compare.headings(rows).index("ink")
-        assert [line[column] for line in compare.table(rows)] == [text, "–"]
-        assert "ink" not in compare.headings(rows[1:])
+        rows = [comparison.Row(name="model", report=report, model=model, **facts) for report, model in pairs]
+        assert comparison.table_of(rows).column("ink") == [text, "–"]
+        assert "ink" not in comparison.table_of(rows[1:]).headings
         index = {"mine": {"variant": "vae", "metrics": stored, "files": {}}}
         monkeypatch.setattr(listing, "read_index", lambda: index)
         monkeypatch.setattr(listing, "list_models", lambda pattern: list(index))
-        headings, (line,) = listing.models()
-        assert line[headings.index("ink")] == text
+        (table,) = listing.models()
+        assert table.column("ink") == [text]
     assert "ink_share" not in evaluate(models[0], digits, samples=0).values

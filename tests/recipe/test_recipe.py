@@ -55,10 +55,30 @@ def test_published_metrics_are_no_settings_of_the_run() -> None:
     assert recipe.published is not None and recipe.published.metrics == {"log_evidence": -86.76}
     assert recipe.published.text("log_evidence") == "-86.76 (tanh; Burda et al., 2016)"
     assert recipe.published.text("psnr") == ""
+    found = read_recipe(tables(published={**published, "samples": 50, "protocol": "static", "bound": -90.0})).published
+    assert (found.value("log_evidence"), found.value("bound")) == ("-86.76 (50)", "-90.00")
+    assert found.origin == "tanh; Burda et al., 2016; static"
+    verdicts = [
+        (-86.5, 50, None, "above by 0.26"),
+        (-87.0, 50, None, "below by 0.24"),
+        (-86.70, 50, None, "equal within 0.1 nats"),  # less than another binarization changes
+        (-80.0, 500, None, "not comparable: K = 50"),
+        (-80.0, 50, 0, "not comparable: other images"),
+        (None, 50, None, ""),
+    ]
+    for mean, samples, subset, verdict in verdicts:
+        metrics = {"log_evidence": {"mean": mean}, "samples": samples, "subset_seed": subset, "split": "test"}
+        assert found.verdict(metrics) == verdict
     assert (recipe.digest, recipe.settings, recipe.as_dict()) == (plain.digest, plain.settings, plain.as_dict())
     assert changes(recipe, plain) == [] and differ_in_length_only(recipe, plain)
     found = mistakes(tables(published={"log_evidence": "low", "source": 3}))
     assert [line.partition(": ")[0] for line in found] == ["published.source", "published.metrics[...]"]
+
+
+def test_every_published_log_evidence_has_its_number_of_samples_source_and_protocol() -> None:
+    for name in list_recipes():
+        if (found := published_metrics(name)) is not None:
+            assert found.samples and found.source and found.protocol, name
 
 
 def test_bundled_models_have_the_digests_of_their_recipes() -> None:

@@ -14,7 +14,8 @@ from vaezoo.errors import CheckpointError, ConfigError, InterruptedTrainingError
 from vaezoo.evaluation import Estimate, evidence
 from vaezoo.evaluation.test_sets import limited
 from vaezoo.registry import variants
-from vaezoo.workflows.compare import Failure, check_variant, compare, expand, headings, measured_on, reference_of, table
+from vaezoo.workflows.compare import check_variant, compare, expand
+from vaezoo.workflows.comparison import Comparison, Failure, reference_of, table_of
 from vaezoo.workflows.run_folder import auto_folder
 
 # Runs of a few steps leave latents inactive.
@@ -124,9 +125,14 @@ def test_rows_and_differences_of_evidences_on_the_same_images(tmp_path):
     folders = [str(vaezoo.train(TINY, out=tmp_path / str(seed), trackers=(), seed=seed).folder) for seed in range(2)]
     rows = list(compare([*folders, "vq-vae"], data="digits", steps=5, seeds=2, samples=20, limit=60))
     assert [(row.name, row.seeds) for row in rows] == [*((folder, 1) for folder in folders), ("vq-vae", 2)]
-    assert all(len(line) == len(headings(rows)) for line in table(rows))
-    assert rows[0].report.examples == 60 and "K = 20" in measured_on(rows)
-    assert "chosen with seed 0" in measured_on(rows)
+    tables = Comparison(rows).tables()
+    assert [table.column("model") for table in tables] == [folders, ["vq-vae"]]  # densities are in their own table
+    assert "digits, 1 × 8 × 8: probability masses" in tables[0].title and "densities" in tables[1].title
+    assert all(len(line) == len(table.headings) for table in tables for line in table.rows)
+    assert "bits/dim" in tables[0].headings and "bits/dim" not in tables[1].headings
+    assert rows[0].report.examples == 60 and "K = 20" in tables[0].notes[0]
+    assert "is not a probability" in Comparison(rows).notes[0] and not Comparison(rows[:2]).notes
+    assert "chosen with seed 0" in tables[0].notes[0]
     test, _ = limited(binarize(load_dataset("digits", "test"), "dynamic"), 60)
     each = [evidence(vaezoo.load(folder), test, 20) for folder in folders]
     difference = (each[1] - each[0]).double()
@@ -135,10 +141,46 @@ def test_rows_and_differences_of_evidences_on_the_same_images(tmp_path):
     assert (found.mean, found.error) == pytest.approx(wanted, abs=1e-5)
     assert found.error < rows[1].report.log_evidence.error
     assert rows[2].above(rows[0]).mean is None  # gray images, not binarized ones
-    column = [line[headings(rows).index(f"above {rows[0].name}")] for line in table(rows)]
-    assert column == ["", f"{found.mean:.2f} ± {found.error:.2f}", "–"]
-    renamed = [rows[0], replace(rows[1], name="vae"), rows[2]]
-    assert reference_of(renamed) is renamed[1] and "above vae" in headings(renamed)
+    column = tables[0].column(f"above {rows[0].name}")
+    assert column == ["", f"{found.mean:.2f} ± {found.error:.2f}"]
+    renamed = [rows[0], replace(rows[1], name="vae")]
+    assert reference_of(renamed) is renamed[1] and "above vae" in table_of(renamed).headings
+    page = Comparison(rows)._repr_html_()
+    assert page.count("<table>") == 2 and f"{found.mean:.2f}" in page and len(repr(Comparison(rows)).splitlines()) == 3
+
+
+def test_masses_and_densities_of_the_same_images_have_no_difference(tmp_path):
+    """The same gray images and the same K, under a discretized logistic (a mass) and a Gaussian (a density)."""
+    folders = []
+    for likelihood in ("discretized-logistic", "gaussian", "bernoulli", "continuous-bernoulli"):
+        model = vaezoo.create("vae", shape=(1, 8, 8), latent=2, likelihood=likelihood)
+        folders.append(str(vaezoo.save(model, tmp_path / likelihood)))
+    rows = list(compare(folders, data="digits", samples=3, limit=20))
+    mass, density, loss, other = rows
+    assert len({row.statistics for row in rows}) == 1 and mass.report.samples == density.report.samples == 3
+    assert mass.above(density).mean is None and density.above(mass).mean is None
+    assert other.above(density).mean is not None  # both are densities on [0, 1]
+    tables = Comparison(rows).tables()
+    assert [len(table.rows) for table in tables] == [1, 2, 1] and loss.report.measure == "loss"
+    for table in tables:  # no figure of one measure in a table of another
+        assert len({row.report.measure for row in rows if row.name in table.column("model")}) == 1
+    assert any("gives no probability to 20 of 20" in note for note in tables[2].notes)
+    records = Comparison(rows).records()
+    assert [each["difference"]["mean"] is None for each in records] == [True, True, True, False]
+    assert [each["measure"] for each in records] == ["mass", "density", "loss", "density"]
+
+
+def test_probabilities_given_a_context_and_of_other_binarizations_are_in_other_tables(tmp_path):
+    kept = {name: vaezoo.create(name, shape=(1, 8, 8), latent=2, context=10) for name in ("vae", "cvae")}
+    kept["plain"] = vaezoo.create("vae", shape=(1, 8, 8), latent=2)
+    binary = {"name": "digits", "binarize": "dynamic", "digest": load_dataset("digits", "train").digest}
+    for model in kept.values():
+        model.config = {**model.config, "data": binary}
+    folders = [str(vaezoo.save(model, tmp_path / f"{name}-binary")) for name, model in kept.items()]
+    rows = list(compare(folders, data="digits", samples=2, limit=20))
+    assert [[row.name for row in group] for group in Comparison(rows).groups] == [folders[:2], folders[2:]]
+    assert rows[2].above(rows[0]).mean is None and rows[1].above(rows[0]).mean is not None
+    assert "given c" in Comparison(rows).tables()[0].title
 
 
 def test_notes_of_rows_and_rows_of_failures(monkeypatch):
@@ -155,7 +197,8 @@ def test_notes_of_rows_and_rows_of_failures(monkeypatch):
     for rate, active, note in notes:
         values = {**report.values, "rate": Estimate(mean=rate), "active_units": active}
         row = replace(lines[0], report=replace(report, values=values))
-        assert (row.mark, table([row])[0][-1]) == (note, note)
-    assert isinstance(lines[1], Failure) and "cannot be built" in table(lines)[1][-1]
+        assert (row.mark, table_of([row]).column("note")) == (note, [note])
+    assert isinstance(lines[1], Failure) and "cannot be built" in Comparison(lines).notes[0]
+    assert Comparison(lines).records()[1] == {"name": "impossible", "failure": lines[1].reason}
     with pytest.raises(ConfigError, match="cannot be built"):
         list(compare(["impossible"], data="digits", steps=1))

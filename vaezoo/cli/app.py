@@ -1,14 +1,19 @@
 """The application of the command line and its output."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
+from rich import box
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table as Grid
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from vaezoo.workflows.tables import Record, Table
 
 app = App(
     name="vaezoo",
@@ -22,22 +27,59 @@ Data = Annotated[str | None, Parameter(help="Data set; the training data set by 
 Device = Annotated[str, Parameter(help='"auto" takes a GPU if there is one; or "cpu", "cuda", …')]
 Out = Annotated[Path | None, Parameter(help="Folder to write to.")]
 Picture = Annotated[Path, Parameter(help="Folder to write to, or a file that ends in .png.")]
+Json = Annotated[bool, Parameter(help="Print JSON.", negative=())]
+Csv = Annotated[bool, Parameter(help="Print CSV.", negative=())]
 PICTURES = Path("pictures")
+UNLIMITED = 100_000  # columns
 
 
 def console() -> Console:
-    """Returns a console for results, which does not wrap lines if the output is a file."""
-    terminal = sys.stdout.isatty()
-    return Console(width=None if terminal else 160, soft_wrap=not terminal, highlight=False, markup=False, emoji=False)
+    """Returns a console for results; if the output is a file, lines are as long as needed unless COLUMNS is set."""
+    limited = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(
+        width=None if limited else UNLIMITED, soft_wrap=not limited, highlight=False, markup=False, emoji=False
+    )
+
+
+def print_tables(tables: Sequence["Table"]) -> None:
+    """Prints tables. Names and figures are never cut: columns that do not fit are left out and listed below."""
+    out = console()
+    for table in tables:
+        shown, dropped = table.fitted(out.width)
+        grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=table.title or None, title_justify="left")
+        grid.pad_edge = grid.show_edge = False
+        for heading in shown.headings:
+            least = shown.least_width(heading) if heading in (shown.headings[0], *shown.figures) else None
+            grid.add_column(heading, min_width=least, overflow="fold")
+        for row in shown.rows:
+            grid.add_row(*map(Text, row))
+        out.print(grid, soft_wrap=False)
+        missing = [f"Left out at {out.width} columns: {', '.join(dropped)} (--csv has all)."] if dropped else []
+        for note in [*table.notes, *missing]:
+            out.print(Text(note))
 
 
 def print_table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Prints a table; the names in its first column are never cut."""
-    first, *others = headings
-    table = Table(Column(first, min_width=max((len(row[0]) for row in rows), default=0)), *others)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console().print(table)
+    """Prints a table of texts."""
+    from vaezoo.workflows.tables import Table
+
+    print_tables([Table(headings=headings, rows=rows)])
+
+
+def print_records(records: "Sequence[Record]", *, json: bool, csv: bool) -> bool:
+    """Prints records as JSON or CSV; returns whether either was asked for.
+
+    Raises:
+        ConfigError: both were.
+    """
+    from vaezoo.errors import ConfigError
+    from vaezoo.workflows.tables import csv_text, json_text
+
+    if json and csv:
+        raise ConfigError("Got --json and --csv; expected one of them.")
+    if json or csv:
+        print(json_text(records) if json else csv_text(records))
+    return json or csv
 
 
 def show_progress(done: int, total: int) -> None:

@@ -3,7 +3,19 @@
 # ruff: noqa: D417  # parameters with a type such as `Model` are described there
 import sys
 
-from vaezoo.cli.app import Data, Device, Model, Out, app, console, print_table, show_progress
+from vaezoo.cli.app import (
+    Csv,
+    Data,
+    Device,
+    Json,
+    Model,
+    Out,
+    app,
+    console,
+    print_records,
+    print_tables,
+    show_progress,
+)
 
 
 @app.command
@@ -18,6 +30,8 @@ def evaluate(
     write: bool = False,
     batch_size: int | None = None,
     disentanglement: bool = False,
+    json: Json = False,
+    csv: Csv = False,
 ) -> None:
     """Measure a model on a test set: bound, distortion, rate, log-evidence, PSNR, active units.
 
@@ -35,7 +49,7 @@ def evaluate(
     if disentanglement:
         console().print(measure_disentanglement(name, data=data, limit=limit, device=device), markup=False)
         return
-    lines = measure(
+    found = measure(
         name,
         data=data,
         samples=samples,
@@ -46,7 +60,8 @@ def evaluate(
         batch_size=batch_size,
         bar=show_progress,
     )
-    console().print(lines, markup=False)
+    if not print_records([found.record()], json=json, csv=csv):
+        console().print(found.text(), markup=False)
 
 
 @app.command
@@ -60,6 +75,8 @@ def compare(
     limit: int = 1000,
     device: Device = "auto",
     out: Out = None,
+    json: Json = False,
+    csv: Csv = False,
 ) -> None:
     """Compare models in a table: pretrained names, run folders, and variants (trained first), or "all" variants.
 
@@ -71,21 +88,28 @@ def compare(
         seeds: Runs of each variant.
         samples: K of the importance-weighted evidence.
         limit: Number of test images, chosen with a fixed seed.
-        out: Folder for the table in Markdown, for two pictures (reconstructions of the same images, and
-            samples) and for the runs; the same command continues a comparison that was stopped.
+        out: Folder for the table in Markdown, JSON and CSV, for two pictures (reconstructions of the same images,
+            and samples) and for the runs; comparisons/NAMES by default. The same command continues a comparison
+            that was stopped.
     """
     from vaezoo.workflows import compare as comparing
     from vaezoo.workflows import draw as drawings
+    from vaezoo.workflows.comparison import Comparison
 
-    lines = list(comparing.compare(
-        [*names, *(["all"] if variants == "all" else variants.split(",") if variants else [])],
-        data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, device=device,
-        out=None if out is None else out / "runs", report=lambda name: print(f"… {name}", file=sys.stderr),
-    ))  # fmt: skip
-    print_table(comparing.headings(lines), comparing.table(lines))
-    rows = [line for line in lines if isinstance(line, comparing.Row)]
-    if rows:
-        console().print(comparing.measured_on(rows))
-    if rows and out is not None:
-        drawn = drawings.comparisons({row.name: row.model for row in rows}, data, out)
-        console().print(f"Wrote {comparing.write(lines, out)}, {drawn[0]} and {drawn[1]}")
+    wanted = [*names, *(["all"] if variants == "all" else variants.split(",") if variants else [])]
+    folder = out or comparing.default_folder(wanted, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit)
+    lines = comparing.compare(
+        wanted, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, device=device,
+        out=folder / "runs", report=lambda name: print(f"… {name}", file=sys.stderr),
+    )  # fmt: skip
+    found = Comparison([])
+    for line in lines:
+        found.lines.append(line)
+        page = found.write(folder)  # what is done stays if a later model is interrupted
+    if not print_records(found.records() if json or csv else [], json=json, csv=csv):
+        print_tables(found.tables())
+        for note in found.notes:
+            console().print(note, markup=False)
+    models = {row.name: row.model for row in found.rows}
+    files = [page, *(drawings.comparisons(models, data, folder) if models else [])]
+    print(f"Wrote {', '.join(map(str, files))}", file=sys.stderr if json or csv else sys.stdout)

@@ -1,26 +1,31 @@
 """Commands that list models, variants, recipes and data sets, describe them, and download data sets."""
 
+# ruff: noqa: D417  # parameters with a type such as `Json` are described there
+
 from cyclopts import App
 
-from vaezoo.cli.app import app, console, print_table
+from vaezoo.cli.app import Csv, Json, app, console, print_records, print_tables
 
 data_app = App(name="data", help="Data sets by name.")
 app.command(data_app)
 
 
 @app.command(name="list")
-def list_(pattern: str = "*", *, variants: bool = False, recipes: bool = False) -> None:
+def list_(
+    pattern: str = "*", *, variants: bool = False, recipes: bool = False, json: Json = False, csv: Csv = False
+) -> None:
     """List pretrained models (default), variants or recipes.
 
     Args:
         pattern: Shell pattern for the names.
-        variants: List the variants with their parts, rates, options, papers and pretrained models.
+        variants: List the variants and their pretrained models; --json and --csv have all that is known of them.
         recipes: List the recipes of the package.
     """
-    from vaezoo.workflows import listing as tables
+    from vaezoo.workflows import listing
 
-    table = tables.variants if variants else tables.recipes if recipes else tables.models
-    print_table(*table(pattern))
+    kind = "variants" if variants else "recipes" if recipes else "models"
+    if not print_records(listing.RECORDS[kind](pattern) if json or csv else [], json=json, csv=csv):
+        print_tables(listing.TABLES[kind](pattern))
 
 
 @app.command

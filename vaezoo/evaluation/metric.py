@@ -187,6 +187,15 @@ def all_metrics() -> dict[str, Metric]:
     return dict(sorted(found.items(), key=lambda pair: pair[1].order))
 
 
+def titled(values: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Returns title and text of each metric of a model, of those that apply or are always shown."""
+    return [
+        (metric.title(values), metric.text(values.get(key)))
+        for key, metric in all_metrics().items()
+        if metric.always or values.get(key) is not None
+    ]
+
+
 def text_of(value: object, digits: int = 2) -> str:
     """Returns a number, an estimate or its dict as text, with the standard error; a dash for None."""
     if isinstance(value, Estimate):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import Any, cast
 
 from torch import Tensor
@@ -10,14 +11,14 @@ from torch import Tensor
 from vaezoo.core import VAE, evaluating, weights_digest
 from vaezoo.data import TEST_SEED, Dataset
 from vaezoo.errors import ConfigError, ShapeError
-from vaezoo.evaluation.metric import Estimate, Measurement, Value, all_metrics
+from vaezoo.evaluation.metric import Estimate, Measurement, Value, all_metrics, titled
 from vaezoo.evaluation.test_sets import limited, test_set
 from vaezoo.evaluation.validity import measure_of, missing
 
 HELD_OUT = ("test", "validation")  # splits that are binarized with `TEST_SEED`
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Report:
     """Metrics of a model on a data set. Each metric in `values` is also an attribute, such as `report.log_evidence`.
 
@@ -50,6 +51,26 @@ class Report:
         if name == "values" or name not in self.values:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return self.values[name]
+
+    @property
+    def _head(self) -> str:
+        """Data, number of examples, K and seeds in one line."""
+        chosen = "" if self.subset_seed is None else f", chosen with seed {self.subset_seed}"
+        binary = f", binarized with seed {self.binarization_seed}" if self.binarization_seed else ""
+        return f"{self.examples:,} {self.split} examples of {self.data}{chosen}{binary}, seed {self.seed}"
+
+    def __repr__(self) -> str:
+        """Returns a line for the data and one for each metric."""
+        lines = [f"Report: {self._head}", *(f"  {name}: {text}" for name, text in titled(self.as_dict()))]
+        return "\n".join([*lines, *([f"  {self.reason}"] if self.reason else [])])
+
+    def _repr_html_(self) -> str:
+        """Returns the metrics as an HTML table, for notebooks."""
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in titled(self.as_dict())
+        )
+        notes = "".join(f"<p>{escape(text)}</p>" for text in (self._head, self.reason) if text)
+        return f"<table>{rows}</table>{notes}"
 
     def as_dict(self) -> dict[str, object]:
         """Returns plain values, as `metrics.json` stores them; metrics that do not apply are left out."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Literal, Self, cast
 
@@ -97,14 +98,20 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, object] = msgspec.field(default_factory=dict)
 
 
+SMALLEST_DIFFERENCE = 0.1  # nats: what a mean changes by when the same test images are binarized again
+
+
 class Published(msgspec.Struct, frozen=True, kw_only=True):
     """`[published]`: metrics that the literature reports for the same class of model; no setting of the run.
 
-    In the file, the keys of `metrics` stand beside `source` and `note`.
+    In the file, the keys of `metrics`, such as `bound` or `log_evidence`, stand beside the others. `samples` is K of
+    the log-evidence, 0 if the source does not state it; `protocol` states binarization and split; `note` the network.
     """
 
     metrics: dict[str, float]
+    samples: Count = 0
     source: Name = ""
+    protocol: Name = ""
     note: Name = ""
 
     def text(self, metric: str) -> str:
@@ -112,6 +119,41 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
         if metric not in self.metrics:
             return ""
         return f"{self.metrics[metric]:.2f} ({'; '.join(filter(None, (self.note, self.source)))})"
+
+    def value(self, metric: str) -> str:
+        """Returns the value of a metric, of the log-evidence with its K, such as "-86.76 (5000)"; "" without one."""
+        if metric not in self.metrics:
+            return ""
+        return f"{self.metrics[metric]:.2f}" + (f" ({self.samples or '?'})" if metric == "log_evidence" else "")
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """K, source, protocol and note, as plain values."""
+        return {key: value for key, value in msgspec.structs.asdict(self).items() if key != "metrics"}
+
+    @property
+    def origin(self) -> str:
+        """Note, source and protocol in one line."""
+        return "; ".join(filter(None, (self.note, self.source, self.protocol)))
+
+    def verdict(self, metrics: Mapping[str, object]) -> str:
+        """Returns whether the log-evidence in `metrics` is above or below the published one.
+
+        Only for whole test sets and the same K, since the estimate rises with K. A mean differs by up to 0.1 nats
+        between binarizations of the test set, so that a smaller difference is neither.
+        """
+        evidence = metrics.get("log_evidence")
+        mean = evidence.get("mean") if isinstance(evidence, Mapping) else None
+        if mean is None or "log_evidence" not in self.metrics:
+            return ""
+        if metrics.get("subset_seed") is not None or metrics.get("split") != "test":
+            return "not comparable: other images"
+        if metrics.get("samples") != self.samples:
+            return f"not comparable: K = {self.samples or 'not stated'}"
+        difference = float(mean) - self.metrics["log_evidence"]
+        if abs(difference) < SMALLEST_DIFFERENCE:
+            return f"equal within {SMALLEST_DIFFERENCE} nats"
+        return f"{'above' if difference > 0 else 'below'} by {abs(difference):.2f}"
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):

@@ -110,7 +110,7 @@ def build_published(given: object, mistakes: list[str]) -> Published | None:
         if given is not None:
             mistakes.append(f"published: expected a table; got {shorten(given)}.")
         return None
-    texts = {key: given[key] for key in ("source", "note") if key in given}
+    texts = {key: given[key] for key in fields_of(Published) if key in given and key != "metrics"}
     metrics = {key: value for key, value in given.items() if key not in texts}
     return table(Published, {**texts, "metrics": metrics}, "published", mistakes)
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import cast
 
-from vaezoo.evaluation.metric import all_metrics
+from vaezoo.evaluation.metric import all_metrics, titled
 
 USAGE = """```python
 import vaezoo
@@ -17,17 +17,12 @@ images = model.sample(16{context})
 
 def figures_table(metrics: Mapping[str, object]) -> str:
     """Returns the metrics of a model as a Markdown table, with the data that they were measured on."""
-    rows = {
-        metric.title(metrics): metric.text(metrics.get(key))
-        for key, metric in all_metrics().items()
-        if metric.always or metrics.get(key) is not None
-    }
     seed, subset = metrics.get("binarization_seed"), metrics.get("subset_seed")
     measured = f"Measured on {metrics.get('examples'):,} {metrics.get('split')} images of {metrics.get('data')}" + (
         (f", chosen with seed {subset}" if subset is not None else "")
         + (f", binarized once with seed {seed}" if seed else ", not binarized")
     )
-    lines = ["| figure | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
+    lines = ["| figure | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in titled(metrics))]
     lines += ["", f"{measured}; ± is the standard error of the mean over images."]
     return "\n".join([*lines, *(["", reason] if (reason := reason_of(metrics)) else [])])
 

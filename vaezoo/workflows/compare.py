@@ -1,88 +1,47 @@
 """`compare`: models on one data set, in one table."""
 
+import hashlib
+import json
+import re
 import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor
 
 from vaezoo.core import VAE
 from vaezoo.data import as_dataset
 from vaezoo.errors import ConfigError, InterruptedTrainingError, UnknownNameError, VaezooError
-from vaezoo.evaluation import Estimate, Report, paired_difference
-from vaezoo.evaluation.metric import Metric, Value, all_metrics, text_of
+from vaezoo.evaluation import Estimate
+from vaezoo.evaluation.metric import Value
 from vaezoo.evaluation.report import measured
 from vaezoo.evaluation.test_sets import limited, test_set
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.registry import resolve, variants, with_requirements
 from vaezoo.storage.config import CONFIG
-from vaezoo.storage.files import write_file
-from vaezoo.workflows.listing import markdown
+from vaezoo.workflows.comparison import Failure, Row
 from vaezoo.workflows.load import load
 from vaezoo.workflows.train import train
 from vaezoo.zoo.index import read_index
 
-LITTLE_RATE = 0.1  # nats; below it the latents carry no information
-FEW_UNITS = 0.1  # of the latents
 TENTH = 10  # one of so many examples of a set without splits is for the test
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A row of a comparison; for several seeds, means over them and the standard deviation of the evidence.
-
-    `evidences` is the log-evidence of each image, (N,), nats, or None; `statistics` is the digest of these images.
-    """
-
-    name: str
-    report: Report
-    seeds: int
-    spread: float | None
-    images_per_second: float
-    model: VAE
-    evidences: Tensor | None
-    statistics: str
-
-    @property
-    def mark(self) -> str:
-        """A note on a spread, an empty rate or inactive latents; otherwise an empty string."""
-        rate, active = self.report.rate.mean, self.report.active_units
-        notes = [f"± {self.spread:.2f} over {self.seeds} seeds"] if self.spread is not None else []
-        if rate is not None and rate < LITTLE_RATE:
-            notes.append("rate under 0.1 nats")
-        elif active is not None and active < FEW_UNITS * self.report.latents:
-            notes.append("few active units")
-        return "; ".join(notes)
-
-    def above(self, other: "Row") -> Estimate:
-        """Returns the difference of the log-evidence from that of another row, nats, with its paired standard error.
-
-        The mean is None unless both have an evidence of the same images with the same K.
-        """
-        pair = (self.evidences, other.evidences)
-        same = self.statistics == other.statistics and self.report.samples == other.report.samples
-        if not same or pair[0] is None or pair[1] is None:
-            return Estimate(mean=None)
-        return paired_difference(pair[0], pair[1])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A row for a model that could not be trained or evaluated."""
-
-    name: str
-    reason: str
 
 
 def expand(names: Sequence[str]) -> list[str]:
     """Returns the names; "all" becomes every variant that can be loaded, composed with those that it requires."""
     everything = [*map(with_requirements, variants.available()[0])] if "all" in names else []
     return [each for name in names for each in (everything if name == "all" else [name])]
+
+
+def default_folder(names: Sequence[str], **options: object) -> Path:
+    """Returns the folder of a comparison in the current one, the same for the same names and options."""
+    text = json.dumps([list(names), options], sort_keys=True)
+    words = re.sub(r"[^\w.+-]+", "-", "-".join(names)).strip("-.")[:60] or "models"
+    return Path("comparisons") / f"{words}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def recipe_for(variant: str, data: object, steps: int, seed: int) -> Recipe:
@@ -119,7 +78,7 @@ def compare(
     or "all" of the variants. Variants are trained on `data` for `steps`, once for each seed; of data without a name
     (see `vaezoo.data.as_dataset`) a tenth is held out for the test. With the same folder `out` a comparison that was
     stopped continues. The arguments are otherwise those of `vaezoo compare`; `report` is called with the name of each
-    model before its training.
+    model before its training. `Comparison(compare(…))` makes tables of the rows.
 
     Raises:
         UnknownNameError: neither a pretrained model nor a variant; or no such data set.
@@ -238,60 +197,3 @@ def speed(model: VAE, rows: int = 256, rounds: int = 5) -> float:
         model.reconstruct(x, c).sum().item()
         times.append(time.perf_counter() - start)
     return rows / statistics.median(times[1:])
-
-
-def reference_of(lines: Sequence[Row | Failure]) -> Row | None:
-    """Returns the row that evidences are compared with: "vae", else the first that has an evidence, or None."""
-    rows = [line for line in lines if isinstance(line, Row) and line.evidences is not None]
-    return next((row for row in rows if row.name == "vae"), rows[0] if rows else None)
-
-
-def columns(lines: Sequence[Row | Failure]) -> dict[str, Metric]:
-    """Returns the metrics that have a column: those that apply to any of the rows, or are always shown."""
-    reports = [line.report.values for line in lines if isinstance(line, Row)]
-    return {
-        key: metric
-        for key, metric in all_metrics().items()
-        if metric.heading and (metric.always or any(values.get(key) is not None for values in reports))
-    }
-
-
-def headings(lines: Sequence[Row | Failure]) -> tuple[str, ...]:
-    """Returns the names of the columns."""
-    reference = reference_of(lines)
-    above = "above the first" if reference is None else f"above {reference.name}"
-    return ("model", *(metric.heading for metric in columns(lines).values()), above, "images/s", "note")
-
-
-def table(lines: Sequence[Row | Failure]) -> list[tuple[str, ...]]:
-    """Returns the cells of all lines, one string per column."""
-    reference, shown, rows = reference_of(lines), columns(lines), list[tuple[str, ...]]()
-    for line in lines:
-        if isinstance(line, Failure):
-            rows.append((line.name, *["–"] * (len(shown) + 2), line.reason))
-            continue
-        values = line.report.as_dict()
-        figures = [metric.in_table(key, values) for key, metric in shown.items()]
-        above = "" if reference is None or reference is line else text_of(line.above(reference))
-        rows.append((line.name, *figures, above, f"{line.images_per_second:,.0f}", line.mark))
-    return rows
-
-
-def write(lines: Sequence[Row | Failure], folder: Path) -> Path:
-    """Writes the table as Markdown, with a description of the evaluation, and returns the file."""
-    path = folder / "comparison.md"
-    notes = measured_on([line for line in lines if isinstance(line, Row)])
-    write_file(path, f"{markdown(headings(lines), table(lines))}\n\n{notes}\n".encode())
-    return path
-
-
-def measured_on(rows: Sequence[Row]) -> str:
-    """Returns a description of data and K of the evaluation, K from the first row that has an evidence."""
-    report = next((row.report for row in rows if row.evidences is not None), rows[0].report)
-    seed = "" if report.subset_seed is None else f", chosen with seed {report.subset_seed}"
-    seed += f", binarized once with seed {report.binarization_seed}" if report.binarization_seed else ""
-    return (
-        f"{report.examples:,} {report.split} examples of {report.data}{seed}; log-evidence with K = {report.samples}; "
-        "nats per example, higher is better for bound and log-evidence; ± is the standard error of the mean, under "
-        "'above …' that of the paired difference on the same images (– for other images)"
-    )

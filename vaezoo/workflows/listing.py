@@ -16,6 +16,7 @@ from vaezoo.errors import UnknownNameError
 from vaezoo.evaluation.metric import all_metrics
 from vaezoo.recipe import list_recipes, published_metrics
 from vaezoo.storage.model_card import figures_table
+from vaezoo.workflows.tables import Record, Table, markdown
 from vaezoo.zoo.index import list_models, read_index
 
 if TYPE_CHECKING:  # the registry imports torch
@@ -24,47 +25,135 @@ if TYPE_CHECKING:  # the registry imports torch
 Rows = list[tuple[str, ...]]
 
 
-def models(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
-    """Returns headings and rows of the pretrained models, from the index and the recipes."""
-    shown = {key: metric for key, metric in all_metrics().items() if metric.listed}
-    rows: Rows = []
+def models(pattern: str = "*") -> list[Table]:
+    """Returns tables of the pretrained models, from the index and the recipes: probabilities apart from densities."""
+    names = {True: list[str](), False: list[str]()}
     for name in list_models(pattern):
-        facts = read_index()[name]
-        metrics = cast(Mapping[str, object], facts["metrics"])
-        files = cast(Mapping[str, Mapping[str, int]], facts["files"])
-        published = published_metrics(name)
-        data = f"{metrics['data']}, {'binarized' if metrics['binarization'] != 'none' else 'gray'}"
-        measured = [metric.in_table(key, metrics) for key, metric in shown.items()]
-        reported = "" if published is None else published.text("log_evidence")
-        size = sum(known["size"] for file, known in files.items() if file.endswith(".safetensors"))
-        rows.append((name, str(facts["variant"]), data, *measured, reported, f"{size / 1e6:.1f} MB"))
-    return ("model", "variant", "data", *(metric.heading for metric in shown.values()), "published", "size"), rows
+        names[is_mass(metrics_of(name))].append(name)
+    titles = {True: "Probabilities: binarized images", False: "Densities: gray images"}
+    return [models_table(titles[mass], chosen) for mass, chosen in names.items() if chosen]
 
 
-def variants(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
-    """Returns headings and rows of the registered variants."""
+def metrics_of(name: str) -> Mapping[str, object]:
+    """Returns the metrics of a pretrained model in the index."""
+    return cast(Mapping[str, object], read_index()[name]["metrics"])
+
+
+def is_mass(metrics: Mapping[str, object]) -> bool:
+    """Returns whether figures are those of probability masses; earlier versions stored only the binarization."""
+    return str(metrics.get("measure") or ("density" if metrics["binarization"] == "none" else "mass")) == "mass"
+
+
+def models_table(title: str, names: Sequence[str]) -> Table:
+    """Returns a table of pretrained models, with published figures of the same class of model."""
+    known = {key: metric for key, metric in all_metrics().items() if metric.listed}
+    literature = {name: found for name in names if (found := published_metrics(name)) is not None}
+    bounds = any("bound" in each.metrics for each in literature.values())
+    beside = [*(["published bound"] if bounds else []), "published (K)", "to published", "source"] if literature else []
     rows: Rows = []
-    for entry in variant_entries(pattern):
-        summary = (inspect.getdoc(entry.builder) or "").partition("\n")[0]
-        options = ", ".join(f"{option.name} = {option.default}" for option in entry.options.values()) or "–"
-        used = sorted(name for name, facts in read_index().items() if entry.name in str(facts["variant"]).split("+"))
-        changes, weights, paper = (
-            ", ".join(entry.changes) or "–",
-            ", ".join(used) or "–",
-            f"{entry.paper} ({entry.year})",
+    for name in names:
+        facts, metrics, found = read_index()[name], metrics_of(name), literature.get(name)
+        measured = [metric.in_table(key, metrics) for key, metric in known.items()]
+        texts = [""] * 4
+        if found is not None:
+            texts = [found.value("bound"), found.value("log_evidence"), found.verdict(metrics), found.origin]
+        texts = texts[4 - len(beside) :]
+        size = f"{weights_size(name) / 1e6:.1f} MB"
+        rows.append((name, str(facts["variant"]), str(metrics["data"]), *measured, *texts, size))
+    figures = [metric.heading for metric in known.values()]
+    return Table(
+        headings=("model", "variant", "data", *figures, *beside, "size"),
+        rows=rows,
+        title=title,
+        notes=["–: the model gives these images neither a probability nor a density, or it was not measured."],
+        figures=[*figures, *beside[:-2], "size", "variant", "data"],
+        optional=(
+            "source", "to published", "size", "variant", "data", "parameters", "active", "PSNR", "published bound",
+            "published (K)",
+        ),
+    )  # fmt: skip
+
+
+def weights_size(name: str) -> int:
+    """Returns the bytes of the weights of a pretrained model."""
+    files = cast(Mapping[str, Mapping[str, int]], read_index()[name]["files"])
+    return sum(known["size"] for file, known in files.items() if file.endswith(".safetensors"))
+
+
+def model_records(pattern: str = "*") -> list[Record]:
+    """Returns plain values of the pretrained models."""
+    found: list[Record] = []
+    for name in list_models(pattern):
+        facts, published = read_index()[name], published_metrics(name)
+        literature = {} if published is None else {"published": {**published.metrics, **published.facts}}
+        found.append(
+            {"name": name, "variant": facts["variant"], "bytes": weights_size(name), **metrics_of(name), **literature}
         )
-        rows.append((entry.name, changes, entry.rate, summary, options, paper, weights))
-    return ("variant", "changes", "rate", "what it does", "options", "paper", "weights"), rows
+    return found
+
+
+def variants(pattern: str = "*") -> list[Table]:
+    """Returns a table of the registered variants: name, one sentence, pretrained models."""
+    rows = [
+        (entry.name, plain(summary_of(entry)), ", ".join(weights_of(entry.name)) or "–")
+        for entry in variant_entries(pattern)
+    ]
+    return [Table(headings=("variant", "what it does", "weights"), rows=rows)]
+
+
+def variant_records(pattern: str = "*") -> list[Record]:
+    """Returns plain values of the registered variants."""
+    return [
+        {
+            "name": entry.name,
+            "summary": plain(summary_of(entry)),
+            "changes": list(entry.changes),
+            "rate": entry.rate,
+            "options": {option.name: option.default for option in entry.options.values()},
+            "paper": entry.paper,
+            "year": entry.year,
+            "url": entry.url,
+            "weights": weights_of(entry.name),
+        }
+        for entry in variant_entries(pattern)
+    ]
+
+
+def summary_of(entry: "Variant") -> str:
+    """Returns the first line of a variant's docstring."""
+    return (inspect.getdoc(entry.builder) or "").partition("\n")[0]
+
+
+def weights_of(variant: str) -> list[str]:
+    """Returns the names of the pretrained models of a variant, or of compositions with it."""
+    return sorted(name for name, facts in read_index().items() if variant in str(facts["variant"]).split("+"))
+
+
+SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "sigma": "σ", "log": "log", "cdot": "·", "ge": "≥"}
+
+
+def plain(text: str) -> str:
+    """Returns a sentence with its formulas between dollars in plain characters, for a terminal."""
+    formula = re.compile(r"\$([^$]*)\$")
+    symbol = re.compile(r"\\([a-zA-Z]+)")
+    return formula.sub(
+        lambda found: re.sub(
+            r"[{}]|\\[,;! |]", "", symbol.sub(lambda each: SYMBOLS.get(each.group(1), each.group(1)), found.group(1))
+        ),
+        text,
+    )
 
 
 def variants_table() -> str:
     """Returns the table of variants in docs/variants.md, with links to options and papers."""
-    headings, rows = variants()
-    linked: Rows = []
-    for (name, *facts, _, paper, weights), entry in zip(rows, variant_entries(), strict=True):
+    rows: Rows = []
+    for entry in variant_entries():
+        paper = f"{entry.paper} ({entry.year})"
+        name = f"[{entry.name}](#{entry.name})" if entry.options else entry.name
         source = f"[{paper}]({entry.url})" if entry.url else paper
-        linked.append((f"[{name}](#{name})" if entry.options else name, *facts, source, weights))
-    return markdown([heading for heading in headings if heading != "options"], linked)
+        changes, weights = (", ".join(each) or "–" for each in (entry.changes, weights_of(entry.name)))
+        rows.append((name, changes, entry.rate, summary_of(entry), source, weights))
+    return markdown(("variant", "changes", "rate", "what it does", "paper", "weights"), rows)
 
 
 def options_list() -> str:
@@ -91,16 +180,30 @@ def option_texts(entry: "Variant") -> dict[str, str]:
     return {name: " ".join(text.split()) for names, text in found for name in names.split(", ")}
 
 
-def recipes(pattern: str = "*") -> tuple[tuple[str, ...], Rows]:
-    """Returns headings and rows of the recipes."""
-    rows: Rows = []
+def recipes(pattern: str = "*") -> list[Table]:
+    """Returns a table of the recipes."""
+    rows = [tuple(map(str, record.values())) for record in recipe_records(pattern)]
+    return [Table(headings=("recipe", "variant", "data", "what it is"), rows=rows, optional=("data", "variant"))]
+
+
+def recipe_records(pattern: str = "*") -> list[Record]:
+    """Returns plain values of the recipes."""
+    found: list[Record] = []
     for name, path in sorted(list_recipes().items()):
         if fnmatch.fnmatchcase(name, pattern):
             text = path.read_text(encoding="utf-8")
             table = tomllib.loads(text)
             first = text.splitlines()[0].removeprefix("#").strip()
-            rows.append((name, str(table["variant"]), str(table["data"]["name"]), first))
-    return ("recipe", "variant", "data", "what it is"), rows
+            found.append({"name": name, "variant": table["variant"], "data": table["data"]["name"], "summary": first})
+    return found
+
+
+TABLES: dict[str, Callable[[str], list[Table]]] = {"models": models, "variants": variants, "recipes": recipes}
+RECORDS: dict[str, Callable[[str], list[Record]]] = {
+    "models": model_records,
+    "variants": variant_records,
+    "recipes": recipe_records,
+}
 
 
 def describe(name: str) -> str:
@@ -127,19 +230,13 @@ def describe(name: str) -> str:
     raise UnknownNameError("model, variant or recipe", name, [*read_index(), *known, *registry.names()])
 
 
-def markdown(headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
-    """Returns a Markdown table."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-
-
 def refresh(text: str) -> str:
     """Returns a page with the text between `<!-- NAME -->` and `<!-- end -->` replaced by the table of that name."""
     tables: dict[str, Callable[[], str]] = {
-        "models": lambda: markdown(*models()),
+        "models": lambda: "\n\n".join(table.markdown() for table in models()),
         "variants": variants_table,
         "options": options_list,
-        "recipes": lambda: markdown(*recipes()),
+        "recipes": lambda: recipes()[0].markdown(),
     }
     for name, table in tables.items():
         start, marker, rest = text.partition(f"<!-- {name} -->\n")

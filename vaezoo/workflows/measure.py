@@ -1,6 +1,7 @@
 """`measure`: evaluates a model, which is given by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -9,13 +10,13 @@ from vaezoo.errors import ConfigError, shorten
 from vaezoo.evaluation import disentanglement, evaluate
 from vaezoo.evaluation.metric import all_metrics
 from vaezoo.evaluation.test_sets import test_set
-from vaezoo.recipe import published_metrics
+from vaezoo.recipe import Published, published_metrics
 from vaezoo.storage.figures import METRICS
 from vaezoo.storage.model_card import figures_table
 from vaezoo.storage.model_folder import read_metrics, write_metrics
-from vaezoo.workflows.listing import markdown
 from vaezoo.workflows.load import load, locate, own_folder
 from vaezoo.workflows.run_folder import own_data
+from vaezoo.workflows.tables import Record, markdown
 
 
 def data_of(model: VAE, data: str | None) -> str:
@@ -38,6 +39,69 @@ def data_of(model: VAE, data: str | None) -> str:
     return str(known)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The metrics of a model, beside those that are stored with its weights and those of the literature.
+
+    `metrics` and `stored` are as in `metrics.json`; `stored` is None for a folder without them, and for one to which
+    `metrics` were written (`written`).
+    """
+
+    name: str
+    variant: str
+    metrics: Mapping[str, object]
+    stored: Mapping[str, object] | None
+    literature: Published | None
+    written: Path | None = None
+
+    @property
+    def obstacle(self) -> str:
+        """What differs between the two measurements, so that they do not compare; an empty string if nothing."""
+        stored, differing = self.stored or {}, list[str]()
+        for key, text in FACTS.items():
+            if stored.get(key) != self.metrics.get(key):
+                differing.append(f"{text.format(stored.get(key))} instead of {self.metrics.get(key)}")
+        return ", ".join(differing)
+
+    def text(self) -> str:
+        """Returns all figures as Markdown."""
+        parts = [f"{self.name}: {self.variant}", figures_table(self.metrics)]
+        if self.literature is not None:
+            parts.append(in_the_literature(self.literature, self.metrics))
+        if self.stored is not None:
+            note = f" (not comparable: {self.obstacle})" if self.obstacle else ""
+            parts += [f"Published with the weights{note}:", figures_table(self.stored)]
+        return "\n\n".join([*parts, *([f"Stored in {self.written}."] if self.written else [])])
+
+    def record(self) -> Record:
+        """Returns all figures as plain values."""
+        found: dict[str, object] = {"name": self.name, "variant": self.variant, **self.metrics}
+        if self.literature is not None:
+            found["literature"] = {**self.literature.metrics, **self.literature.facts}
+        if self.stored is not None:
+            found["published"] = {**self.stored, "comparable": not self.obstacle}
+        return found
+
+
+#: the facts that two measurements must share to compare, and their wording
+FACTS = {
+    "data": "{}",
+    "split": "split {}",
+    "binarization": "binarization {}",
+    "examples": "{} examples",
+    "subset_seed": "subset {}",
+    "samples": "K = {}",
+}
+
+
+def in_the_literature(published: Published, metrics: Mapping[str, object]) -> str:
+    """Returns a sentence with the published figures, their source, and how the log-evidence compares."""
+    values = [f"{each.label} {published.value(key)}" for key, each in all_metrics().items() if key in published.metrics]
+    verdict = published.verdict(metrics)
+    own = f" The log-evidence above, to this: {verdict}." if verdict else ""
+    return f"In the literature: {', '.join(values)} ({published.origin}).{own}"
+
+
 def measure(
     name: str | Path,
     *,
@@ -49,35 +113,36 @@ def measure(
     write: bool = False,
     batch_size: int | None = None,
     bar: Callable[[int, int], None] | None = None,
-) -> str:
-    """Returns the metrics of a model as text, with those in its folder; `write` replaces them.
+) -> Measured:
+    """Returns the metrics of a model, with those in its folder; `write` replaces them.
 
     K is by default that of the metrics in the folder. See `vaezoo.evaluate` for the other arguments and exceptions.
     """
     folder = own_folder(name) if write else locate(name)
     model = load(name, device=device)
-    published = read_metrics(folder)
-    known = cast(int, published["samples"]) if published and published.get("samples") else 5000
-    chosen = known if samples is None else samples
-    source = data_of(model, own_data(name, data))
+    stored = read_metrics(folder)
+    known = cast(int, stored["samples"]) if stored and stored.get("samples") else 5000
     report = evaluate(
-        model, source, chosen, binarize=binarize, limit=limit, report=bar, batch_size=batch_size
+        model,
+        data_of(model, own_data(name, data)),
+        known if samples is None else samples,
+        binarize=binarize,
+        limit=limit,
+        report=bar,
+        batch_size=batch_size,
     ).as_dict()
-    parts = [f"{name}: {(model.config or {}).get('variant')}", figures_table(report)]
-    recipe = (model.config or {}).get("recipe")
-    literature = published_metrics(str(recipe["name"])) if isinstance(recipe, dict) else None
-    if literature is not None:
-        values = [
-            f"{each.label} {literature.text(key)}" for key, each in all_metrics().items() if key in literature.metrics
-        ]
-        parts.append(f"In the literature: {', '.join(values)}.")
-    comparable = published and all(published.get(key) == report[key] for key in ("data", "examples", "samples"))
-    if published and comparable and not write:
-        parts += ["Published with the weights:", figures_table(published)]
+    config = model.config or {}
+    recipe = config.get("recipe")
     if write:
         write_metrics(folder, report)
-        parts.append(f"Stored in {folder / METRICS}.")
-    return "\n\n".join(parts)
+    return Measured(
+        name=str(name),
+        variant=str(config.get("variant")),
+        metrics=report,
+        stored=None if write else stored,
+        literature=published_metrics(str(recipe["name"])) if isinstance(recipe, dict) else None,
+        written=folder / METRICS if write else None,
+    )
 
 
 def measure_disentanglement(
