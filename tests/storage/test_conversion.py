@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 import torch
 from safetensors.torch import save_file
-from support.foreign import Example, Pythae, System, pythae_folder, saved, small
+from support.foreign import Example, MnistVAE, Pythae, System, pythae_folder, saved, small
 from support.mutations import config_of, write_config
 from torch import Tensor, nn
 
@@ -73,6 +73,24 @@ class TestKnownLayouts:
         other = small(tmp_path / "other.pt")  # of another size: a vector, unless a shape is given
         assert convert(other, tmp_path / "row").shape == (12,)
         assert convert(other, tmp_path / "image", shape=(3, 2, 2)).shape == (3, 2, 2)
+
+    def test_two_hidden_layers(self, tmp_path: Path) -> None:
+        theirs = MnistVAE()
+        done = convert(saved(tmp_path / "vae.pth", theirs.state_dict()), tmp_path / "mine")
+        assert (done.layout, done.shape, done.latent) == ("pytorch-mnist-vae", (1, 28, 28), 2)
+        assert_equal(vaezoo.load(tmp_path / "mine"), theirs, (1, 28, 28))
+
+    @pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", ""])
+    @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model._orig_mod.", "module.model.", "vae."])
+    def test_prefixes_of_wrappers(self, tmp_path: Path, prefix: str, wrapper: str) -> None:
+        """As DataParallel, torch.compile and Lightning write them, with the plain values of a Lightning checkpoint."""
+        theirs = Example(12, 6, 3)
+        content: object = {f"{prefix}{key}": tensor for key, tensor in theirs.state_dict().items()}
+        if wrapper:
+            beside = {"epoch": 3, "pytorch-lightning_version": "2.5", "hyper_parameters": {"lr": 1e-3}, "loops": {}}
+            content = {wrapper: content, "optimizer_states": [], **beside}
+        convert(saved(tmp_path / "last.ckpt", content), tmp_path / "mine")
+        assert_equal(vaezoo.load(tmp_path / "mine"), theirs, (12,))
 
     @pytest.mark.parametrize(
         ("settings", "variant", "options"),

@@ -26,6 +26,27 @@ class Example(nn.Module):
         return torch.sigmoid(self.fc4(functional.relu(self.fc3(z))))
 
 
+class MnistVAE(nn.Module):
+    """The model of lyeoni/pytorch-mnist-VAE: two hidden layers, two heads, log σ²."""
+
+    def __init__(self, size: int = 784, widths: tuple[int, int] = (40, 30), latent: int = 2) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(size, widths[0]), nn.Linear(*widths)
+        self.fc31, self.fc32 = nn.Linear(widths[1], latent), nn.Linear(widths[1], latent)
+        self.fc4, self.fc5, self.fc6 = (
+            nn.Linear(latent, widths[1]),
+            nn.Linear(*widths[::-1]),
+            nn.Linear(widths[0], size),
+        )
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = functional.relu(self.fc2(functional.relu(self.fc1(x.flatten(1)))))
+        return self.fc31(features), torch.exp(0.5 * self.fc32(features))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return torch.sigmoid(self.fc6(functional.relu(self.fc5(functional.relu(self.fc4(z))))))
+
+
 class Pythae(nn.Module):
     """Two networks with the names of pythae's default ones, which are 512 wide."""
 

@@ -1,4 +1,4 @@
-"""Layouts of state dicts: two known ones, and one whose layers the user names."""
+"""Layouts of state dicts: known ones, and one whose layers the user names."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,11 @@ PYTHAE: dict[str, tuple[str, dict[str, str]]] = {
     "FactorVAEConfig": ("factor-vae", {"gamma": "gamma"}),
 }
 CRITIC = "discriminator."  # of pythae's FactorVAE; model folders have no critics
-EXAMPLE = ("fc1", "fc21", "fc22", "fc3", "fc4")  # https://github.com/pytorch/examples/tree/main/vae
+#: layout -> hidden layers of the encoder, mean, log σ², layers of the decoder; ReLUs between them, sigmoid pixels
+EXAMPLES: dict[str, tuple[tuple[str, ...], str, str, tuple[str, ...]]] = {
+    "pytorch-example": (("fc1",), "fc21", "fc22", ("fc3", "fc4")),  # https://github.com/pytorch/examples/tree/main/vae
+    "pytorch-mnist-vae": (("fc1", "fc2"), "fc31", "fc32", ("fc4", "fc5", "fc6")),  # lyeoni/pytorch-mnist-VAE
+}
 LIKELIHOODS = ("bernoulli", "gaussian")  # the mean is the sigmoid of the output, or the output
 
 
@@ -65,8 +69,8 @@ def recognize(source: Source, given: ModelDescription) -> Perceptron:
         raise ConversionError("An activation goes with named layers (mean, decoder …); known layouts have their own.")
     elif source.settings is not None:
         found = pythae(source, source.settings, given)
-    elif {f"{name}.{end}" for name in EXAMPLE for end in ("weight", "bias")} == set(source.tensors):
-        found = example(source, given)
+    elif layout := example_of(source):
+        found = example(source, given, layout)
     else:
         hint = " It looks like pythae's: name its folder." if "encoder.embedding.weight" in source.tensors else ""
         raise ConversionError(
@@ -124,20 +128,32 @@ def activation_of(given: ModelDescription, needed: bool) -> Activation:
     return cast(Activation, given.activation)
 
 
-def example(source: Source, given: ModelDescription) -> Perceptron:
-    """Returns the model of PyTorch's examples/vae: two heads, log σ², one hidden layer of ReLUs, sigmoid pixels."""
-    hidden, mean, spread, *decoder = (layer(source.tensors, name) for name in EXAMPLE)
-    usual = (1, 28, 28) if hidden.inputs == 784 else hidden.inputs
+def example_of(source: Source) -> str:
+    """Returns the layout in `EXAMPLES` with exactly the keys of a source, or an empty string."""
+    for layout, (hidden, mean, spread, decoder) in EXAMPLES.items():
+        if {f"{name}.{end}" for name in (*hidden, mean, spread, *decoder) for end in ("weight", "bias")} == set(
+            source.tensors
+        ):
+            return layout
+    return ""
+
+
+def example(source: Source, given: ModelDescription, layout: str) -> Perceptron:
+    """Returns the model of a layout in `EXAMPLES`."""
+    take = partial(layer, source.tensors)
+    hidden, mean, spread, decoder = EXAMPLES[layout]
+    encoder = [*map(take, hidden)]
+    usual = (1, 28, 28) if encoder[0].inputs == 784 else encoder[0].inputs
     return Perceptron(
-        encoder=[hidden],
-        mean=mean,
-        spread=spread,
+        encoder=encoder,
+        mean=take(mean),
+        spread=take(spread),
         variance=True,
-        decoder=decoder,
+        decoder=[*map(take, decoder)],
         activation="relu",
         shape=sizes(usual if given.shape is None else given.shape, "shape"),
         likelihood=given.head("bernoulli"),
-        origin={"layout": "pytorch-example", "sha256": source.sha256},
+        origin={"layout": layout, "sha256": source.sha256},
     )
 
 

@@ -20,6 +20,7 @@ from vaezoo.storage.json_files import LARGEST_JSON, parse_json, read_bytes, sha2
 
 SETTINGS, WEIGHTS = "model_config.json", "model.pt"  # the two files of a pythae folder that are read
 WRAPPERS = ("model_state_dict", "state_dict", "model")  # keys of the state dict in a checkpoint
+PREFIXES = ("module.", "_orig_mod.", "model.", "vae.", "net.")  # of all keys: DataParallel, compile, Lightning modules
 LARGEST_FILE = 2**30  # bytes
 LONGEST_KEY = 200
 ARCHIVE = b"PK\x03\x04"  # first bytes of a zip archive, which torch.save writes
@@ -111,7 +112,15 @@ def state_dict(loaded: object, name: str) -> Mapping[str, Tensor]:
     wrong = [key for key in found if not isinstance(key, str) or not 0 < len(key) <= LONGEST_KEY]
     if wrong:
         raise ConversionError(f"{name} has the key {shorten(wrong[0])}; expected a name.")
-    return cast(dict[str, Tensor], found)
+    return without_prefix(cast(dict[str, Tensor], found))
+
+
+def without_prefix(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Returns a state dict without the prefixes that wrappers put in front of all keys."""
+    for prefix in (each for _ in PREFIXES for each in PREFIXES):  # in any order
+        if all(key.startswith(prefix) for key in tensors):
+            tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+    return tensors
 
 
 def to_float32(key: str, tensor: Tensor) -> Tensor:
