@@ -137,6 +137,12 @@ def test_data_frames() -> None:
     assert torch.equal(labelled.images, rows.images) and labelled.classes == 2
     with pytest.raises(ShapeError, match=r"town \(str\), day \(datetime64\)"):
         as_dataset(Frame(a=frame["a"], town=Column(["x", "y"], "str"), day=Column([0, 1], "datetime64")))
+    with pytest.raises(ShapeError, match=r"age \(interval\[int64\]\)"):
+        as_dataset(Frame(age=Column([1, 2], "interval[int64]")))
+    twice = Frame(a=frame["a"])
+    twice.columns = ["a", "a"]
+    with pytest.raises(ShapeError, match=r"columns of one name \(.a, a"):
+        as_dataset(twice)
     with pytest.raises(DataError, match="column 'b', first in row 1"):
         as_dataset(Frame(b=Column([1.0, None], "Float64")))
 

@@ -1,5 +1,6 @@
 """Data frames of pandas, polars and others with the same methods; none of these packages is imported."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ from torch import Tensor
 
 from vaezoo.errors import DataError, ShapeError, shorten
 
-_NUMBERS = ("int", "uint", "float", "bool", "double", "decimal")
+# Types of columns, such as int64, UInt8, Float32, boolean and int64[pyarrow]; not interval[int64].
+_NUMBERS = re.compile(r"(u?int\d*|float\d*|bool(ean)?|double|decimal\d*)\b", re.IGNORECASE)
 
 
 def is_frame(value: object) -> bool:
@@ -23,11 +25,16 @@ def frame_tensor(frame: Any, name: str) -> Tensor:
         ShapeError: Columns are not numeric.
         DataError: Values are missing.
     """
+    if len(set(frame.columns)) < len(frame.columns):
+        raise ShapeError(
+            f"{name}: got a data frame with columns of one name ({shorten(', '.join(map(str, frame.columns)))}); "
+            "expected different names. Rename them."
+        )
     columns = [frame[key] for key in frame.columns]
     wrong = [
         f"{key} ({column.dtype})"
         for key, column in zip(frame.columns, columns, strict=True)
-        if not str(column.dtype).lower().startswith(_NUMBERS)
+        if not _NUMBERS.match(str(column.dtype))
     ]
     if wrong or not columns:
         got = f"columns that are not: {shorten(', '.join(wrong), 300)}" if wrong else "none"

@@ -58,7 +58,7 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     labelled_share: Share = 0.0
     flip: bool = False
     shift: Annotated[int, Meta(ge=0, le=4096)] = 0
-    image_key: Annotated[str, Meta(max_length=1000)] = ""
+    image_key: Name | None = None
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):

@@ -227,7 +227,7 @@ def given_data(recipe: Recipe, data: object, options: ImageOptions, workers: int
         data,
         recipe.data.split,
         options=options,
-        image_key=recipe.data.image_key or None,
+        image_key=recipe.data.image_key,
         beginning=beginning if all(stage.steps for stage in recipe.stages) else None,
         workers=workers,
     )
