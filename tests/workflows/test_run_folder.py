@@ -91,6 +91,12 @@ def test_a_run_is_a_recipe_and_has_a_description(run: Path, tmp_path: Path) -> N
     assert "runs/mine: a trained vae" in text and "vaezoo train runs/mine" in text and "training images" in text
     (run / "config.json").unlink()
     assert "an unfinished run of vae; newest checkpoint after step 6" in describe("runs/mine")
+    assert "bound" in measure("runs/mine", samples=0), "an unfinished run can be measured"
+    for refused in (["evaluate", "runs/mine", "--write"], ["fit-sampler", "runs/mine", "normal"]):
+        assert cli.main(refused) == 1
+    with pytest.raises(ConfigError, match="unfinished run, which has checkpoints but no model files"):
+        vaezoo.push("runs/mine", "me/mine", dry_run=True)
+    assert not (run / "config.json").exists()
     (run / "recipe.json").write_text("[]")
     with pytest.raises(RecipeError, match="cannot be read as the recipe of a run"):
         read_recipe("runs/mine")

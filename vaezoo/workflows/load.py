@@ -119,13 +119,25 @@ def locate(name: str | Path) -> Path:
     )
 
 
+def finished(name: str | Path) -> Path:
+    """Returns the folder of a model as `locate` does; raises ConfigError for a run that has not ended."""
+    folder = locate(name)
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(
+            f"{folder} is an unfinished run, which has checkpoints but no model files. Continue it to its end "
+            "(--resume), or save its model elsewhere: vaezoo.save(vaezoo.load(RUN), FOLDER)."
+        )
+    return folder
+
+
 def own_folder(name: str | Path) -> Path:
     """Returns the folder of a model in which files may be written.
 
     Raises:
-        ConfigError: the model is in the installed package or in the Hub's cache; otherwise see `locate`.
+        ConfigError: the model is in the installed package or in the Hub's cache, or is an unfinished run; otherwise
+            see `locate`.
     """
-    folder = locate(name)
+    folder = finished(name)
     if PACKAGE_FOLDER in folder.resolve().parents or on_the_hub(name) is not None:
         raise ConfigError(
             f"{shorten(str(name))} is a published model, whose files are not changed. Save a copy first, in a folder "

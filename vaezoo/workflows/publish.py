@@ -15,7 +15,7 @@ from vaezoo.storage.config import read_config
 from vaezoo.storage.files import write_file
 from vaezoo.storage.model_card import hub_card
 from vaezoo.storage.model_folder import CARD, copy_folder, read_metrics, save, write_metrics
-from vaezoo.workflows.load import load, locate
+from vaezoo.workflows.load import finished, load
 from vaezoo.zoo.index import bundled_models
 
 SAMPLES = "samples.png"
@@ -109,7 +109,7 @@ def staged(
     if isinstance(model, VAE):
         save(model, folder, metrics=metrics)
     else:
-        copy_folder(locate(model), folder)
+        copy_folder(finished(model), folder)
         if metrics is not None:
             write_metrics(folder, metrics)
     figures = read_metrics(folder) or {}
