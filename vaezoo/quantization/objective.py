@@ -13,6 +13,8 @@ from vaezoo.objectives import PenalizedObjective, Schedule, WeightedObjective
 from vaezoo.quantization.codes import CodePoint
 from vaezoo.quantization.gumbel import GumbelCodes
 
+SMALLEST = 1e-30  # probability of a code, so that the gradient of its entropy is finite
+
 
 class CodeObjective(PenalizedObjective):
     """The objective D + R with penalties; R is constant under a uniform prior."""
@@ -80,7 +82,7 @@ def entropy_penalty(model: Model, inference: Inference, temperature: float) -> T
     rows = logits.flatten(0, 1)
     first, second = (joint_probabilities(half) for half in rows.tensor_split(2, 1))
     mean = first.T @ second / len(rows)
-    return sum_event(own, 2) - logits.shape[1] * cast(Tensor, torch.special.entr(mean)).sum()
+    return sum_event(own, 2) - logits.shape[1] * cast(Tensor, torch.special.entr(mean.clamp(min=SMALLEST))).sum()
 
 
 def joint_probabilities(logits: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     betas: tuple[Share, Share] = (0.9, 0.999)
     epsilon: Annotated[float, Meta(gt=0, le=1)] = 1e-8
     weight_decay: Annotated[float, Meta(ge=0, le=10)] = 0.0
-    clip: Annotated[float, Meta(ge=0)] = 0.0
+    clip: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
     patience: Count = 0
     average: Share = 0.0
     precision: Literal["float32", "bf16"] = "float32"
@@ -93,7 +93,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     compile: bool | Literal["reduce-overhead"] = False
     rate_warmup: Count = 0
     rate_cycles: Count = 0
-    free_bits: Annotated[float, Meta(ge=0)] = 0.0
+    free_bits: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
     train: list[Literal["encoder", "decoder", "prior", "objective"]] = msgspec.field(default_factory=list)
     options: dict[str, object] = msgspec.field(default_factory=dict)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from vaezoo.errors import ConfigError, shorten
-from vaezoo.registry.options import options_of, parse_options
+from vaezoo.registry.options import options_of, parse_options, plain
 from vaezoo.registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def sizes(value: object, what: str) -> tuple[int, ...]:
     Raises:
         ConfigError: a size that is not positive, or too many dimensions or elements.
     """
+    value = plain(value)
     items = (value,) if isinstance(value, int) else value
     good = isinstance(items, list | tuple) and 0 < len(items) <= MAX_DIMENSIONS
     good = good and all(type(n) is int and n > 0 for n in cast(Sequence[object], items))

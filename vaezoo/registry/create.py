@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vaezoo.errors import CompositionError, ConfigError, shorten
 from vaezoo.registry.architecture import Architecture, Named, backbones, canonical, likelihoods, named, sizes
+from vaezoo.registry.options import plain
 from vaezoo.registry.variant import Variant, build_order, resolve, split_options, variants
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def _complete(
     defaults: dict[str, object] = {"latent": 16, "backbone": "mlp", "likelihood": "bernoulli"}
     for entry in build_order(entries):
         defaults.update(entry.defaults)
+    context, examples = cast(int, plain(context)), cast(int, plain(examples))
     for what, number, limit in (("context", context, MAX_CONTEXT), ("examples", examples, MAX_EXAMPLES)):
         if type(number) is not int or not 0 <= number <= limit:
             raise ConfigError(f"Got {what} = {shorten(number)}; expected a whole number from 0 to {limit}.")

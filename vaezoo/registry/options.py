@@ -18,7 +18,7 @@ Weight = Annotated[float, Meta(ge=0, le=1e6)]
 LargeWeight = Annotated[float, Meta(ge=0, le=1e9)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
-Temperature = Annotated[float, Meta(gt=0, le=100)]
+Temperature = Annotated[float, Meta(ge=1e-6, le=100)]
 Count = Annotated[int, Meta(ge=1, le=10_000)]
 Codes = Annotated[int, Meta(ge=2, le=2**24)]
 Steps = Annotated[int, Meta(ge=1, le=10**9)]
@@ -36,14 +36,22 @@ class Option:
 
     def parse(self, value: object, path: str) -> object:
         """Returns `value` converted to the option's type; raises ConfigError if it does not fit."""
-        plain = float(value) if isinstance(value, float) else value  # numpy's float64 is a float too
         try:
-            parsed = cast(object, msgspec.convert(plain, type=self.type, strict=True))
+            parsed = cast(object, msgspec.convert(plain(value), type=self.type, strict=True))
         except (msgspec.ValidationError, OverflowError, RecursionError) as error:
             raise ConfigError(f"{path}: {error}; got {shorten(value)}.") from None
         if any(isinstance(item, float) and not math.isfinite(item) for item in flat(parsed)):
             raise ConfigError(f"{path}: expected finite numbers; got {shorten(value)}.")
         return parsed
+
+
+def plain(value: object) -> object:
+    """Returns numbers, arrays and tensors of numpy and torch as plain numbers and lists; other values unchanged."""
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value)  # numpy's float64 is a float too
+    return cast(Any, value).tolist() if hasattr(value, "tolist") else value
 
 
 def flat(value: object) -> list[object]:

@@ -16,7 +16,7 @@ def hamiltonian_vae(
     *,
     leapfrogs: Annotated[int, Meta(ge=1, le=1000)] = 3,
     step_size: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05,
-    beta_zero: Annotated[float, Meta(gt=0, lt=1)] = 0.3,
+    beta_zero: Annotated[float, Meta(ge=1e-6, lt=1)] = 0.3,
 ) -> VAE:
     r"""Minimizes D + R with a posterior whose draws are moved by leapfrog steps towards high p(x, z).
 

@@ -18,7 +18,7 @@ def info_vae(
     alpha: Annotated[float, Meta(ge=-1e6, le=1)] = 0.0,
     weight: LargeWeight = 10.0,
     kernel: Kernel = "rbf",
-    bandwidth: Annotated[float, Meta(gt=0, le=1e6)] = 1.0,
+    bandwidth: Annotated[float, Meta(ge=1e-6, le=1e6)] = 1.0,
 ) -> VAE:
     r"""Minimizes distortion, a weighted rate, and a discrepancy of the aggregate posterior from the prior.
 

@@ -17,7 +17,7 @@ def wae_mmd(
     *,
     weight: LargeWeight = 10.0,
     kernel: Kernel = "imq",
-    bandwidth: Annotated[float, Meta(gt=0, le=1e6)] = 1.0,
+    bandwidth: Annotated[float, Meta(ge=1e-6, le=1e6)] = 1.0,
 ) -> VAE:
     r"""Minimizes distortion and the discrepancy of codes from the prior, with a deterministic encoder.
 
