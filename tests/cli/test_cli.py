@@ -13,6 +13,7 @@ import pytest
 
 import vaezoo
 from vaezoo.cli import main
+from vaezoo.registry import variants as variant_registry
 from vaezoo.zoo.index import read_index
 
 # Runs of a few steps leave latents inactive.
@@ -189,6 +190,14 @@ def test_lists_as_json_and_csv(kind, capsys):
         found = {record["name"]: record for record in records}["vae-mnist"]
         assert found["log_evidence"] == read_index()["vae-mnist"]["metrics"]["log_evidence"]
         assert (found["published"]["log_evidence"], found["published"]["samples"]) == (-86.76, 5000)
+
+
+def test_broken_variants_are_a_line_of_the_list(capsys, monkeypatch):
+    found = variant_registry.available
+    monkeypatch.setattr(variant_registry, "available", lambda pattern="*": (found(pattern)[0], {"sad-vae": "boom"}))
+    assert main(["list", "--variants"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sad-vae")]
+    assert line.split()[1:] == ["broken:", "boom", "–"]
 
 
 def test_published_figures_are_beside_those_of_a_subset(capsys):

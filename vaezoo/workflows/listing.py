@@ -98,6 +98,7 @@ def variants(pattern: str = "*") -> list[Table]:
         (entry.name, plain(summary_of(entry)), ", ".join(weights_of(entry.name)) or "–")
         for entry in variant_entries(pattern)
     ]
+    rows += [(name, f"broken: {reason}", "–") for name, reason in broken_variants(pattern).items()]
     return [Table(headings=("variant", "what it does", "weights"), rows=rows)]
 
 
@@ -171,6 +172,13 @@ def variant_entries(pattern: str = "*") -> "list[Variant]":
     from vaezoo.registry import variants as registry
 
     return [*registry.available(pattern)[0].values()]
+
+
+def broken_variants(pattern: str = "*") -> dict[str, str]:
+    """Returns the reason for each variant of a plug-in that cannot be loaded."""
+    from vaezoo.registry import variants as registry
+
+    return registry.available(pattern)[1]
 
 
 def option_texts(entry: "Variant") -> dict[str, str]:
