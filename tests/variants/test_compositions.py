@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import vonmises_fisher
 from support.cases import Case, contexts_of, example_of
 from torch import Tensor
 
 import vaezoo
 import vaezoo.data
 from vaezoo.core import VAE, seeded
-from vaezoo.errors import CompositionError
-from vaezoo.registry import variants, with_requirements
+from vaezoo.errors import CompositionError, ConfigError
+from vaezoo.registry import resolve, variants, with_requirements
 
 COMPOSITIONS = (
     "vamp-vae+iwae",
@@ -23,6 +24,8 @@ COMPOSITIONS = (
     "ladder-vae+iwae",
     "vade+full-covariance-vae+beta-vae",
     "beta-tc-vae+vamp-vae",
+    "top-down-vae+iwae",
+    "s-vae+vamp-vae",
 )
 
 
@@ -176,3 +179,94 @@ def test_gradients_without_a_score_need_diagonal_gaussians_when_the_model_is_cre
     assert Case("iwae+full-covariance-vae").build()
     with pytest.raises(CompositionError, match="posteriors are CholeskyNormal"):
         Case("iwae+full-covariance-vae").build(gradient="doubly-reparametrized")
+
+
+REFUSED = {
+    "cvae+flow-prior-vae": ("both change the prior", "flow-prior-vae", 3),
+    "vade+cvae": ("both change the prior", "flow-prior-vae", 3),
+    "cvae+vamp-vae": ("both change the prior", "flow-prior-vae", 3),
+    "iwae+beta-vae": ("has no rate to weight", "ciwae", 0),
+    "beta-vae+piwae": ("has no rate to weight", "ciwae", 0),
+    "m2-vae+iwae": ("sums over the classes", "cvae+iwae", 3),
+    "two-layer-vae+vamp-vae": ("the upper one would have no effect", "vamp-vae", 0),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_composition_that_is_refused_names_one_that_works(name: str) -> None:
+    reason, works, context = REFUSED[name]
+    with pytest.raises(CompositionError, match=f"{reason}.*Use '{works.replace('+', '.')}'"):
+        resolve(name)
+    assert Case(works, context=context).build()
+
+
+@pytest.mark.parametrize("name", ["top-down-vae", "ladder-vae"])
+def test_objectives_over_all_levels_agree_with_the_rates_of_the_levels(name: str) -> None:
+    """KL by closed forms of each level, and by the densities of many draws, in the mean over draws."""
+    case = Case(name)
+    models = {objective: case.build(torch.float64) for objective in ("", "beta-vae", "iwae", "geco-vae")}
+    for objective in list(models)[1:]:
+        options = (
+            {"samples": 1} if objective == "iwae" else {"beta": 3.0} if objective == "beta-vae" else {"target": 9.0}
+        )
+        models[objective] = Case(f"{name}+{objective}").build(torch.float64, **options)
+        models[objective].load_state_dict(models[""].state_dict(), strict=False)
+    x = case.inputs(2, torch.float64)[0]
+    rows = x.repeat(600, 1, 1, 1)
+    with torch.no_grad():
+        level, beta, iwae, geco = (models[each](rows) for each in models)
+    noise = (level.rate.std() + beta.rate.std() + level.distortion.std() + iwae.bound.std()) / 1200**0.5
+    assert abs(level.rate.mean() - beta.rate.mean()) < 4 * noise
+    assert abs(iwae.bound.mean() - level.bound.mean()) < 4 * noise
+    torch.testing.assert_close(beta.losses["model"], beta.distortion + 3.0 * beta.rate)
+    torch.testing.assert_close(geco.losses["model"], geco.rate + geco.distortion - 9.0)
+
+
+def test_an_option_of_an_objective_that_is_replaced_is_refused() -> None:
+    assert Case("top-down-vae").build(free_bits=2.0).objective.free_bits == 2.0
+    for name in ("top-down-vae+iwae", "iwae+top-down-vae"):
+        with pytest.raises(
+            ConfigError, match="'free_bits' of top-down-vae acts on the objective, which is that of iwae"
+        ):
+            Case(name).build(free_bits=2.0)
+
+
+def test_a_mixture_of_posteriors_on_the_sphere_has_the_density_of_scipy() -> None:
+    model, (x, _) = Case("s-vae+vamp-vae").build(torch.float64, latent=3), Case("s-vae").inputs(5, torch.float64)
+    inference = model.infer(x)
+    raw = model.encoder.network(model.prior.inputs).detach()
+    directions = torch.nn.functional.normalize(raw[:, :-1], dim=-1).numpy()
+    concentrations = torch.nn.functional.softplus(raw[:, -1]).numpy()
+    z = inference.z[0].detach().numpy()
+    components = [vonmises_fisher(*each).pdf(z) for each in zip(directions, concentrations, strict=True)]
+    np.testing.assert_allclose(
+        inference.prior.log_prob(inference.z[0]).detach().numpy(), np.log(np.mean(components, 0))
+    )
+    drawn = inference.prior.sample((7,))
+    torch.testing.assert_close(drawn.square().sum(-1), torch.ones(7, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ["vq-vae+vae-gan", "vae-gan+residual-vq-vae", "vae-gan+lfq-vae"])
+def test_the_critic_of_a_code_model_judges_reconstructions_alone(name: str) -> None:
+    """The encoder's loss has the terms of its own variant, with their weights, beside the similarity."""
+    case = Case(name)
+    model, (x, _) = case.build(), case.inputs(6)
+    alone = Case(name.replace("vae-gan+", "").replace("+vae-gan", "")).build()
+    alone.load_state_dict(model.state_dict(), strict=False)
+    with seeded(0):
+        elbo = model(x)
+    with seeded(0):
+        other = alone(x)
+    critic, similarity = model.objective.critic, elbo.terms["similarity"]
+    own = other.losses["model"] - other.distortion
+    torch.testing.assert_close(elbo.losses["encoder"], similarity + elbo.rate + own)
+    with seeded(0):
+        image = model.infer(x).likelihood.mean[0]
+    half = 0.5 * (critic.features(image) - critic.features(x)).square().sum(1)
+    torch.testing.assert_close(similarity, half)
+    logits = critic(x).squeeze(1), critic(image).squeeze(1)
+    cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    detected = cross_entropy(logits[1], torch.zeros(6), reduction="none")
+    exact = cross_entropy(logits[0], torch.ones(6), reduction="none") + detected
+    torch.testing.assert_close(elbo.losses["critic"], exact)
+    torch.testing.assert_close(elbo.losses["decoder"], half - detected)

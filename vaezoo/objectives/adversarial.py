@@ -10,6 +10,7 @@ rate and distortion do not depend on the critic. It is not saved, and a model wi
 alone.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -21,7 +22,7 @@ from vaezoo.core import ELBO, Inference, Model, as_part, full_precision, network
 from vaezoo.errors import CompositionError
 from vaezoo.objectives.penalties.discrepancy import sample_prior
 from vaezoo.objectives.players import players_of
-from vaezoo.objectives.weighted import PenalizedObjective, WeightedObjective
+from vaezoo.objectives.weighted import PenalizedObjective, Penalty, WeightedObjective
 
 NEGATIVE_SLOPE = 0.2  # of a critic's leaky ReLU, as is usual for critics of images (Radford et al., 2016)
 
@@ -173,11 +174,24 @@ class SimilarityObjective(AdversarialObjective, WeightedObjective):
 
     $D_l$ is half the squared distance between the critic's features of x and of the mean of p(x|z), and $L$ is the
     critic's loss for data, reconstructions and samples (Larsen et al., 2016, https://arxiv.org/abs/1512.09300).
+
+    Args:
+        gamma: $\gamma \ge 0$.
+        critic: the critic of x.
+        penalties: terms of the encoder's loss, see `PenalizedObjective`.
+        judges_samples: whether the critic judges samples too, and not only reconstructions.
     """
 
-    def __init__(self, gamma: float, critic: FeatureCritic) -> None:
-        super().__init__()
-        self.gamma = gamma
+    def __init__(
+        self,
+        gamma: float,
+        critic: FeatureCritic,
+        *,
+        penalties: Mapping[str, tuple[float, Penalty]] | None = None,
+        judges_samples: bool = True,
+    ) -> None:
+        super().__init__(penalties=penalties)
+        self.gamma, self.judges_samples = gamma, judges_samples
         self.critic: nn.Module | None = critic
 
     def players(self, model: Model) -> dict[str, list[nn.Parameter]]:
@@ -189,17 +203,24 @@ class SimilarityObjective(AdversarialObjective, WeightedObjective):
     def add_critic(self, model: Model, inference: Inference, c: Tensor | None, step: Tensor | None, elbo: ELBO) -> ELBO:
         """Returns the ELBO with the terms `similarity`, half a squared distance of features, and `critic_accuracy`."""
         critic = cast(FeatureCritic, self.critic)
-        sampled = model.decoder(sample_prior(inference).detach(), c).mean
-        features = [critic.features(each, c) for each in (inference.x, inference.likelihood.mean[0], sampled)]
-        data, reconstructed, generated = (full_precision(critic.logits(each)).squeeze(-1) for each in features)
+        images = [inference.x, inference.likelihood.mean[0]]
+        if self.judges_samples:
+            images.append(model.decoder(sample_prior(inference).detach(), c).mean)
+        features = [critic.features(each, c) for each in images]
+        data, *generated = (full_precision(critic.logits(each)).squeeze(-1) for each in features)
         similarity = 0.5 * (features[1] - features[0]).square().sum(1)
-        detected = softplus(reconstructed) + softplus(generated)
+        detected = torch.stack([softplus(each) for each in generated]).sum(0)
+        encoder, _ = self.penalized(model, inference, similarity + self.penalty(elbo.rate, step))
         return replace(
             elbo,
             losses={
-                "encoder": similarity + self.penalty(elbo.rate, step),
+                "encoder": encoder,
                 "decoder": self.gamma * similarity - detected if self.gamma else -detected,
                 "critic": softplus(-data) + detected,
             },
-            terms={"similarity": similarity.detach(), "critic_accuracy": critic_accuracy(data, generated)},
+            terms={
+                **elbo.terms,
+                "similarity": similarity.detach(),
+                "critic_accuracy": critic_accuracy(data, generated[-1]),
+            },
         )

@@ -68,11 +68,7 @@ class PenalizedObjective(Objective):
     def report(self, model: Model, inference: Inference, step: Tensor | None) -> ELBO:
         """Returns the ELBO of an inference."""
         distortion, rate = inference.distortion(), inference.rate()
-        loss, terms = self.cost(distortion, rate, step), {}
-        for name, (weight, penalty) in self.penalties.items():
-            value = penalty(model, inference).expand_as(distortion)
-            loss = loss + weight * value
-            terms[name] = value.detach()
+        loss, terms = self.penalized(model, inference, self.cost(distortion, rate, step))
         fitted = self.fitted_prior(model)
         return ELBO(
             distortion=distortion,
@@ -85,6 +81,15 @@ class PenalizedObjective(Objective):
             terms=terms,
             statistics=model.observe(inference),
         )
+
+    def penalized(self, model: Model, inference: Inference, loss: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns a loss (B,) plus the weighted penalties, and the unweighted penalties, detached."""
+        terms = {}
+        for name, (weight, penalty) in self.penalties.items():
+            value = penalty(model, inference).expand_as(loss)
+            loss = loss + weight * value
+            terms[name] = value.detach()
+        return loss, terms
 
     def cost(self, distortion: Tensor, rate: Tensor, step: Tensor | None) -> Tensor:
         """Returns the loss without its penalties, (B,)."""

@@ -42,6 +42,9 @@ class Variant:
     rate: Rate = "closed form"
     yields: Mapping[str, str] = field(default_factory=dict)
     requires: str = ""
+    offers: str = ""
+    instead: Mapping[str, str] = field(default_factory=dict)
+    acts_on: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, object] = field(default_factory=dict)
 
     @cached_property
@@ -82,6 +85,9 @@ def register(
     rate: Rate = "closed form",
     yields: Mapping[str, str] | None = None,
     requires: str = "",
+    offers: str = "",
+    instead: Mapping[str, str] | None = None,
+    acts_on: Mapping[str, str] | None = None,
     example: Mapping[str, object] | None = None,
     override: bool = False,
 ) -> Callable[[Callable[..., VAE]], Variant]:
@@ -105,6 +111,11 @@ def register(
         yields: parts that the builder replaces unless another variant does: {"prior": "codes"} leaves the prior to a
             variant that `requires` "codes", {"objective": "any"} leaves the objective to any variant that changes it.
         requires: a value of `yields` that one of the other variants in a composition must have.
+        offers: a value of `yields`: parts that another variant yields under this word are taken, but not required.
+        instead: name or shell pattern of variants that this one cannot be composed with, and text on why and what to
+            use instead, for the error.
+        acts_on: options that have an effect on one part alone, with the name of that part; they are refused where the
+            part is yielded.
         example: options, and `latent` if the default is too large, of a small model that learns (1, 8, 8) images in 300
             steps, for tests and documentation.
         override: whether to replace an entry of another owner.
@@ -120,6 +131,7 @@ def register(
     _check_words(name, changes=(changed, CHANGES), defaults=(defaults or {}, shared), yields=(yields or {}, {*changed}))
     _check_words(name, permits=(permits or {}, CHOICES & {*changed}))
     made = partial(Variant, name=name, changes=changed, couples_examples=couples_examples, rate=rate, requires=requires)
+    made = partial(made, offers=offers, instead=instead or {}, acts_on=acts_on or {})
     made = partial(made, context=context, permits=permits or {}, yields=yields or {}, example=example or {})
 
     def decorate(builder: Callable[..., VAE]) -> Variant:
@@ -131,6 +143,7 @@ def register(
         if clash:
             raise ConfigError(f"Variant {name!r} names an option like a shared field: {', '.join(sorted(clash))}.")
         _check_words(name, example=(entry.example, {"latent", *entry.options}))
+        _check_words(name, acts_on=(entry.acts_on, set(entry.options)))
         return variants.register(name, entry, owner=builder.__module__, override=override)
 
     return decorate
@@ -176,7 +189,8 @@ def resolve(name: str) -> list[Variant]:
             other = owners.get(part, entry)
             if other is not entry and not yields_part(other, entry, part) and not yields_part(entry, other, part):
                 raise CompositionError(
-                    f"{other.name!r} and {entry.name!r} cannot be composed: both change the {part}. Leave one out."
+                    f"{other.name!r} and {entry.name!r} cannot be composed: both change the {part}. "
+                    f"{_hint(other, entry)}"
                 )
             owners[part] = entry if yields_part(other, entry, part) else other
     for entry in entries:
@@ -191,12 +205,38 @@ def resolve(name: str) -> list[Variant]:
 def yields_part(one: Variant, other: Variant, part: str) -> bool:
     """Returns whether `one` leaves a part that both change to `other`."""
     left = one.yields.get(part)
-    return left == "any" or (bool(other.requires) and left == other.requires)
+    return left == "any" or (left is not None and left in (other.requires, other.offers))
+
+
+def _hint(one: Variant, other: Variant) -> str:
+    """Returns what to use instead of two variants that cannot be composed."""
+    for entry, name in ((one, other.name), (other, one.name)):
+        for pattern, text in entry.instead.items():
+            if fnmatch.fnmatchcase(name, pattern):
+                return text
+    return "Leave one out."
 
 
 def build_order(entries: Iterable[Variant]) -> list[Variant]:
-    """Returns variants in the order of building: first those that yield to any other, last those with `requires`."""
-    return sorted(entries, key=lambda entry: (bool(entry.requires), "any" not in entry.yields.values()))
+    """Returns variants in the order of building: first those that yield a part, last those with `requires`."""
+    found = list(entries)
+
+    def rank(entry: Variant) -> tuple[bool, bool]:
+        yielding = "any" in entry.yields.values() or bool(yielded_parts(entry, found))
+        return bool(entry.requires), not yielding
+
+    return sorted(found, key=rank)
+
+
+def yielded_parts(entry: Variant, entries: Iterable[Variant]) -> dict[str, str]:
+    """Returns the parts that a variant yields in a composition, each with the name of the variant that takes it."""
+    others = [other for other in entries if other is not entry]
+    return {
+        part: other.name
+        for part in entry.yields
+        for other in others
+        if part in other.changes and yields_part(entry, other, part)
+    }
 
 
 def with_requirements(name: str) -> str:
@@ -236,6 +276,13 @@ def split_options(entries: Sequence[Variant], given: Mapping[str, object]) -> di
             parsed[entry.name] = parse_options(f"variant {entry.name}", entry.options, shares[entry.name])
         except ConfigError as error:
             mistakes.append(str(error))
+            continue
+        left = yielded_parts(entry, entries)
+        mistakes += [
+            f"Option {option!r} of {entry.name} acts on the {part}, which is that of {left[part]} here. Leave it out."
+            for option, part in entry.acts_on.items()
+            if part in left and parsed[entry.name][option] != entry.options[option].default
+        ]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return parsed

@@ -5,7 +5,14 @@ from vaezoo.objectives import WeightedObjective
 from vaezoo.registry import Architecture, Weight, register
 
 
-@register("beta-vae", changes="objective", example={"beta": 0.5})
+@register(
+    "beta-vae",
+    changes="objective",
+    instead={
+        "*iwae": "The importance-weighted bound has no rate to weight. Use 'ciwae', whose beta mixes it with the ELBO."
+    },
+    example={"beta": 0.5},
+)
 def beta_vae(base: VAE, architecture: Architecture, *, beta: Weight = 4.0) -> VAE:
     r"""Minimizes the distortion plus a weighted rate.
 

@@ -6,7 +6,15 @@ from vaezoo.priors import ConditionalNormalPrior
 from vaezoo.registry import Architecture, Widths, register
 
 
-@register("cvae", changes="prior", context="required")
+@register(
+    "cvae",
+    changes="prior",
+    context="required",
+    instead={
+        "flow-prior-vae": "Use 'flow-prior-vae' with context=N, which has a flow for each context.",
+        "v*": "Its prior is the same for each context. Use 'flow-prior-vae' with context=N, whose prior is not.",
+    },
+)
 def cvae(base: VAE, architecture: Architecture, *, prior_hidden: Widths = ()) -> VAE:
     r"""Minimizes D + R given a context, with a prior that is learned for each context.
 

@@ -9,7 +9,12 @@ from vaezoo.quantization import CodeObjective, ScalarEncoder, UniformCodePrior
 from vaezoo.registry import Architecture, code_defaults, register
 
 
-@register("fsq-vae", changes=("encoder", "prior", "objective"), defaults=code_defaults(4), yields={"prior": "codes"})
+@register(
+    "fsq-vae",
+    changes=("encoder", "prior", "objective"),
+    defaults=code_defaults(4),
+    yields={"prior": "codes", "objective": "penalized"},
+)
 def fsq_vae(
     base: VAE,
     architecture: Architecture,

@@ -9,7 +9,15 @@ from vaezoo.priors import LabeledPrior
 from vaezoo.registry import Architecture, LargeWeight, register
 
 
-@register("m2-vae", changes=("encoder", "decoder", "prior", "objective"), context="labels", example={"latent": 18})
+@register(
+    "m2-vae",
+    changes=("encoder", "decoder", "prior", "objective"),
+    context="labels",
+    instead={
+        "*iwae": "Its objective sums over the classes and trains the classifier. Use 'cvae+iwae' if all have labels."
+    },
+    example={"latent": 18},
+)
 def m2_vae(base: VAE, architecture: Architecture, *, alpha: LargeWeight = 100.0) -> VAE:
     r"""Minimizes D + R with the class y as a latent, summed out where it is unknown, and trains a classifier.
 

@@ -6,7 +6,7 @@ from vaezoo.priors import UniformSpherePrior
 from vaezoo.registry import Architecture, register
 
 
-@register("s-vae", changes=("encoder", "prior"))
+@register("s-vae", changes=("encoder", "prior"), yields={"prior": "posteriors"})
 def s_vae(base: VAE, architecture: Architecture) -> VAE:
     r"""Minimizes D + R with latents on a sphere: a von Mises-Fisher posterior and a uniform prior.
 
@@ -17,7 +17,8 @@ def s_vae(base: VAE, architecture: Architecture) -> VAE:
     digits at any concentration and dimension, where Bessel functions overflow. The paper samples by rejection and
     corrects the gradient; inverting the distribution function needs neither. The paper's code adds 1 to $\kappa$, its
     text and this do not. Densities are per surface area. Use it for directional data or a latent space without a
-    center, with two to some dozens of latents, since all directions share one κ.
+    center, with two to some dozens of latents, since all directions share one κ. With `vamp-vae` the prior is a
+    mixture of such posteriors.
 
     See also: `vae` with normalized means, which still has a Gaussian rate.
 

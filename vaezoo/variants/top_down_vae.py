@@ -27,6 +27,8 @@ def levels_of(architecture: Architecture, blocks: Sequence[int] = BLOCKS, flat: 
         "latent": lambda architecture: CHANNELS * sum(level.units for level in levels_of(architecture)),
     },
     rate="sampled",
+    yields={"objective": "any"},
+    acts_on={"free_bits": "objective"},
     example={"width": 8},
 )
 def top_down_vae(

@@ -5,12 +5,14 @@ import math
 from vaezoo.core import VAE
 from vaezoo.networks.perceptron import Width
 from vaezoo.objectives import FeatureCritic, SimilarityObjective
+from vaezoo.quantization import CodeObjective
 from vaezoo.registry import Architecture, Weight, register
 
 
 @register(
     "vae-gan",
     changes="objective",
+    offers="penalized",
     defaults={"likelihood": {"name": "gaussian", "scale": 0.3, "scale_kind": "optimal"}},
     example={"critic_channels": 8},
 )
@@ -28,13 +30,20 @@ def vae_gan(base: VAE, architecture: Architecture, *, gamma: Weight = 1.0, criti
     $\tilde x$ is the mean of p(x|z) for z from q(z|x), and $x_p$ that for z from the prior. Images are compared in a
     layer of the critic, a network like the encoder's, and not in pixels. The reported $D = -\log p(x|z)$ and bound are
     not optimized; the rate is in closed form. By default the likelihood's scale follows the error. If the critic wins,
-    give it a lower learning rate. Use it for sharp images whose details may be wrong.
+    give it a lower learning rate. Composed with `vq-vae` or a relative, the encoder's loss has the penalties of that
+    variant (its commitment), and the critic judges reconstructions alone, since codes of a uniform prior are noise: the
+    first stage of VQGAN, but for its perceptual loss. Use it for sharp images whose details may be wrong.
 
     See also: `aae`, whose critic judges codes.
 
-    References: Larsen et al. (2016), https://arxiv.org/abs/1512.09300
+    References:
+        Larsen et al. (2016), https://arxiv.org/abs/1512.09300
+        VQGAN: Esser et al. (2021), https://arxiv.org/abs/2012.09841
     """
     network = architecture.network()
     grid = network.grid(architecture.shape, critic_channels)
     critic = FeatureCritic(network.down(architecture.shape, (1, *grid), architecture.context), math.prod(grid))
-    return base.replace(objective=SimilarityObjective(gamma, critic))
+    old = base.objective
+    if not isinstance(old, CodeObjective):
+        return base.replace(objective=SimilarityObjective(gamma, critic))
+    return base.replace(objective=SimilarityObjective(gamma, critic, penalties=old.penalties, judges_samples=False))

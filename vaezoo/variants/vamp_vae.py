@@ -9,7 +9,16 @@ from vaezoo.priors import VampPrior
 from vaezoo.registry import Architecture, register
 
 
-@register("vamp-vae", changes="prior", rate="sampled", example={"pseudo_inputs": 4})
+@register(
+    "vamp-vae",
+    changes="prior",
+    rate="sampled",
+    offers="posteriors",
+    instead={
+        "two-layer-vae": "The mixture would replace both levels: the upper one would have no effect. Use 'vamp-vae'."
+    },
+    example={"pseudo_inputs": 4},
+)
 def vamp_vae(
     base: VAE, architecture: Architecture, *, pseudo_inputs: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
 ) -> VAE:

@@ -9,7 +9,7 @@ from vaezoo.registry import Architecture, Codes, Share, Weight, code_defaults, r
     "vq-vae",
     changes=("encoder", "prior", "objective"),
     defaults=code_defaults(64),
-    yields={"prior": "codes"},
+    yields={"prior": "codes", "objective": "penalized"},
     example={"codes": 16},
 )
 def vq_vae(
