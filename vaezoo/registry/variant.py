@@ -139,11 +139,11 @@ def register(
         source = found.groupdict() if found else {"year": "0", "paper": "", "url": ""}
         facts = {"year": year or int(source["year"]), "paper": paper or source["paper"], "url": url or source["url"]}
         entry = made(builder=builder, defaults=defaults or {}, **facts)
-        clash = shared & set(entry.options)
-        if clash:
+        if clash := shared & set(entry.options):
             raise ConfigError(f"Variant {name!r} names an option like a shared field: {', '.join(sorted(clash))}.")
-        _check_words(name, example=(entry.example, {"latent", *entry.options}))
-        _check_words(name, acts_on=(entry.acts_on, set(entry.options)))
+        _check_words(
+            name, example=(entry.example, {"latent", *entry.options}), acts_on=(entry.acts_on, {*entry.options})
+        )
         return variants.register(name, entry, owner=builder.__module__, override=override)
 
     return decorate
