@@ -21,6 +21,7 @@ MAX_VARIANTS = 16  # in one name; variants that compose change different parts, 
 REFERENCE = re.compile(r"References:\s+(?P<paper>.+?) \((?P<year>\d{4})\),\s+(?P<url>\S+)")
 CHOICES = frozenset({"backbone", "likelihood"})
 CHANGES = frozenset({"encoder", "decoder", "prior", "objective"}) | CHOICES
+SHARED = frozenset(each.name for each in fields(Architecture))
 Context = Literal["required", "optional", "labels"]
 Rate = Literal["closed form", "sampled", "no density"]
 
@@ -126,9 +127,8 @@ def register(
             `requires` or `example` is malformed.
     """
     changed = (changes,) if isinstance(changes, str) else tuple(changes)
-    shared = {each.name for each in fields(Architecture)}
     _check_name(name, requires)
-    _check_words(name, changes=(changed, CHANGES), defaults=(defaults or {}, shared), yields=(yields or {}, {*changed}))
+    _check_words(name, changes=(changed, CHANGES), defaults=(defaults or {}, SHARED), yields=(yields or {}, {*changed}))
     _check_words(name, permits=(permits or {}, CHOICES & {*changed}))
     made = partial(Variant, name=name, changes=changed, couples_examples=couples_examples, rate=rate, requires=requires)
     made = partial(made, offers=offers, instead=instead or {}, acts_on=acts_on or {})
@@ -139,11 +139,10 @@ def register(
         source = found.groupdict() if found else {"year": "0", "paper": "", "url": ""}
         facts = {"year": year or int(source["year"]), "paper": paper or source["paper"], "url": url or source["url"]}
         entry = made(builder=builder, defaults=defaults or {}, **facts)
-        if clash := shared & set(entry.options):
+        options = set(entry.options)
+        if clash := SHARED & options:
             raise ConfigError(f"Variant {name!r} names an option like a shared field: {', '.join(sorted(clash))}.")
-        _check_words(
-            name, example=(entry.example, {"latent", *entry.options}), acts_on=(entry.acts_on, {*entry.options})
-        )
+        _check_words(name, example=(entry.example, {"latent", *options}), acts_on=(entry.acts_on, options))
         return variants.register(name, entry, owner=builder.__module__, override=override)
 
     return decorate
