@@ -47,7 +47,7 @@ def test_a_run_of_this_machine_uses_its_own_data_everywhere(run: Path, monkeypat
     assert recorded_data(run) == own_data("runs/mine", None) == expected
     monkeypatch.chdir(run)  # another directory
     name = str(run)
-    assert "bound" in measure(name, samples=2)
+    assert measure(name, samples=2).metrics["examples"] == 8
     for command in (["reconstruct", "--n", "4"], ["traverse"], ["interpolate", "--pairs", "2"], ["sample", "--n", "4"]):
         more = ["--sampler", "normal"] if command[0] == "sample" else []
         assert cli.main([command[0], name, *command[1:], *more, "--out", "picture.png"]) == 0
@@ -91,7 +91,7 @@ def test_a_run_is_a_recipe_and_has_a_description(run: Path, tmp_path: Path) -> N
     assert "runs/mine: a trained vae" in text and "vaezoo train runs/mine" in text and "training images" in text
     (run / "config.json").unlink()
     assert "an unfinished run of vae; newest checkpoint after step 6" in describe("runs/mine")
-    assert "bound" in measure("runs/mine", samples=0), "an unfinished run can be measured"
+    assert measure("runs/mine", samples=0).metrics["examples"] == 8, "an unfinished run can be measured"
     for refused in (["evaluate", "runs/mine", "--write"], ["fit-sampler", "runs/mine", "normal"]):
         assert cli.main(refused) == 1
     with pytest.raises(ConfigError, match="unfinished run, which has checkpoints but no model files"):
@@ -153,3 +153,10 @@ def test_what_cannot_be_saved_is_refused_before_the_first_step(tmp_path: Path, m
     with pytest.raises(ConfigError, match="at most 1000 characters"):
         vaezoo.train(recipe, data=small_data(recipe), out=tmp_path / "run", trackers=())
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_the_data_of_a_recipe_are_replaced_on_the_command_line(run: Path, tmp_path: Path) -> None:
+    shutil.move(tmp_path / "images", tmp_path / 'other "images"')
+    assert cli.main(["train", "runs/mine", "--data", 'folder:other "images"', "--out", "runs/other"]) == 0
+    assert recorded_data(tmp_path / "runs" / "other") == f'folder:{tmp_path / "other "}"images"'
+    assert read_recipe("runs/other").data.name == 'folder:other "images"'
