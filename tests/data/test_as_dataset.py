@@ -33,6 +33,14 @@ class Items(torch.utils.data.Dataset[object]):
         return {"pair": (x, y), "dict": {"image": x, "label": y}, "list": [x.numpy(), y]}[self.form]
 
 
+class Sized(IterableDataset[object]):
+    def __len__(self) -> int:
+        return len(X)
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(zip(X, Y, strict=True))
+
+
 class Stream(IterableDataset[object]):
     """Yields `count` examples and counts those that were read."""
 
@@ -69,6 +77,7 @@ FORMS = {
     "own Subset": Subset(WANTED, range(6)),
     "own ConcatDataset": ConcatDataset([WANTED.subset(slice(2)), WANTED.subset(slice(2, None))]),
     "iterable": Stream(),
+    "iterable with a length": Sized(),
     "generator": (pair for pair in zip(X, Y, strict=True)),
     "DataLoader": DataLoader(PAIRS, batch_size=4),
     "DataLoader that shuffles": DataLoader(PAIRS, batch_size=4, shuffle=True),
@@ -145,6 +154,18 @@ def test_data_frames() -> None:
         as_dataset(twice)
     with pytest.raises(DataError, match="column 'b', first in row 1"):
         as_dataset(Frame(b=Column([1.0, None], "Float64")))
+
+
+def test_batches_of_a_loader_with_names_of_classes() -> None:
+    items = [(x, "abc"[int(y)]) for x, y in zip(X, Y, strict=True)]
+    sampler = torch.utils.data.SubsetRandomSampler(range(3, 6))
+    found = as_dataset(DataLoader(items, batch_size=2, sampler=sampler))  # type: ignore[arg-type]  # a list will do
+    assert found.class_names == ("a", "b", "c") and found.labels is not None and found.labels.sum() == 3
+    assert torch.equal(found.images[found.labels.argsort()], X[3:])
+
+
+def test_sparse_tensors_become_dense() -> None:
+    assert torch.equal(as_dataset(torch.eye(3).to_sparse()).images, torch.eye(3))
 
 
 def test_tables_as_lists() -> None:
@@ -241,7 +262,7 @@ class TestIterables:
     def test_one_that_does_not_end_is_refused_at_the_memory_limit(self) -> None:
         stream = Stream(None)
         with pytest.raises(DataError, match=r"has not ended after 10 items.*train\.steps"):
-            from_tensors(stream, limit=9 * 12)
+            from_tensors(stream, limit=9 * (12 + 1_000))
         assert stream.read == 10
 
     def test_one_that_cannot_begin_anew_is_refused(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Subset
+from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset
 
 from vaezoo.data.dataset import Dataset, concatenate
 from vaezoo.data.endless import EndlessDataset
@@ -24,6 +24,8 @@ from vaezoo.data.streaming.limits import memory_limit
 from vaezoo.data.tensors import as_tensor, check_conditions, stack
 from vaezoo.data.transforms.image_options import ImageOptions
 from vaezoo.errors import DataError, ShapeError, warn
+
+_OBJECT = 1_000  # bytes of a tensor beside its values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,8 @@ def from_tensors(
         data = _Pairs(*data)
     if _is_whole(data, limit):
         return _in_memory(*_whole(data, given), given)
-    if hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, str | bytes | tuple):
+    by_index = hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, IterableDataset)
+    if by_index and not isinstance(data, str | bytes | tuple):
         return _of_items(cast(Sequence[object], data), given)
     if isinstance(data, Iterable) and not isinstance(data, str | bytes | tuple):
         return _of_iterable(data, given)
@@ -208,7 +211,7 @@ def _of_iterable(data: Iterable[object], given: _Given) -> Dataset:
     found, taken, most = list[Example](), 0, memory_limit(given.limit)
     for x, c in examples(data, given.name, given.form):
         found.append((x, c))
-        taken += x.nbytes
+        taken += x.nbytes + _OBJECT
         if taken > most and size is None:
             raise DataError(
                 f"{given.name}: got an iterable data set that has not ended after {len(found):,} items of {taken:,} "

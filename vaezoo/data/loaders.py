@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import (
@@ -15,6 +16,7 @@ from torch.utils.data import (
 )
 
 from vaezoo.data.items import parts_of
+from vaezoo.data.labels import are_words
 from vaezoo.data.tensors import as_tensor
 from vaezoo.errors import ShapeError
 
@@ -45,12 +47,14 @@ class Rows:
     def __init__(self, loader: "DataLoader[Any]", name: str, image_key: str | None) -> None:
         self.loader, self.name, self.image_key = loader, name, image_key
 
-    def __iter__(self) -> Iterator[Tensor | tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Tensor | tuple[Tensor, object]]:
         """Yields x or (x, c)."""
         for number, batch in enumerate(self._batches()):
             place = f"{self.name}, batch {number}"
-            x, c = (None if each is None else as_tensor(each, place) for each in parts_of(batch, place, self.image_key))
-            if x is None or x.ndim == 0 or (c is not None and (c.ndim == 0 or len(c) != len(x))):
+            given, condition = parts_of(batch, place, self.image_key)
+            x = as_tensor(given, place)
+            c: Any = condition if condition is None or are_words(condition) else as_tensor(condition, place)
+            if x.ndim == 0 or (c is not None and (np.ndim(c) == 0 or len(c) != len(x))):
                 raise ShapeError(f"{place}: got a batch without rows; expected tensors (B, …) from the loader.")
             yield from x if c is None else zip(x, c, strict=True)
 

@@ -50,7 +50,7 @@ def as_tensor(value: object, name: str) -> Tensor:
         ShapeError: The value is of another type.
     """
     if isinstance(value, Tensor):
-        return value.detach()
+        return value.detach() if value.layout == torch.strided else value.detach().to_dense()
     if is_pillow(value):
         return item_tensor(value, name, ImageOptions())
     if isinstance(value, np.ma.MaskedArray) and (missing := int(np.ma.getmaskarray(value).sum())):
