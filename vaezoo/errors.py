@@ -70,6 +70,10 @@ class NoDensityError(VaezooError, ValueError):
     """A likelihood or an evidence was requested from a model that has no density."""
 
 
+class NoClosedFormError(VaezooError, NotImplementedError):
+    """A moment of a distribution that has no closed form."""
+
+
 class DataError(VaezooError, ValueError):
     """A data set that is empty, unreadable or inconsistent with its description."""
 

@@ -59,6 +59,16 @@ def test_inference_mode_gives_the_results_of_no_grad(case: Case) -> None:
     torch.stack([loss.mean() for loss in twin(inside, c).losses.values()]).sum().backward()  # made in inference mode
 
 
+@over(CASES, CASES)
+def test_the_mean_of_a_posterior_is_a_tensor_or_an_error_that_names_the_center(case: Case) -> None:
+    model, (x, c) = case.build().eval(), case.inputs(3)
+    posterior = model.encode(x, c)
+    try:
+        assert posterior.mean.numpy().shape == (3, *model.latent)
+    except VaezooError as error:
+        assert "Use `center`" in str(error) and center(posterior).numpy().shape == (3, *model.latent)
+
+
 # Codes
 
 

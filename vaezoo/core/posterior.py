@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaezoo.core.checks import as_number
-from vaezoo.errors import ConfigError, shorten
+from vaezoo.errors import ConfigError, NoClosedFormError, shorten
 
 ACTIVE_VARIANCE = 0.01  # of a latent's posterior center over a data set: above it the latent is active
 
@@ -64,6 +64,14 @@ class Posterior(Distribution):
     def indices(self) -> Tensor | None:
         """The codes of a quantized latent, (B, ...) int64; None for other latents."""
         return None
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean, (*batch, *event), of distributions that have one in closed form."""
+        raise NoClosedFormError(
+            f"Got {type(self).__name__}.mean; expected a distribution whose mean has a closed form. Use `center`, the "
+            "point that `reconstruct` decodes, or the mean of `rsample((1000,))`."
+        )
 
     @property
     def center(self) -> Tensor:
