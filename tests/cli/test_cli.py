@@ -270,6 +270,43 @@ def test_wrong_usage_interruption_and_a_closed_pipe_give_no_traceback(monkeypatc
     assert "Traceback" not in shell(f"{sys.executable} -m vaezoo list | head -1").stderr
 
 
+@pytest.mark.parametrize(
+    ("end", "status", "words"),
+    [
+        (">&-", 0, []),
+        (">/dev/full", 1, ["error [output]: OSError: ", "No space left"]),
+        (">&- 2>&-", 0, []),
+    ],
+)
+def test_output_that_cannot_be_written_is_at_most_one_line(end, status, words):
+    done = shell(f"{sys.executable} -m vaezoo list --help {end}")
+    assert done.returncode == status
+    assert len(done.stderr.splitlines()) == (1 if words else 0) and all(word in done.stderr for word in words)
+
+
+@pytest.mark.parametrize("words", ["list --variants", "show vae", "show m\u00fcll"])
+def test_ascii_terminal_gives_no_traceback(words):
+    settings = "LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 PYTHONIOENCODING=ascii"
+    done = shell(f"{settings} {sys.executable} -m vaezoo {words}")
+    assert "Traceback" not in done.stderr and (done.stdout + done.stderr).isascii()
+    assert done.returncode == 0 if words != "show m\u00fcll" else done.stderr.startswith("error [unknown-name]: ")
+
+
+def test_unknown_user_without_a_home_gets_one_error(monkeypatch, capsys):
+    for name in ("HOME", "XDG_CACHE_HOME", "VAEZOO_HOME", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", Mock(side_effect=KeyError))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "~/.cache/huggingface/hub")
+    for words in (
+        ["data", "get", "mnist"],
+        ["pull", "hf:them/tiny"],
+        ["evaluate", "vae-mnist", "--data", "folder:~/x"],
+    ):
+        assert main(words) == 1
+        assert "this user has no home folder" in capsys.readouterr().err
+    assert main(["show", "vae"]) == 0
+
+
 @pytest.mark.full
 def test_demo_draws_evaluates_and_trains(here, capsys):
     assert main(["demo", "--out", "demo", "--seconds", "2"]) == 0

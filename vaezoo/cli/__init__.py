@@ -8,7 +8,7 @@ import warnings
 
 from vaezoo.cli import drawing, evaluation, listing, sharing, training
 from vaezoo.cli.app import app
-from vaezoo.errors import VaezooError
+from vaezoo.errors import VaezooError, escaped
 
 __all__ = ["app", "drawing", "evaluation", "listing", "main", "sharing", "training"]
 
@@ -26,8 +26,19 @@ def fresh_line() -> str:
     return "\r\033[K" if sys.stderr.isatty() and sys.stderr is sys.__stderr__ else ""
 
 
+def prepare_streams() -> None:
+    """Replaces closed standard streams by the null device, and characters that a stream's encoding lacks by "?"."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns 0, or 1 after an error, 2 after wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
+    prepare_streams()
     # Warnings are one line, without their location in the code.
     warnings.showwarning = lambda message, *_, **__: print(f"{fresh_line()}warning: {message}", file=sys.stderr)
     for stream in (sys.stdout, sys.stderr):
@@ -39,13 +50,16 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("vaezoo").setLevel(logging.INFO if first else logging.WARNING)
     try:
         app(arguments, exit_on_error=True)
+        sys.stdout.flush()
     except VaezooError as error:
         print(f"error [{error.code}]: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except OSError as error:  # such as of a full disk under the output
+        if not isinstance(error, BrokenPipeError):
+            print(f"error [output]: {type(error).__name__}: {escaped(str(error))}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0

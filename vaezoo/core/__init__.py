@@ -8,6 +8,7 @@ from vaezoo.core.model import VAE
 from vaezoo.core.modes import evaluating, outside_inference_mode, traced_gradient
 from vaezoo.core.optional_import import require
 from vaezoo.core.part import PARTS, Likelihood, Model, Objective, Part, as_part, network_inputs, require_vector_latent
+from vaezoo.core.paths import expanded
 from vaezoo.core.posterior import (
     ACTIVE_VARIANCE,
     Posterior,
@@ -48,6 +49,7 @@ __all__ = [
     "code_indices",
     "evaluating",
     "exact_mean",
+    "expanded",
     "full_precision",
     "has_density",
     "is_deterministic",

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from vaezoo.core import expanded
 from vaezoo.data.dataset import Dataset, concatenate
 from vaezoo.data.download.cache import Collection, Report, cache_root, ensure
 from vaezoo.data.from_tensors import from_tensors
@@ -73,7 +74,7 @@ def load_dataset(
     options = ImageOptions.of(size=size, crop=crop, channels=channels, background=background)
     scheme, colon, rest = name.partition(":")
     if colon and scheme == "folder":
-        return load_folder(Path(rest).expanduser(), split, options=options, limit=memory_limit, workers=workers)
+        return load_folder(expanded(rest), split, options=options, limit=memory_limit, workers=workers)
     if colon and scheme == "torchvision":
         load = partial(
             load_torchvision, rest, options=options, cache=cache, download=download, limit=memory_limit, workers=workers

@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from vaezoo.core import expanded
 from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, VaezooError
 from vaezoo.hub.client import Repository, hub_errors, the_client
 from vaezoo.hub.remote import on_the_hub
 from vaezoo.storage.config import CONFIG
-from vaezoo.storage.json_files import sha256
 from vaezoo.storage.model_folder import CARD, verified_folder
 from vaezoo.zoo.index import bundled_models, verified
 
@@ -55,7 +55,7 @@ def list_cached(cache_dir: str | Path | None = None) -> list[CachedModel]:
 
 def cache_root(cache_dir: str | Path | None) -> Path:
     """Returns the folder of cached files."""
-    return Path(the_client().constants.HF_HUB_CACHE if cache_dir is None else cache_dir)
+    return expanded(the_client().constants.HF_HUB_CACHE if cache_dir is None else cache_dir)
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -112,10 +112,14 @@ def check_copy(folder: Path) -> None:
     for path in files_of(folder):
         blob = path.resolve().name
         if BLOB.fullmatch(blob):
-            data = path.read_bytes()
             # The Hub names large files by their SHA-256, the others by git's SHA-1.
-            git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-            if blob != (sha256(data) if len(blob) == 64 else git):
+            total = hashlib.sha256() if len(blob) == 64 else hashlib.sha1(usedforsecurity=False)
+            if len(blob) == 40:
+                total.update(b"blob %d\0" % path.stat().st_size)
+            with open(path, "rb") as file:
+                while part := file.read(2**20):  # not at once: a sparse file can be larger than memory
+                    total.update(part)
+            if blob != total.hexdigest():
                 raise CorruptWeightsError(f"{path.name} is damaged: its hash differs from that of the downloaded file.")
     verified_folder(folder)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from vaezoo.core import expanded
 from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, VaezooError, escaped, shorten
 from vaezoo.hub.limits import TIMEOUT, Limits, limited
 from vaezoo.storage.config import CONFIG, read_config, weight_files
@@ -157,6 +158,7 @@ def fetch(repository: Repository, *, again: bool = False) -> tuple[Path, str]:
         CorruptWeightsError: the config is invalid.
     """
     client = the_client()
+    expanded(repository.cache_dir or client.constants.HF_HUB_CACHE)  # the client would make a folder named ~
     offline = repository.local_files_only or client.constants.HF_HUB_OFFLINE
     cached = in_cache(repository)
     if cached is not None and not again and (repository.pinned or offline):

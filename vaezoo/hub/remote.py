@@ -50,7 +50,8 @@ def fetched(remote: Remote, use: Callable[[Path], T]) -> tuple[Path, str, T]:
     def read(again: bool = False) -> tuple[Path, str, T]:
         folder, commit = fetch(repository, again=again)
         for file, facts in files.items():
-            data = read_bytes(folder / file)
+            size = facts.get("size")
+            data = read_bytes(folder / file, size if isinstance(size, int) else 0)
             found = {"size": len(data), "sha256": sha256(data)}
             if found != facts:
                 raise CorruptWeightsError(f"{file} has {found}; the index of pretrained models says {facts}.")

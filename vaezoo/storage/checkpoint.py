@@ -8,17 +8,20 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import msgspec
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as pack_tensors
 from torch import Tensor
 
 from vaezoo.errors import CheckpointError, CorruptWeightsError, shorten
+from vaezoo.storage.config import Count, Hash, Strict
 from vaezoo.storage.files import flush, put
 from vaezoo.storage.json_files import LARGEST_JSON, canonical, parse_json, read_bytes, sha256
 
@@ -28,12 +31,29 @@ STEP_NAME = re.compile(r"step-([0-9]+)")
 LEFT_BEHIND = re.compile(r"\.tmp-step-[0-9]+-[0-9a-f]{8}(-old)?|\..+\.[0-9a-f]{32}")
 
 
+Room = Callable[[Mapping[str, object]], int]  # see `read_folder`
+
+
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """The content of a checkpoint folder: named groups of tensors, and a state of JSON values."""
 
     tensors: Mapping[str, Mapping[str, Tensor]]
     state: Mapping[str, object]
+
+
+class Listed(Strict, frozen=True):
+    """Size and SHA-256 of a file."""
+
+    size: Count
+    sha256: Hash
+
+
+class Manifest(Strict, frozen=True):
+    """The content of `manifest.json`."""
+
+    format: Literal[1]
+    files: dict[str, Listed]
 
 
 def write_folder(path: Path, checkpoint: Checkpoint) -> None:
@@ -73,41 +93,65 @@ def write_folder(path: Path, checkpoint: Checkpoint) -> None:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def read_folder(path: Path) -> Checkpoint:
+def room_for(numbers: int) -> int:
+    """Returns the most bytes in the tensors of a checkpoint of a model with so many numbers.
+
+    These are its weights, averages, best weights and up to five moments of an optimizer, eight bytes for each number.
+    """
+    return 64 * numbers + 2**20
+
+
+def read_folder(path: Path, room: Room | None = None) -> Checkpoint:
     """Returns a checkpoint folder's verified content.
 
+    Args:
+        path: the folder.
+        room: validates the state, and returns the most bytes that files of tensors may have with it; a sparse file
+            of any size takes no space on the disk. None does not limit them.
+
     Raises:
-        CorruptWeightsError: a file is missing or damaged.
+        CorruptWeightsError: a file is missing, damaged or too large.
     """
+    listing = read_manifest(path)
+    if "state.json" not in listing:
+        raise CorruptWeightsError(f"{path.name}/state.json is missing.")
+    state = parse_json(read_listed(path, "state.json", listing["state.json"]), f"{path.name}/state.json")
+    if not isinstance(state, dict):
+        raise CorruptWeightsError(f"{path.name}/state.json holds no table.")
+    names = [name for name in listing if name != "state.json"]
+    total, most = sum(listing[name].size for name in names), None if room is None else room(state)
+    if most is not None and total > most:
+        raise CorruptWeightsError(f"{path.name} has {total:,} bytes of tensors; expected at most {most:,}.")
     tensors: dict[str, Mapping[str, Tensor]] = {}
-    state: object = None
-    for name, facts in read_manifest(path).items():
-        size = facts.get("size") if isinstance(facts, dict) else None
-        data = read_bytes(path / name, size if isinstance(size, int) and size >= 0 else 0)
-        if {"size": len(data), "sha256": sha256(data)} != facts:
-            raise CorruptWeightsError(f"{path.name}/{name} is not the file that was written: size or SHA-256 differs.")
-        if name == "state.json":
-            state = parse_json(data, f"{path.name}/{name}")
-            continue
+    for name in names:
+        data = read_listed(path, name, listing[name])
         try:
             tensors[name.removesuffix(".safetensors")] = parse_tensors(data)
         except SafetensorError as error:
             raise CorruptWeightsError(f"{path.name}/{name} holds no tensors: {error}.") from None
-    if not isinstance(state, dict):
-        raise CorruptWeightsError(f"{path.name}/state.json is missing or holds no table.")
     return Checkpoint(tensors=tensors, state=state)
 
 
-def read_manifest(path: Path) -> dict[str, object]:
+def read_listed(path: Path, name: str, facts: Listed) -> bytes:
+    """Returns the bytes of a file of a manifest; raises CorruptWeightsError if size or SHA-256 are others."""
+    data = read_bytes(path / name, LARGEST_JSON if name == "state.json" else facts.size)
+    if len(data) != facts.size or sha256(data) != facts.sha256:
+        raise CorruptWeightsError(f"{path.name}/{name} is not the file that was written: size or SHA-256 differs.")
+    return data
+
+
+def read_manifest(path: Path) -> dict[str, Listed]:
     """Returns size and SHA-256 of each file of a checkpoint folder, by name.
 
     Raises:
         CorruptWeightsError: it is missing or malformed.
     """
-    manifest = parse_json(read_bytes(path / MANIFEST, LARGEST_JSON), f"{path.name}/{MANIFEST}")
-    listing = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(listing, dict) or manifest != {"format": FORMAT, "files": listing}:
-        raise CorruptWeightsError(f"{path.name}/{MANIFEST} is not a manifest of format {FORMAT}.")
+    content = parse_json(read_bytes(path / MANIFEST, LARGEST_JSON), f"{path.name}/{MANIFEST}")
+    try:
+        listing = msgspec.convert(content, Manifest, strict=True).files
+    except (msgspec.ValidationError, OverflowError) as error:
+        text = f"{path.name}/{MANIFEST} is not a manifest of format {FORMAT}: {str(error)[:300]}."
+        raise CorruptWeightsError(text) from None
     for name in listing:
         if not FILE_NAME.fullmatch(name):
             raise CorruptWeightsError(f"{path.name}/{MANIFEST} names a file outside its folder: {shorten(name)}.")
@@ -125,8 +169,10 @@ def step_of(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
-def newest(folder: Path) -> tuple[Path, Checkpoint, list[str]] | None:
+def newest(folder: Path, room: Room | None = None) -> tuple[Path, Checkpoint, list[str]] | None:
     """Returns the newest valid `step-…` checkpoint of a folder, with a warning for each broken one passed over.
+
+    `room` is that of `read_folder`.
 
     Raises:
         CheckpointError: there are checkpoints, but none is valid.
@@ -134,8 +180,8 @@ def newest(folder: Path) -> tuple[Path, Checkpoint, list[str]] | None:
     steps, warnings = listed(folder), list[str]()
     for path in steps:
         try:
-            return path, read_folder(path), warnings
-        except CorruptWeightsError as error:
+            return path, read_folder(path, room), warnings
+        except (CheckpointError, CorruptWeightsError) as error:
             warnings.append(f"Passed over a broken checkpoint: {error}")
     if steps:
         text = f"None of the {len(steps)} checkpoints in {folder} is valid; start again in another folder."

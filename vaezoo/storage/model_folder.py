@@ -249,7 +249,10 @@ def copy_folder(source: Path, target: Path) -> None:
         files = weight_files(config)
         names = file_names(len(files))
         data = ((name, read_weight_file(source, file)) for name, file in zip(names, files, strict=True))
-        others = {file: read_bytes(source / file) if (source / file).exists() else None for file in (METRICS, CARD)}
+        others = {
+            file: read_bytes(source / file, LARGEST_JSON) if (source / file).exists() else None
+            for file in (METRICS, CARD)
+        }
         put_model(target, config, data, others)
 
     read_whole(source, copy)

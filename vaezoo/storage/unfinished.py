@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from vaezoo.core import VAE
 from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError, warn
 from vaezoo.storage import checkpoint
-from vaezoo.storage.model_folder import assembled, check_recordable, meta_twin
+from vaezoo.storage.model_folder import assembled, build, check_recordable, meta_twin
 
 
 def is_unfinished(folder: Path) -> bool:
@@ -32,24 +33,35 @@ def read_unfinished(folder: Path) -> VAE:
         CorruptWeightsError: a checkpoint is damaged, or its tensors are not those of its config.
     """
     if (folder / checkpoint.MANIFEST).is_file():
-        path, saved = folder, checkpoint.read_folder(folder)
+        path, saved = folder, checkpoint.read_folder(folder, room_of)
     else:
-        found = checkpoint.newest(folder) or checkpoint.newest(folder / "checkpoints")
+        found = checkpoint.newest(folder, room_of) or checkpoint.newest(folder / "checkpoints", room_of)
         if found is None:
             raise CheckpointError(f"{folder} holds no checkpoint.")
         path, saved, passed_over = found
         for text in passed_over:
             warn(text)
-    config = saved.state.get("config")
-    if not isinstance(config, dict):
-        raise CheckpointError(
-            f"{path} does not record the model's config: it was written by an earlier version of vaezoo. Continue the "
-            "run to its end (--resume), which writes a model."
-        )
+    config = cast("dict[str, object]", saved.state["config"])
     kind, state = weights_of(saved)
     model = assembled(config, checked(config, state, path.name))
     warn(f"{folder} is an unfinished run: loaded its {kind} weights, from the checkpoint {path.name}.")
     return model
+
+
+def room_of(state: Mapping[str, object]) -> int:
+    """Returns the most bytes in the tensors of a checkpoint of the model that its state names."""
+    config = state.get("config")
+    if not isinstance(config, dict):
+        raise CheckpointError(
+            "The checkpoint does not record the model's config: it was written by an earlier version of vaezoo. "
+            "Continue the run to its end (--resume), which writes a model."
+        )
+    try:
+        check_recordable(config)
+    except ConfigError as error:
+        raise CorruptWeightsError(f"The checkpoint has a config that is not one of a model: {error}.") from None
+    meta_twin(config)  # refuses critics that are far larger than the model
+    return checkpoint.room_for(sum(tensor.numel() for tensor in build(config, "meta").state_dict().values()))
 
 
 def weights_of(saved: checkpoint.Checkpoint) -> tuple[str, Mapping[str, Tensor]]:

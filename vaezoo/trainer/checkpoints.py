@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
 from vaezoo.core import VAE
 from vaezoo.data import Dataset
-from vaezoo.errors import CheckpointError, warn
+from vaezoo.errors import CheckpointError, CorruptWeightsError, warn
 from vaezoo.recipe import COURSE, Recipe, adds_stages, changes, course_changes, differ_in_length_only
 from vaezoo.storage import checkpoint
+from vaezoo.storage.config import Count
 from vaezoo.storage.files import library_version, write_file
 from vaezoo.storage.json_files import canonical
 from vaezoo.trainer.batches import stage_steps
@@ -44,6 +46,25 @@ class Best:
         if math.isfinite(score[1]) and (self.score is None or score > self.score):
             self.score, self.waited = score, 0
             self.weights = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+
+
+class RunState(msgspec.Struct):
+    """The fields of a checkpoint's state that are read; earlier versions lack those with a default."""
+
+    stage: Count
+    done: Count
+    counted: Count
+    lines: Count
+    totals: list[str]
+    best: tuple[bool, float] | None
+    waited: Count = 0
+    averaged: bool = False
+    processes: Count = 1
+    of: dict[str, str | None] = {}
+    recipe: dict[str, object] | None = None
+    config: dict[str, object] | None = None
+    extensions: list[dict[str, object]] = []
+    versions: dict[str, str] = {}
 
 
 class Checkpoints:
@@ -117,6 +138,14 @@ class Checkpoints:
                 "another folder."
             )
 
+    def _room(self, state: Mapping[str, object]) -> int:
+        """Returns the most bytes in the tensors of a checkpoint of this run, after its state was validated."""
+        try:
+            msgspec.convert(dict(state), RunState, strict=True)
+        except (msgspec.ValidationError, OverflowError) as error:
+            raise CorruptWeightsError(f"Its state is not that of a run: {str(error)[:300]}.") from None
+        return checkpoint.room_for(sum(tensor.numel() for tensor in self._model.state_dict().values()))
+
     def newest(self, extend: bool = False) -> checkpoint.Checkpoint | None:
         """Returns the newest valid checkpoint, or None without any checkpoint; warns of each broken one.
 
@@ -127,7 +156,7 @@ class Checkpoints:
         Raises:
             CheckpointError: no checkpoint is valid, or it has another recipe, data set, dtype or number of processes.
         """
-        found = checkpoint.newest(self.place)
+        found = checkpoint.newest(self.place, self._room)
         if found is None:
             return None
         path, saved, passed_over = found

@@ -235,7 +235,13 @@ class Trainer:
         self.ranks.broadcast([*self.model.parameters(), *self.model.buffers()])
         run = StageRun(self.model, stage, self._feed, offset=offset, done=done, ranks=self.ranks)
         if saved is not None:
-            run.load(saved)
+            try:
+                run.load(saved)
+            except (LookupError, RuntimeError, TypeError, ValueError) as error:
+                raise CheckpointError(
+                    f"The tensors of the newest checkpoint in {self.folder} are not those of this run "
+                    f"({type(error).__name__}: {str(error)[:300]}). Train into a new folder."
+                ) from None
             self._saved_at = run.number
         if stage.accumulation * self.ranks.size > 1:
             sizes = (self._feed.size, stage.accumulation, self.ranks.size)

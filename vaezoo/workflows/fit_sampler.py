@@ -172,18 +172,28 @@ def load_sampler(model: str | Path, name: str, *, device: str = "cpu") -> Sample
     if not (folder / SAMPLERS_FOLDER / name).is_dir():
         hint = f"vaezoo.fit_sampler(model, data, {name!r}) fits one, vaezoo.save_sampler keeps it."
         raise UnknownNameError(f"sampler beside {folder.name}", name, saved_samplers(folder), hint)
-    saved = read_folder(folder / SAMPLERS_FOLDER / name)
+    place = f"{folder.name}/{SAMPLERS_FOLDER}/{name}"
+    saved = read_folder(folder / SAMPLERS_FOLDER / name, lambda state: room_of(state, name, place))
     owner = load(model, device=device)
-    density, options = rebuilt(saved, name, f"{folder.name}/{SAMPLERS_FOLDER}/{name}")
+    density, options = rebuilt(saved, name, place)
     if saved.state["model"] != weights_digest(owner) or (owner.latent is not None and density.latent != owner.latent):
         raise CorruptWeightsError(f"The {name!r} beside {folder.name} was fitted on another model. Fit it again.")
     facts = cast("dict[str, object]", saved.state["fitted_on"])
     return Sampler(owner, density, name=name, options=options, fitted_on=facts)
 
 
-def rebuilt(saved: Checkpoint, name: str, place: str) -> tuple[LatentDensity, dict[str, object]]:
-    """Returns a sampler's density and options; raises CorruptWeightsError if state or tensors are not a sampler's."""
-    state, tensors = saved.state, saved.tensors.get(GROUP, {})
+def room_of(state: Mapping[str, object], name: str, place: str) -> int:
+    """Returns the most bytes in the tensors of a sampler with this state."""
+    tensors = twin_of(state, name, place)[0].state_dict().values()
+    return 2**16 + sum(1024 + int(tensor.nbytes) for tensor in tensors)
+
+
+def twin_of(state: Mapping[str, object], name: str, place: str) -> tuple[LatentDensity, dict[str, object]]:
+    """Returns a sampler's density, on the meta device, and its options.
+
+    Raises:
+        CorruptWeightsError: the state is not that of the sampler.
+    """
     latent, options = state.get("latent"), state.get("options")
     sizes = latent if isinstance(latent, list) and all(type(size) is int and size > 0 for size in latent) else None
     known = set(state) == FIELDS and state["format"] == FORMAT and state["sampler"] == name
@@ -193,12 +203,18 @@ def rebuilt(saved: Checkpoint, name: str, place: str) -> tuple[LatentDensity, di
     try:
         parsed = parse_options(f"sampler {name}", options_of(kind), options)
         with torch.device("meta"):
-            twin = cast(LatentDensity, kind(tuple(sizes), **parsed))
+            return cast(LatentDensity, kind(tuple(sizes), **parsed)), parsed
     except VaezooError as error:
         raise CorruptWeightsError(f"{place} cannot be built: {error}") from None
+
+
+def rebuilt(saved: Checkpoint, name: str, place: str) -> tuple[LatentDensity, dict[str, object]]:
+    """Returns a sampler's density and options; raises CorruptWeightsError if state or tensors are not a sampler's."""
+    tensors = saved.tensors.get(GROUP, {})
+    twin, parsed = twin_of(saved.state, name, place)
     check_tensors(tensors, twin.state_dict(), place)
     with seeded(0):  # initial weights, which are replaced
-        density = cast(LatentDensity, kind(tuple(sizes), **parsed))
+        density = cast(LatentDensity, samplers.get(name)(twin.latent, **parsed))
     density.load_state_dict(dict(tensors))
     if not density.is_valid():
         raise CorruptWeightsError(f"{place} holds no distribution: its numbers are out of range. Fit it again.")

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from itertools import count, takewhile
 from pathlib import Path
 
+from vaezoo.core import expanded
 from vaezoo.errors import CheckpointError, printable
 from vaezoo.recipe import OF_A_RUN, Recipe, read_recipe
 from vaezoo.storage import checkpoint
@@ -77,7 +78,7 @@ def record_data(folder: Path, data: object) -> None:
             (folder / LOCAL).unlink(missing_ok=True)
         return
     if data.startswith("folder:"):
-        data = f"folder:{Path(data.removeprefix('folder:')).expanduser().absolute()}"
+        data = f"folder:{expanded(data.removeprefix('folder:')).absolute()}"
     write_file(folder / LOCAL, canonical({"data": data, **identity(folder)}).encode("utf-8", "surrogateescape"))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from vaezoo.errors import CorruptWeightsError, UnknownNameError
-from vaezoo.storage.config import CONFIG
+from vaezoo.storage.config import CONFIG, LARGEST_CONFIG
 from vaezoo.storage.json_files import read_bytes, seal, sha256, unseal
 
 PACKAGE_FOLDER = Path(__file__).parent
@@ -72,7 +72,7 @@ def verified(name: str) -> Path:
     """
     folder = PACKAGE_FOLDER / name
     files = cast(dict[str, dict[str, object]], info(name)["files"])
-    config = unseal(read_bytes(folder / CONFIG), f"{name}/{CONFIG}")
+    config = unseal(read_bytes(folder / CONFIG, LARGEST_CONFIG), f"{name}/{CONFIG}")
     found, wanted = sha256(seal(config)), str(files[CONFIG]["sha256"])
     if found != wanted:
         raise CorruptWeightsError(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from vaezoo.core import expanded
 from vaezoo.data.download.sources import DataFile, Folder, Source, SourceError
 from vaezoo.errors import DownloadError
 
@@ -32,11 +33,10 @@ class Collection:
 def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """Returns the cache folder: `cache_dir`, else `$VAEZOO_HOME`, else `vaezoo` in the user's cache folder."""
     if cache_dir is not None:
-        return Path(cache_dir).expanduser()
+        return expanded(cache_dir)
     if home := os.environ.get("VAEZOO_HOME"):
-        return Path(home).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base).expanduser() if base else Path.home() / ".cache") / "vaezoo"
+        return expanded(home)
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "vaezoo"
 
 
 def ensure(
