@@ -102,13 +102,13 @@ def test_sparse_model_folder_is_refused_before_memory_is_taken(name: str, tmp_pa
 def test_limit_depends_on_the_state(name: str, tmp_path: Path) -> None:
     content = Checkpoint(tensors={"model": {"a": torch.zeros(100)}}, state={"numbers": 100})
     write_folder(tmp_path / "step-1", content)
-    rooms: dict[str, Callable[[Any], int]] = {
+    limits: dict[str, Callable[[Any], int]] = {
         "large": lambda state: 4 * int(state["numbers"]),  # the header is not in it
         "wrong size": lambda state: 0,
         "missing": lambda state: -1,
     }
     with pytest.raises(CorruptWeightsError, match="expected at most"):
-        read_folder(tmp_path / "step-1", rooms[name])
+        read_folder(tmp_path / "step-1", limits[name])
     assert torch.equal(read_folder(tmp_path / "step-1", lambda state: 1000).tensors["model"]["a"], torch.zeros(100))
 
 

@@ -31,7 +31,7 @@ STEP_NAME = re.compile(r"step-([0-9]+)")
 LEFT_BEHIND = re.compile(r"\.tmp-step-[0-9]+-[0-9a-f]{8}(-old)?|\..+\.[0-9a-f]{32}")
 
 
-Room = Callable[[Mapping[str, object]], int]  # see `read_folder`
+Limit = Callable[[Mapping[str, object]], int]  # see `read_folder`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def write_folder(path: Path, checkpoint: Checkpoint) -> None:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def room_for(numbers: int) -> int:
+def limit_for(numbers: int) -> int:
     """Returns the most bytes in the tensors of a checkpoint of a model with so many numbers.
 
     These are its weights, averages, best weights and up to five moments of an optimizer, eight bytes for each number.
@@ -101,12 +101,12 @@ def room_for(numbers: int) -> int:
     return 64 * numbers + 2**20
 
 
-def read_folder(path: Path, room: Room | None = None) -> Checkpoint:
+def read_folder(path: Path, limit: Limit | None = None) -> Checkpoint:
     """Returns a checkpoint folder's verified content.
 
     Args:
         path: the folder.
-        room: validates the state, and returns the most bytes that files of tensors may have with it; a sparse file
+        limit: validates the state, and returns the most bytes that files of tensors may have with it; a sparse file
             of any size takes no space on the disk. None does not limit them.
 
     Raises:
@@ -119,7 +119,7 @@ def read_folder(path: Path, room: Room | None = None) -> Checkpoint:
     if not isinstance(state, dict):
         raise CorruptWeightsError(f"{path.name}/state.json holds no table.")
     names = [name for name in listing if name != "state.json"]
-    total, most = sum(listing[name].size for name in names), None if room is None else room(state)
+    total, most = sum(listing[name].size for name in names), None if limit is None else limit(state)
     if most is not None and total > most:
         raise CorruptWeightsError(f"{path.name} has {total:,} bytes of tensors; expected at most {most:,}.")
     tensors: dict[str, Mapping[str, Tensor]] = {}
@@ -169,10 +169,10 @@ def step_of(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
-def newest(folder: Path, room: Room | None = None) -> tuple[Path, Checkpoint, list[str]] | None:
+def newest(folder: Path, limit: Limit | None = None) -> tuple[Path, Checkpoint, list[str]] | None:
     """Returns the newest valid `step-…` checkpoint of a folder, with a warning for each broken one passed over.
 
-    `room` is that of `read_folder`.
+    `limit` is that of `read_folder`.
 
     Raises:
         CheckpointError: there are checkpoints, but none is valid.
@@ -180,7 +180,7 @@ def newest(folder: Path, room: Room | None = None) -> tuple[Path, Checkpoint, li
     steps, warnings = listed(folder), list[str]()
     for path in steps:
         try:
-            return path, read_folder(path, room), warnings
+            return path, read_folder(path, limit), warnings
         except (CheckpointError, CorruptWeightsError) as error:
             warnings.append(f"Passed over a broken checkpoint: {error}")
     if steps:

@@ -33,9 +33,9 @@ def read_unfinished(folder: Path) -> VAE:
         CorruptWeightsError: a checkpoint is damaged, or its tensors are not those of its config.
     """
     if (folder / checkpoint.MANIFEST).is_file():
-        path, saved = folder, checkpoint.read_folder(folder, room_of)
+        path, saved = folder, checkpoint.read_folder(folder, limit_of)
     else:
-        found = checkpoint.newest(folder, room_of) or checkpoint.newest(folder / "checkpoints", room_of)
+        found = checkpoint.newest(folder, limit_of) or checkpoint.newest(folder / "checkpoints", limit_of)
         if found is None:
             raise CheckpointError(f"{folder} holds no checkpoint.")
         path, saved, passed_over = found
@@ -48,7 +48,7 @@ def read_unfinished(folder: Path) -> VAE:
     return model
 
 
-def room_of(state: Mapping[str, object]) -> int:
+def limit_of(state: Mapping[str, object]) -> int:
     """Returns the most bytes in the tensors of a checkpoint of the model that its state names."""
     config = state.get("config")
     if not isinstance(config, dict):
@@ -61,7 +61,7 @@ def room_of(state: Mapping[str, object]) -> int:
     except ConfigError as error:
         raise CorruptWeightsError(f"The checkpoint has a config that is not one of a model: {error}.") from None
     meta_twin(config)  # refuses critics that are far larger than the model
-    return checkpoint.room_for(sum(tensor.numel() for tensor in build(config, "meta").state_dict().values()))
+    return checkpoint.limit_for(sum(tensor.numel() for tensor in build(config, "meta").state_dict().values()))
 
 
 def weights_of(saved: checkpoint.Checkpoint) -> tuple[str, Mapping[str, Tensor]]:

@@ -138,13 +138,13 @@ class Checkpoints:
                 "another folder."
             )
 
-    def _room(self, state: Mapping[str, object]) -> int:
+    def _limit(self, state: Mapping[str, object]) -> int:
         """Returns the most bytes in the tensors of a checkpoint of this run, after its state was validated."""
         try:
             msgspec.convert(dict(state), RunState, strict=True)
         except (msgspec.ValidationError, OverflowError) as error:
             raise CorruptWeightsError(f"Its state is not that of a run: {str(error)[:300]}.") from None
-        return checkpoint.room_for(sum(tensor.numel() for tensor in self._model.state_dict().values()))
+        return checkpoint.limit_for(sum(tensor.numel() for tensor in self._model.state_dict().values()))
 
     def newest(self, extend: bool = False) -> checkpoint.Checkpoint | None:
         """Returns the newest valid checkpoint, or None without any checkpoint; warns of each broken one.
@@ -156,7 +156,7 @@ class Checkpoints:
         Raises:
             CheckpointError: no checkpoint is valid, or it has another recipe, data set, dtype or number of processes.
         """
-        found = checkpoint.newest(self.place, self._room)
+        found = checkpoint.newest(self.place, self._limit)
         if found is None:
             return None
         path, saved, passed_over = found

@@ -173,7 +173,7 @@ def load_sampler(model: str | Path, name: str, *, device: str = "cpu") -> Sample
         hint = f"vaezoo.fit_sampler(model, data, {name!r}) fits one, vaezoo.save_sampler keeps it."
         raise UnknownNameError(f"sampler beside {folder.name}", name, saved_samplers(folder), hint)
     place = f"{folder.name}/{SAMPLERS_FOLDER}/{name}"
-    saved = read_folder(folder / SAMPLERS_FOLDER / name, lambda state: room_of(state, name, place))
+    saved = read_folder(folder / SAMPLERS_FOLDER / name, lambda state: limit_of(state, name, place))
     owner = load(model, device=device)
     density, options = rebuilt(saved, name, place)
     if saved.state["model"] != weights_digest(owner) or (owner.latent is not None and density.latent != owner.latent):
@@ -182,7 +182,7 @@ def load_sampler(model: str | Path, name: str, *, device: str = "cpu") -> Sample
     return Sampler(owner, density, name=name, options=options, fitted_on=facts)
 
 
-def room_of(state: Mapping[str, object], name: str, place: str) -> int:
+def limit_of(state: Mapping[str, object], name: str, place: str) -> int:
     """Returns the most bytes in the tensors of a sampler with this state."""
     tensors = twin_of(state, name, place)[0].state_dict().values()
     return 2**16 + sum(1024 + int(tensor.nbytes) for tensor in tensors)
