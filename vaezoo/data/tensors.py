@@ -29,7 +29,8 @@ def check_alike(tensor: Tensor, shape: Sequence[int], dtype: torch.dtype, got: s
     if tuple(tensor.shape) != tuple(shape) or tensor.dtype != dtype:
         raise ShapeError(
             f"{got} of shape {tuple(tensor.shape)} and type {tensor.dtype} in item {item}; expected "
-            f"{tuple(shape)} and {dtype}, as in item 0. Resize or convert the items first."
+            f"{tuple(shape)} and {dtype}, as in item 0. Resize or convert the items first, or set size and channels "
+            "(data.size, data.channels of a recipe)."
         )
 
 

@@ -131,7 +131,8 @@ def _decoded(image: "Image", options: ImageOptions, gray: bool) -> Tensor:
     image.load()
     turn, deep = _turn(image), image.mode.startswith("I")
     clear = image.has_transparency_data and not deep
-    plain = (_in_8_bits(image) if deep else image).convert("RGBA" if clear else "L" if gray else "RGB")
+    plain, mode = _in_8_bits(image) if deep else image, "RGBA" if clear else "L" if gray else "RGB"
+    plain = plain if plain.mode == mode else plain.convert(mode)  # `convert` copies
     if turn is not None:
         plain = plain.transpose(pillow.Transpose(turn))
     color = pillow.new("RGB", (1, 1), options.fill).convert(plain.mode).getpixel((0, 0))
