@@ -3,8 +3,8 @@
     python benchmarks/features.py vaezoo/evaluation/features/gray28.safetensors
 
 Prints the error on both test sets with the stored weights, and the SHA-256 for `vaezoo/evaluation/features`. The data
-are the training images of MNIST and Fashion-MNIST, shifted, some blurred or noisy.
-It takes ten minutes of one core of a CPU.
+are the training images of MNIST and Fashion-MNIST, shifted, some of them blurred or noisy; about five minutes on one
+core of a CPU.
 """
 
 import argparse

@@ -29,7 +29,7 @@ def blurred(images: Tensor, width: float) -> Tensor:
 def test_the_classifier_is_trained_and_its_file_small(digits: Tensor) -> None:
     labels = bundled_images().labels
     classifier = features.trained_classifier()
-    assert int((classifier(digits).argmax(1) == labels).sum()) >= 63  # an error of 0.45 % on all test images
+    assert int((classifier(digits).argmax(1) == labels).sum()) >= 63  # an error of 0.50 % on all test images
     assert not classifier.training
     found = TrainedFeatures()(digits)
     assert found.shape == (64, 128) and not found.requires_grad and bool((found >= 0).all())
@@ -47,7 +47,7 @@ def test_upside_down_digits_are_farther_than_blurred_ones(digits: Tensor) -> Non
     distances = [
         frechet_distance(x, digits) for x in (digits, blurred(digits, 0.7), blurred(digits, 0.9), digits.flip(2))
     ]
-    assert distances == sorted(distances) and distances[0] < 1e-6 and distances[3] > 1.3 * distances[2]
+    assert distances == sorted(distances) and distances[0] < 1e-6 and distances[3] > 4 * distances[2]
     assert frechet_distance(digits, digits.flip(0)) < 1e-6  # the order does not matter
 
 
