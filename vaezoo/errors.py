@@ -162,11 +162,38 @@ def printable(text: str, limit: int = 1000) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+SYNONYMS = {  # words of other libraries and papers -> those of vaezoo; a hint names those that are known in its place
+    "bernoulli": "bce binary-cross-entropy",
+    "gaussian": "mse l2 normal squared-error",
+    "laplace": "l1 mae",
+    "discretized-logistic": "logistic",
+    "conv": "cnn convolutional conv2d",
+    "mlp": "fc linear fully-connected perceptron",
+    "resnet": "resnet18 resnet34 resnet50 residual unet",
+    "learning-rate": "lr",
+    "latent": "latent-dim latent-dims latent-size z-dim n-latent num-latents embedding-dim code-dim",
+    "shape": "input-dim input-shape input-size image-size img-size in-channels",
+    "hidden": "hidden-dim hidden-dims hidden-size layers",
+    "beta": "kl-weight kld-weight kl-coefficient",
+    "batch-size": "batch bs",
+    "epochs": "num-epochs n-epochs max-epochs",
+    "steps": "max-steps num-steps n-steps iterations iters",
+    "context": "num-classes n-classes condition conditional cond-dim",
+    "clip": "gradient-clip-val grad-clip max-norm",
+    "optimizer": "optim",
+    "activation": "act nonlinearity",
+    "rate-warmup": "kl-warmup kl-annealing annealing",
+    "codes": "num-embeddings codebook-size n-embeddings k",
+}
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """Returns ` Did you mean 'x'?` for the closest known name, or an empty string."""
+    """Returns ` Did you mean 'x'?` for the closest known name or one with this meaning, or an empty string."""
     if not isinstance(name, str) or len(name) > 200:
         return ""
     spellings = {each.lower().replace("_", "-"): each for each in known}
-    found = difflib.get_close_matches(name.lower().replace("_", "-"), list(spellings), n=2, cutoff=0.6)
+    word = name.lower().replace("_", "-")
+    found = [each for each, others in SYNONYMS.items() if each in spellings and word in others.split()]
+    found = found or difflib.get_close_matches(word, list(spellings), n=2, cutoff=0.6)
     close = [spellings[match] for match in found]
     return f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from support.cases import Case
 
 import vaezoo
 from vaezoo.core import VAE
+from vaezoo.data import load_dataset
 from vaezoo.errors import (
     CompositionError,
     ConfigError,
@@ -24,6 +26,7 @@ from vaezoo.errors import (
     RegistryCollisionError,
     ShapeError,
     UnknownNameError,
+    VaezooError,
 )
 from vaezoo.objectives import WeightedObjective
 from vaezoo.recipe import read_recipe
@@ -403,3 +406,23 @@ def test_two_packages_with_one_name_affect_no_other_name(install: Install) -> No
         found, broken = variants.available("*vae")
     assert {"vae", "beta-vae"} <= {*found} and {*broken} == {"wide-vae", "sad-vae"}
     assert "boom" in broken["sad-vae"] and create("beta-vae", shape=SHAPE).config is not None
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: create("vae", shape=SHAPE, backbone="CNN"), "Did you mean 'conv'"),
+        (lambda: create("vae", shape=SHAPE, likelihood="mse"), "Did you mean 'gaussian'"),
+        (lambda: create("vae", shape=SHAPE, likelihood="BCE"), "Did you mean 'bernoulli'"),
+        (lambda: create("beta-vae", shape=SHAPE, kl_weight=2.0), "Did you mean 'beta'"),
+        (lambda: read_recipe("vae-mnist", "lr=1e-3"), "override 'lr' is unknown. Did you mean 'learning_rate'"),
+        (lambda: read_recipe("vae-mnist", ["train.batch=3"]), "batch_size"),
+        (lambda: read_recipe("vae-mnist", ["train=3"]), "is a table: name one of its keys, such as train.KEY"),
+        (lambda: read_recipe("vae"), "'vae' is a variant"),
+        (lambda: vaezoo.load("conv-vae+iwae"), "is a variant, which has no weights"),
+        (lambda: load_dataset("cifar-10"), "torchvision:CIFAR10"),
+    ],
+)
+def test_words_of_other_libraries_give_a_hint(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(VaezooError, match=re.escape(words)):
+        call()

@@ -16,6 +16,5 @@ def require(module: str, package: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except (ImportError, RuntimeError) as error:  # torchvision raises RuntimeError next to an incompatible torch
         raise MissingExtraError(
-            f"{purpose} needs {package}, which could not be imported ({error}). Install it: pip install {package}, or "
-            "everything for training and pictures: pip install 'vaezoo[train]'"
+            f"{purpose} needs {package}, which could not be imported ({error}). Install it: pip install {package}"
         ) from error

@@ -25,6 +25,13 @@ datasets: Final[Registry[Callable[..., Dataset]]] = Registry(
 )
 """Every data set by name: a function of `split`; it may take `cache`, `download` and `choice`, what follows a colon."""
 
+TORCHVISION = {
+    each.lower(): each
+    for each in ("CelebA", "CIFAR10", "CIFAR100", "EMNIST", "Flowers102", "Food101", "ImageNet", "KMNIST", "LSUN",
+                 "Omniglot", "STL10", "SVHN", "USPS")
+}  # fmt: skip
+"""Data sets of torchvision that a hint names, by their names in lower case without hyphens."""
+
 _RENAMED = {"colour-dsprites": "color-dsprites"}
 
 
@@ -80,6 +87,8 @@ def load_dataset(
             load_torchvision, rest, options=options, cache=cache, download=download, limit=memory_limit, workers=workers
         )
         return _all_of(load) if split == "all" else load(split)
+    if wanted := TORCHVISION.get(name.lower().replace("-", "").replace("_", "")):
+        raise UnknownNameError("data set", name, datasets.names(), f"torchvision has it: 'torchvision:{wanted}'.")
     function = datasets.get(_current(scheme))
     declared, given = inspect.signature(function).parameters, {"cache": cache, "download": download, "choice": rest}
     if colon and "choice" not in declared:

@@ -79,6 +79,8 @@ def why_not(tables: Tables, key: str, homes: list[tuple[str, ...]]) -> str:
     """Returns the reason why a bare key cannot be used."""
     if homes:
         return f"is ambiguous: write {' or '.join('.'.join(home) for home in homes)}."
+    if key in ("architecture", "data", "train", "stage", "options"):
+        return f"is a table: name one of its keys, such as {key}.{'0.' if key == 'stage' else ''}KEY=value."
     known = ["variant", "seed", "init", *(option for entry in entries(tables) for option in entry.options)]
     for struct in (ArchitectureTable, DataTable, Stage):
         known += fields_of(struct)

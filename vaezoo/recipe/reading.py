@@ -41,7 +41,11 @@ def find_recipe(name: str | Path) -> Path:
     known = list_recipes()
     if isinstance(name, str) and name in known:
         return known[name]
+    from vaezoo.registry import is_variant  # imports torch
+
     hint = "For your own recipe, pass a path that ends in .toml."
+    if is_variant(name):
+        hint = f"{name!r} is a variant: write a recipe for it, or pass {{'variant': {name!r}, 'data': …}}."
     if isinstance(name, Path) or (isinstance(name, str) and (name.endswith((".toml", ".json")) or "/" in name)):
         hint = "There is no such file, and no run in a folder of this name."
         try:
@@ -74,7 +78,8 @@ def read_recipe(source: str | Path | Mapping[str, object], overrides: Sequence[s
     mistakes: list[str] = []
     tables = cast("dict[str, object]", plain(given, "", mistakes) or {})
     if not mistakes:
-        pairs = [split_override(text, mistakes) for text in overrides]
+        texts = [overrides] if isinstance(overrides, str) else overrides
+        pairs = [split_override(text, mistakes) for text in texts]
         for key, value in [*(pair for pair in pairs if pair), *changes.items()]:
             apply_override(tables, key, plain(value, key, mistakes), mistakes)
     recipe = build(name, tables, mistakes)

@@ -31,6 +31,7 @@ from vaezoo.registry.options import (
 from vaezoo.registry.registry import Registry, owner_of
 from vaezoo.registry.variant import (
     Variant,
+    is_variant,
     list_variants,
     register,
     resolve,
@@ -58,6 +59,7 @@ __all__ = [
     "check_named",
     "code_defaults",
     "create",
+    "is_variant",
     "likelihoods",
     "list_variants",
     "options_of",

@@ -72,6 +72,11 @@ def list_variants(pattern: str = "*") -> list[str]:
     return [name for name in variants.names() if fnmatch.fnmatchcase(name, pattern)]
 
 
+def is_variant(name: object) -> bool:
+    """Returns whether a name is that of a variant, or of variants joined by "+", without importing them."""
+    return isinstance(name, str) and {each.strip() for each in name.split("+")} <= {*variants.names()}
+
+
 def register(
     name: str,
     *,

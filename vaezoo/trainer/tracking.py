@@ -89,7 +89,7 @@ class Service(ABC):
         except ImportError as error:
             raise MissingExtraError(
                 f"The tracker {self.extra!r} needs the package {self.extra}, which could not be imported ({error}). "
-                f'Install it: pip install "vaezoo[{self.extra}]"'
+                f"Install it: pip install {self.extra}"
             ) from error
         self.folder: Path | None = None
         self.config: Mapping[str, object] = {}

@@ -8,6 +8,7 @@ import torch
 from vaezoo.core import VAE, choose_device
 from vaezoo.errors import ConfigError, UnknownNameError, shorten
 from vaezoo.hub.remote import LOG, fetched, on_the_hub
+from vaezoo.registry import is_variant
 from vaezoo.storage.config import CONFIG, WEIGHTS
 from vaezoo.storage.model_folder import copy_folder, read_model, verified_folder
 from vaezoo.storage.unfinished import is_unfinished, read_unfinished
@@ -115,7 +116,9 @@ def locate(name: str | Path) -> Path:
         "pretrained model",
         name,
         read_index(),
-        "A folder of your own needs a slash (./mine); a Hub repository starts with hf:.",
+        f"{name!r} is a variant, which has no weights of its own: create it, or train it by a recipe."
+        if is_variant(name)
+        else "A folder of your own needs a slash (./mine); a Hub repository starts with hf:.",
     )
 
 
