@@ -253,7 +253,7 @@ class TestImports:
         for error, package in zip(errors, MISSING.values(), strict=True):
             (line,) = error.splitlines()
             assert line.startswith("error [missing-extra]: ") and f"pip install {package}," in line, line
-            assert "'vaezoo[train]'" in line
+            assert "Install it: pip install " in line
 
     @pytest.mark.full
     def test_models_are_built_without_torchs_compiler(self):
