@@ -252,8 +252,7 @@ class TestImports:
         errors = json.loads(python(BLOCK + LOAD + COMMANDS, extras, json.dumps(list(MISSING)), cwd=tmp_path))
         for error, package in zip(errors, MISSING.values(), strict=True):
             (line,) = error.splitlines()
-            assert line.startswith("error [missing-extra]: ") and f"pip install {package}," in line, line
-            assert "Install it: pip install " in line
+            assert line.startswith("error [missing-extra]: ") and f"Install it: pip install {package}" in line, line
 
     @pytest.mark.full
     def test_models_are_built_without_torchs_compiler(self):
