@@ -44,6 +44,9 @@ def is_mass(metrics: Mapping[str, object]) -> bool:
     return str(metrics.get("measure") or ("density" if metrics["binarization"] == "none" else "mass")) == "mass"
 
 
+MISSING = "–: the model gives these images neither a probability nor a density, or it was not measured."
+
+
 def models_table(title: str, names: Sequence[str]) -> Table:
     """Returns a table of pretrained models, with published figures of the same class of model."""
     known = {key: metric for key, metric in all_metrics().items() if metric.listed}
@@ -65,7 +68,7 @@ def models_table(title: str, names: Sequence[str]) -> Table:
         headings=("model", "variant", "data", *figures, *beside, "size"),
         rows=rows,
         title=title,
-        notes=["–: the model gives these images neither a probability nor a density, or it was not measured."],
+        notes=[MISSING] if any("–" in row[3:5] for row in rows) else [],
         figures=[*figures, *beside[:-2], "size", "variant", "data"],
         optional=(
             "source", "to published", "size", "variant", "data", "parameters", "active", "PSNR", "published bound",

@@ -89,7 +89,6 @@ FACTS = {
     "split": "split {}",
     "binarization": "binarization {}",
     "examples": "{} examples",
-    "subset_seed": "subset {}",
     "samples": "K = {}",
 }
 
@@ -98,7 +97,7 @@ def in_the_literature(published: Published, metrics: Mapping[str, object]) -> st
     """Returns a sentence with the published figures, their source, and how the log-evidence compares."""
     values = [f"{each.label} {published.value(key)}" for key, each in all_metrics().items() if key in published.metrics]
     verdict = published.verdict(metrics)
-    own = f" The log-evidence above, to this: {verdict}." if verdict else ""
+    own = f" The log-evidence of this measurement: {verdict}." if verdict else ""
     return f"In the literature: {', '.join(values)} ({published.origin}).{own}"
 
 
