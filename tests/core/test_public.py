@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.cases import NAMES, ONE_EACH, Case, contexts_of, over
+from support.runs import fit, small_recipe, trainer
 from torch import Tensor, nn
 
 from vaezoo.core import VAE, center, sample_with_log_prob
@@ -286,6 +287,13 @@ def test_the_first_line_of_a_model() -> None:
     count = sum(each.numel() for each in model.parameters())
     assert repr(model).splitlines()[0].endswith(f"(1, 8, 8) → (4, 2, 2) latents, {count:,} parameters")
     assert "(encoder): CodebookEncoder(" in repr(model)
+
+
+def test_a_run_prints_its_recipe_model_and_figures() -> None:
+    run = fit(trainer(small_recipe("vae", steps=4)))
+    lines = repr(run).splitlines()
+    assert lines[0] == f"Run of {run.recipe.name}, 4 steps" and len(lines) <= 4 + len(run.notes)
+    assert lines[1] == f"  {repr(run.model).splitlines()[0]}" and lines[2] == f"  {run.summary}"
 
 
 def test_a_report_prints_its_means() -> None:

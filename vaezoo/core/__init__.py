@@ -1,6 +1,7 @@
 """The `VAE` module, what it reports (`Inference`, `ELBO`) and the base classes of its parts."""
 
 from vaezoo.core.checks import LARGEST_VALUE, check_tensor
+from vaezoo.core.description import headline
 from vaezoo.core.device import choose_device, full_precision, widest
 from vaezoo.core.elbo import ELBO, Inference, closed_form_rate
 from vaezoo.core.memory import rows_at_once
@@ -52,6 +53,7 @@ __all__ = [
     "expanded",
     "full_precision",
     "has_density",
+    "headline",
     "is_deterministic",
     "mean_or_center",
     "network_inputs",

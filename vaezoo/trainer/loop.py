@@ -12,7 +12,7 @@ from typing import cast
 
 import torch
 
-from vaezoo.core import VAE, rows_at_once
+from vaezoo.core import VAE, headline, rows_at_once
 from vaezoo.data import Dataset
 from vaezoo.errors import CheckpointError, InterruptedTrainingError, NonFiniteLossError, RecipeError, warn
 from vaezoo.recipe import Recipe
@@ -37,7 +37,7 @@ CHECKPOINTS = 10  # checkpoints per stage
 START_BYTES = 2**27  # of the examples for data-dependent initialization
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Run:
     """A finished run: the model in eval mode, its metrics as in `metrics.jsonl`, and notes for the user.
 
@@ -61,6 +61,13 @@ class Run:
     def summary(self) -> str:
         """The final figures as a sentence: those of the held-out images and the step whose weights were kept."""
         return summary_of(self.history)
+
+    def __repr__(self) -> str:
+        """Returns recipe, model, final figures, folder and notes, one on each line."""
+        steps = int(self.history[-1]["step"] or 0) if self.history else 0
+        lines = [f"Run of {self.recipe.name}, {steps:,} steps", headline(self.model), self.summary]
+        lines += [] if self.folder is None else [f"folder: {self.folder}"]
+        return "\n  ".join([*lines, *(f"note: {each}" for each in self.notes)])
 
 
 class Trainer:
