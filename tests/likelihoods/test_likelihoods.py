@@ -14,6 +14,7 @@ from vaezoo.likelihoods import Likelihood
 from vaezoo.likelihoods.bernoulli import Bernoulli
 from vaezoo.likelihoods.discretized_logistic import DiscretizedLogistic
 from vaezoo.likelihoods.gaussian import Gaussian
+from vaezoo.likelihoods.laplace import Laplace
 from vaezoo.registry import likelihoods
 
 
@@ -91,13 +92,35 @@ def test_extreme_raw_outputs_give_finite_masses() -> None:
         assert torch.isfinite(log_density) and raw.grad is not None and torch.isfinite(raw.grad).all()
 
 
-def test_fixed_and_learned_scales_agree_with_the_normal_of_torch() -> None:
+@pytest.mark.parametrize(("kind", "theirs"), [(Gaussian, Normal), (Laplace, torch.distributions.Laplace)])
+def test_fixed_and_learned_scales_agree_with_torch(kind: type[Gaussian | Laplace], theirs: type[Normal]) -> None:
     raw, x = torch.randn(3, 2, 5, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
-    fixed, learned = Gaussian((5,), scale=0.3), Gaussian((5,), scale=0.3, scale_kind="learned")
+    fixed, learned = kind((5,), scale=0.3), kind((5,), scale=0.3, scale_kind="learned")
     assert not fixed.state_dict()  # it is in the config
     for head, scale in ((fixed.double(), 0.3), (learned, 0.3 * raw[:, 1].exp())):
-        wanted = Normal(raw[:, 0], scale).log_prob(x).sum(-1)
-        torch.testing.assert_close(head(raw[:, : head.outputs]).log_prob(x), wanted)
+        found, wanted = head(raw[:, : head.outputs]), theirs(raw[:, 0], scale)
+        torch.testing.assert_close(found.log_prob(x), wanted.log_prob(x).sum(-1))
+        torch.testing.assert_close(found.variance, wanted.variance)
+        drawn = found.sample((20_000,))
+        torch.testing.assert_close(drawn.var(0), found.variance, rtol=0.15, atol=0.0)
+
+
+def test_an_optimal_scale_of_a_laplace_is_the_mean_absolute_error() -> None:
+    model = Case("vae", likelihood="laplace=scale_kind:optimal").build()
+    x = torch.distributions.Laplace(0.0, 3.0).sample((64, *SMALL_SHAPE))
+    seen = model(x).statistics
+    model.after_step([seen], torch.tensor(0))
+    head = model.decoder.likelihood
+    assert isinstance(head, Laplace) and float(head.log_scale.exp()) == pytest.approx(
+        float(seen["decoder.absolute_error"]), rel=1e-5
+    )
+    best = max((0.5, 0.8, 1.0, 1.25, 2.0), key=lambda factor: likelihood_of(head, x, factor))
+    assert best == 1.0 and 2.5 < float(head.log_scale.exp()) < 3.6  # untrained means are near 0
+
+
+def likelihood_of(head: Laplace, x: Tensor, factor: float) -> float:
+    fixed = Laplace(SMALL_SHAPE, scale=factor * float(head.log_scale.exp()))
+    return float(fixed(torch.zeros(len(x), 1, *SMALL_SHAPE)).log_prob(x).sum())
 
 
 def optimal() -> tuple[VAE, Gaussian]:

@@ -152,16 +152,22 @@ def likelihoods_of(name: str) -> Sequence[str]:
 
 
 def product(name: str) -> list[Case]:
-    """Returns all combinations of backbone, likelihood and context on the small shape."""
-    axes = itertools.product(likelihoods_of(name), axes_of(name, SMALL_SHAPE))
-    return [Case(name, shape, backbone, likelihood, context) for likelihood, (shape, backbone, context) in axes]
+    """Returns all combinations of backbone and context on the small shape, each with every second likelihood."""
+    axes = itertools.product(enumerate(likelihoods_of(name)), enumerate(axes_of(name, SMALL_SHAPE)))
+    return [
+        Case(name, shape, backbone, likelihood, context)
+        for (i, likelihood), (j, (shape, backbone, context)) in axes
+        if (i + j + j // 2) % 2 == 0 or len(likelihoods_of(name)) == 1
+    ]
 
 
 def rotating(name: str) -> list[Case]:
     """Returns one case for each backbone and context on the small shape; the likelihoods take turns over variants."""
-    cases, choices, number = product(name), likelihoods_of(name), NAMES.index(name)
-    count = len(cases) // len(choices)
-    return [cases[count * ((number + number // 4 + place) % len(choices)) + place] for place in range(count)]
+    choices, number = likelihoods_of(name), NAMES.index(name)
+    return [
+        Case(name, shape, backbone, choices[(number + number // 4 + place) % len(choices)], context)
+        for place, (shape, backbone, context) in enumerate(axes_of(name, SMALL_SHAPE))
+    ]
 
 
 def pairwise(name: str) -> list[Case]:
@@ -182,7 +188,7 @@ def pairwise(name: str) -> list[Case]:
 
 #: one for each variant, backbone and context
 ROTATING = [case for name in NAMES for case in rotating(name)]
-EVERYWHERE = [case for name in NAMES for case in (*product(name), *pairwise(name))]
+EVERYWHERE = [*dict.fromkeys(case for name in NAMES for case in (*product(name), *rotating(name), *pairwise(name)))]
 #: one for each variant, with a multilayer perceptron and binary data
 ONE_EACH = [Case(name, context=contexts_of(name)[0]) for name in NAMES]
 #: one for each variant, in which backbones, likelihoods and contexts take turns

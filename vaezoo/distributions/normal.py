@@ -108,6 +108,11 @@ def kl_normal_standard(p: DiagonalNormal, q: StandardNormal) -> Tensor:
 
 def normal_from(raw: Tensor, event_dims: int, start: float = 0.0) -> DiagonalNormal:
     """Returns the normal of a network's raw output (*batch, 2, *event), μ and log σ - `start`; log σ is clamped."""
+    return DiagonalNormal(*location_and_scale(raw, event_dims, start), event_dims)
+
+
+def location_and_scale(raw: Tensor, event_dims: int, start: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Returns location and log scale of a network's raw output (*batch, 2, *event); the log scale is clamped."""
     loc, log_scale = full_precision(raw).unbind(-1 - event_dims)
     log_scale = log_scale + start if start else log_scale
-    return DiagonalNormal(loc, hardtanh(log_scale, -LOG_SCALE_LIMIT, LOG_SCALE_LIMIT), event_dims)
+    return loc, hardtanh(log_scale, -LOG_SCALE_LIMIT, LOG_SCALE_LIMIT)

@@ -5,14 +5,22 @@ it gives probability masses or densities (`mass`), which values have one (`conta
 loss (`accepts`).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
-from vaezoo.core import Likelihood
+from vaezoo.core import Inference, Likelihood
+from vaezoo.distributions.normal import location_and_scale
 
-__all__ = ["LevelsLikelihood", "Likelihood", "UnitLikelihood"]
+__all__ = ["LevelsLikelihood", "Likelihood", "ScaleKind", "ScaledLikelihood", "UnitLikelihood"]
+
+ScaleKind = Literal["fixed", "learned", "optimal"]
+
+MEMORY = 100  # optimizer steps that the running error of an optimal scale averages over
 
 
 class UnitLikelihood(Likelihood):
@@ -45,3 +53,68 @@ class LevelsLikelihood(UnitLikelihood):
         scaled = x * (self.levels - 1)
         rounding = 1e-3 + self.levels * torch.finfo(torch.float32).eps  # of k/(levels-1) in float32
         return self.accepts(x) & ((scaled - scaled.round()).abs() < rounding).flatten(1).all(1)
+
+
+class ScaledLikelihood(Likelihood):
+    """The head of a decoder with a location and a scale: fixed, learned per element, or optimal.
+
+    An optimal scale is one number for all elements, kept at the running mean of |x - location|^`power`, to the power of
+    1/`power`; for the density of a subclass this maximizes the likelihood.
+
+    Args:
+        shape: the event shape of x.
+        scale: the scale; the initial value for "learned" and "optimal".
+        scale_kind: "fixed", "learned" or "optimal".
+    """
+
+    #: exponent of the error whose mean an optimal scale follows
+    power = 2
+    #: name of this error among the statistics of a step
+    error = "squared_error"
+
+    log_scale: Tensor
+    updates: Tensor
+
+    def __init__(self, shape: Sequence[int], scale: float, scale_kind: ScaleKind) -> None:
+        super().__init__(shape)
+        self.learned, self.optimal = scale_kind == "learned", scale_kind == "optimal"
+        self.outputs = 2 if self.learned else 1
+        self.start = math.log(scale)
+        # A fixed scale is in the config, exact in any precision; only a running scale is learned state.
+        self.register_buffer("log_scale", torch.tensor(self.start), persistent=self.optimal)
+        self.register_buffer("updates", torch.tensor(0.0), persistent=self.optimal)
+
+    def forward(self, raw: Tensor) -> Distribution:
+        """Returns p(x|z) for locations (..., 1, *shape), or locations and log scales (..., 2, *shape)."""
+        if self.learned:
+            return self.distribution(*location_and_scale(raw, len(self.shape), self.start))
+        loc = raw.squeeze(-1 - len(self.shape))
+        log_scale = self.log_scale.to(loc.dtype) if self.optimal else loc.new_full((), self.start)
+        return self.distribution(loc, log_scale.expand_as(loc))
+
+    def distribution(self, loc: Tensor, log_scale: Tensor) -> Distribution:
+        """Returns p(x|z) for locations and log scales (*batch, *shape)."""
+        raise NotImplementedError
+
+    def initial_raw(self, mean: Tensor) -> Tensor | None:
+        """Returns the data's mean (P, *shape), with log scales of 0 above the configured start."""
+        return torch.stack([mean, torch.zeros_like(mean)][: self.outputs])
+
+    def observe(self, inference: Inference) -> dict[str, Tensor]:
+        """Returns the mean error of this pass, 0-dim, for an optimal scale; draws count by their weights."""
+        if not self.optimal:
+            return {}
+        errors = (inference.likelihood.mean.detach() - inference.x).abs().pow(self.power)
+        if inference.weights is None:
+            return {self.error: errors.mean()}
+        return {self.error: (inference.weights * errors.flatten(2).mean(2)).sum(0).mean()}
+
+    def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
+        """Updates an optimal scale towards that of the step."""
+        if not self.optimal:
+            return
+        error = torch.stack([each[self.error] for each in statistics]).mean().to(self.log_scale.dtype)
+        self.updates += 1
+        share = (1.0 / self.updates).clamp(min=1.0 / MEMORY)
+        mean = torch.lerp((self.power * self.log_scale).exp(), error.clamp(min=1e-12), share)
+        self.log_scale.copy_(mean.log() / self.power)
