@@ -13,7 +13,9 @@ import pytest
 
 import vaezoo
 from vaezoo.cli import main
+from vaezoo.cli.app import print_tables
 from vaezoo.registry import variants as variant_registry
+from vaezoo.workflows.tables import Table
 from vaezoo.zoo.index import read_index
 
 # Runs of a few steps leave latents inactive.
@@ -177,6 +179,20 @@ def test_main_figures_are_whole_at_any_width(width, here, capsys, monkeypatch):
         for value in (record["bound"], record["log_evidence"], record["difference"]):
             assert value["mean"] is None or f"{value['mean']:.2f} ± {value['error']:.2f}" in out
     assert sum(record["difference"]["mean"] is not None for record in records) == 1
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_large_figures_are_whole_beside_long_names(width, capsys, monkeypatch):
+    """Nats of large images have many digits: the names are wrapped, not the figures."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    figures = ("-136280.12 ± 1043.20", "-136280.12 ± 1043.20 (500)", "43410.60 ± 944.51")
+    headings = ("model", "bound", "log-evidence (K)", "above vae", "note")
+    row = ("runs/a-folder-with-a-long-name", *figures, "few active units")
+    print_tables([Table(headings=headings, rows=[row], figures=headings[1:-1], optional=("note",))])
+    out = capsys.readouterr().out
+    assert all(each in out for each in figures) and max(map(len, out.splitlines())) <= width
+    lines = [line for line in out.splitlines()[2:] if "Left out" not in line]
+    assert "".join(line.split("  ")[0].split(" ")[0] for line in lines).startswith(row[0])
 
 
 @pytest.mark.parametrize("kind", [[], ["--variants"], ["--recipes"]])

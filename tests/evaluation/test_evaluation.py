@@ -59,6 +59,9 @@ def test_report_of_a_model(model, digits):
     assert report.bound.mean == pytest.approx(-(report.distortion.mean + report.rate.mean), abs=1e-3)
     assert report.log_evidence.mean > report.bound.mean
     assert report.active_units == active_units(model, digits)
+    lines = repr(report).splitlines()
+    assert f"  bound, nats: {report.bound.mean:.2f} ± {report.bound.error:.2f}" in lines and len(lines) < 15
+    assert f"<td>bound, nats</td><td>{report.bound.mean:.2f} ± {report.bound.error:.2f}</td>" in report._repr_html_()
     stored = report.as_dict()
     assert set(stored) == {  # the keys of metrics.json
         "data", "split", "binarization", "binarization_seed", "examples", "samples", "seed", "latents", "bound",

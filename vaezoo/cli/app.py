@@ -48,9 +48,8 @@ def print_tables(tables: Sequence["Table"]) -> None:
         shown, dropped = table.fitted(out.width)
         grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=table.title or None, title_justify="left")
         grid.pad_edge = grid.show_edge = False
-        for heading in shown.headings:
-            least = shown.least_width(heading) if heading in (shown.headings[0], *shown.figures) else None
-            grid.add_column(heading, min_width=least, overflow="fold")
+        for heading, width in zip(shown.headings, shown.widths(out.width), strict=True):
+            grid.add_column(heading, width=width, overflow="fold")
         for row in shown.rows:
             grid.add_row(*map(Text, row))
         out.print(grid, soft_wrap=False)

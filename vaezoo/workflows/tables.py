@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 Cells = tuple[str, ...]
 NAMES, TEXT = 24, 40  # characters of a name, and of other text, before it is wrapped
+FEWEST = 8  # characters of a name beside figures that leave no more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,15 @@ class Table:
                 break
             dropped.append(optional.pop(0))
         return self.without(dropped), [each for each in self.headings if each in dropped]
+
+    def widths(self, width: int) -> list[int | None]:
+        """Returns the width of each column, None for text; names give way to figures where the whole is narrow."""
+        rest = self.headings[1:]
+        left = width - sum(map(self.least_width, rest)) - 2 * len(rest)
+        names = max(map(len, [self.headings[0], *self.column(self.headings[0])]))
+        least = min(names, NAMES if set(rest) - set(self.figures) else FEWEST)  # text may be wrapped, figures may not
+        figures = [self.least_width(each) if each in self.figures else None for each in rest]
+        return [max(least, min(names, left)), *figures]
 
     def markdown(self) -> str:
         """Returns a Markdown table, with title and notes."""
