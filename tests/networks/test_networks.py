@@ -12,7 +12,7 @@ from vaezoo.core import VAE, Part, seeded
 from vaezoo.errors import ShapeError
 from vaezoo.networks import MLP, scale_last_layer_to_data
 from vaezoo.networks.network import ACTIVATIONS, LARGE_NETWORK, Network
-from vaezoo.registry import backbones, variants, with_requirements
+from vaezoo.registry import backbones, recreate, variants, with_requirements
 
 SIZES = ((1, 1, 1), (1, 2, 1), (3, 2, 3), (1, 5, 4), (2, 17, 23), (1, 28, 28), (1, 33, 64))
 
@@ -90,6 +90,46 @@ def test_kernels_of_four_are_plain_strided_convolutions_on_even_grids() -> None:
     strided = next(each for each in layer.modules() if isinstance(each, torch.nn.Conv2d))
     padded = torch.nn.functional.pad(x, (0, 1, 0, 1))  # odd sides are rounded up
     torch.testing.assert_close(layer(x), torch.nn.functional.silu(strided(padded)))
+
+
+def spread_within_the_borders(network: Network, latent: tuple[int, ...], border: int) -> float:
+    """Returns the largest difference of outputs away from the borders, for a grid of equal features."""
+    features = torch.randn(latent[0], dtype=torch.float64)[:, None, None].expand(latent)
+    inner = network.double()(features[None]).detach()[0, 0, 0, border:-border, border:-border]
+    return float((inner - inner.mean()).abs().max() / inner.abs().mean())
+
+
+@pytest.mark.parametrize("kernel", [3, 4, 5])
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest", "pixel-shuffle"])
+def test_upsampling_decides_on_the_checkerboard(upsampling: str, kernel: int) -> None:
+    """Zeros outside of the image change at most 2 x 3 pixels of each of three grids, of which the first are doubled."""
+    with seeded(0):
+        backbone = conv(channels=(6, 6), kernel=kernel, upsampling=upsampling, blocks=1)  # type: ignore[arg-type]
+        up = backbone.up((4, 16, 15), (1, 1, 64, 59), 0)
+        spread = spread_within_the_borders(up, (4, 16, 15), 20)
+        assert spread > 1e-2 if upsampling == "transposed" else spread < 1e-12
+        for weight in up.parameters():  # as after training; offsets are learned pixel by pixel
+            weight.data.add_(torch.randn_like(weight) * (weight is not up.offset))
+        trained = spread_within_the_borders(up, (4, 16, 15), 20)
+        assert trained < 1e-12 if upsampling == "nearest" else trained > 1e-2
+
+
+@pytest.mark.parametrize("kernel", [3, 4, 5, 7])
+@pytest.mark.parametrize("upsampling", ["nearest", "pixel-shuffle"])
+def test_every_upsampling_meets_odd_grids(upsampling: str, kernel: int) -> None:
+    for height, width in ((1, 1), (9, 14), (31, 32)):
+        backbone = conv(channels=(2, 3, 2), kernel=kernel, upsampling=upsampling)  # type: ignore[arg-type]
+        latent = backbone.grid((1, height, width), 2)
+        assert backbone.up(latent, (2, 3, height, width), 0)(torch.randn(4, *latent)).shape == (4, 2, 3, height, width)
+
+
+def test_configs_without_upsampling_build_the_networks_of_earlier_versions() -> None:
+    earlier = {"name": "conv", "channels": [4, 4], "dense": [8], "blocks": 0, "kernel": 3, "activation": "silu"}
+    model = recreate("conv-vae", {}, shape=(1, 9, 9), latent=3, backbone=earlier)
+    layers = [each for each in model.decoder.modules() if isinstance(each, torch.nn.ConvTranspose2d)]
+    assert [tuple(each.weight.shape) for each in layers] == [(4, 4, 3, 3), (4, 1, 3, 3)]
+    bundled = vaezoo.load("conv-vae-mnist")  # with all names and shapes of its file
+    assert any(isinstance(each, torch.nn.ConvTranspose2d) for each in bundled.decoder.modules())
 
 
 def test_conv_lists_the_grids_that_it_can_reach() -> None:

@@ -6,7 +6,8 @@ from torch import nn
 
 from vaezoo.backbones.resnet import resnet
 from vaezoo.errors import ShapeError
-from vaezoo.networks.resnet import Attention, Double, Halve
+from vaezoo.networks.convolutional import Double
+from vaezoo.networks.resnet import Attention, Halve
 
 
 def test_form_is_that_of_the_autoencoders_of_latent_diffusion() -> None:
@@ -77,10 +78,11 @@ def test_halving_and_doubling() -> None:
     halve = Halve(3)
     x = torch.randn(1, 3, 8, 8)
     torch.testing.assert_close(halve(x), halve.layer(nn.functional.pad(x, (0, 1, 0, 1))))
-    double = Double(3, (8, 7), "nearest")
+    double = Double(3, 3, (8, 7), "nearest")
     small = torch.randn(1, 3, 4, 4)
     larger = small.repeat_interleave(2, -1).repeat_interleave(2, -2)
     torch.testing.assert_close(double(small), double.layer(larger)[..., :7])
-    shuffled = Double(3, (8, 8), "pixel-shuffle")
+    shuffled = Double(3, 3, (8, 8), "pixel-shuffle")
+    nn.init.normal_(shuffled.layer.weight)  # the initial kernels of a block are equal
     block = shuffled.layer(small)[0, :4, 1, 2]  # the four values of channel 0 at one position
     torch.testing.assert_close(shuffled(small)[0, 0, 2:4, 4:6].flatten(), block)

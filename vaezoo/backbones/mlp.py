@@ -12,7 +12,12 @@ from vaezoo.networks.perceptron import Width
 def mlp(
     *, hidden: Annotated[tuple[Width, ...], Meta(max_length=64)] = (400,), activation: Activation = "relu"
 ) -> Backbone:
-    """Returns fully connected layers for any shape, `hidden` in the encoder and mirrored in the decoder."""
+    """Returns fully connected layers for any shape.
+
+    Args:
+        hidden: widths of the hidden layers of the encoder; those of the decoder are mirrored.
+        activation: non-linearity.
+    """
     return Backbone(
         down=lambda shape, out, context: MLP(shape, out, context, hidden, activation),
         up=lambda shape, out, context: MLP(shape, out, context, hidden[::-1], activation),

@@ -8,7 +8,7 @@ from msgspec import Meta
 from vaezoo.backbones import Backbone
 from vaezoo.networks import Activation
 from vaezoo.networks.convolutional import MOST_STAGES, Width, check_image
-from vaezoo.networks.resnet import ResnetDown, ResnetOptions, ResnetUp, Upsampling
+from vaezoo.networks.resnet import ResnetDown, ResnetOptions, ResnetUp, ResnetUpsampling
 
 
 def resnet(
@@ -17,23 +17,30 @@ def resnet(
     blocks: Annotated[int, Meta(ge=1, le=16)] = 1,
     attention: bool = False,
     patch: Literal[1, 2, 4, 8] = 1,
-    upsampling: Upsampling = "nearest",
+    upsampling: ResnetUpsampling = "nearest",
     dense: Annotated[tuple[Width, ...], Meta(max_length=8)] = (),
     activation: Activation = "silu",
     checkpointing: bool = False,
 ) -> Backbone:
     """Returns residual networks with group normalization, for images of any size.
 
-    Blocks lie on each grid; the first grid has the size of the image divided by `patch`, and each further entry of
-    `channels` halves it, rounded up. The encoder has `blocks` on each grid and two on the last one, the decoder one
-    more on each. With `attention`, self-attention over the positions of the last grid lies between these two. With
-    `patch` = 2 the first layer takes squares of 2 x 2 pixels as channels (pixel-unshuffle), a quarter of the cost.
-    `upsampling` is "nearest", followed by a convolution, or "pixel-shuffle" (Shi et al., 2016,
-    https://arxiv.org/abs/1609.05158). Vectors pass through hidden layers `dense`; grids do not. `checkpointing` saves
-    memory: activations inside blocks are computed twice (Chen et al., 2016, https://arxiv.org/abs/1604.06174).
-
     The form is that of the autoencoders of latent diffusion (Rombach et al., 2022, https://arxiv.org/abs/2112.10752):
     `channels=(128, 256, 512, 512), blocks=2, attention=True` reduces each side by 8.
+
+    Args:
+        channels: width of each grid. The first grid has the size of the image divided by `patch`, each further entry
+            halves it, rounded up.
+        blocks: residual blocks of the encoder on each grid, besides two on the last one; the decoder has one more on
+            each.
+        attention: whether self-attention over the positions of the last grid lies between its two blocks.
+        patch: side of the squares of pixels that the first layer takes as channels (pixel-unshuffle); 2 needs a quarter
+            of the operations.
+        upsampling: how the decoder doubles a grid: "nearest" neighbors and a convolution, or "pixel-shuffle" (Shi et
+            al., 2016, https://arxiv.org/abs/1609.05158).
+        dense: hidden widths between the last grid and a vector; a grid as latent has no dense layers.
+        activation: non-linearity.
+        checkpointing: whether activations inside blocks are computed twice instead of stored, which saves memory (Chen
+            et al., 2016, https://arxiv.org/abs/1604.06174).
     """
     options = ResnetOptions(
         channels=channels, blocks=blocks, attention=attention, patch=patch, upsampling=upsampling, dense=dense,

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import torch
 from einops import rearrange
 from msgspec import Meta
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vaezoo.errors import ShapeError
 from vaezoo.networks.network import ACTIVATIONS, Activation, Network, check_weights
@@ -18,6 +19,7 @@ MOST_STAGES = 8
 DENSE_ADVICE = "Add entries to channels, each of which halves the grid, or choose smaller widths in dense."
 
 Width = Annotated[int, Meta(ge=1, le=8192)]
+Upsampling = Literal["transposed", "nearest", "pixel-shuffle"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,7 @@ class ConvOptions:
 
     `channels`: width of each stage; each stage halves the grid. `dense`: hidden widths between the last grid and a
     vector. `blocks`: residual blocks on the last grid. `kernel`: size of the convolutions. `activation`: the
-    non-linearity.
+    non-linearity. `upsampling`: how `ConvUp` doubles grids.
     """
 
     channels: Sequence[int]
@@ -34,16 +36,36 @@ class ConvOptions:
     blocks: int
     kernel: int
     activation: Activation
+    upsampling: Upsampling = "transposed"
+
+    @property
+    def odd_kernel(self) -> int:
+        """Size of the convolutions with stride 1: 3 where `kernel` is 4."""
+        return self.kernel - 1 + self.kernel % 2
 
     def make_blocks(self) -> list[nn.Module]:
-        """Returns the residual blocks, whose kernels are odd: 3 where `kernel` is 4."""
-        kernel = self.kernel - 1 + self.kernel % 2
-        return [ResidualBlock(self.channels[-1], kernel, self.activation) for _ in range(self.blocks)]
+        """Returns the residual blocks."""
+        return [ResidualBlock(self.channels[-1], self.odd_kernel, self.activation) for _ in range(self.blocks)]
 
-    def check_convolutions(self, widths: Sequence[int]) -> None:
-        """Validates the number of weights of convolutions between `widths`, and of the residual blocks."""
-        blocks = self.blocks * self.channels[-1] ** 2 * (self.kernel**2 + 1)
-        check_weights("convolutional network", [blocks, *(a * b * self.kernel**2 for a, b in pairwise(widths))])
+    def upsample(self, before: int, after: int, size: tuple[int, int], *, bias: bool) -> nn.Module:
+        """Returns a layer from `before` channels to `after` on the grid `size`, twice the previous one."""
+        if self.upsampling != "transposed":
+            return Double(before, after, size, self.upsampling, self.odd_kernel, bias=bias)
+        odd = [side % 2 for side in size]
+        padding = [(self.kernel - 1 + each) // 2 for each in odd]
+        # A side of n becomes 2n - 1 where the larger grid is odd, else 2n.
+        extra = [2 * each + 2 - self.kernel - parity for each, parity in zip(padding, odd, strict=True)]
+        return nn.ConvTranspose2d(
+            before, after, self.kernel, 2, (padding[0], padding[1]), (extra[0], extra[1]), bias=bias
+        )
+
+    def check_convolutions(self, widths: Sequence[int], factor: int = 1) -> None:
+        """Validates the number of weights of convolutions between `widths`, and of the residual blocks.
+
+        Each convolution has `factor` times as many channels as the next width.
+        """
+        blocks, kernel = self.blocks * self.channels[-1] ** 2 * (self.kernel**2 + 1), factor * self.kernel**2
+        check_weights("convolutional network", [blocks, *(a * b * kernel for a, b in pairwise(widths))])
 
     def mlp(self, shape: Sequence[int], out: Sequence[int], context: int, hidden: Sequence[int]) -> MLP:
         """Returns the dense layers between a grid and a vector."""
@@ -64,6 +86,35 @@ class ResidualBlock(nn.Module):
         """Returns (rows, channels, h, w)."""
         out: Tensor = x + self.layers(x)
         return out
+
+
+class Double(nn.Module):
+    """An upsampling to twice a grid, cropped to `size` (H, W), and a convolution.
+
+    "nearest" repeats each position 2 x 2 before the convolution. "pixel-shuffle" arranges channels of the convolution
+    as squares of 2 x 2; the kernels of such a square start equal (Aitken et al., 2017,
+    https://arxiv.org/abs/1707.02937). A grid of equal features then gives equal outputs, up to the borders: with
+    "nearest" for all weights, with "pixel-shuffle" for the initial ones.
+    """
+
+    def __init__(
+        self, before: int, after: int, size: tuple[int, int], upsampling: Upsampling, kernel: int = 3, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.size, self.shuffle = size, upsampling == "pixel-shuffle"
+        self.layer = nn.Conv2d(before, after * (4 if self.shuffle else 1), kernel, padding=kernel // 2, bias=bias)
+        if self.shuffle:
+            with torch.no_grad():
+                for parameter in self.layer.parameters():
+                    parameter.copy_(parameter[::4].repeat_interleave(4, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns (rows, after, *size)."""
+        if self.shuffle:
+            x = functional.pixel_shuffle(self.layer(x), 2)
+        else:
+            x = cast(Tensor, self.layer(functional.interpolate(x, scale_factor=2.0, mode="nearest")))
+        return x[..., : self.size[0], : self.size[1]]
 
 
 class ConvDown(Network):
@@ -118,7 +169,7 @@ class ConvUp(Network):
     def __init__(self, shape: Sequence[int], out: Sequence[int], context: int, options: ConvOptions) -> None:
         super().__init__(shape, out, context)
         check_image(out[1:])
-        stages, kernel = len(options.channels), options.kernel
+        stages = len(options.channels)
         grids = grid_sizes(out[2:], stages)[::-1]
         grid = (options.channels[-1], *grids[0])
         self.stem: nn.Conv2d | MLP
@@ -129,18 +180,11 @@ class ConvUp(Network):
         else:
             self.stem = options.mlp(shape, grid, context, options.dense[::-1])
         widths = [*options.channels[::-1], out[0] * out[1]]
-        options.check_convolutions(widths)
+        options.check_convolutions(widths, 4 if options.upsampling == "pixel-shuffle" else 1)
         layers = options.make_blocks()
         for stage, (before, after) in enumerate(pairwise(widths), 1):
-            odd = [side % 2 for side in grids[stage]]
-            padding = [(kernel - 1 + each) // 2 for each in odd]
-            # A side of n becomes 2n - 1 where the larger grid is odd, else 2n.
-            extra = [2 * each + 2 - kernel - parity for each, parity in zip(padding, odd, strict=True)]
-            bias = stage < stages
-            layers += [
-                ACTIVATIONS[options.activation](),
-                nn.ConvTranspose2d(before, after, kernel, 2, (padding[0], padding[1]), (extra[0], extra[1]), bias=bias),
-            ]
+            layers.append(ACTIVATIONS[options.activation]())
+            layers.append(options.upsample(before, after, grids[stage], bias=stage < stages))
         self.stages = nn.Sequential(*layers)
         self.offset = nn.Parameter(torch.zeros(*out))
 

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from vaezoo.networks.convolutional import (
     DENSE_ADVICE,
     MOST_STAGES,
+    Double,
     append_context_planes,
     check_grid,
     check_image,
@@ -24,7 +25,7 @@ from vaezoo.networks.convolutional import (
 from vaezoo.networks.network import ACTIVATIONS, Activation, Network, check_weights
 from vaezoo.networks.perceptron import MLP
 
-Upsampling = Literal["nearest", "pixel-shuffle"]
+ResnetUpsampling = Literal["nearest", "pixel-shuffle"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class ResnetOptions:
     blocks: int
     attention: bool
     patch: int
-    upsampling: Upsampling
+    upsampling: ResnetUpsampling
     dense: Sequence[int]
     activation: Activation
     checkpointing: bool
@@ -125,23 +126,6 @@ class Halve(nn.Module):
         return cast(Tensor, self.layer(functional.pad(x, (width % 2, 1, height % 2, 1))))
 
 
-class Double(nn.Module):
-    """An upsampling to twice a grid, cropped to `size` (H, W), and a 3 x 3 convolution."""
-
-    def __init__(self, width: int, size: tuple[int, int], upsampling: Upsampling) -> None:
-        super().__init__()
-        self.size, self.shuffle = size, upsampling == "pixel-shuffle"
-        self.layer = nn.Conv2d(width, width * (4 if self.shuffle else 1), 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns (rows, width, *size)."""
-        if self.shuffle:
-            x = functional.pixel_shuffle(self.layer(x), 2)
-        else:
-            x = self.layer(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
-        return x[..., : self.size[0], : self.size[1]]
-
-
 class ResnetDown(Network):
     """Residual blocks and strided convolutions; then a convolution to a grid, or dense layers to a vector.
 
@@ -211,7 +195,7 @@ class ResnetUp(Network):
             before = [widths[max(0, stage - 1)], *[width] * options.blocks]
             layers += [options.block(each, width) for each in before]
             if stage < len(widths) - 1:
-                layers.append(Double(width, grids[stage + 1], options.upsampling))
+                layers.append(Double(width, width, grids[stage + 1], options.upsampling))
         self.stages = nn.Sequential(*layers, *options.last(widths[-1]))
         self.head = nn.Conv2d(widths[-1], outputs, 3, padding=1)
 
