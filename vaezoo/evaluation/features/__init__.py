@@ -48,7 +48,7 @@ class TrainedFeatures(nn.Module):
     a gray image of its own, and their features are concatenated, so that colors matter. Pixels are clipped to [0, 1],
     as in pictures.
 
-    The package has its weights (384 kB, CC BY-SA 3.0 as MNIST); `benchmarks/features.py` trains them.
+    The package has its weights (384 kB); `benchmarks/features.py` trains them.
 
     Raises:
         CorruptWeightsError: the installed file has another SHA-256 than the recorded one.
