@@ -274,3 +274,29 @@ def test_hooks_change_no_other_request(hub: Hub, tiny: Tiny) -> None:
     vaezoo.load("hf:them/tiny")
     hub.fault = lambda handler: handler.reply(200, gzip.compress(b"text"), Content_Encoding="gzip")
     assert get_session().get(f"{hub.endpoint}/any").text == "text"
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("stage", ["commit", "config", "weights"])
+def test_redirect_takes_no_token_to_another_host(hub: Hub, tiny: Tiny, stage: str, code: int) -> None:
+    elsewhere = f"{hub.storage}/large/0"
+    place = elsewhere if stage != "weights" else f"{hub.storage}/large/1"
+
+    def fault(handler: Handler) -> bool:
+        return handler.path != "/large/1" and handler.reply(code, Location=place)
+
+    hub.fault = at(stage, fault)
+    with pytest.raises(DownloadError):
+        vaezoo.load("hf:them/tiny", token="secret")
+    assert {request.token for request in hub.elsewhere} == ({None} if stage != "config" else set())  # not followed
+    assert "secret" in {request.token for request in hub.requests}
+
+
+@pytest.mark.usefixtures("no_picture")
+@pytest.mark.parametrize("code", [302, 307, 308])
+@pytest.mark.parametrize("stage", ["create", "upload mode", "commit"])
+def test_redirect_of_a_push_takes_no_token_to_another_host(hub: Hub, tiny: Tiny, stage: str, code: int) -> None:
+    hub.fault = during(stage, lambda handler: handler.reply(code, Location=f"{hub.storage}/large/0"))
+    with pytest.raises(DownloadError):
+        vaezoo.push(tiny[0], "us/tiny", metrics=FIGURES)
+    assert {request.token for request in hub.elsewhere} <= {None}

@@ -7,9 +7,11 @@ gradients (vq-vae, geco-vae), and batches with and without labels (m2-vae).
 import ast
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from pathlib import Path
@@ -94,3 +96,24 @@ def test_torchrun_trains_a_recipe_once(tmp_path: Path) -> None:
     assert done.stdout.count("Trained vae-digits") == 1
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"config.json", "model.safetensors", "metrics.jsonl", "README.md"} <= names
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the children of a process are read from /proc")
+def test_a_killed_worker_ends_the_run_and_resuming_it_changes_no_byte(tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, "-m", "vaezoo", "train", "vae-digits", "train.steps=400", "train.batch_size=16", "--out"]
+    start = partial(subprocess.Popen, cwd=tmp_path, env=PATHS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert start([*command, "once/run"]).wait(240) == 0
+    with start([*command, "run"]) as started:
+        end = time.monotonic() + 120
+        while not [*(tmp_path / "run" / "checkpoints").glob("step-*")]:
+            assert started.poll() is None and time.monotonic() < end
+            time.sleep(0.01)
+        children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        assert started.wait(120) != 0
+    assert not (tmp_path / "run" / "config.json").exists()
+    assert start([*command, "run", "--resume"]).wait(240) == 0
+    for name in ("model.safetensors", "config.json", "metrics.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "once" / "run" / name).read_bytes()
