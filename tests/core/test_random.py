@@ -32,7 +32,16 @@ DRAWS: dict[str, Callable[[], Tensor]] = {
     "layers": lambda: nn.Linear(7, 5).weight.detach(),
     "init": lambda: nn.init.trunc_normal_(torch.empty(9)) + nn.init.xavier_normal_(torch.empty(9, 1)),
     "dropout": lambda: functional.dropout(P),
+    "dropout in place": lambda: functional.dropout(P.clone(), 0.3, inplace=True) + functional.dropout(P, 1.0),
+    "dropout of a view": lambda: functional.dropout(torch.ones(3, 5).T, 0.3),
+    "dropout of channels": lambda: functional.dropout2d(torch.ones(3, 4, 2, 2), 0.3),
+    "dropout of torch": lambda: torch.dropout(P, 0.3, True),
+    "lstm": lambda: nn.LSTM(2, 3, 2, dropout=0.5)(torch.ones(4, 2))[0].detach(),
     "gumbel_softmax": lambda: functional.gumbel_softmax(P),
+    "hard gumbel_softmax": lambda: functional.gumbel_softmax(P.view(5, 10).T, 0.5, hard=True, dim=0),
+    "scaled_dot_product_attention": lambda: functional.scaled_dot_product_attention(
+        *torch.ones(3, 1, 4, 2), dropout_p=0.5
+    ),
     "attention": lambda: nn.MultiheadAttention(4, 2, dropout=0.5)(*torch.ones(3, 3, 1, 4))[0].detach(),
 }
 

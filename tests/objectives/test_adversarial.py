@@ -10,7 +10,7 @@ import torch
 from scipy.stats import norm
 from support.cases import Case
 from support.gaussian_models import one_latent
-from support.runs import CPU, first_stage, small_recipe
+from support.runs import first_stage, reseed, small_recipe
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
@@ -18,7 +18,6 @@ from vaezoo.core import VAE, seeded
 from vaezoo.networks import MLP
 from vaezoo.objectives import LatentAdversarialObjective, WeightedObjective, critic_accuracy, critic_logit, critic_loss
 from vaezoo.recipe import read_recipe
-from vaezoo.trainer.batches import reseed
 
 P, Q = norm(0.0, 1.0), norm(0.8, 0.6)  # a prior and an aggregate posterior
 
@@ -146,7 +145,7 @@ def test_players_learn_what_they_learn_by_hand(
     optimizers = {player: torch.optim.Adam(parameters, rates[player]) for player, parameters in own.items()}
     for number in range(3):
         run.advance()
-        reseed(CPU, twin.feed.seed, number, 0)
+        reseed(twin.feed.seed, number, 0)
         found = losses(model, twin.feed.batch(number)[0])
         assert found.keys() == own.keys()
         gradients = {player: torch.autograd.grad(found[player], own[player], retain_graph=True) for player in own}

@@ -11,6 +11,7 @@ from vaezoo.data import Dataset, binarize, from_tensors
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.registry import resolve
 from vaezoo.trainer import Run, Trainer, build_model
+from vaezoo.trainer.batches import noise_seed
 from vaezoo.trainer.setup import make_feed
 from vaezoo.trainer.stage_run import StageRun
 from vaezoo.trainer.tracking import Tracker
@@ -115,6 +116,11 @@ def first_stage(recipe: Recipe, data: Dataset | None = None) -> StageRun:
     stage, share = recipe.stages[0], recipe.data.labelled_share
     feed = make_feed(recipe, model, data, stage.batch_size, CPU, labelled_share=share)
     return StageRun(model, stage, feed, offset=0)
+
+
+def reseed(seed: int, step: int, micro: int) -> None:
+    """Seeds torch's process-wide generator with the seed of a micro-batch."""
+    torch.default_generator.manual_seed(noise_seed(seed, step, micro))
 
 
 def with_bernoulli_on_grey(**train: object) -> tuple[Recipe, Dataset]:

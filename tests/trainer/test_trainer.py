@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from support.runs import equal, first_stage, fit, small_data, small_recipe, trainer
+from support.runs import equal, first_stage, fit, reseed, small_data, small_recipe, trainer
 from torch import Tensor
 
 from vaezoo.core import ELBO, VAE, Model, Objective, Part
@@ -17,7 +17,7 @@ from vaezoo.errors import RecipeError
 from vaezoo.objectives import Warmup, WeightedObjective
 from vaezoo.recipe import Recipe, Stage, read_recipe
 from vaezoo.trainer import Trainer, build_model, optimizers
-from vaezoo.trainer.batches import BatchStream, noise_seed, reseed, stage_steps
+from vaezoo.trainer.batches import BatchStream, noise_seed, stage_steps
 from vaezoo.trainer.stage_run import StageRun
 
 CPU = torch.device("cpu")
@@ -96,7 +96,7 @@ def test_a_step_is_that_of_a_plain_loop() -> None:
     for done in range(3):
         optimizer.zero_grad()
         for micro in range(2):
-            reseed(CPU, recipe.seed, done, micro)
+            reseed(recipe.seed, done, micro)
             x, _ = run.feed.take(run.feed.indices(2 * done + micro))
             (plain.objective(plain, x).losses["model"].mean() / 2).backward()
         torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.3)
@@ -278,7 +278,7 @@ def test_a_weight_in_a_plain_attribute_is_applied_at_every_step(place: str, monk
                 self.weight += 0.25
 
     def checked(run: StageRun) -> list[ELBO]:
-        reseed(CPU, 0, run.number, 0)
+        reseed(0, run.number, 0)
         x, c = run.feed.batch(run.done)
         inference = run.model.infer(x, c)
         loss = (inference.distortion() + 0.25 * run.done * inference.rate()).mean()

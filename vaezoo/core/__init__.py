@@ -24,7 +24,7 @@ from vaezoo.core.posterior import (
     responsibilities,
     sample_with_log_prob,
 )
-from vaezoo.core.random import seeded
+from vaezoo.core.random import Seeded, seeded
 from vaezoo.core.weights import add_to_digest, published_state, weights_digest
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Objective",
     "Part",
     "Posterior",
+    "Seeded",
     "Temperable",
     "add_to_digest",
     "as_built",

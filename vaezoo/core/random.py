@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from vaezoo.core.checks import whole_number
 from vaezoo.errors import ConfigError
 
 Function = Callable[..., Any]  # Any: torch's functions
+R = TypeVar("R")
 
 IN_PLACE = ("bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_", "uniform_")
 WITH_GENERATOR: set[Function] = {
@@ -24,11 +26,12 @@ WITH_GENERATOR: set[Function] = {
 }
 LIKE: dict[Function, str] = {torch.rand_like: "uniform_", torch.randn_like: "normal_", torch.randint_like: "random_"}
 WITHOUT_GENERATOR: set[Function] = {
-    *(functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d, functional.alpha_dropout),
-    *(functional.feature_alpha_dropout, functional.gumbel_softmax, functional.rrelu),
-    functional.multi_head_attention_forward,
+    *(functional.dropout1d, functional.dropout2d, functional.dropout3d, functional.alpha_dropout),
+    *(functional.feature_alpha_dropout, functional.rrelu, functional.rrelu_),
+    *(functional.multi_head_attention_forward, functional.scaled_dot_product_attention),
+    *(getattr(torch, name + end) for name in ("dropout", "feature_dropout", "alpha_dropout") for end in ("", "_")),
+    *(torch.native_dropout, torch.rrelu, torch.rrelu_, torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu),
 }
-INTERCEPTED = WITH_GENERATOR | LIKE.keys() | WITHOUT_GENERATOR
 FORK = threading.RLock()
 
 
@@ -39,9 +42,9 @@ def seeded(seed: int | None, generator: torch.Generator | None = None) -> Abstra
 
     Each device has a generator of its own, made when it is first needed; the draws are those after
     `torch.manual_seed(seed)`. Process-wide random states are neither read nor changed, so threads may run it at the
-    same time. Two exceptions: functions without a generator argument (dropout while training, `gumbel_softmax`)
-    borrow the process-wide state under a lock, and code outside torch's Python functions (compiled graphs, custom
-    operators) draws from the caller's state.
+    same time. Exceptions: functions without a generator argument (dropout of whole channels or within attention and
+    recurrent layers) borrow the process-wide state under a lock; code outside torch's Python functions (compiled
+    graphs, custom operators) draws from the caller's state; and `torch.utils.checkpoint` repeats no draw.
 
     Raises:
         ConfigError: a seed that is no whole number of 64 bits, both a seed and a generator, or another type.
@@ -67,8 +70,10 @@ class Seeded(TorchFunctionMode):
         self, func: Function, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> object:
         """Returns what `func` returns, with this context's generator in place of the process-wide one."""
+        if func not in INTERCEPTED:  # first, since it is most of them
+            return func(*args, **kwargs) if kwargs else func(*args)
         kwargs = kwargs or {}
-        if func not in INTERCEPTED or kwargs.get("generator") is not None:
+        if kwargs.get("generator") is not None:
             return func(*args, **kwargs)
         device = kwargs.get("device")
         if device is None:
@@ -78,13 +83,29 @@ class Seeded(TorchFunctionMode):
         if func in WITHOUT_GENERATOR:
             if generator is None or not kwargs.get("training", True):
                 return func(*args, **kwargs)
-            return forked(generator, func, args, kwargs)
+            return forked(generator, lambda: func(*args, **kwargs))
+        if func in OURS:
+            return OURS[func](generator, *args, **kwargs)
         if func not in LIKE:
             return func(*args, **{**kwargs, "generator": generator})
         bounds = [*args[1:], *(kwargs[name] for name in ("low", "high") if name in kwargs)]
         options = {key: each for key, each in kwargs.items() if key not in ("low", "high")}
         with torch.no_grad():  # older torch has no generator argument here
             return getattr(torch.empty_like(*args[:1], **options), LIKE[func])(*bounds, generator=generator)
+
+    def reseed(self, seed: int) -> None:
+        """Seeds the generators of all devices anew."""
+        self.seed = seed
+        for generator in self.generators.values():
+            generator.manual_seed(seed)
+
+    def process_wide(self, function: Callable[[], R], device: torch.device) -> R:
+        """Returns what `function` returns while the process-wide states are those of this context; see `seeded`."""
+        for each in {torch.device("cpu"), device}:
+            generator = self._generator(each)
+            if generator is not None:
+                function = partial(forked, generator, function)
+        return function()
 
     def _generator(self, device: torch.device | str | int) -> torch.Generator | None:
         """Returns the generator of `device`; None for the meta device, on which nothing is drawn."""
@@ -96,8 +117,38 @@ class Seeded(TorchFunctionMode):
         return self.generators.get(device)
 
 
-def forked(generator: torch.Generator, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
-    """Returns what `func` returns while the process-wide state is that of `generator`, then restores it."""
+def dropout(
+    generator: torch.Generator | None, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Returns `functional.dropout`, drawn as torch does on a CPU."""
+    if not training or not 0.0 < p < 1.0 or x.is_meta:  # nothing is drawn
+        return functional.dropout(x, p, training, inplace)
+    kept = torch.empty_like(x).bernoulli_(1.0 - p, generator=generator).div_(1.0 - p)
+    return x.mul_(kept) if inplace else x * kept
+
+
+def gumbel_softmax(
+    generator: torch.Generator | None,
+    logits: Tensor,
+    tau: float = 1.0,
+    hard: bool = False,
+    eps: float = 1e-10,
+    dim: int = -1,
+) -> Tensor:
+    """Returns `functional.gumbel_softmax`; `eps` has no effect there either."""
+    noise = torch.empty_like(logits, memory_format=torch.legacy_contiguous_format).exponential_(generator=generator)
+    soft = ((logits - noise.log()) / tau).softmax(dim)
+    if not hard:
+        return soft
+    return torch.zeros_like(soft).scatter_(dim, soft.argmax(dim, keepdim=True), 1.0) - soft.detach() + soft
+
+
+OURS: dict[Function, Function] = {functional.dropout: dropout, functional.gumbel_softmax: gumbel_softmax}
+INTERCEPTED = WITH_GENERATOR | LIKE.keys() | WITHOUT_GENERATOR | OURS.keys()
+
+
+def forked(generator: torch.Generator, function: Callable[[], R]) -> R:
+    """Returns what `function` returns while the process-wide state is that of `generator`, then restores it."""
     device = generator.device
     module = torch if device.type == "cpu" else torch.get_device_module(device)
     which = (device,) if device.type == "cuda" else ()
@@ -105,7 +156,7 @@ def forked(generator: torch.Generator, func: Function, args: Sequence[Any], kwar
         state = module.get_rng_state(*which)
         module.set_rng_state(generator.get_state(), *which)
         try:
-            return func(*args, **kwargs)
+            return function()
         finally:
             generator.set_state(module.get_rng_state(*which))
             module.set_rng_state(state, *which)

@@ -22,16 +22,6 @@ def noise_seed(seed: int, step: int, micro: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def reseed(device: torch.device, seed: int, step: int, micro: int) -> None:
-    """Seeds the generators of a micro-batch on `device`."""
-    number = noise_seed(seed, step, micro)
-    torch.default_generator.manual_seed(number)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(number)
-    elif device.type == "mps":
-        torch.mps.manual_seed(number)
-
-
 def stage_steps(stage: Stage, examples: int, processes: int = 1) -> int:
     """Returns the number of optimizer steps of a stage on a set of `examples`, at least one."""
     per_epoch = examples // min(stage.batch_size, examples)

@@ -1,7 +1,7 @@
 """Checkpoints of a run: their contents, and whether a checkpoint matches the run being resumed.
 
 They hold model, averages, optimizers, running totals and the best weights so far, but no state of a random generator,
-since none outlives a step: `batches.reseed` seeds torch's generator before each micro-batch, `after_step` continues
+since none outlives a step: `StageRun.noise` is seeded before each micro-batch, `after_step` continues
 from there, held-out images are measured with a seed of their own, and no part of the loop uses `random` or numpy's
 global state.
 """

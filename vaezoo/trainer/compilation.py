@@ -11,17 +11,18 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from vaezoo.core import ELBO, VAE
+from vaezoo.core import ELBO, VAE, Seeded
 from vaezoo.errors import RecipeError
 from vaezoo.recipe import Stage
 
 Loss = Callable[[Tensor, Tensor | None, Tensor], ELBO]
 
 
-def loss_function(model: VAE, stage: Stage, device: torch.device) -> Loss:
-    """Returns the objective as a function of x, c and step; compiled where the stage says so.
+def loss_function(model: VAE, stage: Stage, device: torch.device, noise: Seeded) -> Loss:
+    """Returns the objective as a function of x, c and step, with `noise`; compiled where the stage says so.
 
-    `compile = "reduce-overhead"` also replays CUDA graphs on a GPU. Noise comes from torch's generators in both cases.
+    `compile = "reduce-overhead"` also replays CUDA graphs on a GPU. Compiled code draws from torch's process-wide
+    generators, which have the state of `noise` for the call: other threads must not draw from them meanwhile.
 
     Raises:
         RecipeError: compilation for a CPU without a C++ compiler.
@@ -30,8 +31,12 @@ def loss_function(model: VAE, stage: Stage, device: torch.device) -> Loss:
     def loss(x: Tensor, c: Tensor | None, step: Tensor) -> ELBO:
         return cast(ELBO, model.objective(model, x, c, step))
 
+    def seeded_loss(x: Tensor, c: Tensor | None, step: Tensor) -> ELBO:
+        with noise:
+            return loss(x, c, step)
+
     if not stage.compile:
-        return loss
+        return seeded_loss
     if device.type == "cpu":
         require_compiler()
     graphs = stage.compile == "reduce-overhead" and device.type == "cuda"
@@ -44,7 +49,7 @@ def loss_function(model: VAE, stage: Stage, device: torch.device) -> Loss:
     def call(x: Tensor, c: Tensor | None, step: Tensor) -> ELBO:
         if graphs:
             torch.compiler.cudagraph_mark_step_begin()
-        return compiled(x, c, step)
+        return noise.process_wide(lambda: compiled(x, c, step), device)
 
     return call
 

@@ -12,12 +12,12 @@ from typing import cast
 
 import torch
 
-from vaezoo.core import VAE, headline, rows_at_once
+from vaezoo.core import VAE, headline, rows_at_once, seeded
 from vaezoo.data import Dataset
 from vaezoo.errors import CheckpointError, InterruptedTrainingError, NonFiniteLossError, RecipeError, warn
 from vaezoo.recipe import Recipe
 from vaezoo.storage import checkpoint
-from vaezoo.trainer.batches import START, START_IMAGES, BatchStream, noise_seed, reseed, stage_steps
+from vaezoo.trainer.batches import START, START_IMAGES, BatchStream, noise_seed, stage_steps
 from vaezoo.trainer.checkpoints import Best, Checkpoints, restored_best
 from vaezoo.trainer.compilation import memory_format
 from vaezoo.trainer.history import kept_line, summary_of
@@ -166,7 +166,6 @@ class Trainer:
 
     def _run_stages(self, resume: bool, extend: bool) -> None:
         with ExitStack() as stack:
-            stack.enter_context(torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []))
             stack.enter_context(self._stop.listening())
             stack.callback(self._journal.trackers.notify, "close")
             stack.callback(self._stages.end)
@@ -260,13 +259,13 @@ class Trainer:
         """Initializes parts on the first process from a seeded subset of the data; the result is broadcast later."""
         parts = [name for name in self._stages.starting(number) if self.fresh is None or name in self.fresh]
         if parts and self.ranks.first:
-            reseed(self.device, self.recipe.seed, START, number)
             generator = torch.Generator().manual_seed(noise_seed(self.recipe.seed, START_IMAGES, 0))
             order = torch.randperm(len(self.data), generator=generator)
             most = max(self._feed.size, START_BYTES // (4 * math.prod(self.data.shape)))
             indices = order[: min(most, self.model.initialization_examples(parts))].to(self.device)
             rows = rows_at_once(self.data.shape, 500, self._feed.size)
-            self.model.initialize([self._feed.take(part) for part in indices.split(rows)], parts)
+            with seeded(noise_seed(self.recipe.seed, START, number)):
+                self.model.initialize([self._feed.take(part) for part in indices.split(rows)], parts)
 
     def _advance(self, run: StageRun, number: int, periods: Sequence[int]) -> None:
         """Takes a step, and reads the deferred check for non-finite values before anything else is read or saved."""

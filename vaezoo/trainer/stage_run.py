@@ -9,11 +9,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vaezoo.core import ELBO, VAE
+from vaezoo.core import ELBO, VAE, Seeded
 from vaezoo.errors import NonFiniteLossError
 from vaezoo.recipe import Stage
 from vaezoo.storage.checkpoint import Checkpoint
-from vaezoo.trainer.batches import BatchStream, reseed, stage_steps
+from vaezoo.trainer.batches import BatchStream, noise_seed, stage_steps
 from vaezoo.trainer.compilation import loss_function
 from vaezoo.trainer.finite import NonFiniteFlag, bad_gradient, bad_term, sum_figures
 from vaezoo.trainer.optimizers import EVERY, Averages, learning_rate, make_optimizer, pack, unpack, zero_denormals
@@ -48,7 +48,8 @@ class StageRun:
             parameter.grad = None  # set by the caller, or by a step that was interrupted
         self.optimizers = {name: make_optimizer(stage, own, feed.device) for name, own in self.players.items()}
         self.averages = Averages(model, stage.average) if stage.average else None
-        self.loss = loss_function(model, stage, feed.device)
+        self.noise = Seeded(0)  # seeded anew for each micro-batch
+        self.loss = loss_function(model, stage, feed.device, self.noise)
         self.flag: NonFiniteFlag | None = None
         if feed.device.type == "cuda" and self.ranks.size == 1:
             self.defer_checks()
@@ -92,7 +93,8 @@ class StageRun:
             if self.model.updates_statistics:
                 statistics = [elbo.statistics for elbo in passes]
                 gathered = self.ranks.gather(statistics) if any(statistics) else statistics * self.ranks.size
-                self.model.after_step(gathered, self.step)  # without statistics too: some depend on the step alone
+                with self.noise:
+                    self.model.after_step(gathered, self.step)  # without statistics too: some depend on the step alone
             if self.averages is not None:
                 self.averages.update(self.done)
         self.step += 1
@@ -134,8 +136,9 @@ class StageRun:
 
     def _pass(self, local: int) -> ELBO:
         """Runs one micro-batch forward and backward; returns its ELBO, detached."""
-        reseed(self.feed.device, self.feed.seed, self.number, self._micro(local))
-        x, c = self.feed.batch(self._batch(local))
+        self.noise.reseed(noise_seed(self.feed.seed, self.number, self._micro(local)))
+        with self.noise:
+            x, c = self.feed.batch(self._batch(local))
         bf16 = self.stage.precision == "bf16"
         with torch.autocast(self.feed.device.type, torch.bfloat16) if bf16 else nullcontext():
             elbo = self.loss(x, c, self.step)

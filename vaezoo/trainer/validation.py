@@ -11,7 +11,7 @@ from vaezoo.core import ACTIVE_VARIANCE, ELBO, VAE, code_indices, mean_or_center
 from vaezoo.data import Dataset
 from vaezoo.data.dataset import stable_permutation
 from vaezoo.recipe import Recipe
-from vaezoo.trainer.batches import HELD_OUT, BatchStream, reseed
+from vaezoo.trainer.batches import HELD_OUT, BatchStream, noise_seed
 from vaezoo.trainer.processes import Processes
 from vaezoo.trainer.setup import every_example_has_a_density, make_feed
 
@@ -35,12 +35,11 @@ def feed_figures(model: VAE, feed: BatchStream, density: bool, ranks: Processes)
     number.
     """
     sums = torch.zeros(3, dtype=torch.float64, device=feed.device if feed.device.type != "mps" else "cpu")
-    with torch.random.fork_rng(devices=[feed.device] if feed.device.type == "cuda" else []):
-        shared = feed.whole(rows_at_once(feed.data.shape, 500, feed.size), ranks.rank, ranks.size)
-        for number, (x, c) in zip(count(ranks.rank, ranks.size), shared, strict=False):
-            reseed(feed.device, feed.seed, HELD_OUT, number)
+    shared = feed.whole(rows_at_once(feed.data.shape, 500, feed.size), ranks.rank, ranks.size)
+    for number, (x, c) in zip(count(ranks.rank, ranks.size), shared, strict=False):
+        with seeded(noise_seed(feed.seed, HELD_OUT, number)):
             elbo = cast(ELBO, model.objective(model, x, c, None))
-            sums += torch.stack([elbo.bound.sum(), elbo.distortion.sum(), elbo.rate.sum()]).to(sums)
+        sums += torch.stack([elbo.bound.sum(), elbo.distortion.sum(), elbo.rate.sum()]).to(sums)
     ranks.average([sums])
     bound, distortion, rate = (sums * ranks.size / len(feed.data)).tolist()
     return bound if density else -torch.inf, distortion, rate
