@@ -19,6 +19,7 @@ from vaezoo.errors import ConfigError, CorruptWeightsError
 from vaezoo.storage.config import CONFIG
 from vaezoo.storage.figures import METRICS
 from vaezoo.storage.model_folder import CARD, WEIGHTS, read_metrics
+from vaezoo.workflows.fit_sampler import fit_and_save
 from vaezoo.zoo.index import PACKAGE_FOLDER
 
 FIGURES = {"data": "digits", "split": "test", "examples": 10, "samples": 5, "psnr": 1.0, "rate": {"mean": 1.0}}
@@ -170,6 +171,8 @@ def test_evaluate_writes_into_own_folders_only(tmp_path: Path, capsys: pytest.Ca
     for name in ("vae-mnist", f"{place}/", f"{link}/"):
         assert main(["evaluate", name, "--write", "--limit", "1", "--samples", "1"]) == 1
         assert "is a published model, whose files are not changed" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="whose files are not changed"):
+        fit_and_save(f"{place}/", "normal", data="digits")
     assert contents(place) == before
 
 

@@ -20,7 +20,7 @@ from vaezoo.storage.checkpoint import Checkpoint, read_folder, write_folder
 from vaezoo.storage.config import CONFIG
 from vaezoo.storage.files import library_version
 from vaezoo.storage.model_folder import read_model, save
-from vaezoo.workflows.load import finished, load, locate
+from vaezoo.workflows.load import load, locate, own_folder
 from vaezoo.workflows.measure import data_of
 from vaezoo.workflows.run_folder import own_data
 
@@ -142,7 +142,7 @@ def fit_and_save(
     given = dict(pair for pair in (split_override(each, mistakes) for each in options) if pair is not None)
     if mistakes:
         raise ConfigError("\n".join(mistakes))
-    target = finished(name) if out is None else out
+    target = own_folder(name) if out is None else out
     model = load(name)
     source = data_of(model, own_data(name, data))
     fitted = fit_sampler(model, source, sampler, seed=seed, **given)  # type: ignore[arg-type]  # any option
