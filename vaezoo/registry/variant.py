@@ -41,6 +41,7 @@ class Variant:
     context: Context = "optional"
     couples_examples: bool = False
     rate: Rate = "closed form"
+    codes_follow_prior: bool = True
     yields: Mapping[str, str] = field(default_factory=dict)
     requires: str = ""
     offers: str = ""
@@ -89,6 +90,7 @@ def register(
     context: Context = "optional",
     couples_examples: bool = False,
     rate: Rate = "closed form",
+    codes_follow_prior: bool = True,
     yields: Mapping[str, str] | None = None,
     requires: str = "",
     offers: str = "",
@@ -114,6 +116,8 @@ def register(
         couples_examples: whether the loss of an example depends on the others in the batch.
         rate: how the rate is computed: in "closed form"; "sampled"; or "no density" if the posterior is a point mass
             in a continuous space, whose reported rate is -log p(z).
+        codes_follow_prior: whether the objective makes the codes follow the variant's own prior. If not, samples are
+            not like data, nor of the class that a context asks for, unless another prior or a sampler is fitted to them.
         yields: parts that the builder replaces unless another variant does: {"prior": "codes"} leaves the prior to a
             variant that `requires` "codes", {"objective": "any"} leaves the objective to any variant that changes it.
         requires: a value of `yields` that one of the other variants in a composition must have.
@@ -134,20 +138,19 @@ def register(
     changed = (changes,) if isinstance(changes, str) else tuple(changes)
     _check_name(name, requires)
     _check_words(name, changes=(changed, CHANGES), defaults=(defaults or {}, SHARED), yields=(yields or {}, {*changed}))
-    _check_words(name, permits=(permits or {}, CHOICES & {*changed}))
     made = partial(Variant, name=name, changes=changed, couples_examples=couples_examples, rate=rate, requires=requires)
-    made = partial(made, offers=offers, instead=instead or {}, acts_on=acts_on or {})
-    made = partial(made, context=context, permits=permits or {}, yields=yields or {}, example=example or {})
+    made = partial(made, offers=offers, instead=instead or {}, acts_on=acts_on or {}, context=context)
+    made = partial(made, codes_follow_prior=codes_follow_prior, permits=permits or {}, example=example or {})
 
     def decorate(builder: Callable[..., VAE]) -> Variant:
         found = REFERENCE.search(builder.__doc__ or "")
         source = found.groupdict() if found else {"year": "0", "paper": "", "url": ""}
         facts = {"year": year or int(source["year"]), "paper": paper or source["paper"], "url": url or source["url"]}
-        entry = made(builder=builder, defaults=defaults or {}, **facts)
-        options = set(entry.options)
-        if clash := SHARED & options:
+        entry = made(builder=builder, defaults=defaults or {}, yields=yields or {}, **facts)
+        if clash := SHARED & (options := set(entry.options)):
             raise ConfigError(f"Variant {name!r} names an option like a shared field: {', '.join(sorted(clash))}.")
         _check_words(name, example=(entry.example, {"latent", *options}), acts_on=(entry.acts_on, options))
+        _check_words(name, permits=(entry.permits, CHOICES & {*changed}))
         return variants.register(name, entry, owner=builder.__module__, override=override)
 
     return decorate

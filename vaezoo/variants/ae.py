@@ -6,7 +6,7 @@ from vaezoo.objectives import PenalizedObjective
 from vaezoo.registry import Architecture, register
 
 
-@register("ae", changes=("encoder", "objective"), rate="no density")
+@register("ae", changes=("encoder", "objective"), rate="no density", codes_follow_prior=False)
 def ae(base: VAE, architecture: Architecture) -> VAE:
     r"""Minimizes the distortion alone, with a deterministic encoder.
 

@@ -6,7 +6,7 @@ from vaezoo.objectives.autoencoders import Corruption, DenoisingObjective
 from vaezoo.registry import Architecture, Fraction, register
 
 
-@register("dae", changes=("encoder", "objective"), rate="no density")
+@register("dae", changes=("encoder", "objective"), rate="no density", codes_follow_prior=False)
 def dae(base: VAE, architecture: Architecture, *, corruption: Corruption = "masking", level: Fraction = 0.25) -> VAE:
     r"""Minimizes the distortion of x given the code of a corrupted copy of x.
 

@@ -13,6 +13,7 @@ from vaezoo.registry import Architecture, code_defaults, register
     "fsq-vae",
     changes=("encoder", "prior", "objective"),
     defaults=code_defaults(4),
+    codes_follow_prior=False,
     yields={"prior": "codes", "objective": "penalized"},
 )
 def fsq_vae(

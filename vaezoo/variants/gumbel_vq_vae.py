@@ -10,6 +10,7 @@ from vaezoo.registry import Architecture, Codes, Fraction, Temperature, Weight, 
     "gumbel-vq-vae",
     changes=("encoder", "prior", "objective"),
     defaults=code_defaults(64),
+    codes_follow_prior=False,
     yields={"prior": "codes"},
     example={"codes": 16, "beta": 0.1, "cooling": 0.01},
 )

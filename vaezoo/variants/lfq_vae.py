@@ -19,6 +19,7 @@ MAX_BITS = 24  # 2^24 codes
     changes=("encoder", "prior", "objective"),
     defaults=code_defaults(9),
     couples_examples=True,
+    codes_follow_prior=False,
     yields={"prior": "codes", "objective": "penalized"},
 )
 def lfq_vae(

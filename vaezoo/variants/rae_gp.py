@@ -6,7 +6,7 @@ from vaezoo.objectives.autoencoders import GradientPenaltyObjective, decoder_jac
 from vaezoo.registry import Architecture, Weight, register
 
 
-@register("rae-gp", changes=("encoder", "objective"), rate="no density")
+@register("rae-gp", changes=("encoder", "objective"), rate="no density", codes_follow_prior=False)
 def rae_gp(base: VAE, architecture: Architecture, *, beta: Weight = 1e-2, weight: Weight = 1e-2) -> VAE:
     r"""Minimizes distortion plus penalties on codes and on the decoder's gradient; the encoder is deterministic.
 

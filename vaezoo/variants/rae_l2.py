@@ -7,7 +7,7 @@ from vaezoo.objectives.autoencoders import decoder_weights, half_squared_norm
 from vaezoo.registry import Architecture, Weight, register
 
 
-@register("rae-l2", changes=("encoder", "objective"), rate="no density")
+@register("rae-l2", changes=("encoder", "objective"), rate="no density", codes_follow_prior=False)
 def rae_l2(base: VAE, architecture: Architecture, *, beta: Weight = 1e-2, weight: Weight = 1e-4) -> VAE:
     r"""Minimizes distortion plus penalties on codes and on the decoder's weights; the encoder is deterministic.
 

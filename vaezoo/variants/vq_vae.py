@@ -9,6 +9,7 @@ from vaezoo.registry import Architecture, Codes, Share, Weight, code_defaults, r
     "vq-vae",
     changes=("encoder", "prior", "objective"),
     defaults=code_defaults(64),
+    codes_follow_prior=False,
     yields={"prior": "codes", "objective": "penalized"},
     example={"codes": 16},
 )

@@ -18,6 +18,7 @@ def latent_for(architecture: Architecture, width: int = 32) -> tuple[int, int]:
     "vq-vae-2",
     changes=("encoder", "decoder", "prior", "objective"),
     defaults=code_defaults(32) | {"latent": latent_for},
+    codes_follow_prior=False,
     yields={"prior": "codes", "objective": "penalized"},
     example={"codes": 16},
 )
