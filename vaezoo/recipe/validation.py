@@ -11,6 +11,7 @@ import msgspec
 
 from vaezoo.errors import ConfigError, VaezooError, did_you_mean, shorten
 from vaezoo.recipe.schema import ArchitectureTable, DataName, DataTable, Published, Recipe, Stage, fields_of
+from vaezoo.registry.options import allowed, expectation
 
 if TYPE_CHECKING:
     from vaezoo.registry import Variant
@@ -139,23 +140,19 @@ def convert(value: object, kind: object, path: str, mistakes: list[str]) -> obje
         return cast(object, msgspec.convert(value, type=kind, strict=True))
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
-        choices = [each for each in literals(kind) if isinstance(each, str)]
+        choices = allowed(kind)
         if choices and "Invalid enum value" in text:
-            value = next((each for each in (value if isinstance(value, list) else [value]) if each not in choices), "")
-            text, hint = f"expected one of {', '.join(choices)}", did_you_mean(value, choices)
+            text = f"expected {expectation(kind)}"
+            if isinstance(value, list):
+                value = next((each for each in value if each not in choices), "")
+                text = f"expected one of {', '.join(choices)}"
+            hint = did_you_mean(value, choices)
         else:
             text, hint = text.partition(", got `")[0].replace("object", "table").replace("array", "list"), ""
         if kind is DataName:
             text, hint = "expected a data set's name, torchvision:NAME or folder:PATH", ""
         mistakes.append(f"{path}{place.rstrip('`')}: {text[0].lower()}{text[1:]}; got {shorten(value)}.{hint}")
         return None
-
-
-def literals(kind: object) -> tuple[object, ...]:
-    """Returns the values that a `Literal`, or a list of one, allows."""
-    if typing.get_origin(kind) is typing.Literal:
-        return typing.get_args(kind)
-    return tuple(each for inner in typing.get_args(kind) for each in literals(inner))
 
 
 def build_stages(tables: Mapping[str, object], mistakes: list[str]) -> dict[str, Stage]:

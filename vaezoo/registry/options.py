@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,8 +39,9 @@ class Option:
         """Returns `value` converted to the option's type; raises ConfigError if it does not fit."""
         try:
             parsed = cast(object, msgspec.convert(plain(value), type=self.type, strict=True))
-        except (msgspec.ValidationError, OverflowError, RecursionError) as error:
-            raise ConfigError(f"{path}: {error}; got {shorten(value)}.") from None
+        except (msgspec.ValidationError, OverflowError, RecursionError):
+            hint = did_you_mean(value, allowed(self.type)) if isinstance(value, str) else ""
+            raise ConfigError(f"{path}: expected {expectation(self.type)}; got {shorten(value)}.{hint}") from None
         if any(isinstance(item, float) and not math.isfinite(item) for item in flat(parsed)):
             raise ConfigError(f"{path}: expected finite numbers; got {shorten(value)}.")
         return parsed
@@ -58,6 +60,64 @@ def flat(value: object) -> list[object]:
     """Returns the leaves of nested lists, tuples and mappings."""
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else None
     return [value] if inner is None else [item for each in inner for item in flat(each)]
+
+
+WORDS = {
+    bool: ("true or false", "true or false"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("text", "texts"),
+    dict: ("a table", "tables"),
+    list: ("a list", "lists"),
+    type(None): ("none", "none"),
+}
+
+
+def expectation(kind: object, plural: bool = False) -> str:
+    """Returns the values that a type allows in words, such as "a whole number from 1 to 64" or "one of 3, 4, 5"."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        limits = next((each for each in inner if isinstance(each, Meta)), Meta())
+        if typing.get_origin(inner[0]) in (list, tuple):
+            return _list(inner[0], limits, plural)
+        return " ".join(filter(None, (expectation(inner[0], plural), _range(limits))))
+    if origin is typing.Literal:
+        return repr(inner[0]) if len(inner) == 1 else f"one of {', '.join(map(str, inner))}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(expectation(each, plural) for each in inner)
+    if origin in (list, tuple):
+        return _list(kind, Meta(), plural)
+    one, several = WORDS.get(cast(Any, origin or kind), (str(kind), str(kind)))
+    return several if plural else one
+
+
+def _list(kind: object, limits: Meta, plural: bool) -> str:
+    least, most = limits.min_length or 0, limits.max_length
+    count = (
+        f"at least {least} " * bool(least) if most is None else f"{least} to {most} " if least != most else f"{most} "
+    )
+    return f"{WORDS[list][plural]} of {count}{expectation(typing.get_args(kind)[0], plural=True)}"
+
+
+def _range(limits: Meta) -> str:
+    ge, gt, le, lt = (each if each is None else _figure(each) for each in (limits.ge, limits.gt, limits.le, limits.lt))
+    if ge is not None and le is not None:
+        return f"from {ge} to {le}"
+    ends = {"of at least": ge, "above": gt, "of at most": le, "below": lt}
+    return " and ".join(f"{word} {end}" for word, end in ends.items() if end is not None)
+
+
+def _figure(number: float) -> str:
+    whole = number == int(number) and abs(number) < 1e16
+    return f"{int(number):,}" if whole else f"{number:g}"
+
+
+def allowed(kind: object) -> list[str]:
+    """Returns the texts that a type allows by name."""
+    inner = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return [each for each in inner if isinstance(each, str)]
+    return [text for each in inner for text in allowed(each)]
 
 
 @cache
