@@ -17,6 +17,7 @@ import pytest
 from vaezoo.cli import app
 from vaezoo.recipe import ArchitectureTable, DataTable, Recipe, Stage, find_recipe, read_recipe
 from vaezoo.registry import variants
+from vaezoo.workflows.building_blocks import KINDS, option_texts, options, registry_of, summary
 from vaezoo.workflows.listing import refresh
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -111,10 +112,18 @@ def test_commands_and_make_targets_exist(monkeypatch: pytest.MonkeyPatch):
                     read_recipe(bound.arguments["recipe"], settings)
 
 
-@pytest.mark.parametrize("name", ["models", "variants", "recipes-list"])
+@pytest.mark.parametrize("name", ["models", "variants", "recipes-list", "building-blocks"])
 def test_tables_are_current(name: str):
     text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     assert "<!-- end -->" in text and refresh(text) == text, f"Run: python -m vaezoo.workflows.listing docs/{name}.md"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_option_of_a_building_block_is_described(kind: str):
+    for name, entry in registry_of(kind).available()[0].items():
+        texts = option_texts(entry)
+        assert summary(entry), name
+        assert all(texts.get(option) for option in options(entry)), (name, [*options(entry)], texts)
 
 
 def anchors(page: Path) -> set[str]:

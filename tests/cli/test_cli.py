@@ -208,6 +208,36 @@ def test_lists_as_json_and_csv(kind, capsys):
         assert (found["published"]["log_evidence"], found["published"]["samples"]) == (-86.76, 5000)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "lines"),
+    [
+        (
+            "backbones",
+            "conv",
+            ["kernel = 3 (one of 3, 4, 5, 7)", "dense = (256,) (a list of 0 to 8 whole numbers from 1"],
+        ),
+        (
+            "likelihoods",
+            "gaussian",
+            ["scale_kind = 'fixed' (one of fixed, learned, optimal)", "σ > 0; the initial value"],
+        ),
+        ("samplers", "gaussian-mixture", ["components = 10 (a whole number from 1 to 10,000)", "number of Gaussians"]),
+        ("data", "digits", ["CC BY 4.0", "folder:PATH"]),
+    ],
+)
+def test_building_blocks_are_listed_and_described(kind, name, lines, capsys):
+    assert main(["list", f"--{kind}"]) == 0
+    assert name in capsys.readouterr().out.split()
+    assert main(["list", f"--{kind}", "--json"]) == 0
+    options = {each["name"]: each["options"] for each in json.loads(capsys.readouterr().out)}[name]
+    assert main(["show", name]) == 0
+    shown = capsys.readouterr().out
+    assert all(line in shown for line in lines) and "$" not in shown and "Args:" not in shown
+    assert all(f"  {option} = {default!r}" in shown or isinstance(default, list) for option, default in options.items())
+    assert main(["list", f"--{kind}", "--recipes"]) != 0
+    assert "expected one of them" in capsys.readouterr().err
+
+
 def test_broken_variants_are_a_line_of_the_list(capsys, monkeypatch):
     found = variant_registry.available
     monkeypatch.setattr(variant_registry, "available", lambda pattern="*": (found(pattern)[0], {"sad-vae": "boom"}))

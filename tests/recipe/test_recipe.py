@@ -176,7 +176,18 @@ def test_a_stage_changes_the_objective_alone() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["http://x/y", "../digits", "/etc/passwd", "a\\b", "ftp:x/y", "folder:", "torchvision:../x", "", "x\0y", "d" * 2000],
+    [
+        "http://x/y",
+        "../digits",
+        "/etc/passwd",
+        "a\\b",
+        "ftp:x/y",
+        "folder:",
+        "torchvision:../x",
+        "",
+        "x\0y",
+        "d" * 2000,
+    ],
 )
 def test_a_data_set_is_neither_a_path_nor_an_address(name: str) -> None:
     for valid in ("digits", "torchvision:CIFAR10", "folder:/a folder/of images", "my table"):

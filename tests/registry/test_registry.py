@@ -9,10 +9,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import pytest
 import torch
+from msgspec import Meta
 from support.cases import Case
 
 import vaezoo
@@ -31,6 +33,7 @@ from vaezoo.errors import (
 from vaezoo.objectives import WeightedObjective
 from vaezoo.recipe import read_recipe
 from vaezoo.registry import Architecture, Registry, backbones, create, likelihoods, recreate, register, variants
+from vaezoo.registry.options import allowed, expectation
 from vaezoo.storage.model_folder import meta_twin
 
 SHAPE = (1, 8, 8)
@@ -426,3 +429,51 @@ def test_two_packages_with_one_name_affect_no_other_name(install: Install) -> No
 def test_words_of_other_libraries_give_a_hint(call: Callable[[], object], words: str) -> None:
     with pytest.raises(VaezooError, match=re.escape(words)):
         call()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (Literal["a", "b"], "one of a, b"),
+        (Literal[3, 4], "one of 3, 4"),
+        (bool, "true or false"),
+        (Annotated[int, Meta(ge=1, le=8192)], "a whole number from 1 to 8,192"),
+        (Annotated[float, Meta(gt=0, lt=0.5)], "a number above 0 and below 0.5"),
+        (Annotated[float, Meta(ge=1e-6)], "a number of at least 1e-06"),
+        (
+            Annotated[tuple[Annotated[int, Meta(ge=2, le=9)], ...], Meta(min_length=1, max_length=4)],
+            "a list of 1 to 4 whole numbers from 2 to 9",
+        ),
+        (Annotated[list[float], Meta(min_length=3, max_length=3)], "a list of 3 numbers"),
+        (Annotated[float, Meta(le=1)] | None, "a number of at most 1 or none"),
+        (bool | Literal["fast"], "true or false or 'fast'"),
+        (dict[str, float], "a table"),
+    ],
+    ids=str,
+)
+def test_values_that_a_type_allows_are_stated_in_words(kind: object, text: str) -> None:
+    assert expectation(kind) == text
+
+
+def test_wrong_values_of_options_name_those_that_are_allowed() -> None:
+    for field, given, text in (
+        (
+            "backbone",
+            {"name": "conv", "activation": "rellu"},
+            "relu, tanh, silu, gelu, elu, leaky-relu; got 'rellu'. Did",
+        ),
+        ("backbone", {"name": "conv", "kernel": 6}, "expected one of 3, 4, 5, 7; got 6"),
+        ("backbone", {"name": "conv", "upsampling": "bilinear"}, "one of transposed, nearest, pixel-shuffle; got"),
+        ("backbone", {"name": "mlp", "hidden": 32}, "a list of 0 to 64 whole numbers from 1 to 65,536; got 32"),
+        ("likelihood", {"name": "gaussian", "scale_kind": "best"}, "one of fixed, learned, optimal; got 'best'"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(text)):
+            create("vae", shape=SHAPE, **{field: given})  # type: ignore[arg-type]
+        with pytest.raises(RecipeError, match=re.escape(text)):
+            tables = {"variant": "vae", "data": {"name": "digits"}, "train": {"steps": 1}}
+            read_recipe({**tables, "architecture": {field: given}})
+    for entry in map(variants.get, variants.names()):
+        for option in entry.options.values():
+            if choices := allowed(option.type):
+                with pytest.raises(ConfigError, match=re.escape(", ".join(choices))):
+                    option.parse("no such value", "option")

@@ -1,4 +1,4 @@
-"""Commands that list models, variants, recipes and data sets, describe them, and download data sets."""
+"""Commands that list and describe models, recipes and everything registered, and download data sets."""
 
 # ruff: noqa: D417  # parameters with a type such as `Json` are described there
 
@@ -12,28 +12,46 @@ app.command(data_app)
 
 @app.command(name="list")
 def list_(
-    pattern: str = "*", *, variants: bool = False, recipes: bool = False, json: Json = False, csv: Csv = False
+    pattern: str = "*",
+    *,
+    variants: bool = False,
+    recipes: bool = False,
+    backbones: bool = False,
+    likelihoods: bool = False,
+    samplers: bool = False,
+    data: bool = False,
+    json: Json = False,
+    csv: Csv = False,
 ) -> None:
-    """List pretrained models (default), variants or recipes.
+    """List pretrained models (default), or what else has a name: variants, recipes, and what models are made of.
 
     Args:
         pattern: Shell pattern for the names.
         variants: List the variants and their pretrained models; --json and --csv have all that is known of them.
         recipes: List the recipes of the package.
+        backbones: List the networks and their options.
+        likelihoods: List the distributions of x given z and their options.
+        samplers: List the samplers that replace a prior after training, and their options.
+        data: List the data sets.
     """
+    from vaezoo.errors import ConfigError
     from vaezoo.workflows import listing
 
-    kind = "variants" if variants else "recipes" if recipes else "models"
+    given = {"variants": variants, "recipes": recipes, "backbones": backbones, "likelihoods": likelihoods}
+    kinds = [kind for kind, asked in {**given, "samplers": samplers, "data": data}.items() if asked] or ["models"]
+    if len(kinds) > 1:
+        raise ConfigError(f"Got --{' and --'.join(kinds)}; expected one of them.")
+    [kind] = kinds
     if not print_records(listing.RECORDS[kind](pattern) if json or csv else [], json=json, csv=csv):
         print_tables(listing.TABLES[kind](pattern))
 
 
 @app.command
 def show(name: str) -> None:
-    """Describe a pretrained model, a variant, a recipe or a run.
+    """Describe a pretrained model, a variant, a recipe, a run, a backbone, a likelihood, a sampler or a data set.
 
     Args:
-        name: Pretrained model, variant, recipe or folder of a run.
+        name: Name, or folder of a run.
     """
     from vaezoo.workflows.listing import describe
 

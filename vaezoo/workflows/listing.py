@@ -1,14 +1,14 @@
-"""Tables of models, variants and recipes, for `vaezoo list`, `vaezoo show` and the pages in docs/.
+"""Tables of models, variants, recipes and building blocks, for `vaezoo list`, `vaezoo show` and the pages in docs/.
 
-`python -m vaezoo.workflows.listing docs/models.md docs/variants.md docs/recipes-list.md` writes the pages again.
+`python -m vaezoo.workflows.listing docs/{models,variants,recipes-list,building-blocks}.md` writes the pages again.
 """
 
 import fnmatch
 import inspect
-import re
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +16,18 @@ from vaezoo.errors import UnknownNameError
 from vaezoo.evaluation.metric import all_metrics
 from vaezoo.recipe import list_recipes, published_metrics
 from vaezoo.storage.model_card import figures_table
+from vaezoo.workflows.building_blocks import (
+    KINDS,
+    block_names,
+    block_records,
+    block_sections,
+    block_tables,
+    describe_block,
+    kinds_of,
+    option_line,
+    option_texts,
+    plain,
+)
 from vaezoo.workflows.tables import Record, Table, markdown
 from vaezoo.zoo.index import list_models, read_index
 
@@ -133,21 +145,6 @@ def weights_of(variant: str) -> list[str]:
     return sorted(name for name, facts in read_index().items() if variant in str(facts["variant"]).split("+"))
 
 
-SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "sigma": "σ", "log": "log", "cdot": "·", "ge": "≥"}
-
-
-def plain(text: str) -> str:
-    """Returns a sentence with its formulas between dollars in plain characters, for a terminal."""
-    formula = re.compile(r"\$([^$]*)\$")
-    symbol = re.compile(r"\\([a-zA-Z]+)")
-    return formula.sub(
-        lambda found: re.sub(
-            r"[{}]|\\[,;! |]", "", symbol.sub(lambda each: SYMBOLS.get(each.group(1), each.group(1)), found.group(1))
-        ),
-        text,
-    )
-
-
 def variants_table() -> str:
     """Returns the table of variants in docs/variants.md, with links to options and papers."""
     rows: Rows = []
@@ -164,7 +161,7 @@ def options_list() -> str:
     """Returns the options of each variant as Markdown lists, each with its default and its description."""
     parts = []
     for entry in variant_entries():
-        texts = option_texts(entry)
+        texts = option_texts(entry.builder)
         lines = [f"- `{each.name} = {each.default!r}`: {texts.get(each.name, '')}" for each in entry.options.values()]
         parts += [f"### {entry.name}\n\n" + "\n".join(lines)] if lines else []
     return "\n\n".join(parts)
@@ -182,13 +179,6 @@ def broken_variants(pattern: str = "*") -> dict[str, str]:
     from vaezoo.registry import variants as registry
 
     return registry.available(pattern)[1]
-
-
-def option_texts(entry: "Variant") -> dict[str, str]:
-    """Returns the description of each option, from the section `Hyperparameters:` of the builder's docstring."""
-    section = (inspect.getdoc(entry.builder) or "").partition("Hyperparameters:\n")[2].partition("\n\n")[0]
-    found = re.findall(r"^    (\w[\w, ]*): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
-    return {name: " ".join(text.split()) for names, text in found for name in names.split(", ")}
 
 
 def recipes(pattern: str = "*") -> list[Table]:
@@ -209,16 +199,27 @@ def recipe_records(pattern: str = "*") -> list[Record]:
     return found
 
 
-TABLES: dict[str, Callable[[str], list[Table]]] = {"models": models, "variants": variants, "recipes": recipes}
+TABLES: dict[str, Callable[[str], list[Table]]] = {
+    "models": models,
+    "variants": variants,
+    "recipes": recipes,
+    **{kind: partial(block_tables, kind) for kind in KINDS},
+}
 RECORDS: dict[str, Callable[[str], list[Record]]] = {
     "models": model_records,
     "variants": variant_records,
     "recipes": recipe_records,
+    **{kind: partial(block_records, kind) for kind in KINDS},
 }
 
 
 def describe(name: str) -> str:
-    """Returns a description of a pretrained model, a variant, a recipe or a run; raises UnknownNameError for others."""
+    """Returns a description of a pretrained model, a recipe, a run, or any registered name.
+
+    Raises:
+        UnknownNameError: none of these.
+        RegistryCollisionError: several packages register the name.
+    """
     if name in read_index():
         facts = read_index()[name]
         place = f", hf:{facts['repository']}@{facts['commit']}" if "repository" in facts else ""
@@ -235,10 +236,13 @@ def describe(name: str) -> str:
 
     if name in registry.names():
         entry = registry.get(name)
-        options = "\n".join(f"  {option.name} = {option.default!r}" for option in entry.options.values())
+        options = "\n".join(map(option_line, entry.options.values()))
         head = f"{name} ({entry.paper}, {entry.year}; {entry.url})"
         return f"{head}\n\n{inspect.getdoc(entry.builder)}\n\nOptions:\n{options or '  none'}"
-    raise UnknownNameError("model, variant or recipe", name, [*read_index(), *known, *registry.names()])
+    if kinds := kinds_of(name):
+        return "\n\n".join(describe_block(kind, name) for kind in kinds)
+    names = [*read_index(), *known, *registry.names(), *block_names()]
+    raise UnknownNameError("model, recipe, variant or building block", name, names)
 
 
 def refresh(text: str) -> str:
@@ -248,6 +252,7 @@ def refresh(text: str) -> str:
         "variants": variants_table,
         "options": options_list,
         "recipes": lambda: recipes()[0].markdown(),
+        **{kind: partial(block_sections, kind) for kind in KINDS},
     }
     for name, table in tables.items():
         start, marker, rest = text.partition(f"<!-- {name} -->\n")

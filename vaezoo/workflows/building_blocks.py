@@ -1,0 +1,133 @@
+"""Tables and descriptions of backbones, likelihoods, samplers and data sets, with their options."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from vaezoo.workflows.tables import Record, Table
+
+if TYPE_CHECKING:  # the registry and the data import torch
+    from vaezoo.registry import Option, Registry
+
+KINDS = ("backbones", "likelihoods", "samplers", "data")
+OF_EVERY_SET = (
+    "Also folder:PATH, images on disk, and torchvision:NAME. Every set of images takes size, crop, channels and "
+    "background, in [data] of a recipe or as arguments of load_dataset. A choice follows the name: emoji:32."
+)
+OF_THE_LOADER = frozenset({"cache", "download"})  # arguments of the functions of data sets that are no options
+SECTION = re.compile(r"^(?:Hyperparameters|Args|Raises):\n((?:    .*\n?)+)", re.MULTILINE)
+SYMBOLS = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "mu": "μ", "pi": "π", "sigma": "σ", "Sigma": "Σ",
+    "sum": "Σ", "partial": "∂", "cdot": "·", "ge": "≥", "mapsto": "↦", "mathcal": "",
+}  # fmt: skip
+
+
+def registry_of(kind: str) -> "Registry[Any]":  # Any: each registry has entries of its own type
+    """Returns the registry of one of `KINDS`."""
+    from vaezoo import data, registry
+
+    return data.datasets if kind == "data" else getattr(registry, kind)
+
+
+def kinds_of(name: str) -> list[str]:
+    """Returns those of `KINDS` that have an entry of this name, which is not imported."""
+    return [kind for kind in KINDS if name in registry_of(kind).names()]
+
+
+def block_names() -> list[str]:
+    """Returns the names of all backbones, likelihoods, samplers and data sets."""
+    return [name for kind in KINDS for name in registry_of(kind).names()]
+
+
+def block_tables(kind: str, pattern: str = "*") -> list[Table]:
+    """Returns a table of the entries of one of `KINDS`: name, one sentence, options."""
+    entries, broken = registry_of(kind).available(pattern)
+    rows = [(name, plain(summary(entry)), ", ".join(options(entry)) or "–") for name, entry in entries.items()]
+    rows += [(name, f"broken: {reason}", "–") for name, reason in broken.items()]
+    notes = ["vaezoo show NAME describes one and its options.", *([OF_EVERY_SET] if kind == "data" else [])]
+    return [Table(headings=("name", "what it is", "options"), rows=rows, notes=notes, optional=("options",))]
+
+
+def block_records(kind: str, pattern: str = "*") -> list[Record]:
+    """Returns plain values of the entries of one of `KINDS`."""
+    return [
+        {
+            "name": name,
+            "summary": plain(summary(entry)),
+            "options": {each.name: each.default for each in options(entry).values()},
+        }
+        for name, entry in registry_of(kind).available(pattern)[0].items()
+    ]
+
+
+def describe_block(kind: str, name: str) -> str:
+    """Returns a description of an entry of one of `KINDS`: its docstring, and its options with the values they take.
+
+    Raises:
+        UnknownNameError, RegistryCollisionError: see `Registry.get`.
+    """
+    registry = registry_of(kind)
+    entry = registry.get(name)
+    texts = option_texts(entry)
+    lines = [
+        f"{option_line(each)}\n      {plain(texts.get(each.name, ''))}".rstrip() for each in options(entry).values()
+    ] or ["  none"]
+    doc = plain(re.sub(r"\n{3,}", "\n\n", SECTION.sub("", inspect.getdoc(entry) or "")).strip())
+    notes = [OF_EVERY_SET] if kind == "data" else []
+    return "\n\n".join([f"{name}: a {registry.kind}", doc, "\n".join(["Options:", *lines]), *notes])
+
+
+def block_sections(kind: str) -> str:
+    """Returns Markdown with a section for each entry of one of `KINDS`: one sentence, and its options."""
+    from vaezoo.registry.options import expectation
+
+    parts = []
+    for name, entry in registry_of(kind).available()[0].items():
+        texts = option_texts(entry)
+        lines = [
+            f"- `{each.name} = {each.default!r}` ({expectation(each.type)}): {texts.get(each.name, '')}"
+            for each in options(entry).values()
+        ]
+        parts.append("\n\n".join([f"### {name}", summary(entry), *(["\n".join(lines)] if lines else [])]))
+    return "\n\n".join(parts)
+
+
+def options(entry: Callable[..., object]) -> "Mapping[str, Option]":
+    """Returns the options of a registered builder or of the function of a data set."""
+    from vaezoo.registry import options_of
+
+    return {name: each for name, each in options_of(entry).items() if name not in OF_THE_LOADER}
+
+
+def option_line(option: "Option") -> str:
+    """Returns a line for a terminal: an option, its default, and the values that it takes."""
+    from vaezoo.registry.options import expectation
+
+    return f"  {option.name} = {option.default!r} ({expectation(option.type)})"
+
+
+def summary(entry: Callable[..., object]) -> str:
+    """Returns the first sentence of a docstring without "Returns"."""
+    first = (inspect.getdoc(entry) or "").partition("\n")[0].removeprefix("Returns ")
+    word = first.partition(" ")[0]
+    return first[:1].upper() + first[1:] if word.islower() else first  # not "DSprites"
+
+
+def option_texts(builder: Callable[..., object]) -> dict[str, str]:
+    """Returns the description of each option, from the section `Hyperparameters:` or `Args:` of a docstring."""
+    section = SECTION.search(inspect.getdoc(builder) or "")
+    found = re.findall(r"^    (\w[\w, ]*): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
+    return {name: " ".join(text.split()) for names, text in found for name in names.split(", ")}
+
+
+def plain(text: str) -> str:
+    """Returns text with its formulas between dollars in plain characters, for a terminal."""
+    formula = re.compile(r"\$([^$]*)\$")
+    symbol = re.compile(r"\\([a-zA-Z]+)")
+    return formula.sub(
+        lambda found: re.sub(
+            r"[{}]|\\[,;! |]", "", symbol.sub(lambda each: SYMBOLS.get(each.group(1), each.group(1)), found.group(1))
+        ),
+        text,
+    )
