@@ -40,6 +40,7 @@ def train(
     device: Device = "auto",
     seed: int | None = None,
     tracker: Annotated[list[str] | None, Parameter(negative=())] = None,
+    threads: int | None = None,
 ) -> None:
     """Train by a recipe; writes to runs/NAME by default.
 
@@ -54,12 +55,20 @@ def train(
             else may change.
         seed: Replaces the seed of the recipe.
         tracker: Also send metrics to "tensorboard", "trackio" or "wandb"; may be repeated.
+        threads: Number of threads on a CPU; by default OMP_NUM_THREADS, or else chosen by the size of the model.
     """
+    from vaezoo.cli.threads import check_threads, restored_threads, set_threads
     from vaezoo.workflows.train import train as run
 
+    check_threads(threads)
     named = [] if data is None else [f"data.name={json.dumps(data, ensure_ascii=False)}"]
     settings = [*overrides, *named, *([] if seed is None else [f"seed={seed}"])]
     flags = {"resume": resume, "extend": extend, "any_size": any_size}
-    done = run(recipe, *settings, out=out or "auto", device=device, trackers=["bar", *(tracker or [])], **flags)
+    trackers = ["bar", *(tracker or [])]
+    with restored_threads():
+        done = run(
+            recipe, *settings, out=out or "auto", device=device, trackers=trackers,
+            before=lambda trainer: set_threads(trainer, threads), **flags,
+        )  # fmt: skip
     if os.environ.get("RANK", "0") == "0":
         console().print(f"Trained {recipe}: {done.summary}. The model is in {done.folder}.")

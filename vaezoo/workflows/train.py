@@ -48,6 +48,7 @@ def train(
     extend: bool = False,
     trackers: Sequence[str | Tracker] | None = None,
     workers: int | None = None,
+    before: Callable[[Trainer], object] | None = None,
     **changes: object,
 ) -> Run:
     """Trains a model by a recipe and returns the run, its model in eval mode.
@@ -69,6 +70,7 @@ def train(
         trackers: receivers of the metrics: names ("bar", "tensorboard", "trackio", "wandb") and objects with `start`,
             `log` and `close`; a progress bar by default. A tracker cannot change or end a run.
         workers: number of processes that read data larger than memory, see `load_dataset`; results do not depend on it.
+        before: called with the trainer before the first step.
         **changes: overrides by keyword: `steps=2_000`, `seed=1`. `validation` is a number of training images to hold
             out, or held-out data of your own in one of the forms of `data`.
 
@@ -101,6 +103,8 @@ def train(
             chosen, model, training, held_out=held_out, folder=folder, device=place, trackers=receivers, fresh=fresh,
             any_size=any_size,
         )  # fmt: skip
+        if before is not None:
+            before(trainer)
         return trainer.fit(resume, extend, lambda run: finish(run, data, ranks))
 
 
