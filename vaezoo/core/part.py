@@ -75,6 +75,10 @@ class Part(nn.Module):
         """Returns an encoder's indices of the center of its posterior, (B, ...) int64; None for one without codes."""
         return code_indices(posterior)
 
+    def last_layer(self) -> nn.Module | None:
+        """Returns a decoder's layer before its likelihood, where gradients are compared; None without such a layer."""
+        return None
+
     def bind(self, model: Model) -> None:
         """Called when the model is built or changed. Keep references to other parts, but do not register them."""
 

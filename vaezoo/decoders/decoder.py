@@ -31,6 +31,10 @@ class Decoder(Part):
         likelihood: Distribution = self.likelihood(full_precision(self.network(*network_inputs(z, c))))
         return likelihood
 
+    def last_layer(self) -> nn.Module | None:
+        """Returns the last layer of the network; None without such a layer."""
+        return self.network.last_layer() if isinstance(self.network, Network) else None
+
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
         """Sets the network's last bias so that the mean of p(x|z) is the mean of the data."""
         self.likelihood.initialize(model, batches)

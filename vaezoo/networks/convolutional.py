@@ -195,6 +195,10 @@ class ConvUp(Network):
         out: Tensor = pixels + self.offset
         return out
 
+    def last_layer(self) -> nn.Module:
+        """Returns the last convolution."""
+        return self.stages[-1]
+
     def set_output_bias(self, output: Tensor) -> None:
         """Sets the offset to `output` (*out)."""
         with torch.no_grad():

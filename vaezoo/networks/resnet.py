@@ -205,6 +205,10 @@ class ResnetUp(Network):
         pixels = functional.pixel_shuffle(self.head(self.stages(features)), self.patch)
         return rearrange(pixels[..., : self.out[2], : self.out[3]], "n (p c) h w -> n p c h w", p=self.out[0])
 
+    def last_layer(self) -> nn.Module:
+        """Returns the last convolution."""
+        return self.head
+
     def set_output_bias(self, output: Tensor) -> None:
         """Sets the bias of each channel to the mean of `output` (*out) over its positions."""
         with torch.no_grad():

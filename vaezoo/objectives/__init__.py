@@ -12,6 +12,7 @@ from vaezoo.objectives.adversarial import (
 )
 from vaezoo.objectives.constraints import TwoCapacitiesObjective
 from vaezoo.objectives.importance import GradientEstimator, ImportanceObjective, log_mean_exp
+from vaezoo.objectives.patches import PatchAdversarialObjective
 from vaezoo.objectives.penalties.discrepancy import Kernel, MaximumMeanDiscrepancy, SlicedWassersteinDistance
 from vaezoo.objectives.players import players_of
 from vaezoo.objectives.schedules import Cooling, Cyclical, Schedule, Warmup
@@ -27,6 +28,7 @@ __all__ = [
     "Kernel",
     "LatentAdversarialObjective",
     "MaximumMeanDiscrepancy",
+    "PatchAdversarialObjective",
     "PenalizedObjective",
     "Penalty",
     "Schedule",

@@ -18,7 +18,7 @@ Color = Annotated[list[Byte], Meta(min_length=3, max_length=3)]
 Rate = Annotated[float, Meta(gt=0, le=10)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
 # Neither a path nor an address, except `folder:PATH`.
-DataName = Annotated[str, Meta(pattern=r"^([^:/\\]+(:[\w,]+)?|folder:.+)$", max_length=1000)]
+DataName = Annotated[str, Meta(pattern=r"^((?!\w*(tps?|file|s3):)[^:/\\]+(:[\w,]+)?|folder:.+)$", max_length=1000)]
 Name = Annotated[str, Meta(min_length=1, max_length=1000)]
 
 

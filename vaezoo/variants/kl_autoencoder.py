@@ -1,0 +1,60 @@
+"""The autoencoder of latent diffusion: a grid of latents with a small rate weight, and an optional critic."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from vaezoo.core import VAE
+from vaezoo.networks.patch_critic import PatchCritic
+from vaezoo.networks.perceptron import Width
+from vaezoo.objectives import PatchAdversarialObjective, WeightedObjective
+from vaezoo.registry import Architecture, Weight, register
+
+LATENTS = 4  # channels of the grid of latents
+
+
+@register(
+    "kl-autoencoder",
+    changes="objective",
+    defaults={
+        "backbone": "resnet",
+        "latent": lambda given: given.network().grid(given.shape, LATENTS),
+        "likelihood": {"name": "laplace", "scale": 0.5},
+    },
+    example={"latent": 8, "beta": 1.0},
+)
+def kl_autoencoder(
+    base: VAE,
+    architecture: Architecture,
+    *,
+    beta: Weight = 1e-6,
+    critic: Weight = 0.0,
+    critic_channels: Width = 64,
+    critic_start: Annotated[int, Meta(ge=0, le=10**9)] = 0,
+) -> VAE:
+    r"""Minimizes the absolute error with a very small rate weight, and optionally the logits of a critic of patches.
+
+    $$D + \beta R + w \lambda G, \qquad D = \sum |x - \hat x| / b + \text{const}$$
+
+    Hyperparameters:
+        beta: $\beta \ge 0$.
+        critic: $w \ge 0$, weight of the critic of patches; 0: no critic, for any data.
+        critic_channels: width of its first convolution.
+        critic_start: number of steps before it is trained and used.
+
+    $G$ is minus the mean logit of reconstructions, and $\lambda$ the ratio of the gradients of $D$ and $G$ at the last
+    layer. Pixels in [0, 1] with the default scale b = 0.5 have the errors of pixels in [-1, 1] with b = 1. At
+    $\beta = 10^{-6}$ hundreds of nats pass through each latent and the prior is far from the latents: sample from a
+    density fitted to them (`fit_sampler`), or by latent diffusion. The reported bound is that of D + R. Use it to
+    compress images into a small grid.
+
+    See also: `beta-vae`, which is this for larger weights; `vae-gan`, whose critic measures the error.
+
+    References:
+        Rombach et al. (2022), https://arxiv.org/abs/2112.10752
+        Adaptive weight: Esser et al. (2021), https://arxiv.org/abs/2012.09841
+    """
+    if not critic:
+        return base.replace(objective=WeightedObjective(rate=beta))
+    judge = PatchCritic(architecture.shape, critic_channels)
+    return base.replace(objective=PatchAdversarialObjective(beta, judge, critic, start=critic_start))
