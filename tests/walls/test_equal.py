@@ -77,6 +77,8 @@ def shared(model: VAE, x: Tensor, c: Tensor | None) -> dict[str, Tensor]:
     # The loss without its penalties.
     if isinstance(model.objective, PenalizedObjective) and "model" in elbo.losses:
         weighted = [weight * elbo.terms[name] for name, (weight, _) in model.objective.penalties.items()]
+        if "adversarial_weight" in elbo.terms:  # a ratio of gradients of the whole batch
+            weighted.append(model.objective.weight * elbo.terms["adversarial_weight"] * elbo.terms["adversarial"])
         figures["rest"] = elbo.losses["model"].detach() - sum(weighted, torch.zeros_like(elbo.rate))
     return figures | {f"loss {name}": value for name, value in elbo.losses.items()}
 

@@ -217,5 +217,5 @@ class ResnetUp(Network):
 
 
 def normalization(width: int) -> nn.GroupNorm:
-    """Returns group normalization with up to 32 groups."""
-    return nn.GroupNorm(math.gcd(32, width), width, eps=1e-6)
+    """Returns group normalization with up to 32 groups, of at least 4 channels where there are so many."""
+    return nn.GroupNorm(math.gcd(32, max(1, width // 4), width), width, eps=1e-6)

@@ -5,10 +5,9 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu
 
 from vaezoo.core import ELBO, Inference, Model, as_part, full_precision
-from vaezoo.objectives.adversarial import AdversarialObjective, critic_accuracy
+from vaezoo.objectives.adversarial import AdversarialObjective, critic_accuracy, critic_loss
 from vaezoo.objectives.weighted import Penalty, WeightedObjective
 
 LARGEST_WEIGHT = 1e4
@@ -20,7 +19,7 @@ class PatchAdversarialObjective(AdversarialObjective, WeightedObjective):
 
     $G$ is minus the critic's mean logit for the mean of p(x|z), and $\lambda = |\nabla D| / (|\nabla G| + 10^{-4})$ at
     the weights of the decoder's last layer, so that with $w = 1$ both terms have gradients of equal size there (Esser
-    et al., 2021, https://arxiv.org/abs/2012.09841). The critic minimizes the hinge loss for data and reconstructions.
+    et al., 2021, https://arxiv.org/abs/2012.09841). The critic minimizes `critic_loss` for data and reconstructions.
 
     Args:
         rate: $\beta$.
@@ -51,7 +50,7 @@ class PatchAdversarialObjective(AdversarialObjective, WeightedObjective):
         adversarial = -self.logits(generated).mean(1)
         weight = adaptive_weight(inference.distortion(), adversarial, last_weights(model))
         positive, negative = self.logits(x), self.logits(generated.detach())
-        critic = 0.5 * (relu(1.0 - positive) + relu(1.0 + negative)).mean(1)
+        critic = critic_loss(positive, negative).mean(1)
         return replace(
             elbo,
             losses={

@@ -11,7 +11,7 @@ from vaezoo.objectives import PatchAdversarialObjective, PenalizedObjective
 from vaezoo.registry import Architecture, Weight, register
 
 
-@register("vq-gan", changes="objective", requires="penalized", example={"critic_channels": 4})
+@register("vq-gan", changes="objective", requires="penalized", couples_examples=True, example={"critic_channels": 4})
 def vq_gan(
     base: VAE,
     architecture: Architecture,
@@ -30,9 +30,9 @@ def vq_gan(
         critic_start: number of steps before it is trained and used.
 
     It is composed with a variant that has codes: `vq-vae+vq-gan`. $G$ is minus the mean logit of reconstructions, and
-    $\lambda$ the ratio of the gradients of $D$ and $G$ at the decoder's last layer; the penalties $T_i$ are those of
-    that variant (its commitment). The perceptual distance of the paper is no part of it. Use it for sharp images from
-    few codes; a `code-prior` gives samples.
+    $\lambda$ the ratio of the gradients of $D$ and $G$ over the batch at the decoder's last layer; the penalties $T_i$
+    are those of that variant (its commitment). The perceptual distance of the paper is no part of it. Use it for sharp
+    images from few codes; a `code-prior` gives samples.
 
     See also: `vae-gan`, whose critic judges whole images and measures the error in its features.
 
