@@ -43,5 +43,5 @@ class PatchCritic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the logits (B, h, w) of the patches of images (B, C, H, W)."""
-        logits: Tensor = self.layers(x.to(self.layers[-1].weight.dtype))
+        logits: Tensor = self.layers(x.to(next(self.parameters()).dtype))
         return logits.squeeze(1)
