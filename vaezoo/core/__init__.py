@@ -2,7 +2,7 @@
 
 from vaezoo.core.checks import LARGEST_VALUE, check_tensor
 from vaezoo.core.description import headline
-from vaezoo.core.device import choose_device, full_precision, widest
+from vaezoo.core.device import choose_device, fast_bfloat16, full_precision, widest
 from vaezoo.core.elbo import ELBO, Inference, closed_form_rate
 from vaezoo.core.memory import rows_at_once
 from vaezoo.core.model import VAE
@@ -52,6 +52,7 @@ __all__ = [
     "evaluating",
     "exact_mean",
     "expanded",
+    "fast_bfloat16",
     "full_precision",
     "has_density",
     "headline",

@@ -111,6 +111,8 @@ class Likelihood(Part):
     domain = f"finite values of magnitude up to {LARGEST_VALUE:g}"
     #: description of the values that `contains` contains, for messages
     support = domain
+    #: what to do with values that `contains` does not contain, for messages
+    remedy = "choose another likelihood (architecture.likelihood)"
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vaezoo.core import add_to_digest, rows_at_once
+from vaezoo.data.checks import check_type
 from vaezoo.data.factors import Factors
 from vaezoo.data.indexing import Indices, as_indices, is_single
 from vaezoo.errors import DataError, ShapeError
@@ -256,11 +257,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
 
     def _check_images(self) -> None:
         images = self.images
-        if images.dtype != torch.uint8 and not images.is_floating_point():
-            raise ShapeError(
-                f"{self.name}: got images of type {images.dtype}; expected uint8 (0 to 255) or floating. "
-                "Convert them with .to(torch.uint8) or .float()."
-            )
+        check_type(images, self.name)
         if images.ndim < 2 or images.numel() == 0:
             raise DataError(
                 f"{self.name}: got images of shape {tuple(images.shape)}; expected (N, *shape) with at least one "

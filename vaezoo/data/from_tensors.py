@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset
 
+from vaezoo.data.checks import warn_of_channels_last
 from vaezoo.data.dataset import Dataset, concatenate
 from vaezoo.data.endless import EndlessDataset
 from vaezoo.data.factors import Factors
@@ -106,8 +107,9 @@ def from_tensors(
         return _of_items(cast(Sequence[object], data), given)
     if isinstance(data, Iterable) and not isinstance(data, str | bytes | tuple):
         return _of_iterable(data, given)
+    form = f"tuple of {len(data)}" if isinstance(data, tuple) else type(data).__name__
     raise ShapeError(
-        f"{name}: got a {type(data).__name__}; expected a tensor or array (N, *shape), a tuple (x, c) of two, a list "
+        f"{name}: got a {form}; expected a tensor or array (N, *shape), a tuple (x, c) of two, a list "
         "of images, a data frame, a torch data set or a DataLoader. as_dataset takes names, such as 'mnist', too."
     )
 
@@ -181,6 +183,7 @@ def _of_items(data: Sequence[object], given: _Given) -> Dataset:
     check_conditions(len(data), 0, given.name)
     first, _ = example_of(data[0], f"{given.name}, item 0", given.form)
     if not isinstance(data, list) and first.nbytes * len(data) > memory_limit(given.limit):
+        warn_of_channels_last(first.shape, given.name)
         reader, condition = streamed_items(data, given.name, given.form, first, given.workers)
         return StreamedDataset(
             name=given.name,
@@ -230,6 +233,7 @@ def _length(data: object) -> int | None:
 
 def _in_memory(images: Tensor, condition: Tensor | Words | None, given: _Given) -> Dataset:
     scale = given.scale
+    warn_of_channels_last(images.shape[1:], given.name)
     if images.dtype == torch.bool:
         images, scale = images.to(torch.uint8), 1 if scale is None else scale
     return Dataset(

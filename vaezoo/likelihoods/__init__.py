@@ -42,6 +42,10 @@ class LevelsLikelihood(UnitLikelihood):
     """
 
     mass = True
+    remedy = (
+        "pass 8-bit images as uint8, or floating ones of float32 on these levels; or choose a likelihood for other "
+        "values, such as gaussian (architecture.likelihood)"
+    )
 
     def __init__(self, shape: Sequence[int], levels: int) -> None:
         super().__init__(shape)

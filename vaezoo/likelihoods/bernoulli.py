@@ -17,6 +17,10 @@ class Bernoulli(UnitLikelihood):
 
     mass = True
     support = "values that are 0 or 1 (binarize gray pixels first)"
+    remedy = (
+        'binarize gray images (data.binarize = "dynamic"), or choose a likelihood for colors and shades: '
+        "discretized-logistic for 8-bit pixels, gaussian for others (architecture.likelihood)"
+    )
 
     def forward(self, raw: Tensor) -> Distribution:
         """Returns p(x|z) for logits (..., 1, *shape)."""

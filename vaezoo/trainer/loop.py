@@ -23,6 +23,7 @@ from vaezoo.trainer.compilation import memory_format
 from vaezoo.trainer.history import kept_line, summary_of
 from vaezoo.trainer.lock import locked
 from vaezoo.trainer.metrics_log import MetricsLog
+from vaezoo.trainer.notes import has_bound, note_on_divergence, notes_before
 from vaezoo.trainer.processes import Processes
 from vaezoo.trainer.setup import every_example_has_a_density, make_feed
 from vaezoo.trainer.signals import StopRequest
@@ -124,6 +125,7 @@ class Trainer:
             self._checkpoints = Checkpoints(self.folder, recipe, model, data, held_out, self.ranks.size, any_size)
         self._saved_at: int | None = None
         self._stop = StopRequest()
+        self._notes, self._diverged = list[str](), False
 
     @property
     def history(self) -> list[dict[str, float | None]]:
@@ -159,12 +161,12 @@ class Trainer:
             )
             if finish is not None:
                 finish(run)
-        for text in notes_on(self.model, self._feed):
-            warn(text)
-            run.notes.append(text)
+        self._note(notes_on(self.model, self._feed))
+        run.notes.extend(self._notes)
         return run
 
     def _run_stages(self, resume: bool, extend: bool) -> None:
+        self._notes, self._diverged = [], False
         with ExitStack() as stack:
             stack.enter_context(self._stop.listening())
             stack.callback(self._journal.trackers.notify, "close")
@@ -173,6 +175,7 @@ class Trainer:
             self._density = every_example_has_a_density(self.model, self._feed)
             if self._held_out is not None:
                 self._held_out_density = every_example_has_a_density(self.model, self._held_out)
+            self._note_before()
             saved = self._begin(resume, extend)
             first = 0 if saved is None else int(cast(int, saved.state["stage"]))
             for number in range(first, len(self.recipe.stages)):
@@ -296,6 +299,28 @@ class Trainer:
 
     # Metrics
 
+    def _note_before(self) -> None:
+        """Warns of data and settings that look wrong, once, by the first process."""
+        self._bounded = self._density and has_bound(self.recipe)
+        held_out = [] if self._held_out is None or self._held_out_density else [self._held_out.data]
+        without = [*([] if self._density else [self.data]), *held_out]
+        if self.ranks.first:
+            self._note(notes_before(self.recipe, self.model, self._feed, without[:1]))
+
+    def _note_divergence(self, run: StageRun) -> None:
+        """Warns of a run that diverges, once, by the first process."""
+        if self._diverged or not self.ranks.first:
+            return
+        start = [{"step": run.offset, **{name: value.item() for name, value in run.start.items()}}] if run.start else []
+        text = note_on_divergence([*start, *self.history], self._bounded)
+        self._diverged = text is not None
+        self._note([] if text is None else [text])
+
+    def _note(self, texts: Sequence[str]) -> None:
+        for text in texts:
+            warn(text)
+        self._notes += texts
+
     def _log(self, run: StageRun, number: int) -> None:
         metrics: dict[str, float] = {"step": run.number, "stage": number, **run.take_means()}
         if not self._density:
@@ -304,6 +329,7 @@ class Trainer:
             metrics["rate_weight"] = self.model.objective.rate_weight(run.step)
         metrics["learning_rate"] = next(iter(run.optimizers.values())).param_groups[0]["lr"]
         self._journal.record(metrics)
+        self._note_divergence(run)
         done, since = self._clock
         self._clock = (run.done, time.perf_counter())
         images = (run.done - done) * run.feed.size * run.stage.accumulation * self.ranks.size

@@ -56,6 +56,8 @@ class StageRun:
         self.step = torch.tensor(done, device=feed.device)
         self.totals: dict[str, Tensor] = {}
         self.counted = 0
+        #: mean distortion and rate of the first micro-batch, before any update; none in a resumed stage
+        self.start: dict[str, Tensor] = {}
 
     @property
     def number(self) -> int:
@@ -166,6 +168,8 @@ class StageRun:
 
     def _count(self, elbo: ELBO) -> None:
         """Adds a pass to the running totals, per example and without leaving the device."""
+        if not self.done and not self.counted:
+            self.start = {"distortion": elbo.distortion.mean(), "rate": elbo.rate.mean()}
         named = {"distortion": elbo.distortion, "rate": elbo.rate, "bound": elbo.bound, **elbo.terms}
         if len(elbo.losses) > 1:
             named |= {f"loss_{name}": value for name, value in elbo.losses.items()}

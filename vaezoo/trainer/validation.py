@@ -12,10 +12,9 @@ from vaezoo.data import Dataset
 from vaezoo.data.dataset import stable_permutation
 from vaezoo.recipe import Recipe
 from vaezoo.trainer.batches import HELD_OUT, BatchStream, noise_seed
+from vaezoo.trainer.notes import NOTED
 from vaezoo.trainer.processes import Processes
 from vaezoo.trainer.setup import every_example_has_a_density, make_feed
-
-NOTED = 1_000  # examples on which a note is based
 
 
 def held_out_figures(model: VAE, data: Dataset, recipe: Recipe, device: torch.device) -> tuple[float, float, float]:

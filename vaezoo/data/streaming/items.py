@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vaezoo.data.checks import check_type
 from vaezoo.data.items import Example, ItemForm, example_of, stacked_conditions, warn_of_random_items
 from vaezoo.data.labels import Words
 from vaezoo.data.streaming.dataset import Reader, stream
@@ -37,6 +38,8 @@ class ItemSource:
     def __post_init__(self) -> None:
         """Determines shape and type of the examples; booleans become `uint8`."""
         self.shape: tuple[int, ...] = tuple(self.first.shape)
+        if self.first.dtype != torch.bool:
+            check_type(self.first, self.name)
         self.dtype = torch.uint8 if self.first.dtype == torch.bool else self.first.dtype
 
     def __len__(self) -> int:
