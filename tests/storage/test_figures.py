@@ -114,7 +114,7 @@ def test_extended_run_loses_the_figures_of_its_first_part(tmp_path: Path) -> Non
         {"examples": -1},
         {"samples": True},
         {"weights": "0"},
-        {"plug-in": object()},
+        {"plug-in": slice(None)},
         {1: 2.0, "1": 3.0},
         {"a": {"b": "\x1b]0;title\x07"}},
         "figures",
