@@ -18,6 +18,7 @@ import vaezoo
 from vaezoo import pictures
 from vaezoo.cli import main
 from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError
+from vaezoo.recipe import OF_A_RUN, read_recipe
 from vaezoo.storage.config import CONFIG
 from vaezoo.storage.figures import METRICS
 from vaezoo.storage.model_folder import CARD, WEIGHTS
@@ -44,7 +45,8 @@ def test_published_model_loads_unchanged(hub: Hub, name: str) -> None:
     repository = hub.repositories[f"them/{name}"]
     assert len(repository.commits) == 1 and place == f"hf:them/{name}@{repository.names['main']}"
     files = repository.commits[repository.names["main"]]
-    assert set(files) == {*FILES, CARD, "samples.png"}
+    assert set(files) == {*FILES, CARD, OF_A_RUN, "samples.png"}
+    assert read_recipe(json.loads(files[OF_A_RUN])).digest == read_recipe(name).digest
     for file in FILES:
         assert files[file] == (PACKAGE_FOLDER / name / file).read_bytes()
     assert same(vaezoo.load(place), vaezoo.load(name))

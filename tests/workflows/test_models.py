@@ -71,7 +71,7 @@ def test_names_are_listed_and_an_unknown_one_is_an_error_with_close_names(tmp_pa
         vaezoo.info("beta-vae-mnits")
     assert vaezoo.list_models("*-mnist", variant="beta-vae") == ["beta-vae-mnist"]
     assert vaezoo.info("beta-vae-mnist")["variant"] == "beta-vae"
-    assert vaezoo.list_variants("vq-*") == ["vq-vae", "vq-vae-2"]
+    assert vaezoo.list_variants("vq-vae*") == ["vq-vae", "vq-vae-2"]
 
 
 @pytest.mark.parametrize("name", sorted(read_index()))

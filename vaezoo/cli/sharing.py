@@ -1,5 +1,6 @@
 """Commands for the Hub and for weights of other projects."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -16,6 +17,11 @@ def push(
     *names: str,
     owner: str,
     everything: Annotated[bool, Parameter(name="--all", negative=())] = False,
+    license: str | None = None,
+    license_name: str | None = None,
+    license_link: str | None = None,
+    data_license: str | None = None,
+    dataset: str | None = None,
     private: bool = False,
     revision: str | None = None,
     message: str | None = None,
@@ -27,23 +33,34 @@ def push(
         names: Pretrained models or model folders.
         owner: Your name there, or an organization's.
         everything: All bundled models.
+        license: Of the weights: an identifier of the Hub such as mit, apache-2.0, cc-by-4.0, or other.
+        license_name: Short name of a license "other".
+        license_link: Address of its text.
+        data_license: License of the training data, in words; known for registered data sets.
+        dataset: The training data on the Hub, as owner/name.
         private: Make new repositories private.
         revision: The branch.
         message: The first line of the commit.
-        dry_run: Check everything and send nothing.
+        dry_run: Check everything, print the card and the list of files, and send nothing.
     """
+    from vaezoo.storage.terms import Terms
     from vaezoo.workflows import publish as publishing
 
+    terms = Terms(
+        license=license, license_name=license_name, license_link=license_link, data_license=data_license,
+        dataset=dataset,
+    )  # fmt: skip
     for name in publishing.selected_models(names, everything):
+        repository = f"{owner}/{Path(name).absolute().name}"
+        if dry_run:
+            console().print(str(publishing.preview(name, repository, terms=terms)))
+            continue
         place = publishing.push(
-            name,
-            f"{owner}/{Path(name).name}",
-            private=private,
-            revision=revision,
-            commit_message=message,
-            dry_run=dry_run,
+            name, repository, **asdict(terms), private=private, revision=revision, commit_message=message
         )
-        console().print(f"{name}: {'would be ' if dry_run else ''}{place}")
+        console().print(f"{name}: {place}")
+    if license is None:
+        console().print("The card states no license of the weights: --license mit, or another one, states it.")
 
 
 @app.command

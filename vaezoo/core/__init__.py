@@ -9,7 +9,7 @@ from vaezoo.core.model import VAE
 from vaezoo.core.modes import evaluating, outside_inference_mode, traced_gradient
 from vaezoo.core.optional_import import require
 from vaezoo.core.part import PARTS, Likelihood, Model, Objective, Part, as_part, network_inputs, require_vector_latent
-from vaezoo.core.paths import expanded
+from vaezoo.core.paths import expanded, public_name
 from vaezoo.core.posterior import (
     ACTIVE_VARIANCE,
     Posterior,
@@ -60,6 +60,7 @@ __all__ = [
     "mean_or_center",
     "network_inputs",
     "outside_inference_mode",
+    "public_name",
     "published_state",
     "require",
     "require_vector_latent",

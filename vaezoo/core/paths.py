@@ -1,6 +1,8 @@
-"""Paths of users."""
+"""Paths of users, and names without them."""
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 
 from vaezoo.errors import ConfigError
@@ -19,3 +21,18 @@ def expanded(path: str | os.PathLike[str]) -> Path:
             f"Got {os.fspath(path)}, but this user has no home folder. Set HOME, or VAEZOO_HOME (data sets) and "
             "HF_HOME (models of the Hub), or pass another folder."
         ) from None
+
+
+def public_name(data: str) -> str:
+    """Returns the name of a data set without the folders that lead to it: "folder:/home/me/cats" is "folder:cats".
+
+    A home folder itself, whose name is that of its user, and folders without a name are called "images".
+    """
+    scheme, path = ("folder:", data.removeprefix("folder:")) if data.startswith("folder:") else ("", data)
+    if not scheme and not re.search(r"[/\\]", path):
+        return data
+    parts = [each for each in re.split(r"[/\\]+", path) if each.strip(".") and not re.fullmatch(r"~.*|[A-Za-z]:", each)]
+    is_home = len(parts) == 2 and parts[0] in ("home", "Users")
+    with suppress(RuntimeError, OSError, ValueError):
+        is_home = is_home or Path(path).expanduser().absolute() == Path.home()
+    return f"{scheme}{parts[-1] if parts and not is_home else 'images'}"

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from vaezoo.core import VAE, evaluating, weights_digest
+from vaezoo.core import VAE, evaluating, public_name, weights_digest
 from vaezoo.data import TEST_SEED, Dataset
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.evaluation.metric import Estimate, Measurement, Value, all_metrics, titled
@@ -78,6 +78,7 @@ class Report:
         values = cast(dict[str, object], facts.pop("values"))
         optional = {"subset_seed": None, "measure": "", "reason": ""}
         facts = {key: value for key, value in facts.items() if key not in optional or value != optional[key]}
+        facts["data"] = public_name(self.data)
         known = all_metrics()
         always = {key for key in values if key in known and known[key].always}
         return facts | {key: value for key, value in values.items() if value is not None or key in always}

@@ -7,7 +7,7 @@ from typing import Final, cast
 import torch
 from torch import Tensor
 
-from vaezoo.core import VAE
+from vaezoo.core import VAE, public_name
 from vaezoo.data import Dataset, ImageOptions, as_dataset, binarize, fit_images, pad
 from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import DataError, warn
@@ -38,7 +38,7 @@ def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | N
     loaded = as_dataset(data, split, options=None if padding and not isinstance(data, str) else options)
     if loaded.shape != model.shape:
         loaded = pad(fit_images(loaded, options), padding)
-    if known.get("split") == "all" and known.get("name") == data:
+    if known.get("split") == "all" and isinstance(data, str) and known.get("name") == public_name(data):
         warn(f"The model was trained on all images of {data}, these included; its figures are too good.")
     return binarized(loaded, binarize or str(known.get("binarize", "none")))
 

@@ -13,6 +13,7 @@ import msgspec
 from vaezoo.core import expanded
 from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, VaezooError, escaped, shorten
 from vaezoo.hub.limits import TIMEOUT, Limits, limited
+from vaezoo.recipe import OF_A_RUN
 from vaezoo.storage.config import CONFIG, read_config, weight_files
 from vaezoo.storage.figures import METRICS
 from vaezoo.storage.files import library_version, write_file
@@ -190,7 +191,7 @@ def download(repository: Repository, again: bool) -> tuple[Path, str]:
     folder = download_file(api, repository, commit, CONFIG, LARGEST_JSON, again).parent
     config = read_config(folder)
     check_total(config, folder.name)
-    sizes = {file: LARGEST_JSON for file in sorted({METRICS, CARD} & available)}
+    sizes = {file: LARGEST_JSON for file in sorted({METRICS, CARD, OF_A_RUN} & available)}
     sizes |= {weights.file: weights.size for weights in weight_files(config)}
     for file, largest in sizes.items():
         download_file(api, repository, commit, file, largest, again)

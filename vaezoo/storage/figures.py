@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 
+from vaezoo.core import public_name
 from vaezoo.errors import ConfigError, CorruptWeightsError, shorten
 from vaezoo.evaluation.metric import all_metrics
 from vaezoo.storage.config import Count, Hash, check_texts
@@ -37,7 +38,7 @@ class Facts(msgspec.Struct):
 
 
 def check_figures(figures: object) -> dict[str, object]:
-    """Returns a table of figures after its types were validated.
+    """Returns a table of figures after its types were validated, with the public name of its data.
 
     Raises:
         ConfigError: a field of another type, a number that is not finite, or text that is not printable.
@@ -55,7 +56,7 @@ def check_figures(figures: object) -> dict[str, object]:
         raise ConfigError(
             f"These figures cannot be stored: {str(error)[:300]}. Pass `evaluate(…).as_dict()`."
         ) from None
-    return found
+    return {**found, "data": public_name(found["data"])} if found.get("data") else found
 
 
 def figures_of(figures: Mapping[str, object], weights: str) -> dict[str, object]:

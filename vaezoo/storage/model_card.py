@@ -1,17 +1,22 @@
 """The model card of a folder."""
 
 import json
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import cast
 
+from vaezoo.errors import VaezooError
 from vaezoo.evaluation.metric import all_metrics, titled
+from vaezoo.recipe import list_recipes, read_recipe
+from vaezoo.storage.terms import Terms
 
 USAGE = """```python
 import vaezoo
 
 model = vaezoo.load("{name}")
-images = model.sample(16{context})
+x = model.sample(16{context})
 ```"""
 
 
@@ -37,17 +42,37 @@ def reason_of(metrics: Mapping[str, object]) -> str:
     return "" if evidence.get("mean") is not None else "No log-evidence: it was not measured."
 
 
-def model_card(name: str, config: Mapping[str, object], metrics: Mapping[str, object] | None) -> str:
-    """Returns the README.md of a model folder."""
-    front = f"---\nlibrary_name: vaezoo\ntags:\n- vae\n- {config['variant']}\n---"
-    return "\n\n".join([front, f"# {name}", *sections(name, config, metrics)]) + "\n"
+def model_card(
+    name: str,
+    config: Mapping[str, object],
+    metrics: Mapping[str, object] | None,
+    *,
+    address: str = "",
+    recipe: str = "",
+) -> str:
+    """Returns the README.md of a model folder.
+
+    Args:
+        name: the title.
+        config: that of the model.
+        metrics: its figures, if it has some.
+        address: the name that `load` takes; the title if it is empty.
+        recipe: path of the recipe that `vaezoo train` takes, if there is one.
+    """
+    front = "\n".join(["---", "library_name: vaezoo", "tags:", *(f"- {tag}" for tag in tags(config)), "---"])
+    parts = sections(address or name, config, metrics)
+    return "\n\n".join([front, f"# {name}", *parts[:-1], *recipe_section(config, recipe), parts[-1]]) + "\n"
+
+
+def tags(config: Mapping[str, object]) -> list[str]:
+    """Returns the tags of a model: "vae", and its variants."""
+    return list(dict.fromkeys(["vae", *str(config["variant"]).split("+")]))
 
 
 def sections(address: str, config: Mapping[str, object], metrics: Mapping[str, object] | None) -> list[str]:
-    """Returns the sections of all cards: usage of `load(address)`, figures, recipe, config."""
+    """Returns the sections of all cards: usage of `load(address)`, figures, origin, and at the end the config."""
     architecture = cast(Mapping[str, object], config["architecture"])
     data = cast(Mapping[str, object] | None, config.get("data"))
-    recipe = cast(Mapping[str, object] | None, config.get("recipe"))
     parts = [
         f"A `{config['variant']}` made with [vaezoo](https://pypi.org/project/vaezoo/)"
         + (f", trained on {data['name']} (binarization: {data['binarize']})." if data else "."),
@@ -59,15 +84,60 @@ def sections(address: str, config: Mapping[str, object], metrics: Mapping[str, o
         origin = cast(Mapping[str, str], config["origin"])
         facts = "; ".join(f"{key} `{value}`" for key, value in sorted(origin.items()))
         parts += ["## Origin", f"Converted from weights of another project: {facts}."]
-    if recipe is not None:
-        digest = str(recipe["digest"])[:12]
-        parts += ["## Recipe", f"`vaezoo train {recipe['name']}` makes it again (recipe digest `{digest}`)."]
     shown = {key: config[key] for key in ("variant", "architecture", "options", "data")}
-    return [*parts, "## Config", f"```json\n{json.dumps(shown, indent=1, sort_keys=True)}\n```"]
+    return [*parts, f"## Config\n\n```json\n{json.dumps(shown, indent=1, sort_keys=True)}\n```"]
+
+
+def recipe_section(config: Mapping[str, object], file: str, *before: str, moved: bool = False) -> list[str]:
+    """Returns the section on how to train the model again, none for a model without a recipe.
+
+    Args:
+        config: that of the model.
+        file: path of the recipe, if there is one.
+        before: commands that bring it there.
+        moved: whether the data, if they are a folder, are not where the recipe says.
+    """
+    recipe = cast(Mapping[str, object] | None, config.get("recipe"))
+    if recipe is None:
+        return []
+    name, digest = recipe["name"], f"recipe digest `{str(recipe['digest'])[:12]}`"
+    if is_packaged(recipe):
+        return ["## Recipe", f"`vaezoo train {name}` makes it again ({digest})."]
+    if not file:
+        return ["## Recipe", f"Trained by the recipe `{name}`, which is not in this folder ({digest})."]
+    data = str(cast(Mapping[str, object], config.get("data") or {}).get("name", ""))
+    folder = data.startswith("folder:")
+    command, note = f"vaezoo train {shlex.quote(file)}", f"The recipe is `{file.rpartition('/')[2]}` ({digest})."
+    if folder and moved:
+        command += " --data folder:PATH"
+        note += f" It was trained on a folder of images, `{data.removeprefix('folder:')}`; PATH is that of yours."
+    elif not folder and not has_name(data):
+        call = f'vaezoo.train("{file}", data=data)'
+        note += f" Its data, {data}, were passed from Python: `{call}` trains it on yours."
+        command = ""
+    commands = "\n".join([*before, *([command] if command else [])])
+    return ["## Recipe", note, *([f"```sh\n{commands}\n```"] if commands else [])]
+
+
+def is_packaged(recipe: Mapping[str, object]) -> bool:
+    """Returns whether `vaezoo train NAME` trains by the recipe of a config: without overrides or extensions."""
+    if recipe["name"] not in list_recipes():
+        return False
+    with suppress(VaezooError):
+        return read_recipe(str(recipe["name"])).digest == recipe["digest"]
+    return False
+
+
+def has_name(data: str) -> bool:
+    """Returns whether `load_dataset` takes a name."""
+    from vaezoo.data import datasets  # here: what only shows figures needs no torch
+
+    return data.partition(":")[0] in ("torchvision", *datasets.names())
 
 
 #: data set -> its name on the Hub
 ON_THE_HUB = {"mnist": "ylecun/mnist", "fashion-mnist": "zalando-datasets/fashion_mnist"}
+UNSTATED = Terms()
 CITATION = """```bibtex
 @software{vaezoo,
   title = {vaezoo: a zoo of variational autoencoders},
@@ -76,16 +146,46 @@ CITATION = """```bibtex
 ```"""
 
 
-def hub_card(repository: str, config: Mapping[str, object], metrics: Mapping[str, object], picture: str | None) -> str:
-    """Returns the README.md of a repository on the Hub: metadata, picture, usage, figures, citation."""
-    parts = [front_matter(repository, config, metrics), f"# {repository.partition('/')[2]}"]
-    parts += [] if picture is None else [f"![Samples from the prior]({picture})"]
-    parts += sections(f"hf:{repository}", config, metrics)
+def hub_card(
+    repository: str,
+    config: Mapping[str, object],
+    metrics: Mapping[str, object],
+    picture: str | None,
+    terms: Terms = UNSTATED,
+    recipe: str = "",
+) -> str:
+    """Returns the README.md of a repository on the Hub: metadata, picture, usage, figures, recipe, license, citation.
+
+    Args:
+        repository: owner/name.
+        config: that of the model.
+        metrics: its figures.
+        picture: name of the file of samples, if there is one.
+        terms: licenses of weights and data.
+        recipe: name of the file of the recipe, if there is one.
+    """
+    name = repository.partition("/")[2]
+    *parts, shown = sections(f"hf:{repository}", config, metrics)
+    image = [] if picture is None else [f"![Samples from the prior]({picture})"]
+    pull = f"vaezoo pull hf:{repository} --to {name}"
+    recipes = recipe_section(config, recipe and f"{name}/{recipe}", pull, moved=True)
+    about = ["## License", terms.sentence, *data_section(config, terms)]
+    head = [front_matter(repository, config, metrics, terms), f"# {name}", *image]
+    return "\n\n".join([*head, *parts, *recipes, *about, shown, "## Citation", CITATION]) + "\n"
+
+
+def data_section(config: Mapping[str, object], terms: Terms) -> list[str]:
+    """Returns the section on the training data and their license, none for a model without data."""
     data = cast(Mapping[str, object] | None, config.get("data"))
-    if data is not None and (licence := licence_of(str(data["name"]))):
-        padded = f", with {data['pad']} zeros on each side" if data.get("pad") else ""
-        parts += ["## Data", f"{licence}; seen with binarization `{data['binarize']}`{padded}."]
-    return "\n\n".join([*parts, "## Citation", CITATION]) + "\n"
+    if data is None:
+        return []
+    name = str(data["name"])
+    own = f"`{name.removeprefix('folder:')}`, a folder of images" if name.startswith("folder:") else f"`{name}`"
+    licence = licence_of(name) if terms.data_license is None else f"{own}, license: {terms.data_license}"
+    padded = f", with {data['pad']} zeros on each side" if data.get("pad") else ""
+    text = f"{licence or f'{own}; their license is not stated'}; seen with binarization `{data['binarize']}`{padded}."
+    place = f" On the Hub: [{terms.dataset}](https://huggingface.co/datasets/{terms.dataset})." if terms.dataset else ""
+    return ["## Data", text + place]
 
 
 def licence_of(data: str) -> str:
@@ -98,12 +198,16 @@ def licence_of(data: str) -> str:
     return str(getattr(home, "LICENCE", ""))
 
 
-def front_matter(repository: str, config: Mapping[str, object], metrics: Mapping[str, object]) -> str:
-    """Returns the metadata of a card for the Hub: library, tags, data, and the figures as a model index."""
+def front_matter(
+    repository: str, config: Mapping[str, object], metrics: Mapping[str, object], terms: Terms = UNSTATED
+) -> str:
+    """Returns the metadata of a card for the Hub: library, license, tags, data, and the figures as a model index."""
     from huggingface_hub import EvalResult, ModelCardData
 
     data = str(metrics.get("data"))
-    hub_name, title = ON_THE_HUB.get(data), licence_of(data).partition(":")[0] or data
+    hub_name, title = ON_THE_HUB.get(data), licence_of(data).partition(":")[0] or data.removeprefix("folder:")
+    hub_name = terms.dataset or hub_name
+    images = len(cast(Sequence[int], cast(Mapping[str, object], config["architecture"])["shape"])) == 3
     results = []
     for key, metric in all_metrics().items():
         found = metrics.get(key)
@@ -111,8 +215,8 @@ def front_matter(repository: str, config: Mapping[str, object], metrics: Mapping
         text = metric.title(metrics, on_the_hub=True)
         if metric.unit and isinstance(number, int | float):
             result = EvalResult(
-                task_type="unconditional-image-generation",
-                dataset_type=hub_name or data,
+                task_type="unconditional-image-generation" if images else "other",
+                dataset_type=hub_name or title,
                 dataset_name=title,
                 dataset_split=str(metrics.get("split")),
                 metric_type=text.partition(" (")[0],
@@ -122,7 +226,10 @@ def front_matter(repository: str, config: Mapping[str, object], metrics: Mapping
             results.append(result)
     card = ModelCardData(
         library_name="vaezoo",
-        tags=["vae", *str(config["variant"]).split("+")],
+        license=terms.license,
+        license_name=terms.license_name,
+        license_link=terms.license_link,
+        tags=tags(config),
         datasets=[hub_name] if hub_name else None,
         model_name=repository.partition("/")[2],
         eval_results=results,

@@ -1,7 +1,7 @@
 """Model folders: `config.json`, `model.safetensors`, `README.md`, `metrics.json`; verified at every load."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -12,8 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from torch import Tensor
 
-from vaezoo.core import VAE, published_state, seeded, weights_digest
+from vaezoo.core import VAE, public_name, published_state, seeded, weights_digest
 from vaezoo.errors import ConfigError, CorruptWeightsError, printable, shorten, warn
+from vaezoo.recipe import OF_A_RUN
 from vaezoo.registry import recreate
 from vaezoo.storage.config import (
     LOADED_AS,
@@ -105,10 +106,17 @@ def write_model(
     figures = kept_figures(folder, digest) if metrics is None else figures_of(metrics, digest)
     others = {
         METRICS: None if figures is None else canonical(figures).encode(),
-        CARD: model_card(printable(folder.name), body, figures).encode(),
+        CARD: own_card(folder, body, figures),
     }
     put_model(folder, body, packed(state, shard_size), others)
     return folder
+
+
+def own_card(folder: Path, config: Mapping[str, object], figures: Mapping[str, object] | None) -> bytes:
+    """Returns the card of a folder, whose commands work in the folder above it."""
+    name = printable(folder.name or folder.absolute().name)
+    recipe = f"./{name}/{OF_A_RUN}" if (folder / OF_A_RUN).is_file() else ""
+    return model_card(name, {**config, **without_paths(config)}, figures, address=f"./{name}", recipe=recipe).encode()
 
 
 def check_state(config: Mapping[str, object], state: Mapping[str, Tensor]) -> None:
@@ -149,15 +157,25 @@ def check_recordable(config: Mapping[str, object]) -> dict[str, object]:
     """
     body = {"vaezoo": library_version(), **weights_fields([record_of(WEIGHTS, b"")])}  # until they are written
     body |= {key: config.get(key) for key in ("variant", "architecture", "options", "data", "recipe")}
+    body |= without_paths(config)
     body |= {key: config[key] for key in (ORIGIN, LOADED_AS) if config.get(key) is not None}
     check_config(body)
     return body
 
 
+def without_paths(config: Mapping[str, object]) -> dict[str, object]:
+    """Returns the fields of a config that may hold a path of the user, without it: names of data and recipe."""
+    found: dict[str, object] = {}
+    for key in ("data", "recipe"):
+        table = config.get(key)
+        if isinstance(table, Mapping) and isinstance(table.get("name"), str):
+            found[key] = {**table, "name": public_name(table["name"])}
+    return found
+
+
 def check_savable(model: VAE, folder: Path) -> None:
     """Raises ConfigError if `save` could not write the model's config and card into the folder."""
-    body = check_recordable(model.config or {})
-    model_card(printable(folder.name), body, None).encode()
+    own_card(folder, check_recordable(model.config or {}), None)
 
 
 def read_weights(folder: Path, config: Mapping[str, object]) -> dict[str, Tensor]:
@@ -241,19 +259,20 @@ def verified_folder(folder: Path) -> dict[str, object]:
     return read_whole(folder, verified)
 
 
-def copy_folder(source: Path, target: Path) -> None:
-    """Copies the files of a model after they were verified; raises as `read_model` and `write_model` do."""
+def copy_folder(source: Path, target: Path, files: Sequence[str] = (METRICS, CARD)) -> None:
+    """Copies a model after it was verified, with those of `files` that exist; paths of the user are left out.
+
+    Raises:
+        CorruptWeightsError, ConfigError, CheckpointError: see `read_model` and `write_model`.
+    """
 
     def copy(config: dict[str, object]) -> None:
         read_weights(source, config)
-        files = weight_files(config)
-        names = file_names(len(files))
-        data = ((name, read_weight_file(source, file)) for name, file in zip(names, files, strict=True))
-        others = {
-            file: read_bytes(source / file, LARGEST_JSON) if (source / file).exists() else None
-            for file in (METRICS, CARD)
-        }
-        put_model(target, config, data, others)
+        weights = weight_files(config)
+        names = file_names(len(weights))
+        data = ((name, read_weight_file(source, file)) for name, file in zip(names, weights, strict=True))
+        others = {file: read_bytes(source / file, LARGEST_JSON) if (source / file).exists() else None for file in files}
+        put_model(target, {**config, **without_paths(config)}, data, others)
 
     read_whole(source, copy)
 
@@ -357,4 +376,4 @@ def write_metrics(folder: Path, figures: Mapping[str, object]) -> None:
     config, state = read_whole(folder, lambda config: (config, read_weights(folder, config)))
     checked = figures_of(figures, weights_digest(state))
     write_file(folder / METRICS, canonical(checked).encode())
-    write_file(folder / CARD, model_card(folder.name, config, checked).encode())
+    write_file(folder / CARD, own_card(folder, config, checked))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import VAE, code_indices, sample_with_log_prob, seeded, weights_digest
+from vaezoo.core import VAE, code_indices, public_name, sample_with_log_prob, seeded, weights_digest
 from vaezoo.data import Dataset, binarize_fixed
 from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, VaezooError, shorten
 from vaezoo.evaluation.batches import batches
@@ -58,7 +58,7 @@ def fit_sampler(
     with seeded(seed):
         density = cast(LatentDensity, kind(tuple(z.shape[1:]), **chosen))
     density.fit(z.flatten(1), seed)
-    facts: dict[str, object] = {"data": part.name, "examples": len(part), "seed": seed}
+    facts: dict[str, object] = {"data": public_name(part.name), "examples": len(part), "seed": seed}
     return Sampler(model, density, name=name, options=chosen, fitted_on=facts)
 
 

@@ -8,9 +8,11 @@ import torch
 from vaezoo.core import VAE, choose_device
 from vaezoo.errors import ConfigError, UnknownNameError, shorten
 from vaezoo.hub.remote import LOG, fetched, on_the_hub
+from vaezoo.recipe import OF_A_RUN
 from vaezoo.registry import is_variant
 from vaezoo.storage.config import CONFIG, WEIGHTS
-from vaezoo.storage.model_folder import copy_folder, read_model, verified_folder
+from vaezoo.storage.figures import METRICS
+from vaezoo.storage.model_folder import CARD, copy_folder, read_model, verified_folder
 from vaezoo.storage.unfinished import is_unfinished, read_unfinished
 from vaezoo.zoo.index import PACKAGE_FOLDER, read_index, verified
 
@@ -77,7 +79,7 @@ def pull(
     Args:
         name: a pretrained model's name, or "hf:owner/name" or "hf:owner/name@revision".
         revision: of a Hub repository.
-        to: a folder to copy it to, which is then returned.
+        to: a folder to copy it to, with its recipe if that is published; it is then returned.
         cache_dir: see `load`.
         token: see `load`.
 
@@ -90,7 +92,7 @@ def pull(
     folder = locate(name) if remote is None else fetched(remote, read_model)[0]
     if to is None:
         return folder
-    copy_folder(folder, Path(to))
+    copy_folder(folder, Path(to), (METRICS, CARD, OF_A_RUN))
     return Path(to)
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 from msgspec.structs import asdict
 from msgspec.structs import replace as with_fields
 
-from vaezoo.core import PARTS, VAE
+from vaezoo.core import PARTS, VAE, public_name
 from vaezoo.data import (
     Dataset,
     EndlessDataset,
@@ -123,7 +123,7 @@ def with_validation(
 
 def facts_of(recipe: Recipe, training: Dataset) -> dict[str, object]:
     """Returns the fields `data` and `recipe` of a config; reads all streamed images, which finds broken ones."""
-    images = {"name": printable(training.name), "binarize": recipe.data.binarize, **images_of(recipe)}
+    images = {"name": printable(public_name(training.name)), "binarize": recipe.data.binarize, **images_of(recipe)}
     return {
         "data": {**images, "digest": training.digest},
         "recipe": {"name": printable(recipe.name), "digest": recipe.digest},
