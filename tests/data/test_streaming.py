@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import signal
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -166,6 +168,59 @@ class TestBrokenFiles:
     def test_a_worker_that_dies_is_reported(self) -> None:
         with pytest.raises(DataError, match=r"a worker process.*VAEZOO_WORKERS=0"):
             list(read_ahead(lambda _: os._exit(3), [torch.tensor([0])], workers=1))
+
+
+SCRIPT = """
+import multiprocessing, torch
+from vaezoo.data.streaming.prefetch import read_ahead
+
+def run():
+    print(list(read_ahead(torch.tensor, [torch.tensor([3])], workers=1)))
+
+if __name__ in {names}:
+    multiprocessing.set_start_method("spawn", force=True)
+    run()
+"""
+GUARD = r'put what it does under if __name__ == "__main__":, or set VAEZOO_WORKERS=0'
+
+
+class TestSpawnedWorkers:
+    @FULL
+    @pytest.mark.parametrize("guarded", [True, False])
+    def test_a_script_without_a_main_guard_gets_an_error_that_states_it(self, guarded: bool, tmp_path: Path) -> None:
+        names = ["__main__"] if guarded else ["__main__", "__mp_main__"]
+        script = tmp_path / "script.py"
+        script.write_text(SCRIPT.format(names=names))
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
+        if guarded:
+            assert done.stdout == "[tensor([3])]\n", done.stderr
+        else:
+            in_worker, error = done.stderr.rsplit("Traceback", 1)
+            assert done.returncode and GUARD in in_worker and GUARD in error
+
+    @pytest.mark.parametrize(
+        ("error", "wanted"),
+        [
+            (RuntimeError("An attempt has been made … bootstrapping phase."), GUARD),
+            (BrokenPipeError("Broken pipe"), GUARD),
+            (AttributeError("Can't pickle local object 'make.<locals>.Set'"), "can be pickled. Define its class"),
+        ],
+    )
+    def test_workers_that_do_not_start(self, error: Exception, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(torch.utils.data.DataLoader, "__iter__", fail)
+        monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
+        with pytest.raises(DataError, match=wanted):
+            list(read_ahead(torch.tensor, [torch.tensor([0])], workers=1))
+
+    def test_one_that_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for method in ("fork", "spawn"):
+            monkeypatch.setattr(multiprocessing, "get_start_method", lambda method=method: method)
+            with pytest.raises(DataError, match=r"a worker process.*VAEZOO_WORKERS=0 for none") as caught:
+                list(read_ahead(lambda _: os._exit(3), [torch.tensor([0])], workers=1))
+            assert (GUARD in str(caught.value)) == (method == "spawn")
 
 
 def test_workers_ignore_signals_to_the_whole_group(folder: Path) -> None:
