@@ -34,8 +34,9 @@ class UnknownNameError(VaezooError, LookupError):
     def __init__(self, kind: str, name: object, known: Iterable[str], hint: str = "") -> None:
         names = sorted(known)
         shown = ", ".join(names) if len(names) <= 24 else f"{', '.join(names[:24])}, … ({len(names)} in all)"
-        message = f"Unknown {kind} {shorten(name)}.{did_you_mean(name, names)} Known: {shown or 'none'}."
+        message = f"Unknown {kind} {shorten(name)}.{did_you_mean(name, names)}{f' Known: {shown}.' if names else ''}"
         super().__init__(f"{message} {hint}".strip())
+        self.kind, self.name, self.known = kind, name, names
 
 
 class RegistryCollisionError(VaezooError, ValueError):

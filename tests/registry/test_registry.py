@@ -18,8 +18,9 @@ from msgspec import Meta
 from support.cases import Case
 
 import vaezoo
+from vaezoo.cli import main
 from vaezoo.core import VAE
-from vaezoo.data import load_dataset
+from vaezoo.data import datasets, load_dataset
 from vaezoo.errors import (
     CompositionError,
     ConfigError,
@@ -35,6 +36,7 @@ from vaezoo.recipe import read_recipe
 from vaezoo.registry import Architecture, Registry, backbones, create, likelihoods, recreate, register, variants
 from vaezoo.registry.options import allowed, expectation
 from vaezoo.storage.model_folder import meta_twin
+from vaezoo.workflows.compare import expand
 
 SHAPE = (1, 8, 8)
 
@@ -42,7 +44,9 @@ SHAPE = (1, 8, 8)
 @pytest.fixture
 def clean() -> Iterator[None]:
     """Removes the registrations of a test."""
-    kept = [(r, dict(r._entries), dict(r._owners), set(r._warned)) for r in (variants, backbones, likelihoods)]
+    kept = [
+        (r, dict(r._entries), dict(r._owners), set(r._warned)) for r in (variants, backbones, likelihoods, datasets)
+    ]
     yield
     for registry, entries, owners, warned in kept:
         registry._entries, registry._owners, registry._warned = entries, owners, warned
@@ -409,6 +413,44 @@ def test_two_packages_with_one_name_affect_no_other_name(install: Install) -> No
         found, broken = variants.available("*vae")
     assert {"vae", "beta-vae"} <= {*found} and {*broken} == {"wide-vae", "sad-vae"}
     assert "boom" in broken["sad-vae"] and create("beta-vae", shape=SHAPE).config is not None
+
+
+def test_commands_state_broken_packages_and_go_on(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    twin = PLUGIN.replace("{name}", "wide-vae")
+    install("vaezoo-one", "one_plugin", twin, "wide-vae = one_plugin:build")
+    install("vaezoo-two", "two_plugin", twin, "wide-vae = two_plugin:build")
+    source = "raise RuntimeError('boom\\nand \\x1b[31m red')"
+    install("vaezoo-sad", "sad_plugin", source, "sad-vae = sad_plugin:build", "[vaezoo.datasets]", "sad = sad_plugin:x")
+    odd = "def odd(*, width: 'NoSuchType' = 3):\n    return None\n"
+    install("vaezoo-odd", "odd_plugin", odd, "odd = odd_plugin:odd", group="vaezoo.backbones")
+
+    def output(*words: str, status: int = 0) -> str:
+        with warnings.catch_warnings(action="ignore", category=PluginWarning):
+            assert main(list(words)) == status, words
+        found = capsys.readouterr()
+        assert "\x1b" not in found.out + found.err
+        return " ".join((found.out + found.err).split())
+
+    for words, name, reason in (
+        (
+            ("--variants",),
+            "sad-vae",
+            "The plug-in vaezoo-sad that offers it failed to load: RuntimeError: boom and ?[31m",
+        ),
+        (("--variants",), "wide-vae", "Several packages register the variant 'wide-vae'"),
+        (("--data",), "sad", "The plug-in vaezoo-sad that offers it failed to load: RuntimeError: boom"),
+        (("--backbones",), "odd", "Its options cannot be read: NameError: name 'NoSuchType' is not defined"),
+    ):
+        assert f"{name} broken: {reason}" in output("list", *words), words
+        records = {each["name"]: each for each in json.loads(output("list", *words, "--json"))}
+        assert records[name]["broken"].startswith(reason) and len(records) > 2
+    assert "vae (Kingma & Welling, 2014" in output("show", "vae") and "beta-vae-mnist" in output("list")
+    assert "Did you mean" not in output("show", "sad-vae", status=1)
+    assert "RuntimeError: boom" in output("compare", "sad-vae", "--data", "digits", status=1)
+    assert "Uninstall all but one" in output("show", "wide-vae", status=1)
+    with warnings.catch_warnings(action="ignore", category=PluginWarning):
+        everything = expand(["all"])
+    assert {"vae", "beta-vae"} <= {*everything} and not {"sad-vae", "wide-vae"} & {*everything}
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as pack_tensors
 from storage.test_hostile import cached
 from support.cases import ONE_EACH, Case
+from support.hub_server import same
 from support.mutations import config_of, small, write_config, write_weights
 
 import vaezoo
-from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError
+from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError, UnknownNameError
 from vaezoo.storage.config import CONFIG
 from vaezoo.storage.figures import METRICS
 from vaezoo.storage.model_folder import CARD, WEIGHTS, published_state, read_metrics
@@ -137,3 +138,27 @@ def test_saving_into_a_hub_snapshot_does_not_change_its_blobs(tmp_path: Path) ->
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError):
         vaezoo.save(other, tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["x.pt", "model.SAFETENSORS", "last.ckpt"])
+def test_names_of_files_become_folders_with_a_warning(name: str, tmp_path: Path) -> None:
+    model = vaezoo.create("vae", shape=(1, 4, 4), latent=2)
+    with pytest.warns(UserWarning, match=r"becomes a folder with config.*torch\.save\(model\.state_dict\(\)"):
+        folder = vaezoo.save(model, tmp_path / name)
+    assert same(vaezoo.load(folder), model)
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(UnknownNameError, match=r"weights\.pth is a file: `vaezoo convert`.*load_state_dict"):
+        vaezoo.load(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [({"variant": "their-vae"}, "variant"), ({"backbone": {"name": "theirs"}}, "backbone")],
+)
+def test_names_of_other_packages_in_a_config_give_a_hint(change: dict[str, object], kind: str, tmp_path: Path) -> None:
+    folder = vaezoo.save(vaezoo.create("vae", shape=(1, 4, 4), latent=2), tmp_path / "model")
+    config = config_of(folder)
+    inner = {**config["architecture"], **change} if kind != "variant" else config["architecture"]
+    write_config(folder, {**config, "architecture": inner, **(change if kind == "variant" else {})})
+    with pytest.raises(UnknownNameError, match=rf"Unknown {kind} 'their.*another package may bring it"):
+        vaezoo.load(folder)

@@ -19,6 +19,7 @@ from vaezoo.storage.model_folder import write_metrics
 from vaezoo.storage.replace import put_config
 from vaezoo.storage.terms import LICENSES, Terms
 from vaezoo.workflows.publish import preview
+from vaezoo.zoo.index import PACKAGE_FOLDER
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*latents are active", "ignore:.*trained on all images")
 FIGURES = {"data": "folder:pets", "split": "test", "examples": 4, "samples": 2, "distortion": 1.0, "rate": 1.0}
@@ -95,6 +96,12 @@ def test_published_run_has_recipe_license_and_no_path(home: Path, hub: Hub, tmp_
     assert own == {**run.recipe.as_dict(), "data": {**own["data"], "name": "folder:pets"}}
     run_card(card, PATH=str(home / "photos" / "pets"))
     assert same(vaezoo.load("runs/pets"), run.model) and same(vaezoo.load(place), run.model)
+
+
+def test_cards_link_to_no_page_of_the_package() -> None:
+    """It is on no index."""
+    for card in (preview("vae-mnist", "me/vae-mnist").card, (PACKAGE_FOLDER / "vae-mnist" / "README.md").read_text()):
+        assert "http" not in card and "made with vaezoo 0." in card
 
 
 def test_dry_run_prints_card_and_files(home: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:

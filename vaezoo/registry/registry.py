@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import Generic, TypeVar, cast
 
-from vaezoo.errors import PluginWarning, RegistryCollisionError, UnknownNameError, shorten
+from vaezoo.errors import PluginWarning, RegistryCollisionError, UnknownNameError, printable, shorten
 
 T = TypeVar("T")
 
@@ -109,8 +109,8 @@ class Registry(Generic[T]):
             if fnmatch.fnmatchcase(name, pattern):
                 try:
                     found[name] = self.get(name)
-                except (UnknownNameError, RegistryCollisionError) as error:  # a PluginWarning gives the reason, too
-                    broken[name] = str(error)
+                except (UnknownNameError, RegistryCollisionError) as error:
+                    broken[name] = str(error).removeprefix(f"Unknown {self.kind} {name!r}. ")
         return found, broken
 
     def _load_plugin(self, name: str) -> None:
@@ -129,9 +129,10 @@ class Registry(Generic[T]):
                     self._entries[name] = self._checked(loaded)
                 return
             except (Exception, SystemExit) as error:  # a broken plug-in affects its own name alone
-                hint = f"The plug-in {owner_of(point)} that offers it failed to load: {type(error).__name__}: {error}."
+                reason = printable(f"{type(error).__name__}: {error}", 300).removesuffix(".")
+                hint = f"The plug-in {owner_of(point)} that offers it failed to load: {reason}."
                 self._warn(point, hint)
-        raise UnknownNameError(self.kind, name, self.names(), hint)
+        raise UnknownNameError(self.kind, name, () if points else self.names(), hint)
 
     def _checked(self, loaded: object) -> T:
         if not self.accepts(loaded):

@@ -74,7 +74,7 @@ def sections(address: str, config: Mapping[str, object], metrics: Mapping[str, o
     architecture = cast(Mapping[str, object], config["architecture"])
     data = cast(Mapping[str, object] | None, config.get("data"))
     parts = [
-        f"A `{config['variant']}` made with [vaezoo](https://pypi.org/project/vaezoo/)"
+        f"A `{config['variant']}` made with vaezoo {config.get('vaezoo', '')}".rstrip()
         + (f", trained on {data['name']} (binarization: {data['binarize']})." if data else "."),
         USAGE.format(name=address, context=", c=0" if architecture["context"] else ""),
     ]
@@ -140,8 +140,7 @@ ON_THE_HUB = {"mnist": "ylecun/mnist", "fashion-mnist": "zalando-datasets/fashio
 UNSTATED = Terms()
 CITATION = """```bibtex
 @software{vaezoo,
-  title = {vaezoo: a zoo of variational autoencoders},
-  url = {https://pypi.org/project/vaezoo/}
+  title = {vaezoo: a zoo of variational autoencoders}
 }
 ```"""
 

@@ -13,7 +13,7 @@ from safetensors.torch import load as parse_tensors
 from torch import Tensor
 
 from vaezoo.core import VAE, public_name, published_state, seeded, weights_digest
-from vaezoo.errors import ConfigError, CorruptWeightsError, printable, shorten, warn
+from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, printable, shorten, warn
 from vaezoo.recipe import OF_A_RUN
 from vaezoo.registry import recreate
 from vaezoo.storage.config import (
@@ -34,6 +34,7 @@ from vaezoo.storage.weight_files import SHARD, narrow, packed, record_of, weight
 from vaezoo.storage.weights_header import LENGTH, check_header, longest_header
 
 CARD = "README.md"
+SINGLE_FILES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl", ".pickle", ".h5", ".onnx", ".npz"})
 SPARE = 2**24  # unpublished numbers, such as critics', that are always allowed
 
 
@@ -63,7 +64,8 @@ def save(
             the rounded weights. None stores the model's own type.
 
     A process that reads the folder meanwhile, or after a crash, finds the previous or the new model. Figures of the
-    previous model are removed with a warning.
+    previous model are removed with a warning. A name that ends like that of a file of weights, such as "x.pt", becomes
+    a folder too, with a warning.
 
     Raises:
         ConfigError: the model was changed by hand, so that no name builds it again; it has NaN or infinite weights;
@@ -75,6 +77,11 @@ def save(
         raise ConfigError(
             "This model was changed by hand, and no config can describe it. Register the change as a variant "
             "(docs/adding-a-variant.md) and create the model by that name."
+        )
+    if Path(folder).suffix.lower() in SINGLE_FILES:
+        warn(
+            f"{shorten(str(folder))} becomes a folder with config, weights and card, which vaezoo.load reads. For one "
+            "file of weights without a config use torch.save(model.state_dict(), PATH)."
         )
     config, state = model.config, published_state(model)
     if dtype is not None:
@@ -278,7 +285,12 @@ def copy_folder(source: Path, target: Path, files: Sequence[str] = (METRICS, CAR
 
 
 def build(config: Mapping[str, object], device: str) -> VAE:
-    """Returns the model of a config on `device`, with critics and initial weights."""
+    """Returns the model of a config on `device`, with critics and initial weights.
+
+    Raises:
+        UnknownNameError: a variant, backbone or likelihood that is not installed.
+        CorruptWeightsError, ConfigError, ShapeError: the config's model cannot be built.
+    """
     architecture = cast(Mapping[str, Any], config["architecture"])  # Any: `create` checks each
     options = cast(Mapping[str, Any], config["options"])  # likewise
     shadowed = options.keys() & {*architecture, "variant"}
@@ -286,7 +298,11 @@ def build(config: Mapping[str, object], device: str) -> VAE:
         raise CorruptWeightsError(f"The config has options that are not options: {', '.join(sorted(shadowed))}.")
     # Initial weights must not change the caller's random state.
     with seeded(0), torch.device(device):
-        return recreate(str(config["variant"]), options, **architecture)
+        try:
+            return recreate(str(config["variant"]), options, **architecture)
+        except UnknownNameError as error:
+            hint = "The model's config names it: another package may bring it, or a newer vaezoo. Install that one."
+            raise UnknownNameError(error.kind, error.name, error.known, hint) from None
 
 
 def meta_twin(config: Mapping[str, object]) -> VAE:

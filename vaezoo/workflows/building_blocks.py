@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from vaezoo.errors import printable
 from vaezoo.workflows.tables import Record, Table
 
 if TYPE_CHECKING:  # the registry and the data import torch
@@ -30,6 +31,18 @@ def registry_of(kind: str) -> "Registry[Any]":  # Any: each registry has entries
     return data.datasets if kind == "data" else getattr(registry, kind)
 
 
+def loaded(kind: str, pattern: str = "*") -> tuple[dict[str, Any], dict[str, str]]:  # Any: see `registry_of`
+    """Returns the entries of one of `KINDS` whose names match a pattern, and the reason for each that is broken."""
+    entries, broken = registry_of(kind).available(pattern)
+    for name, entry in [*entries.items()]:
+        try:
+            options(entry)
+        except Exception as error:  # an annotation that cannot be evaluated, in the package of somebody else
+            broken[name] = printable(f"Its options cannot be read: {type(error).__name__}: {error}", 300)
+            del entries[name]
+    return entries, broken
+
+
 def kinds_of(name: str) -> list[str]:
     """Returns those of `KINDS` that have an entry of this name, which is not imported."""
     return [kind for kind in KINDS if name in registry_of(kind).names()]
@@ -42,7 +55,7 @@ def block_names() -> list[str]:
 
 def block_tables(kind: str, pattern: str = "*") -> list[Table]:
     """Returns a table of the entries of one of `KINDS`: name, one sentence, options."""
-    entries, broken = registry_of(kind).available(pattern)
+    entries, broken = loaded(kind, pattern)
     rows = [(name, plain(summary(entry)), ", ".join(options(entry)) or "–") for name, entry in entries.items()]
     rows += [(name, f"broken: {reason}", "–") for name, reason in broken.items()]
     notes = ["vaezoo show NAME describes one and its options.", *([OF_EVERY_SET] if kind == "data" else [])]
@@ -51,14 +64,16 @@ def block_tables(kind: str, pattern: str = "*") -> list[Table]:
 
 def block_records(kind: str, pattern: str = "*") -> list[Record]:
     """Returns plain values of the entries of one of `KINDS`."""
-    return [
+    entries, broken = loaded(kind, pattern)
+    found: list[Record] = [
         {
             "name": name,
             "summary": plain(summary(entry)),
             "options": {each.name: each.default for each in options(entry).values()},
         }
-        for name, entry in registry_of(kind).available(pattern)[0].items()
+        for name, entry in entries.items()
     ]
+    return [*found, *({"name": name, "broken": reason} for name, reason in broken.items())]
 
 
 def describe_block(kind: str, name: str) -> str:
@@ -83,7 +98,7 @@ def block_sections(kind: str) -> str:
     from vaezoo.registry.options import expectation
 
     parts = []
-    for name, entry in registry_of(kind).available()[0].items():
+    for name, entry in loaded(kind)[0].items():
         texts = option_texts(entry)
         lines = [
             f"- `{each.name} = {each.default!r}` ({expectation(each.type)}): {texts.get(each.name, '')}"

@@ -21,7 +21,7 @@ from vaezoo.evaluation.metric import Value
 from vaezoo.evaluation.report import measured
 from vaezoo.evaluation.test_sets import limited, test_set
 from vaezoo.recipe import Recipe, read_recipe
-from vaezoo.registry import resolve, variants, with_requirements
+from vaezoo.registry import is_variant, resolve, variants, with_requirements
 from vaezoo.storage.config import CONFIG
 from vaezoo.workflows.comparison import Failure, Row
 from vaezoo.workflows.load import load
@@ -165,6 +165,8 @@ def check_variant(name: str) -> None:
     try:
         resolve(name)
     except UnknownNameError:
+        if is_variant(name):  # of a package that cannot be loaded
+            raise
         raise UnknownNameError("model or variant", name, [*read_index(), *variants.names()]) from None
 
 

@@ -119,7 +119,7 @@ def variants(pattern: str = "*") -> list[Table]:
 
 def variant_records(pattern: str = "*") -> list[Record]:
     """Returns plain values of the registered variants."""
-    return [
+    found: list[Record] = [
         {
             "name": entry.name,
             "summary": plain(summary_of(entry)),
@@ -133,6 +133,7 @@ def variant_records(pattern: str = "*") -> list[Record]:
         }
         for entry in variant_entries(pattern)
     ]
+    return [*found, *({"name": name, "broken": reason} for name, reason in broken_variants(pattern).items())]
 
 
 def summary_of(entry: "Variant") -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from vaezoo.core import VAE, choose_device
-from vaezoo.errors import ConfigError, UnknownNameError, shorten
+from vaezoo.errors import ConfigError, UnknownNameError, printable, shorten
 from vaezoo.hub.remote import LOG, fetched, on_the_hub
 from vaezoo.recipe import OF_A_RUN
 from vaezoo.registry import is_variant
@@ -111,17 +111,23 @@ def locate(name: str | Path) -> Path:
         with suppress(OSError, ValueError):
             if is_unfinished(Path(name)):
                 return Path(name)
-        raise UnknownNameError(
-            "model folder", str(name), (), f"Expected a folder with {CONFIG} and {WEIGHTS}, or a run."
-        )
-    raise UnknownNameError(
-        "pretrained model",
-        name,
-        read_index(),
-        f"{name!r} is a variant, which has no weights of its own: create it, or train it by a recipe."
-        if is_variant(name)
-        else "A folder of your own needs a slash (./mine); a Hub repository starts with hf:.",
-    )
+        hint = f"Expected a folder with {CONFIG} and {WEIGHTS}, or a run."
+        raise UnknownNameError("model folder", str(name), (), f"{hint} {about_file(name)}".strip())
+    hint = f"{name!r} is a variant, which has no weights of its own: create it, or train it by a recipe."
+    if not is_variant(name):
+        hint = f"A folder of your own needs a slash (./mine); a Hub repository starts with hf:. {about_file(name)}"
+    raise UnknownNameError("pretrained model", name, read_index(), hint)
+
+
+def about_file(name: object) -> str:
+    """Returns what to do with an existing file of weights that is given in place of a folder, or an empty text."""
+    with suppress(OSError, ValueError):
+        if isinstance(name, str | Path) and Path(name).is_file():
+            return (
+                f"{printable(str(name))} is a file: `vaezoo convert` makes a folder of the weights of another project "
+                "(docs/convert.md); model.load_state_dict(torch.load(PATH)) reads those of torch.save."
+            )
+    return ""
 
 
 def finished(name: str | Path) -> Path:
