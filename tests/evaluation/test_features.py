@@ -31,7 +31,9 @@ def test_the_classifier_is_trained_and_its_file_small(digits: Tensor) -> None:
     classifier = features.trained_classifier()
     assert int((classifier(digits).argmax(1) == labels).sum()) >= 63  # an error of 0.50 % on all test images
     assert not classifier.training
+    state = torch.get_rng_state()
     found = TrainedFeatures()(digits)
+    assert torch.equal(state, torch.get_rng_state())
     assert found.shape == (64, 128) and not found.requires_grad and bool((found >= 0).all())
     torch.testing.assert_close(classifier.head(found), classifier(digits))
     assert len((files("vaezoo.evaluation.features") / features.FILE).read_bytes()) < 1_000_000

@@ -8,6 +8,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from vaezoo.core import seeded
 from vaezoo.errors import CorruptWeightsError, ShapeError, warn
 
 FILE: Final = "gray28.safetensors"  # written by benchmarks/features.py
@@ -56,7 +57,8 @@ class TrainedFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.classifier = trained_classifier()
+        with seeded(0):  # initial weights, which are replaced
+            self.classifier = trained_classifier()
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
