@@ -65,6 +65,51 @@ def evaluate(
 
 
 @app.command
+def latents(
+    name: Model,
+    data: Data = None,
+    *,
+    split: str = "train",
+    noise: bool = True,
+    limit: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    write: bool = False,
+    per_channel: bool = False,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Measure a model's latents, and the factors that normalize them for diffusion and other models.
+
+    Args:
+        split: Split of the data set.
+        noise: Measure draws of the posterior (the default), or its centers.
+        limit: Number of examples, chosen with a fixed seed; all by default.
+        seed: Seed of all draws.
+        batch_size: Number of examples at a time, if memory runs out.
+        write: Store scaling_factor and shift_factor in the model's folder, for model.latents(x, scaled=True).
+        per_channel: Store the factors of each channel instead of the scalar ones.
+    """
+    from vaezoo.workflows.latents import measure_latents
+
+    found = measure_latents(
+        name,
+        data=data,
+        split=split,
+        noise=noise,
+        limit=limit,
+        seed=seed,
+        batch_size=batch_size,
+        write=write,
+        per_channel=per_channel,
+        device=device,
+        bar=show_progress,
+    )
+    if not print_records([found.record()] if json else [], json=json, csv=False):
+        console().print(found.text(), markup=False)
+
+
+@app.command
 def compare(
     *names: str,
     variants: str | None = None,

@@ -4,6 +4,7 @@ from vaezoo.core.checks import LARGEST_VALUE, check_tensor
 from vaezoo.core.description import headline
 from vaezoo.core.device import choose_device, fast_bfloat16, full_precision, widest
 from vaezoo.core.elbo import ELBO, Inference, closed_form_rate
+from vaezoo.core.latents import LATENTS
 from vaezoo.core.memory import rows_at_once
 from vaezoo.core.model import VAE
 from vaezoo.core.modes import evaluating, outside_inference_mode, traced_gradient
@@ -31,6 +32,7 @@ __all__ = [
     "ACTIVE_VARIANCE",
     "ELBO",
     "LARGEST_VALUE",
+    "LATENTS",
     "PARTS",
     "VAE",
     "Inference",

@@ -23,6 +23,7 @@ from vaezoo.core.checks import (
 )
 from vaezoo.core.description import headline
 from vaezoo.core.elbo import ELBO, Inference
+from vaezoo.core.latents import LatentMethods
 from vaezoo.core.modes import differentiable, evaluating, recording
 from vaezoo.core.part import PARTS, Likelihood, Objective, Part, as_part
 from vaezoo.core.posterior import center, has_density, is_deterministic, sample_with_log_prob, tempered
@@ -33,7 +34,7 @@ CHUNK = 784_000  # elements of x that log_evidence decodes at a time on a CPU: a
 CHUNK_ON_GPU = 2**24  # enough work for each kernel
 
 
-class VAE(nn.Module):
+class VAE(LatentMethods, nn.Module):
     """A variational autoencoder: encoder, decoder, prior and objective.
 
     Args:

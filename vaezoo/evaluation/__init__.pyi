@@ -13,6 +13,8 @@ from .estimates import evidence as evidence
 from .features import TrainedFeatures as TrainedFeatures
 from .frechet import frechet_distance as frechet_distance
 from .frechet import gaussian_frechet_distance as gaussian_frechet_distance
+from .latent_report import LatentReport as LatentReport
+from .latent_report import latent_report as latent_report
 from .latents import active_units as active_units
 from .latents import perplexity as perplexity
 from .metric import Estimate as Estimate

@@ -50,7 +50,7 @@ def encoded(
         batch_size: examples at a time; see `batches`.
     """
     codes, means = list[Tensor](), list[Tensor]()
-    draws = max(LEAST_DRAWS, math.ceil(PRECISION / math.sqrt(len(data))))
+    draws = draws_for(len(data))
     with seeded(seed):
         for x, c in batches(model, data, batch_size):
             posterior = cast(Distribution, model.encoder(x, c))
@@ -62,6 +62,11 @@ def encoded(
         return torch.cat(codes), None
     one, other = (each - each.mean(0) for each in torch.cat(means, 1))
     return None, (one * other).sum(0) / max(len(one) - 1, 1)
+
+
+def draws_for(examples: int) -> int:
+    """Returns the number of draws for each estimate of a mean, of so many examples."""
+    return max(LEAST_DRAWS, math.ceil(PRECISION / math.sqrt(examples)))
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """`config.json` of a model folder: its schema, and its strict reading."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -91,6 +91,26 @@ class Several(Strict, frozen=True):
     files: Annotated[list[WeightFile], Meta(min_length=2, max_length=10_000)]
 
 
+Scale = Annotated[float, Meta(ge=1e-12, le=1e12)]
+Shift = Annotated[float, Meta(ge=-1e12, le=1e12)]
+Channels = Meta(min_length=1, max_length=512)
+
+
+class LatentFacts(Strict, frozen=True):
+    """Factors that normalize the latents, one for all or one for each channel, and the data that gave them.
+
+    Scaled latents are (z - `shift_factor`) * `scaling_factor`. `noise` states whether the latents were drawn from the
+    posterior (True) or its centers (False).
+    """
+
+    scaling_factor: Scale | Annotated[list[Scale], Channels]
+    shift_factor: Shift | Annotated[list[Shift], Channels]
+    noise: bool
+    data: str
+    split: str
+    examples: Count
+
+
 class Config(Strict, frozen=True):
     """The fields of `config.json` without its digest."""
 
@@ -106,6 +126,8 @@ class Config(Strict, frozen=True):
     origin: Annotated[dict[Word, Word], Meta(max_length=8)] | None = None
     # The type of the loaded weights, where the files may hold float16 or bfloat16; without it the stored type is kept.
     dtype: Literal["float32"] | None = None
+    # What `VAE.latents(x, scaled=True)` applies.
+    latents: LatentFacts | None = None
 
 
 def file_names(count: int) -> list[str]:
@@ -166,10 +188,22 @@ def check_config(config: Mapping[str, object]) -> None:
     """
     check_texts(config)
     try:
-        msgspec.convert(config, Config, strict=True)
+        known = msgspec.convert(config, Config, strict=True)
     except (msgspec.ValidationError, OverflowError) as error:
         raise ConfigError(str(error)[:300]) from None
+    if known.latents is not None:
+        check_channels(known.latents, known.architecture.latent)
     weight_files(config)
+
+
+def check_channels(facts: LatentFacts, latent: Sequence[int]) -> None:
+    """Raises ConfigError if a list of factors has not one for each channel, the first axis of `latent`."""
+    for key in ("scaling_factor", "shift_factor"):
+        found = getattr(facts, key)
+        if isinstance(found, list) and len(found) != latent[0]:
+            raise ConfigError(
+                f"latents.{key}: expected a number, or one for each of {latent[0]} channels; got {len(found)}"
+            )
 
 
 def read_config(folder: Path) -> dict[str, object]:

@@ -84,6 +84,8 @@ def sections(address: str, config: Mapping[str, object], metrics: Mapping[str, o
         origin = cast(Mapping[str, str], config["origin"])
         facts = "; ".join(f"{key} `{value}`" for key, value in sorted(origin.items()))
         parts += ["## Origin", f"Converted from weights of another project: {facts}."]
+    if config.get("latents") is not None:
+        parts += ["## Latents", latents_text(cast(Mapping[str, object], config["latents"]))]
     shown = {key: config[key] for key in ("variant", "architecture", "options", "data")}
     return [*parts, f"## Config\n\n```json\n{json.dumps(shown, indent=1, sort_keys=True)}\n```"]
 
@@ -133,6 +135,23 @@ def has_name(data: str) -> bool:
     from vaezoo.data import datasets  # here: what only shows figures needs no torch
 
     return data.partition(":")[0] in ("torchvision", *datasets.names())
+
+
+def latents_text(facts: Mapping[str, object]) -> str:
+    """Returns the factors of `VAE.latents(x, scaled=True)`, and the data on which they were measured."""
+    noise = "draws of the posterior" if facts["noise"] else "centers of the posterior"
+    return (
+        "`model.latents(x, scaled=True)` returns (z − shift_factor) · scaling_factor, which has mean 0 and standard "
+        f"deviation 1 over {facts['examples']:,} {facts['split']} examples of {facts['data']} ({noise}); "
+        "`model.decode_latents(z, scaled=True)` inverts it.\n\n"
+        f"| factor | value |\n| --- | --- |\n| scaling_factor | {numbers_text(facts['scaling_factor'])} |\n"
+        f"| shift_factor | {numbers_text(facts['shift_factor'])} |"
+    )
+
+
+def numbers_text(value: object) -> str:
+    """Returns a number, or the numbers of a list, with 6 significant digits."""
+    return ", ".join(f"{each:.6g}" for each in (value if isinstance(value, list) else [value]))
 
 
 #: data set -> its name on the Hub

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from torch import Tensor
 
-from vaezoo.core import VAE, public_name, published_state, seeded, weights_digest
+from vaezoo.core import LATENTS, VAE, public_name, published_state, seeded, weights_digest
 from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, printable, shorten, warn
 from vaezoo.recipe import OF_A_RUN
 from vaezoo.registry import recreate
@@ -29,7 +29,7 @@ from vaezoo.storage.figures import MEASURED_ON, METRICS, figures_of, parse_figur
 from vaezoo.storage.files import library_version, write_file
 from vaezoo.storage.json_files import LARGEST_JSON, canonical, opened, read_bytes, sha256
 from vaezoo.storage.model_card import model_card
-from vaezoo.storage.replace import put_model, read_whole
+from vaezoo.storage.replace import put_config, put_model, read_whole
 from vaezoo.storage.weight_files import SHARD, narrow, packed, record_of, weights_fields, widen
 from vaezoo.storage.weights_header import LENGTH, check_header, longest_header
 
@@ -165,7 +165,7 @@ def check_recordable(config: Mapping[str, object]) -> dict[str, object]:
     body = {"vaezoo": library_version(), **weights_fields([record_of(WEIGHTS, b"")])}  # until they are written
     body |= {key: config.get(key) for key in ("variant", "architecture", "options", "data", "recipe")}
     body |= without_paths(config)
-    body |= {key: config[key] for key in (ORIGIN, LOADED_AS) if config.get(key) is not None}
+    body |= {key: config[key] for key in (ORIGIN, LOADED_AS, LATENTS) if config.get(key) is not None}
     check_config(body)
     return body
 
@@ -342,7 +342,7 @@ def assembled(config: Mapping[str, object], state: Mapping[str, Tensor]) -> VAE:
     kinds = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
     model.to(dtype=kinds.pop() if len(kinds) == 1 else None)  # unsaved buffers too
     model.requires_grad_(True)
-    known = ("variant", "architecture", "options", "data", "recipe", ORIGIN)
+    known = ("variant", "architecture", "options", "data", "recipe", ORIGIN, LATENTS)
     model.config = {key: config[key] for key in known if key in config}
     return model.eval()
 
@@ -393,3 +393,17 @@ def write_metrics(folder: Path, figures: Mapping[str, object]) -> None:
     checked = figures_of(figures, weights_digest(state))
     write_file(folder / METRICS, canonical(checked).encode())
     write_file(folder / CARD, own_card(folder, config, checked))
+
+
+def write_latents(folder: Path, facts: Mapping[str, object]) -> None:
+    """Replaces the factors of the latents in the config and the card of a model folder; the weights are unchanged.
+
+    Raises:
+        ConfigError: the factors are invalid.
+        CorruptWeightsError: the folder is damaged.
+        CheckpointError: disk full, no permission.
+    """
+    figures = read_metrics(folder)
+    config = {**read_whole(folder, lambda config: config), LATENTS: dict(facts)}
+    put_config(folder, config)
+    write_file(folder / CARD, own_card(folder, config, figures))
