@@ -10,7 +10,8 @@ from support.cases import Case
 from torch import Tensor, distributions, nn
 from torch.nn import functional
 
-from vaezoo.core import seeded
+from vaezoo.core import evaluating, seeded
+from vaezoo.core.modes import HELD
 
 P = torch.full((50,), 0.3)
 
@@ -107,3 +108,24 @@ def test_without_a_seed_the_state_of_the_caller_is_used() -> None:
         one, two = call(), call()
         torch.manual_seed(7)
         assert torch.equal(call(), one) and not torch.equal(one, two)
+
+
+def test_the_last_of_several_evaluations_restores_the_train_mode() -> None:
+    module = nn.Sequential(nn.Linear(1, 1), nn.Dropout())
+    module[0].eval()
+    entered, leave = threading.Event(), threading.Event()
+
+    def evaluate_meanwhile() -> bool:
+        with evaluating(module):
+            entered.set()
+            leave.wait(60)
+            return not any(each.training for each in module.modules())
+
+    with ThreadPoolExecutor(1) as pool:
+        with evaluating(module[1]), evaluating(module):
+            other = pool.submit(evaluate_meanwhile)
+            assert entered.wait(60)
+        leave.set()
+        assert other.result()
+    assert [each.training for each in module.modules()] == [True, False, True]
+    assert not HELD

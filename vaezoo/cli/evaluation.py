@@ -120,6 +120,7 @@ def compare(
     limit: int = 1000,
     device: Device = "auto",
     out: Out = None,
+    threads: int | None = None,
     json: Json = False,
     csv: Csv = False,
 ) -> None:
@@ -136,7 +137,9 @@ def compare(
         out: Folder for the table in Markdown, JSON and CSV, for two pictures (reconstructions of the same images,
             and samples) and for the runs; comparisons/NAMES by default. The same command continues a comparison
             that was stopped.
+        threads: Number of threads of the trainings, as in `train`.
     """
+    from vaezoo.cli.threads import thread_setter
     from vaezoo.workflows import compare as comparing
     from vaezoo.workflows import draw as drawings
     from vaezoo.workflows.comparison import Comparison
@@ -145,7 +148,7 @@ def compare(
     folder = out or comparing.default_folder(wanted, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit)
     lines = comparing.compare(
         wanted, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, device=device,
-        out=folder / "runs", report=lambda name: print(f"… {name}", file=sys.stderr),
+        out=folder / "runs", report=lambda name: print(f"… {name}", file=sys.stderr), around=thread_setter(threads),
     )  # fmt: skip
     found = Comparison([])
     for line in lines:

@@ -11,28 +11,34 @@ from vaezoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from vaezoo.trainer import Trainer
+    from vaezoo.workflows.train import Around
 
 FLOPS_PER_THREAD = 2**27  # of a forward pass: with fewer, threads wait for each other longer than they compute
 SAMPLED = 2  # examples of which the operations are counted
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def check_threads(requested: int | None) -> None:
-    """Raises ConfigError for a number below 1."""
+def thread_setter(requested: int | None) -> "Around":
+    """Returns a function of a trainer that returns a context with `set_threads`; the number is restored at its end.
+
+    Raises:
+        ConfigError: a number below 1.
+    """
     if requested is not None and requested < 1:
         raise ConfigError(f"Got threads = {requested}; expected 1 or more. Leave --threads out to use a default.")
 
+    @contextmanager
+    def around(trainer: "Trainer") -> Iterator[None]:
+        import torch
 
-@contextmanager
-def restored_threads() -> Iterator[None]:
-    """Restores the number of threads after the block."""
-    import torch
+        most = torch.get_num_threads()
+        set_threads(trainer, requested)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(most)
 
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return around
 
 
 def set_threads(trainer: "Trainer", requested: int | None) -> None:

@@ -13,19 +13,21 @@ from vaezoo.cli.app import Device, Out, app, console, show_progress
 
 
 @app.command
-def demo(*, out: Path = Path("demo"), seconds: float = 60.0, verbose: bool = False) -> None:
+def demo(*, out: Path = Path("demo"), seconds: float = 60.0, threads: int | None = None, verbose: bool = False) -> None:
     """Draw and evaluate a pretrained model, then train the tutorial's VAE for about a minute.
 
     Args:
         out: Folder for the pictures.
         seconds: Duration of the training.
+        threads: Number of threads of the training, as in `train`.
         verbose: Also print details, such as the sources of downloads.
     """
+    from vaezoo.cli.threads import thread_setter
     from vaezoo.workflows.demo import demo as run
 
     if verbose:
         logging.getLogger("vaezoo").setLevel(logging.DEBUG)
-    run(out, seconds, report=console().print, progress=show_progress)
+    run(out, seconds, report=console().print, progress=show_progress, around=thread_setter(threads))
 
 
 @app.command
@@ -57,18 +59,14 @@ def train(
         tracker: Also send metrics to "tensorboard", "trackio" or "wandb"; may be repeated.
         threads: Number of threads on a CPU; by default OMP_NUM_THREADS, or else chosen by the size of the model.
     """
-    from vaezoo.cli.threads import check_threads, restored_threads, set_threads
+    from vaezoo.cli.threads import thread_setter
     from vaezoo.workflows.train import train as run
 
-    check_threads(threads)
+    around = thread_setter(threads)
     named = [] if data is None else [f"data.name={json.dumps(data, ensure_ascii=False)}"]
     settings = [*overrides, *named, *([] if seed is None else [f"seed={seed}"])]
     flags = {"resume": resume, "extend": extend, "any_size": any_size}
     trackers = ["bar", *(tracker or [])]
-    with restored_threads():
-        done = run(
-            recipe, *settings, out=out or "auto", device=device, trackers=trackers,
-            before=lambda trainer: set_threads(trainer, threads), **flags,
-        )  # fmt: skip
+    done = run(recipe, *settings, out=out or "auto", device=device, trackers=trackers, around=around, **flags)
     if os.environ.get("RANK", "0") == "0":
         console().print(f"Trained {recipe}: {done.summary}. The model is in {done.folder}.")

@@ -1,5 +1,6 @@
 """Inference mode and gradients of the public methods of a model."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
@@ -12,6 +13,9 @@ from vaezoo.errors import ConfigError
 
 A = ParamSpec("A")
 R = TypeVar("R")
+
+HELD: dict[int, int] = {}  # identities of modules that were in train mode, and the number of blocks of `evaluating`
+LOCK = threading.Lock()
 
 
 def outside_inference_mode() -> AbstractContextManager[object]:
@@ -90,13 +94,20 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
     """Runs the block in eval mode and without gradients, then restores the mode of every submodule.
 
     Functions that measure or draw a model run in this context, so that they leave the model's mode as they found it.
+    The last of several blocks of one model, nested or in threads, restores its mode.
     """
-    training = [module for each in modules for module in each.modules() if module.training]
-    for module in training:
-        module.training = False
+    with LOCK:
+        training = [module for each in modules for module in each.modules() if module.training or id(module) in HELD]
+        for module in training:
+            HELD[id(module)] = HELD.get(id(module), 0) + 1
+            module.training = False
     try:
         with torch.no_grad():
             yield
     finally:
-        for module in training:
-            module.training = True
+        with LOCK:
+            for module in training:
+                HELD[id(module)] -= 1
+                if not HELD[id(module)]:
+                    del HELD[id(module)]
+                    module.training = True

@@ -25,7 +25,7 @@ from vaezoo.registry import is_variant, resolve, variants, with_requirements
 from vaezoo.storage.config import CONFIG
 from vaezoo.workflows.comparison import Failure, Row
 from vaezoo.workflows.load import load
-from vaezoo.workflows.train import train
+from vaezoo.workflows.train import Around, train
 from vaezoo.zoo.index import read_index
 
 TENTH = 10  # one of so many examples of a set without splits is for the test
@@ -71,6 +71,7 @@ def compare(
     device: str = "auto",
     out: Path | None = None,
     report: Callable[[str], None] | None = None,
+    around: Around | None = None,
 ) -> Iterator[Row | Failure]:
     """Yields a row for each of `names`; if one of several cannot be trained or evaluated, its row states the reason.
 
@@ -78,7 +79,7 @@ def compare(
     or "all" of the variants. Variants are trained on `data` for `steps`, once for each seed; of data without a name
     (see `vaezoo.data.as_dataset`) a tenth is held out for the test. With the same folder `out` a comparison that was
     stopped continues. The arguments are otherwise those of `vaezoo compare`; `report` is called with the name of each
-    model before its training. `Comparison(compare(…))` makes tables of the rows.
+    model before its training, `around` is that of `vaezoo.train`. `Comparison(compare(…))` makes tables of the rows.
 
     Raises:
         UnknownNameError: neither a pretrained model nor a variant; or no such data set.
@@ -98,7 +99,7 @@ def compare(
         if report is not None:
             report(f"{name} ({number} of {len(wanted)})")
         try:
-            models = models_for(name, data=training, steps=steps, seeds=seeds, device=device, out=out)
+            models = models_for(name, data=training, steps=steps, seeds=seeds, device=device, out=out, around=around)
             yield row_of(name, models, test, samples, limit)
         except InterruptedTrainingError as error:
             kept = f"the same call continues with the runs in {out}" if out else "use out (--out) to keep runs"
@@ -170,18 +171,20 @@ def check_variant(name: str) -> None:
         raise UnknownNameError("model or variant", name, [*read_index(), *variants.names()]) from None
 
 
-def models_for(name: str, *, data: object, steps: int, seeds: int, device: str, out: Path | None) -> list[VAE]:
+def models_for(
+    name: str, *, data: object, steps: int, seeds: int, device: str, out: Path | None, around: Around | None
+) -> list[VAE]:
     """Returns the model of a pretrained name or folder, or one trained model per seed; those in `out` are kept."""
     if is_trained(name):
         return [load(name, device=device)]
     models, own = [], None if isinstance(data, str) else data
     for recipe in (recipe_for(name, data, steps, seed) for seed in range(seeds)):
         if out is None:
-            models.append(train(recipe, data=own, out=None, device=device).model)
+            models.append(train(recipe, data=own, out=None, device=device, around=around).model)
             continue
         folder = out / f"{recipe.variant}-{recipe.digest[:8]}"
         if not (folder / CONFIG).exists():  # it is written last
-            train(recipe, data=own, out=folder, device=device, resume=folder.exists())
+            train(recipe, data=own, out=folder, device=device, resume=folder.exists(), around=around)
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         models.append(load(f"{folder}/", device=device))
     return models

@@ -14,7 +14,7 @@ from vaezoo.errors import ConfigError, DownloadError
 from vaezoo.evaluation import evaluate
 from vaezoo.evaluation.test_sets import limited
 from vaezoo.workflows.load import load
-from vaezoo.workflows.train import train
+from vaezoo.workflows.train import Around, train
 
 PRETRAINED = "beta-vae-mnist"
 TUTORIAL = "tutorial-vae-mnist"
@@ -28,10 +28,12 @@ def demo(
     *,
     report: Callable[[str], None] = print,
     progress: Callable[[int, int], None] | None = None,
+    around: Around | None = None,
 ) -> None:
     """Draws and evaluates a pretrained model, trains the tutorial's recipe for about `seconds`, and compares the two.
 
     Calls `report` with lines of text, and `progress` with the numbers of evaluated images and of all images.
+    `around` is that of `vaezoo.train`.
     """
     if not 0 < seconds < math.inf:
         raise ConfigError(f"Got seconds = {seconds}; expected a positive number.")
@@ -50,7 +52,7 @@ def demo(
     reports = {PRETRAINED: evaluate(model, test, samples=0, report=progress)}
     report("4. Evaluated the model on the test images.")
     report(f"5. Training {TUTORIAL} for about {seconds:.0f} s …")
-    trained = train_for(seconds, training)
+    trained = train_for(seconds, training, around)
     reports[TUTORIAL] = evaluate(trained, test, samples=0, report=progress)
     columns = {"original": x, PRETRAINED: model.reconstruct(x), TUTORIAL: trained.reconstruct(x)}
     files.append(pictures.comparison(columns, out / "side-by-side.png"))
@@ -73,10 +75,10 @@ def mnist(report: Callable[[str], None]) -> tuple[Dataset, Dataset]:
     return binarize(training, "dynamic"), binarize(test, "dynamic")
 
 
-def train_for(seconds: float, data: Dataset) -> VAE:
+def train_for(seconds: float, data: Dataset, around: Around | None = None) -> VAE:
     """Returns the tutorial's model, trained for about `seconds`; a short trial estimates how many steps that are."""
     start = time.perf_counter()
-    train(TUTORIAL, data=data, out=None, trackers=(), steps=TRIAL_STEPS, validation=0)
+    train(TUTORIAL, data=data, out=None, trackers=(), steps=TRIAL_STEPS, validation=0, around=around)
     spent = time.perf_counter() - start
     steps = max(TRIAL_STEPS, int(0.9 * TRIAL_STEPS / spent * (seconds - spent)))
-    return train(TUTORIAL, data=data, out=None, steps=steps, validation=0).model
+    return train(TUTORIAL, data=data, out=None, steps=steps, validation=0, around=around).model

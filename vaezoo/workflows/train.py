@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -33,6 +33,7 @@ from vaezoo.workflows.load import load
 from vaezoo.workflows.run_folder import LOCAL, auto_folder, record_data, removed_if_empty
 
 Result = TypeVar("Result")
+Around = Callable[[Trainer], AbstractContextManager[object]]
 OWN_SPLIT = "split"  # a value of `validation` in `[data]`
 BEGINNING = 8  # batches of an iterable data set that are read before the first step
 
@@ -48,7 +49,7 @@ def train(
     extend: bool = False,
     trackers: Sequence[str | Tracker] | None = None,
     workers: int | None = None,
-    before: Callable[[Trainer], object] | None = None,
+    around: Around | None = None,
     **changes: object,
 ) -> Run:
     """Trains a model by a recipe and returns the run, its model in eval mode.
@@ -70,7 +71,7 @@ def train(
         trackers: receivers of the metrics: names ("bar", "tensorboard", "trackio", "wandb") and objects with `start`,
             `log` and `close`; a progress bar by default. A tracker cannot change or end a run.
         workers: number of processes that read data larger than memory, see `load_dataset`; results do not depend on it.
-        before: called with the trainer before the first step.
+        around: called with the trainer; returns a context in which the steps are taken.
         **changes: overrides by keyword: `steps=2_000`, `seed=1`. `validation` is a number of training images to hold
             out, or held-out data of your own in one of the forms of `data`.
 
@@ -103,8 +104,7 @@ def train(
             chosen, model, training, held_out=held_out, folder=folder, device=place, trackers=receivers, fresh=fresh,
             any_size=any_size,
         )  # fmt: skip
-        if before is not None:
-            before(trainer)
+        stack.enter_context(nullcontext() if around is None else around(trainer))
         return trainer.fit(resume, extend, lambda run: finish(run, data, ranks))
 
 
