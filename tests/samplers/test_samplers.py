@@ -221,3 +221,9 @@ class TestFiles:
             vaezoo.load_sampler(folder, "gaussian-mixture")
         with pytest.raises(ConfigError, match="another model"):
             vaezoo.save_sampler(vaezoo.load_sampler(saved, "gaussian-mixture"), folder)
+
+
+def test_a_sampler_prints_one_line(saved) -> None:
+    assert repr(vaezoo.load_sampler(saved, "gaussian-mixture")) == (
+        "Sampler gaussian-mixture(components=3) of latents (2,), fitted on digits"
+    )

@@ -115,6 +115,12 @@ class Sampler:
         self.model, self.density = model, density
         self.name, self.options, self.fitted_on = name, options, fitted_on
 
+    def __repr__(self) -> str:
+        """Returns name, options, latents and data in one line."""
+        options = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
+        data = f", fitted on {self.fitted_on['data']}" if "data" in self.fitted_on else ""
+        return f"Sampler {self.name}({options}) of latents {self.density.latent}{data}"
+
     @torch.no_grad()
     def latents(self, n: int = 1, seed: int | None = None) -> Tensor:
         """Returns `n` samples of z, (n, *latent), on the model's device; `seed=None` uses the global generator."""
