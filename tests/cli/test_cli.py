@@ -233,6 +233,7 @@ def test_building_blocks_are_listed_and_described(kind, name, lines, capsys):
     assert main(["show", name]) == 0
     shown = capsys.readouterr().out
     assert all(line in shown for line in lines) and "$" not in shown and "Args:" not in shown
+    assert all(len(line) <= 80 or line.startswith("  ") for line in shown.splitlines())
     assert all(f"  {option} = {default!r}" in shown or isinstance(default, list) for option, default in options.items())
     assert main(["list", f"--{kind}", "--recipes"]) != 0
     assert "expected one of them" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from vaezoo import pictures
 from vaezoo.cli import main
 from vaezoo.core import public_name
 from vaezoo.errors import ConfigError
+from vaezoo.registry import variants, with_requirements
 from vaezoo.storage.model_folder import write_metrics
 from vaezoo.storage.replace import put_config
 from vaezoo.storage.terms import LICENSES, Terms
@@ -75,6 +76,15 @@ def test_commands_of_the_card_of_a_run_work(home: Path) -> None:
     for name in ("README.md", "config.json", "metrics.json"):
         assert "secret-user" not in Path("pets", name).read_text(encoding="utf-8"), name
     assert json.loads(Path("pets/config.json").read_bytes())["data"]["name"] == "folder:pets"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", variants.names())
+def test_the_card_of_every_variant_loads_and_samples(name: str, home: Path) -> None:
+    contexts = [3] if variants.get(name).context != "optional" else [0, 3]
+    for context in contexts:
+        model = vaezoo.create(with_requirements(name), shape=(1, 8, 8), context=context, examples=100)
+        run_card((vaezoo.save(model, home / "mine", metrics=FIGURES) / "README.md").read_text())
 
 
 def test_published_run_has_recipe_license_and_no_path(home: Path, hub: Hub, tmp_path: Path) -> None:

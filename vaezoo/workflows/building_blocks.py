@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from vaezoo.workflows.tables import Record, Table
 if TYPE_CHECKING:  # the registry and the data import torch
     from vaezoo.registry import Option, Registry
 
+WIDTH = 80  # characters of a line of a description
 KINDS = ("backbones", "likelihoods", "samplers", "data")
 OF_EVERY_SET = (
     "Also folder:PATH, images on disk, and torchvision:NAME. Every set of images takes size, crop, channels and "
@@ -86,10 +88,11 @@ def describe_block(kind: str, name: str) -> str:
     entry = registry.get(name)
     texts = option_texts(entry)
     lines = [
-        f"{option_line(each)}\n      {plain(texts.get(each.name, ''))}".rstrip() for each in options(entry).values()
+        f"{option_line(each)}\n{wrapped(f'      {plain(texts.get(each.name, str()))}')}".rstrip()
+        for each in options(entry).values()
     ] or ["  none"]
-    doc = plain(re.sub(r"\n{3,}", "\n\n", SECTION.sub("", inspect.getdoc(entry) or "")).strip())
-    notes = [OF_EVERY_SET] if kind == "data" else []
+    doc = reflowed(plain(re.sub(r"\n{3,}", "\n\n", SECTION.sub("", inspect.getdoc(entry) or "")).strip()))
+    notes = [reflowed(OF_EVERY_SET)] if kind == "data" else []
     return "\n\n".join([f"{name}: a {registry.kind}", doc, "\n".join(["Options:", *lines]), *notes])
 
 
@@ -134,6 +137,31 @@ def option_texts(builder: Callable[..., object]) -> dict[str, str]:
     section = SECTION.search(inspect.getdoc(builder) or "")
     found = re.findall(r"^    (\w[\w, ]*): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
     return {name: " ".join(text.split()) for names, text in found for name in names.split(", ")}
+
+
+def reflowed(text: str) -> str:
+    """Returns a docstring with lines of at most `WIDTH` characters; formulas and indents are kept."""
+    found = []
+    for paragraph in text.split("\n\n"):
+        items = list[str]()
+        for line in paragraph.splitlines():
+            if items and not items[-1].endswith(":") and len(indent(line)) >= len(indent(items[-1])):
+                deeper = len(indent(line)) > len(indent(items[-1])) or not indent(line)
+                items[-1:] = [f"{items[-1]} {line.lstrip()}"] if deeper else [items[-1], line]
+            else:
+                items.append(line)
+        found.append(paragraph if "$$" in paragraph else "\n".join(map(wrapped, items)))
+    return "\n\n".join(found)
+
+
+def wrapped(line: str) -> str:
+    """Returns a line as lines of at most `WIDTH` characters, all with its indent."""
+    return textwrap.fill(line, WIDTH, subsequent_indent=indent(line), break_long_words=False, break_on_hyphens=False)
+
+
+def indent(line: str) -> str:
+    """Returns the spaces that a line begins with."""
+    return line[: len(line) - len(line.lstrip())]
 
 
 def plain(text: str) -> str:

@@ -27,6 +27,7 @@ from vaezoo.workflows.building_blocks import (
     option_line,
     option_texts,
     plain,
+    reflowed,
 )
 from vaezoo.workflows.tables import Record, Table, markdown
 from vaezoo.zoo.index import list_models, read_index
@@ -239,7 +240,7 @@ def describe(name: str) -> str:
         entry = registry.get(name)
         options = "\n".join(map(option_line, entry.options.values()))
         head = f"{name} ({entry.paper}, {entry.year}; {entry.url})"
-        return f"{head}\n\n{inspect.getdoc(entry.builder)}\n\nOptions:\n{options or '  none'}"
+        return f"{head}\n\n{reflowed(inspect.getdoc(entry.builder) or '')}\n\nOptions:\n{options or '  none'}"
     if kinds := kinds_of(name):
         return "\n\n".join(describe_block(kind, name) for kind in kinds)
     names = [*read_index(), *known, *registry.names(), *block_names()]
