@@ -9,7 +9,7 @@ from support.cases import NAMES, ONE_EACH, Case, contexts_of, over
 from support.runs import fit, small_recipe, trainer
 from torch import Tensor, nn
 
-from vaezoo.core import VAE, center, sample_with_log_prob
+from vaezoo.core import VAE, center, sample_with_log_prob, seeded
 from vaezoo.errors import CompositionError, ConfigError, ContextError, ShapeError, SupportError, VaezooError
 from vaezoo.registry import create
 
@@ -33,6 +33,29 @@ def test_in_eval_mode_results_go_to_numpy_and_gradients_are_recorded_for_those_w
     model.train()
     assert any(each.requires_grad for each in sample_with_log_prob(model.encode(x.detach(), c), 1))
     assert model.decode(z.detach(), c).mean.requires_grad
+
+
+@over(CASES, CASES)
+def test_latents_are_centers_or_draws_and_decode_to_reconstructions_also_scaled(case: Case) -> None:
+    model, (x, c) = case.build().eval(), case.inputs(3)
+    with pytest.raises(ConfigError, match="no scaling_factor and shift_factor"):
+        model.latents(x, c, scaled=True)
+    z = model.latents(x, c)
+    torch.testing.assert_close(z, center(model.encode(x, c)))
+    torch.testing.assert_close(model.decode_latents(z, c), model.reconstruct(x, c))
+    with seeded(3):
+        drawn = sample_with_log_prob(model.encode(x, c), 1)[0][0]
+    torch.testing.assert_close(model.latents(x, c, sample=True, seed=3), drawn)
+    channels = [0.5 + 0.1 * channel for channel in range(model.latent[0])]
+    factors = torch.tensor(channels).reshape(-1, *[1] * (len(model.latent) - 1))
+    for scale, shift in ((4.0, -0.25), (channels, channels[::-1])):
+        model.config = {**model.config, "latents": {"scaling_factor": scale, "shift_factor": shift}}
+        wanted = (z + 0.25) * 4.0 if scale == 4.0 else (z - factors.flip(0)) * factors
+        with torch.inference_mode():
+            scaled = model.latents(x, c, scaled=True)
+            torch.testing.assert_close(scaled, wanted)
+            decoded = model.decode_latents(torch.stack([scaled, scaled]), c, scaled=True)
+        torch.testing.assert_close(decoded[1], model.reconstruct(x, c), rtol=1e-3, atol=1e-4)
 
 
 @over(CASES, CASES)

@@ -238,7 +238,8 @@ def test_every_public_function_restores_the_mode_of_each_module(digits):
     few = digits.subset(range(12))
     factors = from_tensors(few.batch(torch.arange(12)), factors=Factors.of(torch.arange(12)[:, None] % 2, ["a"]))
     calls = {
-        name: [few] for name in ("evaluate", "active_units", "cluster", "embed", "label_error", "representation")
+        name: [few]
+        for name in ("evaluate", "active_units", "cluster", "embed", "label_error", "latent_report", "representation")
     } | {
         "disentanglement": [factors],
         "evidence": [few, 2],

@@ -96,12 +96,12 @@ def seen(posterior: Distribution, prior: Distribution, draws: int) -> Seen:
         drawn = drawn if exact else several[0]
         rates = (log_q - prior.log_prob(several))[0] if dense and rates is None else rates
     return Seen(
-        means=drawn.expand(2, *drawn.shape).double().cpu() if exact else two_means(posterior, draws).double().cpu(),
-        drawn=drawn.double().cpu(),
-        noise=noise.expand_as(z).double().cpu(),
-        center=z.double().cpu(),
-        rates=None if rates is None else rates.expand(len(z)).double().cpu(),
-        rates_of_each=None if each is None else each.expand_as(z).double().cpu(),
+        means=drawn.expand(2, *drawn.shape).cpu().double() if exact else two_means(posterior, draws).double().cpu(),
+        drawn=drawn.cpu().double(),
+        noise=noise.expand_as(z).cpu().double(),
+        center=z.cpu().double(),
+        rates=None if rates is None else rates.expand(len(z)).cpu().double(),
+        rates_of_each=None if each is None else each.expand_as(z).cpu().double(),
     )
 
 
