@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 import vaezoo
 from vaezoo.core import VAE, code_indices, sample_with_log_prob
-from vaezoo.data import from_tensors
+from vaezoo.data import StreamedDataset, from_tensors, load_dataset
 from vaezoo.distributions import ContinuousDelta, DiagonalNormal, FlowPosterior
 from vaezoo.errors import CompositionError, ConfigError, DataError, SupportError
 from vaezoo.evaluation import LatentReport, latent_report
@@ -234,6 +235,28 @@ def test_texts() -> None:
     assert len(repr(latent_report(model_of(points, (200,)), data_of(10, 200))).splitlines()) < 25
     table = found.as_dict()
     assert table["std"] == list(found.std) and table["verdict"] == found.verdict and table["latent"] == [3, 4, 5]
+
+
+def test_the_formula_in_the_text_gives_the_scaled_latents() -> None:
+    for offset in (-7.5, 7.5):
+        z = torch.tensor([[offset - 0.5], [offset + 0.5]]).double()
+        formula = repr(latent_report(model_of(points, (1,)), z)).splitlines()[-1]
+        assert [eval(formula.partition(" = ")[2], {"z": each}) for each in z.flatten().tolist()] == [-1.0, 1.0]
+
+
+@pytest.mark.parametrize("binarize", ["none", "dynamic"])
+def test_images_that_are_read_in_batches_give_the_report_of_those_in_memory(tmp_path: Path, binarize: str) -> None:
+    for number in range(23):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    model = vaezoo.create("vae", shape=(1, 8, 8), latent=3).double().eval()
+    model.config = {**model.config, "data": {"name": "x", "binarize": binarize}}
+    streamed = load_dataset(f"folder:{tmp_path}", memory_limit=1)
+    assert isinstance(streamed, StreamedDataset)
+    found = latent_report(model, streamed, batch_size=5)
+    wanted = latent_report(model, load_dataset(f"folder:{tmp_path}"))
+    assert_near(found.std, wanted.std)
+    assert found.data == wanted.data == f"folder:{tmp_path.name}" and found.examples == len(streamed) > 10
 
 
 def small(folder: Path) -> tuple[VAE, Tensor, LatentReport]:

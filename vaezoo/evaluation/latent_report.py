@@ -101,7 +101,8 @@ class LatentReport:
         notes = [f"… {left:,} more in as_dict()"] * (left > 0)
         notes += [] if self.rate is None else [f"rate: {self.rate:.2f} nats per example"]
         notes += [] if largest is None else [f"largest correlation of {self._unit}s: {largest}"]
-        return [*notes, f"scaled = (z - {self.shift_factor:.5g}) * {self.scaling_factor:.5g}"]
+        sign = "+" if self.shift_factor < 0 else "-"
+        return [*notes, f"scaled = (z {sign} {abs(self.shift_factor):.5g}) * {self.scaling_factor:.5g}"]
 
     @property
     def _largest_correlation(self) -> str | None:
