@@ -157,7 +157,7 @@ class TestFitting:
         [
             ("digits", {"name": "gausian-mixture"}, UnknownNameError, "gaussian-mixture"),
             ("digits", {"components": 3}, ConfigError, "unknown option"),
-            ("digits", {"name": "gaussian-mixture", "components": 0}, ConfigError, ">= 1"),
+            ("digits", {"name": "gaussian-mixture", "components": 0}, ConfigError, "from 1 to"),
             ("digits", {"examples": 0}, ConfigError, "examples = 0"),
             (torch.ones(9, 3, 9, 9), {}, ShapeError, "expects"),
             ("digits", {"name": "gaussian-mixture", "components": 20, "examples": 30}, DataError, "at least 40"),

@@ -86,7 +86,7 @@ def test_the_docstring_has_equation_options_and_fields(name: str) -> None:
     text = inspect.getdoc(entry.builder) or ""
     first, _, rest = text.partition("\n\n")
     assert "\n" not in first and first.endswith(".") and "$" not in first and "$" in rest
-    assert option_texts(entry).keys() == entry.options.keys()
+    assert option_texts(entry.builder).keys() == entry.options.keys()
     related = re.search(r"^See also: (.+?)(\n\n|\Z)", rest, re.MULTILINE | re.DOTALL)
     assert related and any(each != name and each in variants.names() for each in re.findall(r"`([^`]+)`", related[1]))
     assert "\nReferences:" in rest and entry.url.startswith("https://") and entry.year > 2000 and entry.paper
