@@ -201,7 +201,18 @@ def test_other_values_are_one_error(value: object) -> None:
         model.sample(2, temperature=-1.0 if isinstance(value, float) and value == 2.5 else value)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("c", [np.array(["a"]), np.array([0.5, 1.5]), np.array([3, 0]), [[0], [1]], object()])
+@pytest.mark.parametrize(
+    "c",
+    [
+        np.array(["a"]),
+        np.array([0.5, 1.5]),
+        np.array([3, 0]),
+        [[0], [1]],
+        object(),
+        np.array([True, False]),
+        [False, True],
+    ],
+)
 def test_other_contexts_are_one_error(c: object) -> None:
     with pytest.raises(ContextError, match=r"expected|Use torch"):
         Case("cvae", context=3).build().sample(2, c)  # type: ignore[arg-type]

@@ -205,7 +205,14 @@ class TestLayout:
         return sorted(load_dataset(f"folder:{folder}", split).images[:, 0, 0, 0].tolist())
 
     @pytest.mark.parametrize(
-        "names", [("train", "val", "test"), ("Training", "validation", "Testing"), ("train", "valid", "test")]
+        "names",
+        [
+            ("train", "val", "test"),
+            ("Training", "validation", "Testing"),
+            ("train", "valid", "test"),
+            ("Training_set", "dev-set", "test_set"),
+            ("train2017", "eval", "holdout"),
+        ],
     )
     @pytest.mark.parametrize("classes", [False, True])
     def test_folders_for_splits_are_no_classes(self, tmp_path: Path, names: tuple[str, ...], classes: bool) -> None:

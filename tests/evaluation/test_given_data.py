@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image as image
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 import vaezoo
 from vaezoo import evaluation, pictures
 from vaezoo.core import VAE
 from vaezoo.data import Factors, from_tensors, load_dataset
+from vaezoo.errors import VaezooError
 from vaezoo.evaluation.test_sets import examples_of
 from vaezoo.evaluation.test_sets import test_set as set_for
 from vaezoo.pictures.sheet import Panel
@@ -117,3 +120,42 @@ def test_comparisons_hold_out_a_tenth_of_own_data(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1 and again[0].report.bound == row.report.bound  # type: ignore[union-attr]
     list(compare(["vae"], data=255 - X, steps=2, samples=2, device="cpu", out=tmp_path))
     assert len(list(tmp_path.iterdir())) == 2  # other data are another run
+
+
+NUMBERS: dict[str, Callable[[VAE, object], object]] = {
+    "samples": lambda model, number: evaluation.evaluate(model, WHOLE, samples=number).samples,  # type: ignore[arg-type]
+    "limit": lambda model, number: evaluation.evaluate(model, WHOLE, 0, limit=number).examples,  # type: ignore[arg-type]
+    "seed": lambda model, number: evaluation.evaluate(model, WHOLE, 0, seed=number).seed,  # type: ignore[arg-type]
+    "rows": lambda model, number: evaluation.evaluate(model, WHOLE, 2, batch_size=number).bound.mean,  # type: ignore[arg-type]
+    "evidence": lambda model, number: evaluation.evidence(model, WHOLE, 2, seed=number, batch_size=number).sum(),  # type: ignore[arg-type]
+    "frechet": lambda model, number: evaluation.frechet_distance(model, WHOLE, n=number),  # type: ignore[arg-type]
+    "units": lambda model, number: evaluation.active_units(model, WHOLE, seed=number),  # type: ignore[arg-type]
+    "scores": lambda model, number: evaluation.disentanglement(model, WHOLE, examples=number, seed=number).seed,  # type: ignore[arg-type]
+    "sampler": lambda model, number: vaezoo.fit_sampler(model, WHOLE, "normal", examples=number).fitted_on["examples"],  # type: ignore[arg-type]
+    "held out": lambda model, number: len(WHOLE.split_off(number, number)[1]),  # type: ignore[arg-type]
+    "labels": lambda model, number: int((WHOLE.hide_labels(number, 0).labels >= 0).sum()),  # type: ignore[arg-type, operator]
+}
+
+
+@pytest.mark.parametrize("call", NUMBERS.values(), ids=NUMBERS)
+def test_whole_numbers_of_every_type_are_taken_and_others_refused(call: Callable[[VAE, object], object]) -> None:
+    model = vaezoo.create("vae", shape=(1, 4, 4), latent=2, likelihood="gaussian").eval()
+    wanted = call(model, 5)
+    for number in (np.int64(5), 5.0, torch.tensor(5), np.float32(5)):
+        found = call(model, number)
+        assert found == wanted and type(found) is type(wanted)
+    for wrong in ("5", 2.5, True, float("nan"), [5]):
+        with pytest.raises(VaezooError, match="expected a whole number"):
+            call(model, wrong)
+
+
+@pytest.mark.parametrize("convert", [lambda x: x / 255, lambda x: (x / 255).numpy(), lambda x: (x / 255).double()])
+def test_gray_values_of_every_type_are_binarized_as_in_training(convert: Callable[[Tensor], object]) -> None:
+    tables = {"variant": "vae", "data": {"name": "gray", "binarize": "dynamic"}, "train": {"steps": 1}}
+    model = vaezoo.train(tables, data=X, out=None).model
+    wanted, found = (evaluation.evaluate(model, data, samples=2) for data in (X, convert(X)))
+    assert found.binarization == "static" and found.bound.mean == wanted.bound.mean is not None
+    assert evaluation.evaluate(model, convert(X), samples=2, binarize="none").bound.mean is None
+    assert torch.equal(evaluation.representation(model, convert(X)), evaluation.representation(model, X))
+    with pytest.raises(VaezooError, match="Did you mean 'static'"):
+        evaluation.evaluate(model, convert(X), samples=2, binarize="statik")

@@ -68,11 +68,30 @@ def test_published_metrics_are_no_settings_of_the_run() -> None:
     ]
     for mean, samples, subset, verdict in verdicts:
         metrics = {"log_evidence": {"mean": mean}, "samples": samples, "subset_seed": subset, "split": "test"}
+        metrics |= {"data": recipe.data.name, "binarization": recipe.data.binarize}
         assert found.verdict(metrics) == verdict
     assert (recipe.digest, recipe.settings, recipe.as_dict()) == (plain.digest, plain.settings, plain.as_dict())
     assert changes(recipe, plain) == [] and differ_in_length_only(recipe, plain)
     found = mistakes(tables(published={"log_evidence": "low", "source": 3}))
     assert [line.partition(": ")[0] for line in found] == ["published.source", "published.metrics[...]"]
+
+
+@pytest.mark.parametrize(
+    ("measured", "verdict"),
+    [
+        ({}, "below by 1.22"),  # -86.00 against -84.78
+        ({"data": "fashion-mnist"}, "not comparable: mnist is published"),
+        ({"binarization": "none", "measure": "density"}, "not comparable: other images"),
+        ({"measure": "density"}, "not comparable: a probability is published"),
+    ],
+)
+def test_published_figures_compare_with_measurements_of_their_data_and_measure(
+    measured: dict[str, str], verdict: str
+) -> None:
+    facts = {"data": "mnist", "split": "test", "binarization": "static", "samples": 5000, "measure": "mass"}
+    published = published_metrics("iwae-mnist")
+    assert published is not None and published.metrics["log_evidence"] == -84.78
+    assert published.verdict({**facts, "log_evidence": {"mean": -86.0}, **measured}) == verdict
 
 
 def test_every_published_log_evidence_has_its_number_of_samples_source_and_protocol() -> None:

@@ -1,6 +1,6 @@
 """The `VAE` module, what it reports (`Inference`, `ELBO`) and the base classes of its parts."""
 
-from vaezoo.core.checks import LARGEST_VALUE, check_tensor
+from vaezoo.core.checks import LARGEST_VALUE, as_number, check_tensor, whole_number, whole_seed
 from vaezoo.core.description import headline
 from vaezoo.core.device import choose_device, fast_bfloat16, full_precision, widest
 from vaezoo.core.elbo import ELBO, Inference, closed_form_rate
@@ -45,6 +45,7 @@ __all__ = [
     "Temperable",
     "add_to_digest",
     "as_built",
+    "as_number",
     "as_part",
     "center",
     "check_tensor",
@@ -72,5 +73,7 @@ __all__ = [
     "seeded",
     "traced_gradient",
     "weights_digest",
+    "whole_number",
+    "whole_seed",
     "widest",
 ]

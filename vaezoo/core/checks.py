@@ -41,6 +41,11 @@ def whole_number(
     return number
 
 
+def whole_seed(value: object, least: int = -(2**63)) -> int:
+    """Returns a seed as an int; raises ConfigError unless it is a whole number of 64 bits, and at least `least`."""
+    return whole_number(value, "seed", least, 2**64 - 1)
+
+
 def as_context(c: object) -> Tensor | None:
     """Returns a context as a tensor: an index or a list or array of them, or the tensor itself; raises ContextError."""
     if isinstance(c, int | list | tuple | range) or (hasattr(c, "__array__") and not isinstance(c, Tensor)):
@@ -50,6 +55,8 @@ def as_context(c: object) -> Tensor | None:
             raise ContextError(f"Got c = {shorten(c)}; expected whole numbers, or a list of them.") from None
     if c is not None and not isinstance(c, Tensor):
         raise ContextError(f"Got a context of type {type(c).__name__}; expected a tensor. Use torch.as_tensor(c).")
+    if c is not None and c.dtype == torch.bool and c.dim() < 2:
+        raise ContextError("Got truth values as a context; expected class indices. Use c.long() if they are classes.")
     return c
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional, init
 from torch.overrides import TorchFunctionMode
 
-from vaezoo.core.checks import whole_number
+from vaezoo.core.checks import whole_seed
 from vaezoo.errors import ConfigError
 
 Function = Callable[..., Any]  # Any: torch's functions
@@ -55,7 +55,7 @@ def seeded(seed: int | None, generator: torch.Generator | None = None) -> Abstra
         if not isinstance(generator, torch.Generator):
             raise ConfigError(f"Got a generator of type {type(generator).__name__}; expected a torch.Generator.")
         return Seeded(0, generator)
-    return nullcontext() if seed is None else Seeded(whole_number(seed, "seed", -(2**63), 2**64 - 1))
+    return nullcontext() if seed is None else Seeded(whole_seed(seed))
 
 
 class Seeded(TorchFunctionMode):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaezoo.core import add_to_digest, rows_at_once
+from vaezoo.core import add_to_digest, rows_at_once, whole_number, whole_seed
 from vaezoo.data.checks import check_type
 from vaezoo.data.factors import Factors
 from vaezoo.data.indexing import Indices, as_indices, is_single
@@ -196,6 +196,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         Raises:
             DataError: `count` leaves one of the two parts empty.
         """
+        count = whole_number(count, "count", -(2**63), error=DataError)
         if not 0 < count < len(self):
             raise DataError(
                 f"{self.name}: got {count} examples to hold out; expected 1 to {len(self) - 1}, as the set has "
@@ -219,6 +220,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         if self.labels is None or self.classes is None or self.context is not None:
             got = "no labels" if self.context is None else "context vectors, in which labels cannot be hidden"
             raise DataError(f"{self.name}: got {got}; expected class numbers. Use a set with labels (N,) alone.")
+        count = whole_number(count, "count", 0, error=DataError)
         order = torch.from_numpy(stable_permutation(len(self), seed)).to(self.labels.device)
         shuffled, labels = self.labels[order], torch.full_like(self.labels, -1)
         for label in range(self.classes):
@@ -307,7 +309,7 @@ def stable_permutation(count: int, seed: int) -> "np.ndarray[tuple[int], np.dtyp
 
     Sorts raw PCG64 output, whose stream NumPy guarantees across versions, unlike that of `Generator.permutation`.
     """
-    return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable")
+    return np.argsort(np.random.PCG64(whole_seed(seed, 0)).random_raw(count), kind="stable")
 
 
 def check_finite(tensor: Tensor, field: str, name: str) -> None:

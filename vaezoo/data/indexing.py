@@ -67,15 +67,19 @@ def _integers(indices: object, count: int, name: str) -> Tensor:
             f"{name}: got indices of type {index.dtype}; expected integers or a boolean mask. Convert them with "
             ".long() or .bool()."
         )
-    if index.dtype == torch.uint8 and index.shape == (count,) and bool((index <= 1).all()):
+    # A mask stored as numbers; of two examples, 0 and 1 are all positions there are.
+    number = index.dtype != torch.bool and index.shape == (count,) and (count > 2 or index.dtype == torch.uint8)
+    if number and bool(((index == 0) | (index == 1)).all()):
         raise DataError(
-            f"{name}: got {count} uint8 indices of 0 and 1, which may be a mask; expected a boolean mask or int64 "
-            "positions. Convert them with .bool() or .long()."
+            f"{name}: got {count} indices that are all 0 or 1, as many as examples, which may be a mask; expected a "
+            "boolean mask or positions. Convert a mask with .bool() or .astype(bool)."
         )
     return (index if index.dtype == torch.bool else index.to(torch.int64)).reshape(index.shape or (1,))
 
 
 def _from_array(array: "np.ndarray[Any, np.dtype[Any]]", given: object) -> Tensor:
+    if isinstance(given, np.ma.MaskedArray):
+        raise TypeError("a masked array")
     if array.size == 0 and not isinstance(given, np.ndarray):
         return torch.zeros(array.shape, dtype=torch.int64)
     if array.dtype == np.bool_ and array.ndim:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vaezoo.core import VAE, rows_at_once
+from vaezoo.core import VAE, rows_at_once, whole_number
 from vaezoo.data import Dataset
 from vaezoo.errors import ContextError, ShapeError
 
@@ -51,6 +51,7 @@ def batches(model: VAE, data: Dataset, size: int | None = None) -> Iterator[tupl
         )
     device = next(model.parameters()).device
     context = context_of(model, data)
-    parts = torch.arange(len(data)).split(size or rows_at_once(data.shape))
+    rows = rows_at_once(data.shape) if size is None else whole_number(size, "batch_size", 1)
+    parts = torch.arange(len(data)).split(rows)
     for indices, x in zip(parts, data.batches(parts), strict=True):
         yield model.check(x.to(device), None if context is None else context[indices].to(device))

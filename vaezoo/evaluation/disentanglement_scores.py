@@ -14,7 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaezoo.core import ACTIVE_VARIANCE, VAE, code_indices, evaluating, mean_or_center, rows_at_once
+from vaezoo.core import (
+    ACTIVE_VARIANCE,
+    VAE,
+    code_indices,
+    evaluating,
+    mean_or_center,
+    rows_at_once,
+    whole_number,
+    whole_seed,
+)
 from vaezoo.data import Dataset, Factors, as_dataset
 from vaezoo.errors import ConfigError, DataError, ShapeError, shorten
 from vaezoo.evaluation.batches import batches
@@ -70,8 +79,7 @@ def disentanglement(model: VAE | Encode, data: object, *, examples: int = 10_000
             f"{whole.name!r} has no ground-truth factors; expected a set with factors, such as 'dsprites'. For your "
             "own data, pass from_tensors(x, factors=Factors.of(values, names))."
         )
-    if examples < 2:
-        raise DataError(f"Got examples = {examples}; expected at least 2.")
+    examples, seed = whole_number(examples, "examples", 2, error=DataError), whole_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     chosen = whole.subset(torch.randperm(len(whole), generator=generator)[:examples])
     means = representation(model, chosen)
@@ -206,15 +214,14 @@ def factor_vae_score(latents: Tensor, factors: Factors, *, votes: int = 800, gro
         ShapeError, DataError, ConfigError: an argument is invalid.
     """
     latents = checked(latents, factors)
-    if votes < 1 or group < 2:
-        raise ConfigError(f"Got votes = {votes} and group = {group}; expected at least 1 and 2.")
+    votes, group = whole_number(votes, "votes", 1), whole_number(group, "group", 2)
     which = varying(factors)
     variance = latents.var(0)
     voting = variance >= LEAST_VARIANCE
     if not bool(voting.any()):
         return 1.0 / len(which)
     latents, variance = latents[:, voting], variance[voting]
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(whole_seed(seed))
     held = torch.randint(len(which), (2 * votes,), generator=generator)
     answers = torch.empty_like(held)
     values = factors.values()

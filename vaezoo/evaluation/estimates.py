@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vaezoo.core import VAE, evaluating, rows_at_once
+from vaezoo.core import VAE, evaluating, rows_at_once, whole_number, whole_seed
 from vaezoo.data import Dataset
 from vaezoo.evaluation.batches import batches
 from vaezoo.evaluation.test_sets import test_set
@@ -34,7 +34,8 @@ def evidence(
     Raises:
         SupportError, NoDensityError: the model has no evidence for these data.
     """
-    return importance(model, test_set(model, data), samples, seed=seed, report=report, batch_size=batch_size)[0]
+    seed, rows = whole_seed(seed), None if batch_size is None else whole_number(batch_size, "batch_size", 1)
+    return importance(model, test_set(model, data), samples, seed=seed, report=report, batch_size=rows)[0]
 
 
 def importance(

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vaezoo.core import VAE, check_tensor, evaluating, rows_at_once, seeded
+from vaezoo.core import VAE, check_tensor, evaluating, rows_at_once, seeded, whole_number
 from vaezoo.data import Dataset, as_dataset
 from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import ConfigError, ShapeError, SupportError
@@ -54,8 +54,7 @@ def frechet_distance(
     Raises:
         ShapeError, DataError, ConfigError, ContextError: an argument is invalid.
     """
-    if n < 2:
-        raise ConfigError(f"Got n = {n}; expected at least 2 images, preferably several times as many as features.")
+    n = whole_number(n, "n", 2)
     if of not in ("samples", "reconstructions"):
         raise ConfigError(f"Got of = {of!r}; expected 'samples' or 'reconstructions'.")
     if isinstance(source, VAE):

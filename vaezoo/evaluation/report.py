@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from vaezoo.core import VAE, evaluating, public_name, weights_digest
+from vaezoo.core import VAE, evaluating, public_name, weights_digest, whole_number, whole_seed
 from vaezoo.data import TEST_SEED, Dataset
-from vaezoo.errors import ConfigError, ShapeError
+from vaezoo.errors import ShapeError
 from vaezoo.evaluation.metric import Estimate, Measurement, Value, all_metrics, titled
 from vaezoo.evaluation.test_sets import limited, test_set
 from vaezoo.evaluation.validity import measure_of, missing
@@ -117,10 +117,8 @@ def evaluate(
     Raises:
         DataError, ShapeError, SupportError, ContextError, ConfigError: the data or an argument does not fit the model.
     """
-    if samples < 0:
-        raise ConfigError(f"Got samples = {samples}; expected 0 (no evidence) or more.")
-    if batch_size is not None and batch_size < 1:
-        raise ConfigError(f"Got batch_size = {batch_size}; expected at least 1.")
+    samples, seed = whole_number(samples, "samples", 0), whole_seed(seed)
+    batch_size = None if batch_size is None else whole_number(batch_size, "batch_size", 1)
     chosen, subset_seed = limited(test_set(model, data, split=split, binarize=binarize), limit)
     return measured(model, chosen, samples, seed=seed, subset_seed=subset_seed, report=report, batch_size=batch_size)[0]
 

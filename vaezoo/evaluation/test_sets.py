@@ -7,7 +7,7 @@ from typing import Final, cast
 import torch
 from torch import Tensor
 
-from vaezoo.core import VAE, public_name
+from vaezoo.core import VAE, public_name, whole_number
 from vaezoo.data import Dataset, ImageOptions, as_dataset, binarize, fit_images, pad
 from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import DataError, warn
@@ -41,7 +41,7 @@ def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | N
     same = isinstance(data, str) and known.get("name") == public_name(data)
     if same and known.get("split") == "all" and split != "train":
         warn(f"The model was trained on all images of {data}, these included; its figures are too good.")
-    return binarized(loaded, binarize or str(known.get("binarize", "none")))
+    return binarized(loaded, str(known.get("binarize", "none")) if binarize is None else binarize)
 
 
 def options_of(model: VAE, known: Mapping[str, object], data: object) -> ImageOptions:
@@ -65,8 +65,8 @@ def examples_of(model: VAE, x: object, c: Tensor | None = None) -> tuple[Tensor,
 
 
 def binarized(data: Dataset, how: str) -> Dataset:
-    """Returns `uint8` images binarized, others unchanged."""
-    return binarize(data, how) if data.images.dtype == torch.uint8 else data
+    """Returns `vaezoo.data.binarize(data, how)`, for functions whose argument has that name."""
+    return binarize(data, how)
 
 
 def limited(data: Dataset, limit: int | None, seed: int = SUBSET_SEED) -> tuple[Dataset, int | None]:
@@ -76,12 +76,10 @@ def limited(data: Dataset, limit: int | None, seed: int = SUBSET_SEED) -> tuple[
     beginning of one permutation of the set, which depends on its size and the seed alone.
 
     Raises:
-        DataError: the limit is below 1, or the seed negative.
+        DataError: the limit is no whole number of at least 1, or the seed none of at least 0.
     """
-    if limit is not None and limit < 1:
-        raise DataError(f"Got limit = {limit}; expected at least 1 example.")
-    if seed < 0:
-        raise DataError(f"Got seed = {seed}; expected 0 or more.")
+    limit = None if limit is None else whole_number(limit, "limit", 1, error=DataError)
+    seed = whole_number(seed, "seed", 0, 2**64 - 1, error=DataError)
     if limit is None or limit >= len(data):
         return data, None
     return data.subset(torch.from_numpy(stable_permutation(len(data), seed)[:limit])), seed

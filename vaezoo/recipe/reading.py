@@ -93,7 +93,7 @@ def read_recipe(source: str | Path | Mapping[str, object], overrides: Sequence[s
 def published_metrics(name: str) -> Published | None:
     """Returns the published metrics in the recipe of a pretrained model, without reading the rest of it."""
     path = list_recipes().get(name)
-    return None if path is None else build_published(read_toml(path)[1].get("published"), [])
+    return None if path is None else build_published(read_toml(path)[1], [])
 
 
 def read_toml(path: Path) -> tuple[str, dict[str, object]]:

@@ -106,9 +106,12 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
 
     In the file, the keys of `metrics`, such as `bound` or `log_evidence`, stand beside the others. `samples` is K of
     the log-evidence, 0 if the source does not state it; `protocol` states binarization and split; `note` the network.
+    `data` and `binarize` are by default those of the recipe.
     """
 
     metrics: dict[str, float]
+    data: Name = ""
+    binarize: Name = ""
     samples: Count = 0
     source: Name = ""
     protocol: Name = ""
@@ -139,8 +142,9 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     def verdict(self, metrics: Mapping[str, object]) -> str:
         """Returns whether the log-evidence in `metrics` is above or below the published one.
 
-        Only for whole test sets and the same K, since the estimate rises with K. A mean differs by up to 0.1 nats
-        between binarizations of the test set, so that a smaller difference is neither.
+        Only for whole test sets of the same data, probabilities (of binarized images) or densities alike, and the same
+        K, since the estimate rises with K. A mean differs by up to 0.1 nats between binarizations of the test set, so
+        that a smaller difference is neither.
         """
         evidence = metrics.get("log_evidence")
         mean = evidence.get("mean") if isinstance(evidence, Mapping) else None
@@ -148,6 +152,13 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
             return ""
         if metrics.get("subset_seed") is not None or metrics.get("split") != "test":
             return "not comparable: other images"
+        if self.data and metrics.get("data") != self.data:
+            return f"not comparable: {self.data} is published"
+        gray = self.binarize == "none"
+        if self.binarize and gray != (metrics.get("binarization") == "none"):
+            return "not comparable: other images"
+        if self.binarize and not gray and metrics.get("measure", "mass") != "mass":
+            return "not comparable: a probability is published"
         if metrics.get("samples") != self.samples:
             return f"not comparable: K = {self.samples or 'not stated'}"
         difference = float(mean) - self.metrics["log_evidence"]

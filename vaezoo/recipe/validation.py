@@ -45,6 +45,10 @@ def plain(value: object, path: str, mistakes: list[str], depth: int = 0) -> obje
 
 def scalar(value: object, path: str, mistakes: list[str]) -> object:
     """Returns a string, finite number or boolean as the plain type; other values are mistakes."""
+    if not isinstance(value, int | float | str):
+        from vaezoo.core import as_number  # imports torch
+
+        value = as_number(value)
     if isinstance(value, bool):
         return value
     if isinstance(value, Integral) and abs(int(value)) < 2**63:
@@ -79,7 +83,7 @@ def build(name: str, tables: Mapping[str, object], mistakes: list[str]) -> Recip
     architecture = table(ArchitectureTable, tables.get("architecture", {}), "architecture", mistakes)
     mistakes += image_mistakes(data)
     stages = build_stages(tables, mistakes)
-    published = build_published(tables.get("published"), mistakes)
+    published = build_published(tables, mistakes)
     check_names(head, architecture, data, stages, mistakes)
     if mistakes or data is None or architecture is None:
         return None
@@ -105,15 +109,18 @@ def image_mistakes(data: DataTable | None) -> list[str]:
     return []
 
 
-def build_published(given: object, mistakes: list[str]) -> Published | None:
-    """Returns `[published]`, or None; appends every mistake to `mistakes`."""
+def build_published(tables: Mapping[str, object], mistakes: list[str]) -> Published | None:
+    """Returns `[published]`, with the data of the recipe, or None; appends every mistake to `mistakes`."""
+    given, data = tables.get("published"), tables.get("data")
     if not isinstance(given, Mapping):
         if given is not None:
             mistakes.append(f"published: expected a table; got {shorten(given)}.")
         return None
+    chosen = data if isinstance(data, Mapping) else {}
+    known = {"data": str(chosen.get("name", "")), "binarize": str(chosen.get("binarize", "none"))}
     texts = {key: given[key] for key in fields_of(Published) if key in given and key != "metrics"}
     metrics = {key: value for key, value in given.items() if key not in texts}
-    return table(Published, {**texts, "metrics": metrics}, "published", mistakes)
+    return table(Published, {**known, **texts, "metrics": metrics}, "published", mistakes)
 
 
 def table(struct: type[S], given: object, path: str, mistakes: list[str]) -> S | None:

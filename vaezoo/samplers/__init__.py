@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, TransformedDistribution
 from torch.distributions.transforms import ReshapeTransform
 
-from vaezoo.core import VAE, seeded
+from vaezoo.core import VAE, seeded, whole_number
 from vaezoo.errors import ConfigError, DataError, ShapeError
 
 __all__ = ["LatentDensity", "Sampler", "check_latents", "cholesky", "is_factor", "refuse_conditional", "shaped"]
@@ -124,8 +124,7 @@ class Sampler:
     @torch.no_grad()
     def latents(self, n: int = 1, seed: int | None = None) -> Tensor:
         """Returns `n` samples of z, (n, *latent), on the model's device; `seed=None` uses the global generator."""
-        if n < 1:
-            raise ShapeError(f"Got n = {n}; expected at least 1 sample.")
+        n = whole_number(n, "n", 1, error=ShapeError)
         with seeded(seed):
             drawn = cast(Distribution, self.density()).sample((n,))
         return drawn.to(next(self.model.parameters()).device)

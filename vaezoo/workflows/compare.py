@@ -13,7 +13,7 @@ from typing import cast
 
 import torch
 
-from vaezoo.core import VAE
+from vaezoo.core import VAE, whole_number
 from vaezoo.data import as_dataset
 from vaezoo.errors import ConfigError, InterruptedTrainingError, UnknownNameError, VaezooError
 from vaezoo.evaluation import Estimate
@@ -86,8 +86,7 @@ def compare(
         ConfigError: no models, or no seeds.
         InterruptedTrainingError: Ctrl-C or SIGTERM during the training of a variant.
     """
-    if seeds < 1:
-        raise ConfigError(f"Got seeds = {seeds}; expected at least 1.")
+    seeds, samples = whole_number(seeds, "seeds", 1), whole_number(samples, "samples", 0)
     wanted = expand(names)
     if not wanted:
         raise ConfigError("Got no model to compare; expected names, such as vae iwae, or all.")

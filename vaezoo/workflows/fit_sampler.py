@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import VAE, code_indices, public_name, sample_with_log_prob, seeded, weights_digest
+from vaezoo.core import (
+    VAE,
+    code_indices,
+    public_name,
+    sample_with_log_prob,
+    seeded,
+    weights_digest,
+    whole_number,
+)
 from vaezoo.data import Dataset, binarize_fixed
 from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, VaezooError, shorten
 from vaezoo.evaluation.batches import batches
@@ -49,8 +57,7 @@ def fit_sampler(
     kind = samplers.get(name)
     chosen = parse_options(f"sampler {name}", options_of(kind), options)
     refuse_conditional(model)
-    if examples < 1 or not 0 <= seed < 2**63:
-        raise ConfigError(f"Got examples = {examples}, seed = {shorten(seed)}; expected at least 1, and 0 to 2⁶³ - 1.")
+    examples, seed = whole_number(examples, "examples", 1), whole_number(seed, "seed", 0)
     whole = test_set(model, data, split="train")
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
     part = whole.subset(order[:examples].sort().values)

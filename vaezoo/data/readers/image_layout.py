@@ -1,5 +1,6 @@
 """Files, classes and splits of an image folder."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ SPLIT_SEED: Final = 1
 
 SPLIT_FOLDERS: Final = {
     "train": "train", "training": "train",
-    "val": "validation", "valid": "validation", "validation": "validation",
-    "test": "test", "testing": "test",
+    "val": "validation", "valid": "validation", "validate": "validation", "validation": "validation",
+    "dev": "validation", "eval": "validation", "evaluation": "validation",
+    "test": "test", "testing": "test", "holdout": "test", "heldout": "test",
 }  # fmt: skip
-"""Names of folders that are splits, in lower case."""
+"""Names of folders that are splits; see `split_of`."""
 
 SUFFIXES: Final = frozenset({
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff",
@@ -31,6 +33,12 @@ SUFFIXES: Final = frozenset({
 
 LEFT_BY_SYSTEMS: Final = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 """Files and folders that operating systems leave behind; they count as hidden."""
+
+
+def split_of(folder: str) -> str | None:
+    """Returns the split that a folder's name states, such as "train" for "Training_set" or "train2017", or None."""
+    letters = re.sub(r"[^a-z]", "", folder.lower())
+    return SPLIT_FOLDERS.get(re.sub(r"(set|data|images|split)$", "", letters))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +113,7 @@ class Layout:
         found: dict[str, Path] = {}
         folders = _subfolders(self.path)
         for folder in folders:
-            split = SPLIT_FOLDERS.get(folder.name.lower())
+            split = split_of(folder.name)
             if split in found:
                 raise DataError(
                     f"{self.path}: got the folders {found[split].name} and {folder.name} for one split; expected one. "
