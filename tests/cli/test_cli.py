@@ -75,7 +75,8 @@ def test_list_and_show(capsys):
     assert "Minimizes the distortion plus a weighted rate." in variants and "beta-vae-mnist" in variants
     assert not {"$", "\\", "closed form"} & set(variants.split()) and "\\" not in variants
     recipes = output("list", "--recipes", "*digits*")
-    assert "vae-digits" in recipes and "vae-mnist" not in recipes
+    assert "vae-digits" in recipes and "vae-mnist" not in recipes and "no weights yet" in recipes
+    assert "no weights yet" not in output("list", "--recipes", "beta-vae-mnist")
     assert "beta = 4.0" in output("show", "beta-vae")
     assert "[train]" in output("show", "vae-digits")
     assert "nats" in output("show", "beta-vae-mnist")

@@ -1,16 +1,12 @@
 """The data set emoji, made from small archives of the same form as the published ones."""
 
-import hashlib
-import io
-import tarfile
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from support.emoji_archives import write_archives
 
 from vaezoo.data import load_dataset
-from vaezoo.data.download.sources import DataFile, Folder
 from vaezoo.data.sets import emoji
 from vaezoo.errors import DataError, DownloadError, UnknownNameError
 
@@ -21,34 +17,10 @@ NAMES = {  # file names of each artist; 1f9d1-1f3fb is a character with a skin t
 }
 
 
-def picture(size: tuple[int, int], format: str) -> bytes:
-    """A red square with a transparent right half."""
-    image = Image.new("RGBA", size, (255, 0, 0, 255))
-    image.paste((0, 0, 255, 0), (size[0] // 2, 0, *size))
-    out = io.BytesIO()
-    image.save(out, format, lossless=True)
-    return out.getvalue()
-
-
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and archives in a folder that is their only source."""
-    archives = {}
-    for artist, names in NAMES.items():
-        path = tmp_path / "source" / emoji.ARCHIVES[artist][0].name
-        path.parent.mkdir(exist_ok=True)
-        with tarfile.open(path, "w:gz") as archive:
-            for name in names:
-                inside = f"package/assets/{name}.webp" if artist == "fluent" else f"package/img/{artist}/64/{name}.png"
-                side = (256, 264) if artist == "fluent" else (64, 64)
-                data = picture(side, "WEBP" if artist == "fluent" else "PNG")
-                member = tarfile.TarInfo(inside)
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
-        data = path.read_bytes()
-        file = DataFile(name=path.name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
-        archives[artist] = (file, Folder(path.parent))
-    monkeypatch.setattr(emoji, "ARCHIVES", archives)
+    write_archives(tmp_path / "source", NAMES, monkeypatch)
     return tmp_path / "cache"
 
 

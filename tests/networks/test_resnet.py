@@ -31,6 +31,20 @@ def test_grids_of_any_size_are_rounded_up(patch: int, upsampling: str) -> None:
             assert backbone.up(latent, (2, *shape), 0)(features[:, 0]).shape == (2, 2, *shape)
 
 
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_context_has_one_plane_for_each_of_its_numbers_beside_the_patches(patch: int) -> None:
+    torch.manual_seed(0)
+    shape, c = (3, 9, 14), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    backbone = resnet(channels=(8, 8), patch=patch)  # type: ignore[arg-type]
+    grid = backbone.grid(shape, 4)
+    down, up = backbone.down(shape, (1, *grid), 2), backbone.up(grid, (1, *shape), 2)
+    x = torch.randn(1, *shape).expand(2, *shape)
+    features = down(x, c)
+    assert down.stages[0].weight.shape[1] == 3 * patch**2 + 2 and features.shape == (2, 1, *grid)
+    assert not torch.allclose(features[0], features[1])
+    assert up(features[:, 0], c).shape == (2, 1, *shape)
+
+
 def test_wrong_grid_names_those_that_can_be_reached() -> None:
     with pytest.raises(ShapeError, match=r"grid of 7x7.*28x28 with 1, 14x14 with 2, 7x7 with 3"):
         resnet().down((1, 28, 28), (2, 4, 4, 4), 0)

@@ -465,6 +465,7 @@ def test_commands_state_broken_packages_and_go_on(install: Install, capsys: pyte
         (lambda: read_recipe("vae-mnist", ["train=3"]), "is a table: name one of its keys, such as train.KEY"),
         (lambda: read_recipe("vae"), "'vae' is a variant"),
         (lambda: vaezoo.load("conv-vae+iwae"), "is a variant, which has no weights"),
+        (lambda: vaezoo.load("vae-digits"), "a recipe that has no weights yet: train it (vaezoo train vae-digits)"),
         (lambda: load_dataset("cifar-10"), "torchvision:CIFAR10"),
     ],
 )

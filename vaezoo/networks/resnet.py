@@ -159,10 +159,9 @@ class ResnetDown(Network):
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Returns (rows, *out)."""
         height, width = (-side % self.patch for side in x.shape[2:])
-        x = append_context_planes(
-            functional.pad(x, (0, width, 0, height), mode="replicate") if self.patch > 1 else x, c
-        )
-        features = self.stages(functional.pixel_unshuffle(x, self.patch))
+        if self.patch > 1:
+            x = functional.pixel_unshuffle(functional.pad(x, (0, width, 0, height), mode="replicate"), self.patch)
+        features = self.stages(append_context_planes(x, c))
         out: Tensor = self.head(features) if isinstance(self.head, nn.Conv2d) else self.head(features, c)
         return out
 

@@ -185,8 +185,13 @@ def broken_variants(pattern: str = "*") -> dict[str, str]:
 
 def recipes(pattern: str = "*") -> list[Table]:
     """Returns a table of the recipes."""
-    rows = [tuple(map(str, record.values())) for record in recipe_records(pattern)]
-    return [Table(headings=("recipe", "variant", "data", "what it is"), rows=rows, optional=("data", "variant"))]
+    keys = ("name", "variant", "data", "summary")
+    rows = [
+        (*(str(record[key]) for key in keys), "" if record["pretrained"] else "no weights yet")
+        for record in recipe_records(pattern)
+    ]
+    headings = ("recipe", "variant", "data", "what it is", "weights")
+    return [Table(headings=headings, rows=rows, optional=("data", "variant"))]
 
 
 def recipe_records(pattern: str = "*") -> list[Record]:
@@ -197,7 +202,8 @@ def recipe_records(pattern: str = "*") -> list[Record]:
             text = path.read_text(encoding="utf-8")
             table = tomllib.loads(text)
             first = text.splitlines()[0].removeprefix("#").strip()
-            found.append({"name": name, "variant": table["variant"], "data": table["data"]["name"], "summary": first})
+            facts = {"variant": table["variant"], "data": table["data"]["name"], "summary": first}
+            found.append({"name": name, **facts, "pretrained": name in read_index()})
     return found
 
 

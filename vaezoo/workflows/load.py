@@ -8,7 +8,7 @@ import torch
 from vaezoo.core import VAE, choose_device
 from vaezoo.errors import ConfigError, UnknownNameError, printable, shorten
 from vaezoo.hub.remote import LOG, fetched, on_the_hub
-from vaezoo.recipe import OF_A_RUN
+from vaezoo.recipe import OF_A_RUN, list_recipes
 from vaezoo.registry import is_variant
 from vaezoo.storage.config import CONFIG, WEIGHTS
 from vaezoo.storage.figures import METRICS
@@ -114,7 +114,9 @@ def locate(name: str | Path) -> Path:
         hint = f"Expected a folder with {CONFIG} and {WEIGHTS}, or a run."
         raise UnknownNameError("model folder", str(name), (), f"{hint} {about_file(name)}".strip())
     hint = f"{name!r} is a variant, which has no weights of its own: create it, or train it by a recipe."
-    if not is_variant(name):
+    if isinstance(name, str) and name in list_recipes():
+        hint = f"{name!r} is a recipe that has no weights yet: train it (vaezoo train {name})."
+    elif not is_variant(name):
         hint = f"A folder of your own needs a slash (./mine); a Hub repository starts with hf:. {about_file(name)}"
     raise UnknownNameError("pretrained model", name, read_index(), hint)
 
