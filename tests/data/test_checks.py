@@ -78,3 +78,17 @@ def test_images_that_seem_to_have_channels_last_are_noted(shape: tuple[int, ...]
                 with warnings.catch_warnings():
                     warnings.simplefilter("error")
                     from_tensors(data, limit=limit)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3), (1, 4, 4), (2, 4, 4), (3, 4, 4)])
+def test_nested_lists_of_numbers_are_examples(shape: tuple[int, ...]) -> None:
+    x = torch.rand(5, *shape, dtype=torch.float64)
+    found = from_tensors(x.tolist())
+    assert torch.equal(found.images, x) and found.context is None and found.labels is None
+    for pair in ((x[0].tolist(), 1), [x[0].tolist(), 1], [x[0], torch.tensor(1)]):
+        labelled = from_tensors([pair] * 3)
+        assert (
+            torch.equal(labelled.images[2], x[0])
+            and labelled.labels is not None
+            and labelled.labels.tolist() == [1] * 3
+        )

@@ -1,5 +1,6 @@
 """The training loop: noise and order, one step, stages."""
 
+import itertools
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -259,7 +260,7 @@ def test_any_objective_with_a_rate_weight_can_be_scheduled() -> None:
     assert [line["rate_weight"] for line in run.history] == [24 / 48]
 
 
-@pytest.mark.parametrize("place", ["forward", "after_step"])
+@pytest.mark.parametrize("place", ["forward", "after_step", "object"])
 def test_a_weight_in_a_plain_attribute_is_applied_at_every_step(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradients are those of the weight of the step, which the objective itself changes."""
 
@@ -271,7 +272,7 @@ def test_a_weight_in_a_plain_attribute_is_applied_at_every_step(place: str, monk
             if place == "forward":
                 self.weight = 0.25 * self.taken
                 self.taken += step is not None
-            return self.weight
+            return next(outside) if place == "object" and step is not None else self.weight
 
         def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
             if place == "after_step":
@@ -287,7 +288,7 @@ def test_a_weight_in_a_plain_attribute_is_applied_at_every_step(place: str, monk
         applied.append(all(torch.equal(own.grad, by) for own, by in zip(run.parameters, expected, strict=True)))
         return result
 
-    passes, applied = StageRun._passes, list[bool]()
+    passes, applied, outside = StageRun._passes, list[bool](), itertools.count(0.0, 0.25)
     monkeypatch.setattr(StageRun, "_passes", checked)
     fit(with_objective(small_recipe(steps=12), Annealed()))
     assert applied == [True] * 12

@@ -35,19 +35,25 @@ class ItemForm:
 
 
 def parts_of(item: object, name: str, image_key: str | None = None) -> tuple[object, object]:
-    """Returns x and c, or None, of an item: x, (x,), (x, c) or a dict; a list of plain numbers is one x.
+    """Returns x and c, or None, of an item: x, (x,), (x, c) or a dict; nested lists of plain numbers are one x.
 
     Raises:
         ShapeError: The item has more parts, or a dict has no key, or several, for x.
     """
     if isinstance(item, Mapping):
         return _entries(item, name, image_key)
-    is_row = isinstance(item, list) and all(isinstance(each, int | float) for each in item)
-    if not isinstance(item, tuple | list) or is_row:
+    if not isinstance(item, tuple | list) or _is_numbers(item):
         return item, None
     if len(item) not in (1, 2):
         raise ShapeError(f"{name}: got an item with {len(item)} parts; expected x or (x, c). Wrap the data set.")
     return item[0], item[1] if len(item) == 2 else None
+
+
+def _is_numbers(item: object) -> bool:
+    """Returns whether an item is a list of plain numbers, or of such lists; [x, label] is neither."""
+    if not isinstance(item, list):
+        return False
+    return all(isinstance(each, int | float) for each in item) or all(map(_is_numbers, item))
 
 
 def example_of(item: object, name: str, form: ItemForm) -> Example:
