@@ -212,8 +212,15 @@ def test_constant_channels_and_latents() -> None:
         latent_report(model_of(lambda x: ContinuousDelta(x / 0.0)), z)
     with pytest.raises(DataError, match="at least 2"):
         latent_report(model_of(points), z[:1])
-    with pytest.raises(ConfigError, match="by hand"):
-        latent_report(model_of(points), z, write=True)
+    for given, message in (
+        ({"write": True}, "by hand"),
+        ({"per_channel": True}, "expected write=True"),
+        ({"batch_size": 0}, "batch_size = 0"),
+        ({"batch_size": -3}, "batch_size = -3"),
+        ({"seed": -1}, "seed"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            latent_report(model_of(points), z, **given)
 
 
 def test_many_latents_have_no_correlations_and_no_stored_factors_of_each() -> None:

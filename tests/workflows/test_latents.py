@@ -64,6 +64,8 @@ def test_write_stores_the_factors_and_leaves_weights_and_figures(folder: Path, p
 def test_published_models_are_not_changed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["latents", "vae-mnist", *ARGUMENTS, "--write"]) == 1
     assert "published model, whose files are not changed" in capsys.readouterr().err
+    assert main(["latents", "vae-mnist", *ARGUMENTS, "--per-channel"]) == 1
+    assert "--write" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaezoo.core import ACTIVE_VARIANCE, LATENTS, VAE, evaluating, public_name, seeded
+from vaezoo.core.checks import whole_number
 from vaezoo.data import binarize_fixed
 from vaezoo.errors import ConfigError, DataError, SupportError, printable
 from vaezoo.evaluation.batches import batches
@@ -138,11 +139,7 @@ class LatentReport:
         Raises:
             ConfigError: factors for each of more than 512 channels.
         """
-        if per_channel and len(self.mean) > MOST_CHANNELS:
-            raise ConfigError(
-                f"Got factors for each of {len(self.mean):,} {self._unit}s; a config stores at most {MOST_CHANNELS:,}. "
-                "Store the scalar factors."
-            )
+        check_storable(self.latent, per_channel)
         return {
             "scaling_factor": plain(self.channel_scaling_factors if per_channel else self.scaling_factor),
             "shift_factor": plain(self.channel_shift_factors if per_channel else self.shift_factor),
@@ -192,7 +189,8 @@ def latent_report(
 
     Raises:
         CompositionError: the latents are categories.
-        ConfigError: `write`, but the model was made by hand, or has too many channels for factors of each.
+        ConfigError: `write`, but the model was made by hand, or has too many channels for factors of each;
+            `per_channel` without `write`; or a batch size or seed out of range.
         DataError: fewer than 2 examples.
         SupportError: latents that are NaN, infinite, or all equal.
         ShapeError, ContextError: the data does not fit the model.
@@ -201,6 +199,11 @@ def latent_report(
         raise ConfigError(
             "Got write=True for a model that was made by hand, which has no config; use report.factors()."
         )
+    if per_channel and not write:
+        raise ConfigError("Got per_channel=True, which states what to store; expected write=True (--write) with it.")
+    check_storable(model.latent or (0,), per_channel)  # before the work
+    seed = whole_number(seed, "seed", 0)
+    batch_size = None if batch_size is None else whole_number(batch_size, "batch_size", 1)
     chosen = limited(test_set(model, data, split=split), limit)[0]
     chosen = binarize_fixed(chosen, seed) if chosen.binarization == "dynamic" else chosen
     if len(chosen) < 2:
@@ -217,6 +220,15 @@ def latent_report(
     if write:  # not by assignment, which would declare that no other model shares the tensors
         vars(model)["config"] = {**(model.config or {}), LATENTS: found.factors(per_channel=per_channel)}
     return found
+
+
+def check_storable(latent: tuple[int, ...], per_channel: bool) -> None:
+    """Raises ConfigError if a config cannot store factors for each channel of latents of this shape."""
+    if per_channel and latent[0] > MOST_CHANNELS:
+        raise ConfigError(
+            f"Got factors for each of {latent[0]:,} channels; a config stores at most {MOST_CHANNELS:,}. Store the "
+            "scalar factors."
+        )
 
 
 def summary(moments: LatentMoments) -> dict[str, object]:

@@ -61,6 +61,8 @@ def measure_latents(
         limit=limit,
         seed=seed,
         batch_size=batch_size,
+        write=write,
+        per_channel=per_channel,
         report=bar,
     )
     if folder is not None:
