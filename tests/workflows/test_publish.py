@@ -173,6 +173,8 @@ def test_recipe_of_other_weights_is_not_published(home: Path) -> None:
         ("folder:.", "folder:images"),
         ("folder:C:\\", "folder:images"),
         ("/home/me/table.csv", "table.csv"),
+        ("[bold]name[/] :smile:", "[bold]name[/] :smile:"),
+        ("cats / dogs", "cats / dogs"),
     ],
 )
 def test_public_names_of_data_have_no_path(name: str, public: str) -> None:

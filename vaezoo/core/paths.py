@@ -29,7 +29,7 @@ def public_name(data: str) -> str:
     A home folder itself, whose name is that of its user, and folders without a name are called "images".
     """
     scheme, path = ("folder:", data.removeprefix("folder:")) if data.startswith("folder:") else ("", data)
-    if not scheme and not re.search(r"[/\\]", path):
+    if not scheme and not re.match(r"[/\\~]|\.{1,2}[/\\]|[A-Za-z]:[/\\]", path):
         return data
     parts = [each for each in re.split(r"[/\\]+", path) if each.strip(".") and not re.fullmatch(r"~.*|[A-Za-z]:", each)]
     is_home = len(parts) == 2 and parts[0] in ("home", "Users")

@@ -171,13 +171,11 @@ def check_recordable(config: Mapping[str, object]) -> dict[str, object]:
 
 
 def without_paths(config: Mapping[str, object]) -> dict[str, object]:
-    """Returns the fields of a config that may hold a path of the user, without it: names of data and recipe."""
-    found: dict[str, object] = {}
-    for key in ("data", "recipe"):
-        table = config.get(key)
-        if isinstance(table, Mapping) and isinstance(table.get("name"), str):
-            found[key] = {**table, "name": public_name(table["name"])}
-    return found
+    """Returns the field `data` of a config, if it has one, with the public name of the data."""
+    data = config.get("data")
+    if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
+        return {}
+    return {"data": {**data, "name": public_name(data["name"])}}
 
 
 def check_savable(model: VAE, folder: Path) -> None:
