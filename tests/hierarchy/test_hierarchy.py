@@ -322,3 +322,22 @@ def test_initialization_scales_the_proposals_of_each_level(name: str, backbone: 
     if name == "ladder-vae":  # a second initialization changes nothing
         for key, value in model.state_dict().items():
             torch.testing.assert_close(value, before[key], rtol=1e-4, atol=1e-5)
+
+
+def test_upsampling_between_grids_decides_on_the_checkerboard() -> None:
+    """Equal features on the coarse grid, without the offset: 2 x 2 squares of equal features but for the border."""
+    for upsampling, smooth in (("transposed", False), ("nearest", True), ("pixel-shuffle", True)):
+        torch.manual_seed(0)
+        model = create(
+            "top-down-vae", shape=(1, 16, 16), backbone={"name": "conv", "channels": [4]}, upsampling=upsampling
+        )
+        block = model.prior.path.block(1)
+        inner = block.enter(
+            torch.randn(1, block.step.in_channels if not smooth else block.step.layer.in_channels, 1, 1).expand(
+                1, -1, 4, 4
+            )
+        )[..., 2:-2, 2:-2]
+        spread = float((inner - inner[..., :1, :1]).detach().abs().max())
+        assert (spread < 1e-5) == smooth
+        x = torch.rand(2, 1, 16, 16).round()
+        assert torch.isfinite(model(x).bound).all() and model.sample(2).shape == x.shape

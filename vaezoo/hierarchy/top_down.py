@@ -28,7 +28,7 @@ from vaezoo.hierarchy.distributions import HierarchicalPosterior
 from vaezoo.hierarchy.parts import PathMixin
 from vaezoo.hierarchy.path import Path, repeat_rows
 from vaezoo.networks import check_weights, scale_last_layer_to_data
-from vaezoo.networks.convolutional import grid_sizes
+from vaezoo.networks.convolutional import Double, Upsampling, grid_sizes
 
 MEANS = 0.03  # initial standard deviation of the proposed means over examples
 MERGE_SCALE = 4.0  # of the weights from latents to the path, so that latents dominate its constant features
@@ -145,9 +145,17 @@ class TopDownBlock(nn.Module):
         spec, above: the level and the one above it; None above the top.
         width: channels of the features on the finest grid.
         channels: latents at each position of the finest grid.
+        upsampling: how the features are doubled, see `Double`; or by a "transposed" convolution.
     """
 
-    def __init__(self, spec: LevelSpec, above: LevelSpec | None, width: int, channels: int) -> None:
+    def __init__(
+        self,
+        spec: LevelSpec,
+        above: LevelSpec | None,
+        width: int,
+        channels: int,
+        upsampling: Upsampling = "transposed",
+    ) -> None:
         super().__init__()
         own, grid = width * spec.wider, spec.grid
         self.planes = (channels * spec.wider, *grid)
@@ -158,7 +166,10 @@ class TopDownBlock(nn.Module):
         elif above.grid != grid:
             # An odd side needs no padding, an even one does: 2n - 1 or 2n.
             padding = (1 - grid[0] % 2, 1 - grid[1] % 2)
-            self.step = nn.ConvTranspose2d(width * above.wider, own, 3, 2, 1, padding, bias=False)
+            if upsampling == "transposed":
+                self.step = nn.ConvTranspose2d(width * above.wider, own, 3, 2, 1, padding, bias=False)
+            else:
+                self.step = Double(width * above.wider, own, grid, upsampling, bias=False)
             self.offset = nn.Parameter(torch.zeros(own, *grid))
         self.prior = Bottleneck(own, own // 2, 2 * self.planes[0] + own, grid)
         self.merge = PointwiseConv(self.planes[0], own)
@@ -179,12 +190,20 @@ class ResidualPath(Path):
         levels: the levels, the top one first.
         channels: latents at each position of the finest grid; in proportion to the features on other grids.
         context: width of the context.
+        upsampling: see `TopDownBlock`.
 
     Raises:
         ShapeError: more weights than the limit.
     """
 
-    def __init__(self, width: int, levels: Sequence[LevelSpec], channels: int, context: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        levels: Sequence[LevelSpec],
+        channels: int,
+        context: int,
+        upsampling: Upsampling = "transposed",
+    ) -> None:
         super().__init__()
         wide = [width * level.wider for level in levels]
         weights = (own * (40 * own + 3 * channels * level.wider) for own, level in zip(wide, levels, strict=True))
@@ -192,7 +211,7 @@ class ResidualPath(Path):
         self.sizes = tuple(channels * level.units for level in levels)
         self.told = nn.Linear(context, wide[0]) if context else None
         pairs = zip(levels, [None, *levels[:-1]], strict=True)
-        self.rungs = nn.ModuleList(TopDownBlock(own, above, width, channels) for own, above in pairs)
+        self.rungs = nn.ModuleList(TopDownBlock(own, above, width, channels, upsampling) for own, above in pairs)
 
     def block(self, level: int) -> TopDownBlock:
         """Returns the block of a level."""

@@ -8,6 +8,7 @@ from msgspec import Meta
 from vaezoo.core import VAE
 from vaezoo.hierarchy import LevelObjective, LevelSpec, PathDecoder, PathPrior, ResidualPath, TopDownEncoder
 from vaezoo.hierarchy.top_down import finest_channels, level_specs
+from vaezoo.networks.convolutional import Upsampling
 from vaezoo.registry import Architecture, Weight, register
 
 BLOCKS, CHANNELS = (1, 1), 4  # of the default latent
@@ -39,6 +40,7 @@ def top_down_vae(
     width: Annotated[int, Meta(ge=4, le=4096)] = 32,
     flat: bool = False,
     free_bits: Weight = 0.0,
+    upsampling: Upsampling = "transposed",
 ) -> VAE:
     r"""Minimizes D + R with latents on grids, where each level depends on all above it.
 
@@ -51,6 +53,7 @@ def top_down_vae(
         flat: whether all levels are on a single position, as with a perceptron; for convolutions that end in dense
             layers.
         free_bits: $\lambda \ge 0$, nats of each level without cost; a stage's own `free_bits` has the same meaning.
+        upsampling: how features are doubled from grid to grid; all but "transposed" leave no checkerboard.
 
     The finest grid is the last one of the backbone (a single position for a perceptron); each other grid has half the
     size of the next. z contains the levels from the top down. The terms `rate_1`, `rate_2`, … are in closed form given
@@ -66,7 +69,7 @@ def top_down_vae(
     levels = levels_of(architecture, blocks, flat)
     channels = finest_channels(architecture.latent, levels, "top-down-vae")
     network, context, finest = architecture.network(), architecture.context, (width, *levels[-1].grid)
-    head, path = architecture.head(), ResidualPath(width, levels, channels, context)
+    head, path = architecture.head(), ResidualPath(width, levels, channels, context, upsampling)
     stem = network.down(architecture.shape, (1, *finest), context)
     encoder = TopDownEncoder(stem, width, levels, channels)
     decoder = PathDecoder(network.up(finest, (head.outputs, *architecture.shape), context), head)
