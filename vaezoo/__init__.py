@@ -9,6 +9,16 @@ import lazy_loader
 
 _resolve, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
+# Names that other libraries, or submodules, have.
+_ELSEWHERE = {
+    **dict.fromkeys(("create_model", "build_model", "Model"), "vaezoo.create(VARIANT, shape=…)"),
+    **dict.fromkeys(("load_model", "from_pretrained", "AutoModel", "pretrained"), "vaezoo.load(NAME)"),
+    **dict.fromkeys(("Trainer", "fit", "trainer"), "vaezoo.train(RECIPE, data=…)"),
+    **dict.fromkeys(("datasets", "list_datasets"), "vaezoo.load_dataset(NAME), vaezoo.data.datasets.names()"),
+    "models": "vaezoo.list_models(), vaezoo.list_variants()",
+    "sample": "vaezoo.load(NAME).sample(n)",
+}
+
 # Modules that have moved are still found under their old names, with a DeprecationWarning.
 __path__.append(str(Path(__file__).parent / "_deprecated"))
 
@@ -18,4 +28,8 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("vaezoo")
-    return _resolve(name)
+    try:
+        return _resolve(name)
+    except AttributeError as error:
+        hint = f" Use {_ELSEWHERE[name]}." if name in _ELSEWHERE else ""
+        raise AttributeError(f"{error}.{hint}") from None

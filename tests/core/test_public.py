@@ -1,6 +1,7 @@
 """Public methods of every variant: gradients, inference mode, codes, numbers of numpy, temperatures, generators."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,18 @@ from support.cases import NAMES, ONE_EACH, Case, contexts_of, over
 from support.runs import fit, small_recipe, trainer
 from torch import Tensor, nn
 
+import vaezoo
 from vaezoo.core import VAE, center, sample_with_log_prob, seeded
-from vaezoo.errors import CompositionError, ConfigError, ContextError, ShapeError, SupportError, VaezooError
+from vaezoo.data import as_dataset
+from vaezoo.errors import (
+    CompositionError,
+    ConfigError,
+    ContextError,
+    ShapeError,
+    SupportError,
+    UnknownNameError,
+    VaezooError,
+)
 from vaezoo.registry import create
 
 SHAPE = (1, 8, 8)
@@ -337,3 +348,41 @@ def test_a_report_prints_its_means() -> None:
     assert lines[0] == "ELBO of 3 examples, means in nats:" and len(lines) <= 4
     assert f"bound {elbo.bound.mean():,.4f}" in lines[1] and f"rate {elbo.rate.mean():,.4f}" in lines[1]
     assert lines[2] == f"  losses: model {elbo.losses['model'].mean():,.4f}"
+
+
+def test_names_of_other_libraries_are_errors_with_the_names_of_this_one() -> None:
+    model = Case("vae").build()
+    for name, words in (("save", "vaezoo.save"), ("fit", "vaezoo.train"), ("latent_dim", r"model\.latent")):
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'. Use {words}"):
+            getattr(model, name)
+    with pytest.raises(AttributeError, match=r"no attribute 'bogus'\.$"):
+        _ = model.bogus
+    with pytest.raises(AttributeError, match=r"create_model\. Use vaezoo\.create"):
+        _ = vaezoo.create_model
+    for given in (model.state_dict(), None):
+        with pytest.raises(ConfigError, match="expected a VAE and a path"):
+            vaezoo.save(given, "mine")  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(ConfigError, match="expected a VAE and a path"):
+        vaezoo.save(model, None)  # type: ignore[arg-type]  # likewise
+    with pytest.raises(UnknownNameError, match="'folder:photos/mine'"):
+        vaezoo.load_dataset("photos/mine")
+    with pytest.raises(ShapeError, match="meta device"):
+        as_dataset(torch.zeros(2, 3, device="meta"))
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_training_and_loading_do_not_depend_on_the_callers_mode(mode: type, tmp_path: Path) -> None:
+    tables = {"variant": "vae", "data": {"name": "mine"}, "train": {"steps": 2, "batch_size": 4}}
+    x = torch.rand(8, *SHAPE).round()
+    wanted = vaezoo.train(tables, data=x, out=None).model
+    with mode():
+        found = vaezoo.train(tables, data=x.clone(), out=tmp_path / "mine").model
+        loaded = vaezoo.load(f"{tmp_path}/mine/")
+        sampler = vaezoo.fit_sampler(loaded, x, "flow", steps=2)
+        assert not torch.is_grad_enabled()
+    pairs = zip(wanted.parameters(), found.parameters(), loaded.parameters(), strict=True)
+    assert all(torch.equal(first, second) and torch.equal(first, third) for first, second, third in pairs)
+    loaded.train()(x).losses["model"].mean().backward()  # raised where weights were made in inference mode
+    assert all(each.grad is not None for each in loaded.parameters())
+    again = vaezoo.fit_sampler(wanted, x, "flow", steps=2)
+    assert torch.equal(again.sample(2, seed=0), sampler.sample(2, seed=0))

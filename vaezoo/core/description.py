@@ -37,3 +37,24 @@ def options_text(config: Mapping[str, object]) -> str:
     names = [short if keys.count(short) == 1 else key for key, short in zip(options, keys, strict=True)]
     given = ", ".join(f"{name}={value!r}" for name, value in zip(names, options.values(), strict=True))
     return f"{config['variant']}({given})" if given else str(config["variant"])
+
+
+#: methods that models of other libraries have -> what takes their place
+ELSEWHERE = {
+    **dict.fromkeys(("save", "save_pretrained", "export"), "vaezoo.save(model, FOLDER)"),
+    **dict.fromkeys(("load", "from_pretrained", "load_weights", "load_from_checkpoint"), "vaezoo.load(NAME)"),
+    **dict.fromkeys(("fit", "train_step", "training_step"), "vaezoo.train(RECIPE, data=…)"),
+    **dict.fromkeys(("push_to_hub", "push"), "vaezoo.push(…)"),
+    **dict.fromkeys(("generate", "sample_prior"), "model.sample(n)"),
+    **dict.fromkeys(("predict", "reconstruction"), "model.reconstruct(x)"),
+    **dict.fromkeys(("loss", "loss_function", "elbo", "kl", "kl_divergence"), "model(x), which returns an ELBO"),
+    **dict.fromkeys(("latent_dim", "latent_size", "z_dim"), "model.latent"),
+    "to_onnx": "torch.onnx.export",
+    "summary": "print(model)",
+    **dict.fromkeys(("evaluate", "score", "test"), "vaezoo.evaluate(model, data)"),
+}
+
+
+def elsewhere(name: str) -> str:
+    """Returns a hint for an attribute that models of other libraries have, or an empty string."""
+    return f" Use {ELSEWHERE[name]}." if name in ELSEWHERE else ""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import chain
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from vaezoo.core.checks import (
     invalid_values,
     whole_number,
 )
-from vaezoo.core.description import headline
+from vaezoo.core.description import elsewhere, headline
 from vaezoo.core.elbo import ELBO, Inference
 from vaezoo.core.latents import LatentMethods
 from vaezoo.core.modes import differentiable, evaluating, recording
@@ -90,6 +90,13 @@ class VAE(LatentMethods, nn.Module):
     def __repr__(self) -> str:
         """Returns one line with variant, shapes and size, and the modules below it."""
         return f"{headline(self)}\n{super().__repr__()}"
+
+    def __getattr__(self, name: str) -> Any:  # Any: as nn.Module's
+        """Returns a module, parameter or buffer; an error for a name of other libraries states that of this one."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError as error:
+            raise AttributeError(f"{error}.{elsewhere(name)}") from None
 
     def replace(self, **parts: nn.Module) -> "VAE":
         """Returns a model with other parts (`encoder`, `decoder`, `prior`, `objective`).

@@ -58,6 +58,17 @@ def differentiable(method: Callable[A, R]) -> Callable[A, R]:
     return run
 
 
+def learning(function: Callable[A, R]) -> Callable[A, R]:
+    """Decorates a function that trains: it runs outside `torch.inference_mode`, and gradients are recorded."""
+
+    @wraps(function)
+    def run(*args: A.args, **kwargs: A.kwargs) -> R:
+        with outside_inference_mode(), torch.enable_grad():
+            return function(*args, **kwargs)
+
+    return run
+
+
 def normal_tensor(value: object) -> object:
     """Returns a copy of a tensor that was made in inference mode; other values unchanged."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value

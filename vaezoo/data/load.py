@@ -17,7 +17,7 @@ from vaezoo.data.readers.image_folder import load_folder
 from vaezoo.data.readers.torchvision import load_torchvision
 from vaezoo.data.transforms.image_options import ImageOptions
 from vaezoo.data.transforms.resize import fit_images
-from vaezoo.errors import DataError, UnknownNameError, warn
+from vaezoo.errors import DataError, UnknownNameError, printable, warn
 from vaezoo.registry import Registry
 
 datasets: Final[Registry[Callable[..., Dataset]]] = Registry(
@@ -89,6 +89,8 @@ def load_dataset(
         return _all_of(load) if split == "all" else load(split)
     if wanted := TORCHVISION.get(name.lower().replace("-", "").replace("_", "")):
         raise UnknownNameError("data set", name, datasets.names(), f"torchvision has it: 'torchvision:{wanted}'.")
+    if not colon and ("/" in name or "\\" in name or name.startswith("~")):
+        raise UnknownNameError("data set", name, datasets.names(), f"A folder of images is 'folder:{printable(name)}'.")
     function = datasets.get(_current(scheme))
     declared, given = inspect.signature(function).parameters, {"cache": cache, "download": download, "choice": rest}
     if colon and "choice" not in declared:

@@ -48,9 +48,11 @@ def as_tensor(value: object, name: str) -> Tensor:
 
     Raises:
         DataError: An array has masked elements, or a Pillow image cannot be decoded.
-        ShapeError: The value is of another type.
+        ShapeError: The value is of another type, or on the meta device.
     """
     if isinstance(value, Tensor):
+        if value.is_meta:
+            raise ShapeError(f"{name}: got a tensor on the meta device, which has no values; expected one in memory.")
         return value.detach() if value.layout == torch.strided else value.detach().to_dense()
     if is_pillow(value):
         return item_tensor(value, name, ImageOptions())

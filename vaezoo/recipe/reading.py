@@ -43,7 +43,7 @@ def find_recipe(name: str | Path) -> Path:
         return known[name]
     from vaezoo.registry import is_variant  # imports torch
 
-    hint = "For your own recipe, pass a path that ends in .toml."
+    hint = "For your own recipe, pass a path that ends in .toml; for a run its folder with a slash, such as ./mine."
     if is_variant(name):
         hint = f"{name!r} is a variant: write a recipe for it, or pass {{'variant': {name!r}, 'data': …}}."
     if isinstance(name, Path) or (isinstance(name, str) and (name.endswith((".toml", ".json")) or "/" in name)):

@@ -73,6 +73,11 @@ def save(
             too narrow for a weight. Nothing is written.
         CheckpointError: disk full, no permission; a previous model is intact.
     """
+    if not isinstance(model, VAE) or not isinstance(folder, str | Path):
+        raise ConfigError(
+            f"Got a {type(model).__name__} to save in a {type(folder).__name__}; expected a VAE and a path, as in "
+            "vaezoo.save(model, 'mine')."
+        )
     if model.config is None:
         raise ConfigError(
             "This model was changed by hand, and no config can describe it. Register the change as a variant "

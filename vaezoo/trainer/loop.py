@@ -12,7 +12,7 @@ from typing import cast
 
 import torch
 
-from vaezoo.core import VAE, headline, rows_at_once, seeded
+from vaezoo.core import VAE, headline, learning, rows_at_once, seeded
 from vaezoo.data import Dataset
 from vaezoo.errors import CheckpointError, InterruptedTrainingError, NonFiniteLossError, RecipeError, warn
 from vaezoo.recipe import Recipe
@@ -132,6 +132,7 @@ class Trainer:
         """The metrics so far, one dict for each line of `metrics.jsonl`."""
         return self._journal.history
 
+    @learning
     def fit(self, resume: bool = False, extend: bool = False, finish: Callable[[Run], None] | None = None) -> Run:
         """Runs all stages, or those that remain after a resume, and returns the model with its best weights.
 

@@ -11,6 +11,8 @@ from torch.distributions import Distribution
 from vaezoo.core import (
     VAE,
     code_indices,
+    differentiable,
+    learning,
     public_name,
     sample_with_log_prob,
     seeded,
@@ -36,6 +38,7 @@ FORMAT, SAMPLERS_FOLDER, GROUP = 1, "samplers", "density"
 FIELDS = {"format", "vaezoo", "sampler", "options", "latent", "fitted_on", "model"}
 
 
+@learning
 def fit_sampler(
     model: VAE, data: object, name: str, *, examples: int = 60_000, seed: int = 0, **options: object
 ) -> Sampler:
@@ -161,6 +164,7 @@ def saved_samplers(folder: Path) -> list[str]:
     return [name for name in samplers.names() if (folder / SAMPLERS_FOLDER / name).is_dir()]
 
 
+@differentiable
 def load_sampler(model: str | Path, name: str, *, device: str = "cpu") -> Sampler:
     """Returns a model with one of the samplers saved beside it; every byte of both is verified before it is used.
 

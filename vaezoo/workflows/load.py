@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from vaezoo.core import VAE, choose_device
+from vaezoo.core import VAE, choose_device, differentiable
 from vaezoo.errors import ConfigError, UnknownNameError, printable, shorten
 from vaezoo.hub.remote import LOG, fetched, on_the_hub
 from vaezoo.recipe import OF_A_RUN, list_recipes
@@ -17,6 +17,7 @@ from vaezoo.storage.unfinished import is_unfinished, read_unfinished
 from vaezoo.zoo.index import PACKAGE_FOLDER, read_index, verified
 
 
+@differentiable
 def load(
     name: str | Path,
     *,

@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 from msgspec.structs import asdict
 from msgspec.structs import replace as with_fields
 
-from vaezoo.core import PARTS, VAE, public_name
+from vaezoo.core import PARTS, VAE, learning, public_name
 from vaezoo.data import (
     Dataset,
     EndlessDataset,
@@ -38,6 +38,7 @@ OWN_SPLIT = "split"  # a value of `validation` in `[data]`
 BEGINNING = 8  # batches of an iterable data set that are read before the first step
 
 
+@learning
 def train(
     recipe: str | Path | dict[str, object] | Recipe,
     *overrides: str,
