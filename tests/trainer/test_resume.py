@@ -29,6 +29,7 @@ STAGES: dict[str, list[dict[str, object]]] = {
     "vq-vae": [{"steps": 12, "batch_size": 8}, {"steps": 12, "batch_size": 8, "train": ["decoder"], "average": 0.9}],
 }
 CHANNELS_LAST = small_recipe("vq-vae", channels_last=True, average=0.9, precision="bf16")
+GRIDS = small_recipe("kl-autoencoder", networks={"resnet": {"name": "resnet", "channels": [4, 4]}})
 DEEPER = {"name": "conv", "channels": [4, 6], "dense": []}  # several channels in and out: layouts differ
 RECIPES: dict[str, Recipe] = {
     "vae": small_recipe("vae", average=0.9, schedule="cosine", warmup=5, rate_warmup=8, free_bits=0.1),
@@ -37,6 +38,9 @@ RECIPES: dict[str, Recipe] = {
     "vq-vae": small_recipe("vq-vae", accumulation=2),
     "vq-vae, channels last": replace(CHANNELS_LAST, architecture=replace(CHANNELS_LAST.architecture, backbone=DEEPER)),
     "factor-vae": small_recipe("factor-vae", accumulation=2, average=0.9, learning_rates={"critic": 1e-2}),
+    "kl-autoencoder, transformed": replace(
+        GRIDS, options={"equivariance": 1.0, "noise": 0.1}, architecture=replace(GRIDS.architecture, latent=[2, 2, 2])
+    ),
     "m2-vae, few labels": small_recipe("m2-vae", average=0.9, data=FEW_LABELS),
     "beta-vae, two stages": small_recipe("beta-vae", stages=STAGES["beta-vae"]),
     "vq-vae, two stages": small_recipe("vq-vae", stages=STAGES["vq-vae"]),

@@ -46,12 +46,12 @@ class LogisticMixture(LevelsLikelihood):
         For each component and channel these are a share of the component's logit, a location, a log scale (0.1 at raw
         0) and coefficients, whose hyperbolic tangents are taken.
         """
-        leading = raw.shape[: raw.dim() - 1 - len(self.shape)]
+        leading, shape = raw.shape[: raw.dim() - 1 - len(self.shape)], raw.shape[raw.dim() - len(self.shape) :]
         found = raw.reshape(*leading, self.components, self.outputs // self.components, self.channels, -1)
         logits, loc, log_scale = found[..., :3, :, :].unbind(-3)
         coefficients = found[..., 3:, :, :].flatten(-3, -2)[..., : self.pairs, :].tanh()
         log_scale = (log_scale - START).clamp(-12.0, 12.0)
-        return LogisticMixturePixels(logits.mean(-2), loc, log_scale, coefficients, self.levels, self.shape)
+        return LogisticMixturePixels(logits.mean(-2), loc, log_scale, coefficients, self.levels, shape)
 
     def initial_raw(self, mean: Tensor) -> Tensor | None:
         """Returns locations (P, *shape) around the data's mean, a scale's width apart, and zeros for the rest."""

@@ -29,6 +29,9 @@ class Network(nn.Module):
     The context is broadcast over the dimensions in front of B. A subclass defines `rows`, on one leading dimension.
     """
 
+    #: whether x may also be a grid with smaller sides; the sides of the output are then smaller by the same factor
+    takes_smaller_grids = False
+
     def __init__(self, shape: Sequence[int], out: Sequence[int], context: int) -> None:
         super().__init__()
         self.shape, self.out, self.context = tuple(shape), tuple(out), context
@@ -41,14 +44,16 @@ class Network(nn.Module):
             cls.set_output_bias = vars(cls)["start_at"]  # type: ignore[method-assign]
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """Returns (*leading, *out)."""
+        """Returns (*leading, *out), with smaller sides for a smaller grid if the network takes one."""
         leading = x.shape[: x.dim() - len(self.shape)]
         # In a model of half precision, x may be float32, since densities and draws are.
-        rows = x.reshape(-1, *self.shape).to(self._dtype or self._weight_dtype())
+        shape = x.shape[len(leading) :] if self.takes_smaller_grids else self.shape
+        rows = x.reshape(-1, *shape).to(self._dtype or self._weight_dtype())
         if self.context:
             assert c is not None
             c = c.expand(*(leading or (1,)), self.context).reshape(-1, self.context)
-        return self.rows(rows, c if self.context else None).reshape(*leading, *self.out)
+        found = self.rows(rows, c if self.context else None)
+        return found.reshape(*leading, *(found.shape[1:] if self.takes_smaller_grids else self.out))
 
     def _weight_dtype(self) -> torch.dtype:
         self._dtype = next(self.parameters()).dtype

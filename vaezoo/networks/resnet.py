@@ -187,6 +187,7 @@ class ResnetUp(Network):
         if is_on_grid(shape, grid[1:]):
             check_grid(shape, out[1:], len(widths), options.grids(out[2:], MOST_STAGES))
             self.stem = nn.Conv2d(shape[0] + context, grid[0], 3, padding=1)
+            self.takes_smaller_grids = True
         else:
             self.stem = MLP(shape, grid, context, options.dense[::-1], options.activation, advice=DENSE_ADVICE)
         layers = options.middle()
