@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as image
+from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset, TensorDataset, random_split
 
 from vaezoo.data import Dataset, EndlessDataset, ImageOptions, StreamedDataset, as_dataset, from_tensors, load_dataset
@@ -223,6 +224,18 @@ def test_random_items_are_noticed(limit: int | None) -> None:
         found = from_tensors(Random(), limit=limit)
     same = torch.equal(found.batch(slice(None)), found.batch(slice(None)))
     assert same is (limit is None) and found.digest == found.digest  # streamed items are read at every use
+
+
+def test_random_labels_are_noticed() -> None:
+    class Labels(torch.utils.data.Dataset[tuple[Tensor, int]]):
+        def __len__(self) -> int:
+            return 8
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return X[0], int(torch.randint(10**4, ()))
+
+    with pytest.warns(UserWarning, match="differ when they are read twice"):
+        from_tensors(Labels())
 
 
 class TestStreaming:

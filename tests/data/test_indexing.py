@@ -1,8 +1,11 @@
 """Index arguments of `subset`, `batch`, items, factors: masks, slices, lists, arrays, tensors."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Subset, TensorDataset
 
 from vaezoo.data import Dataset, Factors, from_tensors, load_dataset
 from vaezoo.data.indexing import as_indices
@@ -92,3 +95,14 @@ def test_one_index_is_an_example_and_out_of_range_is_an_error() -> None:
         with pytest.raises(DataError, match="from -5 to 4"):
             data[wrong]
     assert as_indices(2, 5, "toy").tolist() == [2]
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_a_mask_in_a_subset_of_torch_selects_as_everywhere(kind: Callable[[list[bool]], Sequence[int]]) -> None:
+    data = table()
+    mask = kind([False, True, False, True, False])
+    for whole in (data, TensorDataset(data.images, torch.arange(5)), data.images.numpy(), list(data.images)):
+        found = from_tensors(Subset(whole, mask))  # type: ignore[arg-type]  # an array has the methods of a data set
+        assert found.images.flatten().tolist() == [11.0, 13.0]
+    with pytest.raises(DataError, match="from 5 to 5"):
+        from_tensors(Subset(TensorDataset(data.images), [5]))

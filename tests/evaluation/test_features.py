@@ -78,3 +78,13 @@ def test_pixels_are_clipped_and_many_outside_the_range_are_a_warning(digits: Ten
         assert torch.equal(own(some), own(some.clamp(0, 1)))
     with pytest.warns(UserWarning, match=r"outside \[0, 1\]"):
         own(2 * digits - 1)
+
+
+def test_features_do_not_depend_on_the_default_type() -> None:
+    images = torch.rand(3, 1, 28, 28)
+    wanted = TrainedFeatures()(images)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(TrainedFeatures()(images), wanted)
+    finally:
+        torch.set_default_dtype(torch.float32)

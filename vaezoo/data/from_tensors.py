@@ -16,6 +16,7 @@ from vaezoo.data.dataset import Dataset, concatenate
 from vaezoo.data.endless import EndlessDataset
 from vaezoo.data.factors import Factors
 from vaezoo.data.frames import frame_tensor, is_frame
+from vaezoo.data.indexing import as_indices
 from vaezoo.data.items import Example, ItemForm, Repeated, example_of, examples, parts_of, stacked, warn_of_random_items
 from vaezoo.data.labels import Words, are_words, numbered
 from vaezoo.data.loaders import as_rows, is_plain
@@ -98,6 +99,8 @@ def from_tensors(
         return own
     if isinstance(data, DataLoader):
         data = data.dataset if is_plain(data) else as_rows(data, name, image_key)
+    if isinstance(data, Subset) and hasattr(data.dataset, "__len__"):  # whose indices may be a mask
+        data = Subset(data.dataset, as_indices(data.indices, len(data.dataset), name).tolist())
     if isinstance(data, tuple) and len(data) == 2 and _is_array(data[0]) and not _fits(data[0], limit):
         data = _Pairs(*data)
     if _is_whole(data, limit):
@@ -134,7 +137,7 @@ def _own(data: object) -> Dataset | None:
     if isinstance(data, DataLoader) and is_plain(data):
         return _own(data.dataset)
     if isinstance(data, Subset) and (whole := _own(data.dataset)) is not None:
-        return whole.subset(list(data.indices))
+        return whole.subset(data.indices)
     if isinstance(data, ConcatDataset):
         parts = [found for each in data.datasets if (found := _own(each)) is not None]
         return concatenate(parts) if len(parts) == len(data.datasets) else None

@@ -100,8 +100,8 @@ def warn_of_random_items(data: Sequence[object], name: str, form: ItemForm, *, k
         kept: Whether the items are read once and kept in memory, or else read at every use.
     """
     places = torch.linspace(0, len(data) - 1, min(READ_TWICE, len(data))).long().unique().tolist()
-    pairs = ((example_of(data[i], f"{name}, item {i}", form)[0] for _ in range(2)) for i in places)
-    if all(_equal(*pair) for pair in pairs):
+    pairs = ((example_of(data[i], f"{name}, item {i}", form) for _ in range(2)) for i in places)
+    if all(_equal(*parts) for pair in pairs for parts in zip(*pair, strict=True)):
         return False
     use = (
         "they are read once, so that their augmentation is the same at every step"
@@ -115,7 +115,9 @@ def warn_of_random_items(data: Sequence[object], name: str, form: ItemForm, *, k
     return True
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
+def _equal(one: Tensor | str | None, other: Tensor | str | None) -> bool:
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return one is other or (isinstance(one, str) and one == other)
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     return bool(

@@ -59,7 +59,7 @@ class TrainedFeatures(nn.Module):
         super().__init__()
         with seeded(0):  # initial weights, which are replaced
             self.classifier = trained_classifier()
-        self.eval().requires_grad_(False)
+        self.float().eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the features, (B, 128·C).
