@@ -14,6 +14,7 @@ from vaezoo.storage.config import read_config
 from vaezoo.storage.json_files import sha256
 from vaezoo.storage.model_card import licence_of, model_card
 from vaezoo.storage.model_folder import published_state, read_metrics
+from vaezoo.workflows.listing import models
 from vaezoo.zoo.index import PACKAGE_FOLDER, read_index
 
 DAILY = ("vae", "cvae", "cvae+iwae", "vq-vae+code-prior", "m2-vae", "factor-vae", "top-down-vae", "s-vae", "vade")
@@ -104,3 +105,12 @@ def test_card_takes_the_license_from_the_data_set():
     assert licence_of("digits") == vaezoo.load_dataset("digits").licence != ""
     assert licence_of("mnist") == bundled_images().licence != ""
     assert licence_of("folder:somewhere") == licence_of("mnist\0") == ""
+
+
+def test_tables_of_models_have_figures_of_one_kind() -> None:
+    tables = {table.title: [row[0] for row in table.rows] for table in models()}
+    assert tables["Probabilities given c: binarized images, 1 × 28 × 28"] == ["cvae-mnist"]
+    assert tables["Densities: gray images, 1 × 32 × 32"] == ["vq-vae-mnist32"]
+    assert "m2-vae-mnist" in tables["Probabilities: binarized images, 1 × 28 × 28"]  # infers the class
+    assert "sigma-vae-mnist" in tables["Densities: gray images, 1 × 28 × 28"] and len(tables) == 4
+    assert sorted(name for names in tables.values() for name in names) == sorted(read_index())

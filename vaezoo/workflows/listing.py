@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from vaezoo.errors import UnknownNameError
 from vaezoo.evaluation.metric import all_metrics
@@ -39,12 +39,23 @@ Rows = list[tuple[str, ...]]
 
 
 def models(pattern: str = "*") -> list[Table]:
-    """Returns tables of the pretrained models, from the index and the recipes: probabilities apart from densities."""
-    names = {True: list[str](), False: list[str]()}
+    """Returns tables of the pretrained models, from the index and the recipes; see `table_title`."""
+    tables: dict[str, list[str]] = {}
     for name in list_models(pattern):
-        names[is_mass(metrics_of(name))].append(name)
-    titles = {True: "Probabilities: binarized images", False: "Densities: gray images"}
-    return [models_table(titles[mass], chosen) for mass, chosen in names.items() if chosen]
+        tables.setdefault(table_title(name), []).append(name)
+    order = sorted(tables, key=lambda title: (title.startswith("Densities"), " given c" in title, title))
+    return [models_table(title, tables[title]) for title in order]
+
+
+def table_title(name: str) -> str:
+    """Returns the title of a pretrained model's table, which figures share only if they are of one kind.
+
+    Probabilities are apart from densities, log p(x given c) from log p(x), and images from those of another shape.
+    """
+    metrics, facts = metrics_of(name), cast(Mapping[str, Any], read_index()[name]["architecture"])
+    given = " given c" if facts["context"] and metrics.get("label_error") is None else ""  # or classes are inferred
+    kind, images = ("Probabilities", "binarized") if is_mass(metrics) else ("Densities", "gray")
+    return f"{kind}{given}: {images} images, {' × '.join(map(str, facts['shape']))}"
 
 
 def metrics_of(name: str) -> Mapping[str, object]:
