@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from vaezoo.core import VAE, evaluating, public_name, weights_digest, whole_number, whole_seed
@@ -175,6 +176,7 @@ def paired_difference(first: Tensor, second: Tensor) -> Estimate:
     Raises:
         ShapeError: the shapes differ or are empty.
     """
+    first, second = torch.as_tensor(first), torch.as_tensor(second)
     if first.dim() != 1 or first.shape != second.shape or not len(first):
         raise ShapeError(
             f"Got figures of shapes {tuple(first.shape)} and {tuple(second.shape)}; expected (N,) of the same examples."

@@ -33,6 +33,7 @@ TENTH = 10  # one of so many examples of a set without splits is for the test
 
 def expand(names: Sequence[str]) -> list[str]:
     """Returns the names; "all" becomes every variant that can be loaded, composed with those that it requires."""
+    names = [names] if isinstance(names, str) else names
     everything = [*map(with_requirements, variants.available()[0])] if "all" in names else []
     return [each for name in names for each in (everything if name == "all" else [name])]
 
@@ -87,6 +88,7 @@ def compare(
         InterruptedTrainingError: Ctrl-C or SIGTERM during the training of a variant.
     """
     seeds, samples = whole_number(seeds, "seeds", 1), whole_number(samples, "samples", 0)
+    limit = None if limit is None else whole_number(limit, "limit", 1)
     wanted = expand(names)
     if not wanted:
         raise ConfigError("Got no model to compare; expected names, such as vae iwae, or all.")
