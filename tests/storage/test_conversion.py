@@ -81,7 +81,9 @@ class TestKnownLayouts:
         assert_equal(vaezoo.load(tmp_path / "mine"), theirs, (1, 28, 28))
 
     @pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", ""])
-    @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model._orig_mod.", "module.model.", "vae."])
+    @pytest.mark.parametrize(
+        "prefix", ["module.", "_orig_mod.", "model._orig_mod.", "module.model.", "vae.", "ema_model.network."]
+    )
     def test_prefixes_of_wrappers(self, tmp_path: Path, prefix: str, wrapper: str) -> None:
         """As DataParallel, torch.compile and Lightning write them, with the plain values of a Lightning checkpoint."""
         theirs = Example(12, 6, 3)

@@ -19,8 +19,20 @@ from vaezoo.errors import ConversionError, CorruptWeightsError, shorten
 from vaezoo.storage.json_files import LARGEST_JSON, parse_json, read_bytes, sha256
 
 SETTINGS, WEIGHTS = "model_config.json", "model.pt"  # the two files of a pythae folder that are read
-WRAPPERS = ("model_state_dict", "state_dict", "model")  # keys of the state dict in a checkpoint
-PREFIXES = ("module.", "_orig_mod.", "model.", "vae.", "net.")  # of all keys: DataParallel, compile, Lightning modules
+WRAPPERS = (
+    "model_state_dict",
+    "state_dict",
+    "model",
+    "net",
+    "vae",
+    "weights",
+    "ema",
+)  # keys of the state dict in a checkpoint
+#: of all keys: DataParallel, compile, Lightning modules, averages
+PREFIXES = (
+    *("module.", "_orig_mod.", "model.", "vae.", "net.", "network.", "self.", "pl_module.", "state."),
+    *("ema.", "ema_model.", "autoencoder."),
+)
 LARGEST_FILE = 2**30  # bytes
 LONGEST_KEY = 200
 ARCHIVE = b"PK\x03\x04"  # first bytes of a zip archive, which torch.save writes
