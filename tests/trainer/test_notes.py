@@ -76,6 +76,11 @@ def test_columns_of_large_values_are_numbered(likelihood: object, wanted: str) -
     assert not notes(with_likelihood(GAUSSIAN), table / sizes)
 
 
+def test_pixels_of_0_to_255_are_noted_with_the_divisor() -> None:
+    (text,) = notes(with_likelihood(GAUSSIAN), (COLORS * 255).round())
+    assert "got pixels of large values" in text and "Divide by 255, or pass uint8 images" in text
+
+
 def test_values_that_vary_less_than_a_fixed_scale_are_noted() -> None:
     x = torch.randn(40, 4)
     (text,) = notes(with_likelihood(GAUSSIAN), 5.0 + 1e-3 * x / x.std(0, correction=0))

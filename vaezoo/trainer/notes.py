@@ -66,7 +66,12 @@ def notes_on_scale(model: VAE, feed: BatchStream) -> Iterator[str]:
     scale = float(torch.tensor(likelihood.start).exp()) if isinstance(likelihood, ScaledLikelihood) and fixed else 1.0
     large = (sizes > LARGE * max(1.0, scale)).nonzero().flatten().tolist()
     advice = "Standardize the columns, (x - x.mean(0)) / x.std(0) of the training set"
-    if large:
+    if large and len(feed.data.shape) == 3 and float(sizes.max()) <= 255:
+        yield (
+            f"{feed.data.name}: got pixels of large values (root mean square up to {float(sizes.max()):.3g}), which "
+            "dominate the loss; expected 0 to 1. Divide by 255, or pass uint8 images, which are divided by it."
+        )
+    elif large:
         named = f"{', '.join(map(str, large[:SHOWN]))}{', …' if len(large) > SHOWN else ''}"
         yield (
             f"{feed.data.name}: got columns of large values (number {named}; root mean square up to "
