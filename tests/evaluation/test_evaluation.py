@@ -282,7 +282,8 @@ def test_a_registered_metric_appears_in_report_card_and_tables(digits, monkeypat
         rows = [comparison.Row(name="model", report=report, model=model, **facts) for report, model in pairs]
         assert comparison.table_of(rows).column("ink") == [text, "–"]
         assert "ink" not in comparison.table_of(rows[1:]).headings
-        index = {"mine": {"variant": "vae", "metrics": stored, "files": {}}}
+        architecture = {"shape": [1, 8, 8], "context": 0}
+        index = {"mine": {"variant": "vae", "architecture": architecture, "metrics": stored, "files": {}}}
         monkeypatch.setattr(listing, "read_index", lambda: index)
         monkeypatch.setattr(listing, "list_models", lambda pattern: list(index))
         (table,) = listing.models()
