@@ -79,10 +79,3 @@ def print_records(records: "Sequence[Record]", *, json: bool, csv: bool) -> bool
     if json or csv:
         print(json_text(records) if json else csv_text(records))
     return json or csv
-
-
-def show_progress(done: int, total: int) -> None:
-    """Shows the progress of a long evaluation on a terminal."""
-    if sys.stderr.isatty():
-        line = "" if done == total else f"{done:,} of {total:,} examples"
-        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)

@@ -4,12 +4,14 @@
 import json
 import logging
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from vaezoo.cli.app import Device, Out, app, console, show_progress
+from vaezoo.cli.app import Device, Out, app, console
+from vaezoo.cli.progress import ShownProgress
 
 
 @app.command
@@ -27,7 +29,8 @@ def demo(*, out: Path = Path("demo"), seconds: float = 60.0, threads: int | None
 
     if verbose:
         logging.getLogger("vaezoo").setLevel(logging.DEBUG)
-    run(out, seconds, report=console().print, progress=show_progress, around=thread_setter(threads))
+    with closing(ShownProgress("image")) as bar:
+        run(out, seconds, report=console().print, progress=bar, around=thread_setter(threads))
 
 
 @app.command

@@ -1,9 +1,11 @@
 """Importance-weighted evidence over a data set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from vaezoo.core import VAE, evaluating, rows_at_once, whole_number, whole_seed
 from vaezoo.data import Dataset
@@ -27,7 +29,7 @@ def evidence(
         data: the examples, anything that `vaezoo.data.as_dataset` takes; binarized as in training.
         samples: K, the number of samples of z per example; the bound rises with K.
         seed: seed of the samples; the same seed gives the same values on the same machine.
-        report: called with (examples done, all examples).
+        report: called with (draws done, all draws), which are examples × K.
         batch_size: number of examples at a time, on which the noise depends; None for 100, or fewer where examples
             are large.
 
@@ -36,6 +38,32 @@ def evidence(
     """
     seed, rows = whole_seed(seed), None if batch_size is None else whole_number(batch_size, "batch_size", 1)
     return importance(model, test_set(model, data), samples, seed=seed, report=report, batch_size=rows)[0]
+
+
+@contextmanager
+def counted(model: VAE, total: int, report: Callable[[int, int], None] | None) -> Iterator[Callable[[int], None]]:
+    """Calls `report` with (draws done, total) after each call of the decoder, which decodes a part of a batch.
+
+    Yields a function that sets the number of draws done, after a batch.
+    """
+    done = 0
+
+    def reached(draws: int) -> None:
+        nonlocal done
+        done = draws
+        if report is not None:
+            report(done, total)
+
+    def decoded(_module: nn.Module, _args: object, likelihood: Distribution) -> None:
+        if (draws := done + likelihood.batch_shape.numel()) < total:  # the last number comes after the last batch
+            reached(draws)
+
+    hook = model.decoder.register_forward_hook(decoded) if report and isinstance(model.decoder, nn.Module) else None
+    try:
+        yield reached
+    finally:
+        if hook is not None:
+            hook.remove()
 
 
 def importance(
@@ -50,11 +78,10 @@ def importance(
     """Returns `evidence`, (N,), nats, and the effective sample size of its weights, (N,), from 1 to K."""
     done, parts = 0, []
     rows = batch_size or rows_at_once(data.shape, 100)
-    with evaluating(model):
+    with evaluating(model), counted(model, samples * len(data), report) as reached:
         for x, c in batches(model, data, rows):
             parts.append(torch.stack(model.importance(x, c, samples=samples, seed=seed + done)).cpu())
             done += len(x)
-            if report is not None:
-                report(done, len(data))
+            reached(samples * done)
     log_evidence, size = torch.cat(parts, 1)
     return log_evidence, size

@@ -58,7 +58,7 @@ class Measurement:
         samples: K of the importance-weighted evidence; 0 for none.
         seed: seed of all noise.
         batch_size: number of examples at a time; None for 500, or fewer where examples are large.
-        report: called with (examples done, all examples) while the evidence is computed.
+        report: called with (draws done, all draws), which are examples × K, or the examples for K = 0.
     """
 
     model: VAE
@@ -78,12 +78,16 @@ class Measurement:
 
         likelihood = as_part(self.model.decoder).likelihood
         rows: list[Tensor] = []
+        done = 0
         with seeded(self.seed):
             for x, c in batches(self.model, self.data, self.batch_size):
                 elbo = cast("ELBO", self.model(x, c))
                 error = (self.model.reconstruct(x, c) - x).square().flatten(1).mean(1)
                 dense = torch.ones_like(error) if likelihood is None else likelihood.contains(x).to(error)
                 rows.append(torch.stack([elbo.bound, elbo.distortion, elbo.rate, error, dense]).cpu())
+                if self.report is not None:  # before the first draw of an evidence
+                    done += len(x)
+                    self.report(0 if self.samples else done, len(self.data) * (self.samples or 1))
         return Terms(*torch.cat(rows, 1))
 
     @cached_property

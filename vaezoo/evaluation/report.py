@@ -111,7 +111,7 @@ def evaluate(
         binarize: see `test_set`.
         limit: use at most so many examples, chosen with the seed `Report.subset_seed`.
         seed: seed of all noise.
-        report: called with (examples done, all examples).
+        report: called with (draws done, all draws), which are examples × K, or the examples for K = 0.
         batch_size: number of examples at a time, on which the noise depends; None for 500 (100 for the evidence), or
             fewer where examples are large. Lower it if memory runs out.
 

@@ -20,10 +20,13 @@ class Bar:
     Args:
         console: standard error by default.
         clock: seconds, from any origin.
+        unit: what is counted.
     """
 
-    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.console, self.clock = console or Console(stderr=True), clock
+    def __init__(
+        self, console: Console | None = None, clock: Callable[[], float] = time.monotonic, *, unit: str = "step"
+    ) -> None:
+        self.console, self.clock, self.unit = console or Console(stderr=True), clock, unit
         terminal = self.console.is_terminal and not self.console.is_jupyter
         self.progress = Progress(
             TextColumn("{task.description}", style="bold", markup=False),
@@ -57,8 +60,10 @@ class Bar:
 
     def advance(self, done: int) -> None:
         """Shows the number of steps, when due; called after each step."""
-        self._done = done
-        if (now := self.clock()) >= self._next:
+        self._done, now = done, self.clock()
+        if done <= self._first:  # work before the first step has a pace of its own
+            self._began = now
+        if now >= self._next:
             self._next = now + self._every
             self._show()
 
@@ -79,6 +84,12 @@ class Bar:
             self.progress.stop()
             self.task = None
 
+    @property
+    def remaining(self) -> float | None:
+        """The remaining time at the pace so far, seconds; None before the first step."""
+        taken, seconds = self._done - self._first, self.clock() - self._began
+        return seconds * (self._steps - self._done) / taken if taken > 0 and seconds > 0 else None
+
     def _finish(self) -> None:
         """Shows the last step of a stage, if anything of the stage was shown before."""
         if self._lines or self._notebook is not None:
@@ -95,21 +106,20 @@ class Bar:
             self.console.print(self._line(), markup=False, highlight=False, soft_wrap=True)
 
     def _line(self) -> str:
-        share = f"step {self._done:,} of {self._steps:,} ({100 * self._done / max(1, self._steps):.0f} %)"
+        share = f"{self.unit} {self._done:,} of {self._steps:,} ({100 * self._done / max(1, self._steps):.0f} %)"
         return f"{self._name}: " + ", ".join(filter(None, (share, self._figures, self._pace())))
 
     def _bar(self) -> str:
         filled = CELLS * self._done // max(1, self._steps)
-        return f"{self._name} {'━' * filled}{'╌' * (CELLS - filled)} {self._line().partition(': step ')[2]}"
+        return f"{self._name} {'━' * filled}{'╌' * (CELLS - filled)} {self._line().partition(f': {self.unit} ')[2]}"
 
     def _pace(self) -> str:
         """Returns steps per second, and the remaining time at this pace; empty before the first step."""
-        taken, seconds = self._done - self._first, self.clock() - self._began
-        if not taken or seconds <= 0:
+        if (seconds := self.remaining) is None:
             return ""
-        pace = taken / seconds
-        per_second = f"{pace:,.1f} steps/s" if pace >= 1 else f"{1 / pace:,.1f} s per step"
-        left = "" if self._done >= self._steps else f", {duration((self._steps - self._done) / pace)} left"
+        pace = (self._done - self._first) / (self.clock() - self._began)
+        per_second = f"{pace:,.1f} {self.unit}s/s" if pace >= 1 else f"{1 / pace:,.1f} s per {self.unit}"
+        left = "" if self._done >= self._steps else f", {duration(seconds)} left"
         return f"{per_second}{self._speed.replace('  ', ', ')}{left}"
 
 
