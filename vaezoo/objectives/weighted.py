@@ -102,9 +102,9 @@ class WeightedObjective(PenalizedObjective):
     Args:
         rate: $\beta \ge 0$, a number or a `Schedule`; 0 removes the term.
         free_bits: $\lambda \ge 0$, nats per example without cost (after Kingma et al., 2016,
-            https://arxiv.org/abs/1606.04934); below it nothing trains a learned prior. A rate that is sampled enters $\max(R, \lambda)$ and $|R - C|$ as
-            the mean over K draws: convex functions of an estimate are too large in the mean, by up to its standard
-            deviation, which `samples` reduces.
+            https://arxiv.org/abs/1606.04934); a rate below it trains no prior. A rate that is sampled enters
+            $\max(R, \lambda)$ and $|R - C|$ as the mean over K draws: convex functions of an estimate are too large in
+            the mean, by up to its standard deviation, which `samples` reduces.
         capacity: $C$, the target of the rate in nats (Burgess et al., 2018, https://arxiv.org/abs/1804.03599).
         penalties: see `PenalizedObjective`; their weights have no schedule.
         samples: $K$, draws of z per example.
