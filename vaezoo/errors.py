@@ -36,7 +36,7 @@ class UnknownNameError(VaezooError, LookupError):
         shown = ", ".join(names) if len(names) <= 24 else f"{', '.join(names[:24])}, … ({len(names)} in all)"
         message = f"Unknown {kind} {shorten(name)}.{did_you_mean(name, names)}{f' Known: {shown}.' if names else ''}"
         super().__init__(f"{message} {hint}".strip())
-        self.kind, self.name, self.known = kind, name, names
+        self.kind, self.name, self.known, self.hint = kind, name, names, hint
 
 
 class RegistryCollisionError(VaezooError, ValueError):

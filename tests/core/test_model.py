@@ -1,13 +1,17 @@
 """Methods of `VAE`: decoding, contexts, devices, modes, replaced parts, models assembled by hand."""
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.cases import Case
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
+import vaezoo
 from vaezoo.core import VAE, evaluating
 from vaezoo.errors import ContextError, ShapeError
 from vaezoo.objectives import WeightedObjective
@@ -81,6 +85,44 @@ def test_contexts_may_be_numbers_and_lists() -> None:
     for wrong in ([[0], [1, 2]], ["a"], "012", torch.tensor([0, 1])):
         with pytest.raises(ContextError):
             model.sample(3, wrong)
+
+
+class Frame:
+    """As much of a data frame as the conversion of its values needs."""
+
+    def to_numpy(self) -> "np.ndarray[Any, np.dtype[np.float64]]":
+        return np.linspace(0.0, 1.0, 40).reshape(2, 20)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "remedy"),
+    [
+        (torch.rand(2, 5, 4, 1), lambda x: x.permute(0, 3, 1, 2)),
+        (torch.rand(2, 5, 4), lambda x: x.unsqueeze(1)),
+        (torch.rand(1, 5, 4), lambda x: x.unsqueeze(0)),
+        (torch.rand(5, 4, 1), lambda x: x.permute(2, 0, 1).unsqueeze(0)),
+        (torch.rand(2, 20), lambda x: x.reshape(-1, 1, 5, 4)),
+        (Frame(), lambda x: torch.as_tensor(x.to_numpy()).float()),
+    ],
+)
+def test_the_remedy_for_x_of_another_form_works(wrong: Any, remedy: Callable[[Any], Tensor]) -> None:
+    model = vaezoo.create("vae", shape=(1, 5, 4) if not isinstance(wrong, Frame) else 20, latent=2)
+    with pytest.raises(ShapeError) as caught:
+        model.encode(wrong)
+    text = str(caught.value).split("Use ")[1].split(" for ")[0].split(" if ")[0].rstrip(".")
+    stated = eval(text, {"x": wrong, "torch": torch})
+    assert torch.equal(stated, remedy(wrong))
+    assert model.encode(stated).batch_shape == (len(stated),)
+
+
+def test_arrays_of_numpy_are_accepted_as_x_and_z() -> None:
+    model = vaezoo.create("vae", shape=(1, 5, 4), latent=2).eval()
+    x, z = np.random.default_rng(0).random((3, 1, 5, 4)), np.ones((3, 2))
+    assert torch.equal(model.reconstruct(x[::-1]), model.reconstruct(torch.tensor(x.copy()).float().flip(0)))
+    assert torch.equal(model.decode(z).mean, model.decode(torch.ones(3, 2)).mean)
+    for wrong in (np.array([["a"]]), x.astype(object), (x * 255).astype("uint8")):
+        with pytest.raises(ShapeError):
+            model.encode(wrong)
 
 
 class OnAnotherDevice(Tensor):

@@ -120,7 +120,7 @@ def test_words_become_classes_with_names() -> None:
     for wrong in (["dog", 3, "cat"], [["dog"], ["cat"], ["dog"]]):
         with pytest.raises((DataError, ShapeError), match="got"):
             from_tensors((images(), wrong))
-    with pytest.raises(ShapeError, match=r"\(3,\), one class number per example"):
+    with pytest.raises(ShapeError, match=r"\(3,\), one label per example"):
         from_tensors((images(), words[:2]))
 
 

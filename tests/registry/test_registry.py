@@ -200,6 +200,20 @@ def test_hostile_architectures_are_refused_before_anything_is_allocated() -> Non
         assert time.perf_counter() - start < 2.0 and len(str(caught.value)) < 700, name
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"latent": 4.5}, "latent = 4.5; expected up to 8 positive whole numbers"),
+        ({"latent": [4, 2.5]}, "positive whole numbers"),
+        ({"shape": (32, 1, 28, 28), "backbone": "conv"}, "Leave out the batch dimension: shape=(1, 28, 28)."),
+        ({"shape": 30, "backbone": "conv"}, "Use backbone 'mlp'."),
+    ],
+)
+def test_errors_of_shapes_state_the_remedy(wrong: dict[str, object], words: str) -> None:
+    with pytest.raises((ConfigError, ShapeError), match=re.escape(words)):
+        create(**{"variant": "vae", "shape": SHAPE, **wrong})  # type: ignore[arg-type]  # that is the point
+
+
 def test_large_models_can_be_created_and_loaded() -> None:
     with torch.device("meta"):
         video = create("vae", shape=(3, 32, 512, 512), backbone={"name": "mlp", "hidden": [8]})

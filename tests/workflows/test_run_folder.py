@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,32 @@ def test_data_without_a_name_are_not_recorded(tmp_path: Path) -> None:
     recipe = small_recipe()
     vaezoo.train(recipe, data=small_data(recipe), out=tmp_path / "run", trackers=())
     assert recorded_data(tmp_path / "run") is None
+
+
+@pytest.mark.parametrize(
+    "command", ["evaluate", "reconstruct", "traverse", "interpolate", "latents", "fit-sampler", "train"]
+)
+def test_commands_on_a_run_of_data_from_python_state_that_data_are_needed(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    vaezoo.train({**TABLES, "data": {"name": "mine"}}, data=torch.rand(8, 1, 4, 4), out="runs/mine", trackers=())
+    assert cli.main([command, "runs/mine", *(["normal"] if command == "fit-sampler" else [])]) != 0
+    said = capsys.readouterr().err
+    assert "passed from Python" in said and "--data" in said and "data)" in said
+
+
+def test_the_remarks_about_a_folder_are_those_of_the_training_alone(run: Path, tmp_path: Path) -> None:
+    images = tmp_path / "others" / "train"
+    shutil.copytree(tmp_path / "images" / "train", images)
+    (images / "a" / "notes.txt").write_text("")
+    with pytest.warns(UserWarning, match=r"Ignored 1 file that is no image \(\.txt: 1\)"):
+        vaezoo.load_dataset("folder:others")
+    with pytest.warns(UserWarning, match="Ignored 1 file"):
+        vaezoo.train({**TABLES, "data": {"name": "folder:others"}}, out="runs/others", trackers=())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert measure("runs/others", samples=2).metrics["examples"] == 1
 
 
 def test_a_run_is_a_recipe_and_has_a_description(run: Path, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Validation of what users pass to a model."""
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -128,9 +130,10 @@ def check_indices(indices: object, shape: Sequence[int], codes: int) -> Tensor:
 
 
 def check_latent(z: object, latent: tuple[int, ...] | None) -> Tensor:
-    """Returns `z` if it is a tensor (..., *latent) of finite floating values; raises ShapeError or SupportError."""
+    """Returns z (..., *latent), a tensor or array, as a tensor of finite floats; raises ShapeError or SupportError."""
+    z = from_array(z)
     if not isinstance(z, Tensor):
-        raise ShapeError(f"Got z of type {type(z).__name__}; expected a torch.Tensor. Use torch.as_tensor(z).")
+        raise ShapeError(f"Got z of type {type(z).__name__}; expected a torch.Tensor. {tensor_remedy(z, 'z')}")
     if latent is not None and tuple(z.shape[max(z.dim() - len(latent), 0) :]) != latent:
         raise ShapeError(f"Got z of shape {tuple(z.shape)}; expected (..., {', '.join(map(str, latent))}).")
     if not z.is_floating_point():
@@ -141,28 +144,62 @@ def check_latent(z: object, latent: tuple[int, ...] | None) -> Tensor:
 
 
 def check_tensor(x: object, shape: tuple[int, ...] | None, device: torch.device) -> Tensor:
-    """Returns `x` if it is a non-empty batch (B, *shape) of floats (or bool), with values if `device` has them.
+    """Returns x, a tensor or array, as a tensor if it is a non-empty batch (B, *shape) of floats (or bool).
+
+    It has values if `device` has them.
 
     Raises:
         ShapeError: another shape or type, or a tensor that cannot be moved to `device`.
     """
+    x = from_array(x)
     if not isinstance(x, Tensor):
-        raise ShapeError(f"Got x of type {type(x).__name__}; expected a torch.Tensor. Use torch.as_tensor(x).")
+        raise ShapeError(f"Got x of type {type(x).__name__}; expected a torch.Tensor. {tensor_remedy(x, 'x')}")
     wanted = "(B, ...)" if shape is None else f"(B, {', '.join(map(str, shape))})"
     if x.dim() == 0 or (shape is not None and tuple(x.shape[1:]) != shape):
-        hint = " Use x.unsqueeze(0) for a single example." if tuple(x.shape) == shape else ""
-        raise ShapeError(f"Got x of shape {tuple(x.shape)}; expected {wanted}.{hint}")
+        remedy = "" if shape is None else shape_remedy(tuple(x.shape), shape)
+        raise ShapeError(f"Got x of shape {tuple(x.shape)}; expected {wanted}.{remedy}")
     if x.shape[0] == 0:
         raise ShapeError(f"Got an empty batch of shape {tuple(x.shape)}; expected at least one example, {wanted}.")
     if x.layout != torch.strided:
         raise ShapeError(f"Got x of layout {x.layout}; expected a dense tensor. Use x.to_dense().")
     if not (x.is_floating_point() or x.dtype == torch.bool):
-        raise ShapeError(f"Got x of type {x.dtype}; expected floating values: for 8-bit images use x.float() / 255.")
+        raise ShapeError(f"Got x of type {x.dtype}; expected floating values: for 8-bit images use x / 255.")
     if x.is_meta != (device.type == "meta"):  # other devices are moved
         raise ShapeError(
             f"Got x on {x.device}; the model is on {device}. Use x.to('{device}') or model.to('{x.device}')."
         )
     return x
+
+
+def from_array(value: object) -> object:
+    """Returns numpy's arrays of numbers as tensors; other values unchanged."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        return torch.as_tensor(np.array(value, order="C"))  # a copy: read-only arrays and negative strides
+    return value
+
+
+def tensor_remedy(value: object, name: str) -> str:
+    """Returns how to make a tensor of floats of a value of another type."""
+    if hasattr(value, "to_numpy"):  # frames and columns
+        return f"Use torch.as_tensor({name}.to_numpy()).float()."
+    if isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value):
+        return f"Use torch.stack({name})."
+    return f"Use torch.as_tensor({name}).float()."
+
+
+def shape_remedy(found: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """Returns how to bring x of the shape `found` to (B, *shape), as a sentence after a space, or an empty text."""
+    if found == shape:
+        return " Use x.unsqueeze(0) for a single example."
+    if len(shape) == 3 and shape[0] == 1 and found[1:] == shape[1:]:
+        return " Use x.unsqueeze(1) for gray images without a dimension of channels."
+    if len(shape) == 3 and found[1:] == (*shape[1:], shape[0]):
+        return " Use x.permute(0, 3, 1, 2) for images whose channels are last."
+    if len(shape) == 3 and found == (*shape[1:], shape[0]):
+        return " Use x.permute(2, 0, 1).unsqueeze(0) for a single image whose channels are last."
+    if len(found) > 1 and math.prod(found[1:]) == math.prod(shape):
+        return f" Use x.reshape(-1, {', '.join(map(str, shape))}) if the values are in this order."
+    return ""
 
 
 def invalid_values(x: Tensor, likelihood: Values | None) -> SupportError:

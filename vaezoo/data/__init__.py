@@ -5,7 +5,7 @@ from vaezoo.data.dataset import Dataset, concatenate
 from vaezoo.data.endless import EndlessDataset
 from vaezoo.data.factors import Factors
 from vaezoo.data.from_tensors import from_tensors
-from vaezoo.data.load import as_dataset, datasets, download_dataset, load_dataset
+from vaezoo.data.load import as_dataset, datasets, download_dataset, is_registered, load_dataset
 from vaezoo.data.procedural.dataset import DrawnDataset
 from vaezoo.data.streaming.dataset import StreamedDataset
 from vaezoo.data.streaming.limits import MEMORY_LIMIT
@@ -47,6 +47,7 @@ __all__ = [
     "download_dataset",
     "fit_images",
     "from_tensors",
+    "is_registered",
     "load_dataset",
     "pad",
     "sample_binary",

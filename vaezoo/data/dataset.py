@@ -284,9 +284,11 @@ class Dataset(torch.utils.data.Dataset[Any]):
                 "identifiers, number them first: torch.unique(labels, return_inverse=True)[1]."
             )
         if labels.dtype != torch.int64 or labels.shape != (len(self),):
+            flat = labels.numel() == len(self)
+            remedy = "Convert them with .long().flatten()." if flat else "Pass as many labels as examples."
             raise ShapeError(
                 f"{self.name}: got labels of type {labels.dtype} and shape {tuple(labels.shape)}; expected int64 and "
-                f"({len(self)},), one class number per example. Convert them with .long().flatten()."
+                f"({len(self)},), one label per example. {remedy}"
             )
         low, high = int(labels.min()), int(labels.max())
         if self.classes is None or low < -1 or high >= self.classes:

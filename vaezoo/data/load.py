@@ -177,6 +177,11 @@ def download_dataset(
     return []
 
 
+def is_registered(name: str) -> bool:
+    """Returns whether `load_dataset` has a registered set of this name, which may be a former one."""
+    return name in _RENAMED or name in datasets.names()
+
+
 def _current(name: str) -> str:
     """Returns the name under which a data set is registered now; warns about a former name."""
     if name not in _RENAMED:

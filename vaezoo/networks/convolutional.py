@@ -231,8 +231,10 @@ def is_on_grid(event: Sequence[int], grid: Sequence[int]) -> bool:
 def check_image(shape: Sequence[int], backbone: str = "conv") -> None:
     """Raises ShapeError unless `shape` is (channels, height, width)."""
     if len(shape) != 3:
+        single = f"Leave out the batch dimension: shape={tuple(shape[1:])}."
+        remedy = single if len(shape) == 4 else "Use backbone 'mlp'."
         raise ShapeError(
-            f"Got shape {tuple(shape)}; the {backbone} backbone expected (channels, height, width). Use backbone 'mlp'."
+            f"Got shape {tuple(shape)}; the {backbone} backbone expected (channels, height, width). {remedy}"
         )
 
 

@@ -88,8 +88,8 @@ def sizes(value: object, what: str) -> tuple[int, ...]:
     good = good and all(type(n) is int and n > 0 for n in cast(Sequence[object], items))
     if not good or math.prod(cast(Sequence[int], items)) > MAX_ELEMENTS:
         raise ConfigError(
-            f"Got {what} = {shorten(value)}; expected up to {MAX_DIMENSIONS} positive sizes, at most {MAX_ELEMENTS:,} "
-            "elements."
+            f"Got {what} = {shorten(value)}; expected up to {MAX_DIMENSIONS} positive whole numbers, at most "
+            f"{MAX_ELEMENTS:,} elements."
         )
     return tuple(cast(Sequence[int], items))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from vaezoo.core import VAE
+from vaezoo.data import is_registered
 from vaezoo.errors import ConfigError, shorten
 from vaezoo.evaluation import disentanglement, evaluate
 from vaezoo.evaluation.metric import all_metrics
@@ -35,6 +36,12 @@ def data_of(model: VAE, data: str | None) -> str:
         raise ConfigError(
             f"The model's config names {shorten(known)} as training data; expected a registered data set. Choose one "
             "(data=…, --data …)."
+        )
+    if not is_registered(str(known)):
+        raise ConfigError(
+            f"The model was trained on {shorten(known)}, which is no registered data set: data passed from Python, or "
+            "one of a package that is not installed. Pass data in Python, as in vaezoo.evaluate(model, data), or name "
+            "a data set (--data NAME, --data folder:PATH)."
         )
     return str(known)
 

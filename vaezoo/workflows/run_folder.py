@@ -9,6 +9,7 @@ from itertools import count, takewhile
 from pathlib import Path
 
 from vaezoo.core import expanded
+from vaezoo.data.readers.image_layout import end_remarks
 from vaezoo.errors import CheckpointError, printable
 from vaezoo.recipe import OF_A_RUN, Recipe, read_recipe
 from vaezoo.storage import checkpoint
@@ -78,7 +79,9 @@ def record_data(folder: Path, data: object) -> None:
             (folder / LOCAL).unlink(missing_ok=True)
         return
     if data.startswith("folder:"):
-        data = f"folder:{expanded(data.removeprefix('folder:')).absolute()}"
+        path = expanded(data.removeprefix("folder:")).absolute()
+        data = f"folder:{path}"
+        end_remarks(path)
     write_file(folder / LOCAL, canonical({"data": data, **identity(folder)}).encode("utf-8", "surrogateescape"))
 
 
@@ -98,7 +101,12 @@ def recorded_data(folder: Path) -> str | None:
 def own_data(name: str | Path, data: str | None) -> str | None:
     """Returns `data`, or without any the recorded data set of the model's folder, if it is a run of this machine."""
     local = isinstance(name, Path) or (("/" in name or "\\" in name) and not name.startswith("hf:"))
-    return data if data is not None or not local else recorded_data(Path(name))
+    if data is not None or not local:
+        return data
+    found = recorded_data(Path(name))
+    if found is not None and found.startswith("folder:"):
+        end_remarks(Path(found.removeprefix("folder:")))  # its training has given them
+    return found
 
 
 def identity(folder: Path) -> dict[str, object]:

@@ -23,7 +23,7 @@ from vaezoo.data import (
     load_dataset,
     pad,
 )
-from vaezoo.errors import CheckpointError, ConfigError, ShapeError, printable
+from vaezoo.errors import CheckpointError, ConfigError, ShapeError, UnknownNameError, printable
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.storage.model_folder import check_savable, save
 from vaezoo.trainer import Run, Trainer, build_model
@@ -178,10 +178,7 @@ def training_data(
     `held` is a held-out set of the caller's own.
     """
     options = ImageOptions.among(asdict(recipe.data))
-    if data is None:
-        whole = load_dataset(recipe.data.name, recipe.data.split, workers=workers, **options.facts())
-    else:
-        whole = given_data(recipe, data, options, workers)
+    whole = named_data(recipe, options, workers) if data is None else given_data(recipe, data, options, workers)
     if workers is not None and isinstance(whole, StreamedDataset):
         whole = replace(whole, workers=workers)
     whole = pad(whole, recipe.data.pad)
@@ -203,6 +200,18 @@ def training_data(
     if recipe.data.labels:
         whole = whole.hide_labels(recipe.data.labels, recipe.seed)
     return binarize(whole, recipe.data.binarize), held_out
+
+
+def named_data(recipe: Recipe, options: ImageOptions, workers: int | None) -> Dataset:
+    """Returns the data set that a recipe names; see `load_dataset`."""
+    try:
+        return load_dataset(recipe.data.name, recipe.data.split, workers=workers, **options.facts())
+    except UnknownNameError as error:
+        hint = (
+            "After a training on data passed from Python pass them again, vaezoo.train(recipe, data=data), or name a "
+            "data set (--data NAME)."
+        )
+        raise UnknownNameError(error.kind, error.name, error.known, f"{error.hint} {hint}".strip()) from None
 
 
 def own_validation(recipe: Recipe, data: object | None) -> str:

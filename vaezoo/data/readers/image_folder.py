@@ -10,12 +10,12 @@ from torch import Tensor
 
 from vaezoo.data.dataset import Dataset
 from vaezoo.data.readers.image_layout import SPLIT_SEED as SPLIT_SEED
-from vaezoo.data.readers.image_layout import Layout
+from vaezoo.data.readers.image_layout import Layout, remark
 from vaezoo.data.readers.pixels import Header, draft, image_tensor, open_image, read_header
 from vaezoo.data.streaming.dataset import StreamedDataset, stream
 from vaezoo.data.streaming.limits import memory_limit
 from vaezoo.data.transforms.image_options import ImageOptions
-from vaezoo.errors import DataError, warn
+from vaezoo.errors import DataError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,7 +58,7 @@ def load_folder(
     headers = dict(zip(layout.files, for_each(read_header, layout.files, name), strict=True))
     chosen = [headers[file] for file in listing.files]
     _check_sizes(listing.files, chosen, options, name)
-    _warn_of_changes(chosen, options, name)
+    _warn_of_changes(path, chosen, options, name)
     source = FolderImages(listing.files, chosen[0], options, gray=_all_gray(headers.values(), options))
     facts: dict[str, Any] = {  # Any: arguments of Dataset
         "labels": listing.labels,
@@ -157,7 +157,7 @@ def _check_sizes(files: Sequence[Path], headers: Sequence[Header], options: Imag
     )
 
 
-def _warn_of_changes(headers: Sequence[Header], options: ImageOptions, name: str) -> None:
+def _warn_of_changes(path: Path, headers: Sequence[Header], options: ImageOptions, name: str) -> None:
     """Warns once about images of which less remains than their files have."""
     counts = {
         "with transparency, which becomes black: set background = 'white' or another color, or 'black' to confirm": (
@@ -169,4 +169,4 @@ def _warn_of_changes(headers: Sequence[Header], options: ImageOptions, name: str
     }
     notes = [f"{count:,} {text}" for text, count in counts.items() if count]
     if notes:
-        warn(f"{name}: got {len(headers):,} images, {'; '.join(notes)}.")
+        remark(path, f"{name}: got {len(headers):,} images, {'; '.join(notes)}.")

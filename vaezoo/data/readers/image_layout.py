@@ -35,6 +35,20 @@ LEFT_BY_SYSTEMS: Final = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 """Files and folders that operating systems leave behind; they count as hidden."""
 
 
+_REMARKED: Final[set[Path]] = set()
+
+
+def end_remarks(path: Path) -> None:
+    """Ends the warnings about a folder in this process, once a training has given them."""
+    _REMARKED.add(path.absolute())
+
+
+def remark(path: Path, text: str) -> None:
+    """Warns about a folder, unless `end_remarks` was called for it."""
+    if path.absolute() not in _REMARKED:
+        warn(text)
+
+
 def split_of(folder: str) -> str | None:
     """Returns the split that a folder's name states, such as "train" for "Training_set" or "train2017", or None."""
     letters = re.sub(r"[^a-z]", "", folder.lower())
@@ -127,9 +141,10 @@ class Layout:
             return {}
         if others or loose:
             shown = ", ".join([*others, *loose][:5])
-            warn(
+            remark(
+                self.path,
                 f"{self.name}: got {len(others)} folders and {len(loose)} images beside the folders of the splits "
-                f"({', '.join(folder.name for folder in found.values())}): {shown}. They are ignored."
+                f"({', '.join(folder.name for folder in found.values())}): {shown}. They are ignored.",
             )
         return {split: found[split] for split in ("train", "validation", "test") if split in found}
 
@@ -165,12 +180,13 @@ class Layout:
 
     def _ignored_text(self) -> str:
         count = sum(self._ignored.values())
-        kinds = ", ".join(f"{suffix} ({number:,})" for suffix, number in self._ignored.most_common(8))
-        return f" Files ignored because of their suffix: {count:,}, {kinds}." if count else ""
+        kinds = ", ".join(f"{suffix}: {number:,}" for suffix, number in self._ignored.most_common(8))
+        files = "1 file that is no image" if count == 1 else f"{count:,} files that are no images"
+        return f" Ignored {files} ({kinds})." if count else ""
 
     def _warn_of_ignored(self) -> None:
         if self._ignored:
-            warn(f"{self.name}:{self._ignored_text()} If they are images, convert them to PNG or JPEG.")
+            remark(self.path, f"{self.name}:{self._ignored_text()} If they are images, convert them to PNG or JPEG.")
 
 
 def _subfolders(root: Path) -> Sequence[Path]:
