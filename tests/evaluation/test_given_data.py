@@ -168,3 +168,12 @@ def test_comparisons_validate_their_numbers_before_training_and_take_one_name() 
     assert [row.name for row in compare("vae", data=X, steps=1, samples=0)] == ["vae"]
     values = np.array([1.0, 2.0, 4.0])
     assert evaluation.paired_difference(values, values - 1).mean == 1.0  # type: ignore[arg-type]  # arrays too
+
+
+@pytest.mark.parametrize("name", [
+    "evaluate", "evidence", "active_units", "latent_report", "representation", "embed", "cluster", "label_error",
+    "disentanglement",
+])  # fmt: skip
+def test_a_name_in_place_of_a_model_is_refused_with_a_remedy(name: str) -> None:
+    with pytest.raises(VaezooError, match=r"Got 'vae-mnist' as model; expected .*vaezoo\.load\("):
+        getattr(evaluation, name)("vae-mnist", "digits")

@@ -7,7 +7,7 @@ from vaezoo.core.elbo import ELBO, Inference, closed_form_rate
 from vaezoo.core.latents import LATENTS
 from vaezoo.core.memory import rows_at_once
 from vaezoo.core.model import VAE
-from vaezoo.core.modes import differentiable, evaluating, learning, outside_inference_mode, traced_gradient
+from vaezoo.core.modes import check_model, differentiable, evaluating, learning, outside_inference_mode, traced_gradient
 from vaezoo.core.optional_import import require
 from vaezoo.core.part import PARTS, Likelihood, Model, Objective, Part, as_part, network_inputs, require_vector_latent
 from vaezoo.core.paths import expanded, public_name
@@ -48,6 +48,7 @@ __all__ = [
     "as_number",
     "as_part",
     "center",
+    "check_model",
     "check_tensor",
     "choose_device",
     "closed_form_rate",

@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from vaezoo.errors import ConfigError
+from vaezoo.errors import ConfigError, shorten
 
 A = ParamSpec("A")
 R = TypeVar("R")
@@ -100,6 +100,14 @@ def recording(part: nn.Module, *inputs: Tensor | None) -> AbstractContextManager
     return nullcontext() if useful else torch.no_grad()
 
 
+def check_model(model: object) -> None:
+    """Raises ConfigError for a name, or anything else that is no model, with what gives one."""
+    if not isinstance(model, nn.Module):
+        run = isinstance(getattr(model, "model", None), nn.Module)
+        remedy = "Pass its attribute .model." if run else "Load it by its name or folder first: vaezoo.load(NAME)."
+        raise ConfigError(f"Got {shorten(model)} as model; expected a vaezoo.VAE. {remedy}")
+
+
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
     """Runs the block in eval mode and without gradients, then restores the mode of every submodule.
@@ -107,6 +115,8 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
     Functions that measure or draw a model run in this context, so that they leave the model's mode as they found it.
     The last of several blocks of one model, nested or in threads, restores its mode.
     """
+    for each in modules:
+        check_model(each)
     with LOCK:
         training = [module for each in modules for module in each.modules() if module.training or id(module) in HELD]
         for module in training:

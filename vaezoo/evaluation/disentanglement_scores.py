@@ -17,6 +17,7 @@ from torch.distributions import Distribution
 from vaezoo.core import (
     ACTIVE_VARIANCE,
     VAE,
+    check_model,
     code_indices,
     evaluating,
     mean_or_center,
@@ -146,7 +147,9 @@ def embed(model: VAE | Encode, data: object, *, size: int | None = None) -> Embe
 
 
 def data_for(model: VAE | Encode, data: object) -> Dataset:
-    """Returns data as a model expects them, or as they are for a function."""
+    """Returns data as a model expects them, or as they are for a function; raises ConfigError for neither."""
+    if not callable(model):
+        check_model(model)
     return test_set(model, data) if isinstance(model, VAE) else as_dataset(data, "test")
 
 

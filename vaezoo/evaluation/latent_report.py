@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import ACTIVE_VARIANCE, LATENTS, VAE, evaluating, public_name, seeded
+from vaezoo.core import ACTIVE_VARIANCE, LATENTS, VAE, check_model, evaluating, public_name, seeded
 from vaezoo.core.checks import whole_number
 from vaezoo.data import binarize_fixed
 from vaezoo.errors import ConfigError, DataError, SupportError, printable
@@ -195,6 +195,7 @@ def latent_report(
         SupportError: latents that are NaN, infinite, or all equal.
         ShapeError, ContextError: the data does not fit the model.
     """
+    check_model(model)
     if write and model.config is None:
         raise ConfigError(
             "Got write=True for a model that was made by hand, which has no config; use report.factors()."

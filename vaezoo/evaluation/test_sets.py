@@ -7,7 +7,7 @@ from typing import Final, cast
 import torch
 from torch import Tensor
 
-from vaezoo.core import VAE, public_name, whole_number
+from vaezoo.core import VAE, check_model, public_name, whole_number
 from vaezoo.data import Dataset, ImageOptions, as_dataset, binarize, fit_images, pad
 from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import DataError, warn
@@ -30,7 +30,11 @@ def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | N
         split: split of a named data set, and the one that other data are.
         binarize: "none", "dynamic" or "static"; None for that of the training data. Test sets are always binarized with
             one fixed seed.
+
+    Raises:
+        ConfigError: the model is a name.
     """
+    check_model(model)
     table = (model.config or {}).get("data")
     known = cast(dict[str, object], table) if isinstance(table, dict) else {}
     options, padding = options_of(model, known, data), int(cast(int, known.get("pad", 0)))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaezoo.core import VAE, evaluating
+from vaezoo.core import VAE, check_model, evaluating
 from vaezoo.errors import DataError, ShapeError, shorten
 from vaezoo.evaluation.test_sets import examples_of
 from vaezoo.pictures.sheet import SLIDE, Panel, as_images, columns_of_slide, enlarged, save_sheet, tiles_of
@@ -114,6 +114,7 @@ def comparison(columns: Mapping[str, object], path: str | os.PathLike[str]) -> P
 
 def check_images(model: VAE) -> None:
     """Raises ShapeError unless the model's x are images."""
+    check_model(model)
     if model.shape is not None and len(model.shape) not in (2, 3):
         raise ShapeError(
             f"This model's x has shape {model.shape}; expected images (H, W) or (C, H, W). Rows of a table cannot be "

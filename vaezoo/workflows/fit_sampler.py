@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 
 from vaezoo.core import (
     VAE,
+    check_model,
     code_indices,
     differentiable,
     learning,
@@ -57,6 +58,7 @@ def fit_sampler(
         ConfigError: wrong options, a conditional model, or discrete codes.
         DataError, ShapeError, SupportError: see `vaezoo.evaluate`; or too few examples.
     """
+    check_model(model)
     kind = samplers.get(name)
     chosen = parse_options(f"sampler {name}", options_of(kind), options)
     refuse_conditional(model)
