@@ -16,6 +16,7 @@ _ELSEWHERE = {
     **dict.fromkeys(("Trainer", "fit", "trainer"), "vaezoo.train(RECIPE, data=…)"),
     **dict.fromkeys(("datasets", "list_datasets"), "vaezoo.load_dataset(NAME), vaezoo.data.datasets.names()"),
     "models": "vaezoo.list_models(), vaezoo.list_variants()",
+    "benchmark": "vaezoo.compare(NAMES, data=…)",
     "sample": "vaezoo.load(NAME).sample(n)",
 }
 
@@ -31,5 +32,7 @@ def __getattr__(name: str) -> object:
     try:
         return _resolve(name)
     except AttributeError as error:
-        hint = f" Use {_ELSEWHERE[name]}." if name in _ELSEWHERE else ""
+        from vaezoo.errors import did_you_mean
+
+        hint = f" Use {_ELSEWHERE[name]}." if name in _ELSEWHERE else did_you_mean(name, __all__)
         raise AttributeError(f"{error}.{hint}") from None

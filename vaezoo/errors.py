@@ -32,10 +32,14 @@ class UnknownNameError(VaezooError, LookupError):
     """A name (variant, model, data set, backbone, likelihood, recipe) that is not registered."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str], hint: str = "") -> None:
-        names = sorted(known)
+        names = sorted(set(known))
         shown = ", ".join(names) if len(names) <= 24 else f"{', '.join(names[:24])}, … ({len(names)} in all)"
-        message = f"Unknown {kind} {shorten(name)}.{did_you_mean(name, names)}{f' Known: {shown}.' if names else ''}"
-        super().__init__(f"{message} {hint}".strip())
+        parts = [
+            f"Unknown {kind} {shorten(name)}.{did_you_mean(name, names)}",
+            hint,
+            f"Known: {shown}." if names else "",
+        ]
+        super().__init__(" ".join(filter(None, parts)))
         self.kind, self.name, self.known, self.hint = kind, name, names, hint
 
 

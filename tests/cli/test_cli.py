@@ -14,6 +14,7 @@ import pytest
 import vaezoo
 from vaezoo.cli import main
 from vaezoo.cli.app import print_tables
+from vaezoo.recipe import list_recipes
 from vaezoo.registry import variants as variant_registry
 from vaezoo.workflows.tables import Table
 from vaezoo.zoo.index import read_index
@@ -79,7 +80,9 @@ def test_list_and_show(capsys):
     assert "no weights yet" not in output("list", "--recipes", "beta-vae-mnist")
     assert "beta = 4.0" in output("show", "beta-vae")
     assert "[train]" in output("show", "vae-digits")
-    assert "nats" in output("show", "beta-vae-mnist")
+    shown = output("show", "beta-vae-mnist")
+    assert "nats" in shown and shown.endswith(list_recipes()["beta-vae-mnist"].read_text(encoding="utf-8"))
+    assert "\n    D + β R\n" in output("show", "beta-vae") and "R + λ (D - D_target)" in output("show", "geco-vae")
     assert logging.getLogger("vaezoo").isEnabledFor(logging.INFO)
     assert not logging.getLogger("httpx2").isEnabledFor(logging.INFO)
 

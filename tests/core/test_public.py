@@ -355,6 +355,9 @@ def test_names_of_other_libraries_are_errors_with_the_names_of_this_one() -> Non
     for name, words in (("save", "vaezoo.save"), ("fit", "vaezoo.train"), ("latent_dim", r"model\.latent")):
         with pytest.raises(AttributeError, match=f"no attribute '{name}'. Use {words}"):
             getattr(model, name)
+    for name, word in (("comparee", "compare"), ("list_variant", "list_variants"), ("lod", "load")):
+        with pytest.raises(AttributeError, match=rf"{name}\. Did you mean '{word}'"):
+            getattr(vaezoo, name)
     with pytest.raises(AttributeError, match=r"no attribute 'bogus'\.$"):
         _ = model.bogus
     with pytest.raises(AttributeError, match=r"create_model\. Use vaezoo\.create"):

@@ -164,7 +164,7 @@ def test_gray_values_of_every_type_are_binarized_as_in_training(convert: Callabl
 def test_comparisons_validate_their_numbers_before_training_and_take_one_name() -> None:
     for wrong in ({"limit": "3"}, {"limit": 0}, {"samples": -1}, {"seeds": 1.5}):
         with pytest.raises(VaezooError, match="expected a whole number"):
-            next(compare(["vae"], data=WHOLE, steps=10**9, **wrong))  # type: ignore[arg-type]  # that is the point
+            compare(["vae"], data=WHOLE, steps=10**9, **wrong)  # type: ignore[arg-type]  # that is the point
     assert [row.name for row in compare("vae", data=X, steps=1, samples=0)] == ["vae"]
     values = np.array([1.0, 2.0, 4.0])
     assert evaluation.paired_difference(values, values - 1).mean == 1.0  # type: ignore[arg-type]  # arrays too

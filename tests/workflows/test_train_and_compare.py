@@ -202,3 +202,12 @@ def test_notes_of_rows_and_rows_of_failures(monkeypatch):
     assert Comparison(lines).records()[1] == {"name": "impossible", "failure": lines[1].reason}
     with pytest.raises(ConfigError, match="cannot be built"):
         list(compare(["impossible"], data="digits", steps=1))
+
+
+def test_the_public_function_returns_the_tables():
+    assert "compare" in vaezoo.__all__ and vaezoo.compare is compare
+    data = images(980).reshape(20, 49, 8, 8)[:, :1].repeat(1, 1, 4, 4)[..., 2:30, 2:30]
+    found = vaezoo.compare("vae-mnist", data=data, samples=2)
+    assert isinstance(found, Comparison) and [row.name for row in found] == ["vae-mnist"]
+    assert found.rows[0].report.examples == 2  # a tenth
+    assert "| vae-mnist |" in found.markdown() and "vae-mnist" in found._repr_html_()

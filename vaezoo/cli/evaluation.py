@@ -151,7 +151,7 @@ def compare(
 
     wanted = [*names, *(["all"] if variants == "all" else variants.split(",") if variants else [])]
     folder = out or comparing.default_folder(wanted, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit)
-    lines = comparing.compare(
+    lines = comparing.compared(
         wanted, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, device=device,
         out=folder / "runs", report=lambda name: print(f"… {name}", file=sys.stderr), around=thread_setter(threads),
     )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vaezoo.errors import printable
+from vaezoo.workflows.formulas import plain
 from vaezoo.workflows.tables import Record, Table
 
 if TYPE_CHECKING:  # the registry and the data import torch
@@ -20,10 +21,6 @@ OF_EVERY_SET = (
 )
 OF_THE_LOADER = frozenset({"cache", "download"})  # arguments of the functions of data sets that are no options
 SECTION = re.compile(r"^(?:Hyperparameters|Args|Raises):\n((?:    .*\n?)+)", re.MULTILINE)
-SYMBOLS = {
-    "alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "mu": "μ", "pi": "π", "sigma": "σ", "Sigma": "Σ",
-    "sum": "Σ", "partial": "∂", "cdot": "·", "ge": "≥", "mapsto": "↦", "mathcal": "",
-}  # fmt: skip
 
 
 def registry_of(kind: str) -> "Registry[Any]":  # Any: each registry has entries of its own type
@@ -91,7 +88,7 @@ def describe_block(kind: str, name: str) -> str:
         f"{option_line(each)}\n{wrapped(f'      {plain(texts.get(each.name, str()))}')}".rstrip()
         for each in options(entry).values()
     ] or ["  none"]
-    doc = reflowed(plain(re.sub(r"\n{3,}", "\n\n", SECTION.sub("", inspect.getdoc(entry) or "")).strip()))
+    doc = plain(reflowed(re.sub(r"\n{3,}", "\n\n", SECTION.sub("", inspect.getdoc(entry) or "")).strip()))
     notes = [reflowed(OF_EVERY_SET)] if kind == "data" else []
     return "\n\n".join([f"{name}: a {registry.kind}", doc, "\n".join(["Options:", *lines]), *notes])
 
@@ -162,15 +159,3 @@ def wrapped(line: str) -> str:
 def indent(line: str) -> str:
     """Returns the spaces that a line begins with."""
     return line[: len(line) - len(line.lstrip())]
-
-
-def plain(text: str) -> str:
-    """Returns text with its formulas between dollars in plain characters, for a terminal."""
-    formula = re.compile(r"\$([^$]*)\$")
-    symbol = re.compile(r"\\([a-zA-Z]+)")
-    return formula.sub(
-        lambda found: re.sub(
-            r"[{}]|\\[,;! |]", "", symbol.sub(lambda each: SYMBOLS.get(each.group(1), each.group(1)), found.group(1))
-        ),
-        text,
-    )

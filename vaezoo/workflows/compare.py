@@ -23,7 +23,7 @@ from vaezoo.evaluation.test_sets import limited, test_set
 from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.registry import is_variant, resolve, variants, with_requirements
 from vaezoo.storage.config import CONFIG
-from vaezoo.workflows.comparison import Failure, Row
+from vaezoo.workflows.comparison import Comparison, Failure, Row
 from vaezoo.workflows.load import load
 from vaezoo.workflows.train import Around, train
 from vaezoo.zoo.index import read_index
@@ -62,7 +62,7 @@ def recipe_for(variant: str, data: object, steps: int, seed: int) -> Recipe:
 
 
 def compare(
-    names: Sequence[str],
+    names: str | Sequence[str],
     *,
     data: object = "mnist",
     steps: int = 2000,
@@ -70,23 +70,48 @@ def compare(
     samples: int = 500,
     limit: int | None = 1_000,
     device: str = "auto",
-    out: Path | None = None,
+    out: str | Path | None = None,
     report: Callable[[str], None] | None = None,
     around: Around | None = None,
-) -> Iterator[Row | Failure]:
-    """Yields a row for each of `names`; if one of several cannot be trained or evaluated, its row states the reason.
+) -> Comparison:
+    """Compares models on the same images; its tables are shown by a notebook, or printed by `print(found.markdown())`.
 
     Names are those of pretrained models, folders (with a slash), Hub repositories (hf:…) and variants (also composed),
     or "all" of the variants. Variants are trained on `data` for `steps`, once for each seed; of data without a name
     (see `vaezoo.data.as_dataset`) a tenth is held out for the test. With the same folder `out` a comparison that was
-    stopped continues. The arguments are otherwise those of `vaezoo compare`; `report` is called with the name of each
-    model before its training, `around` is that of `vaezoo.train`. `Comparison(compare(…))` makes tables of the rows.
+    stopped continues. If one of several models cannot be trained or evaluated, its line is a `Failure`, which has the
+    reason.
+
+    Args:
+        names: one name or several.
+        data: a name, or data in one of the forms of `vaezoo.data.as_dataset`, for the evaluation and the trainings.
+        steps: of the training of each variant.
+        seeds: number of runs of each variant.
+        samples: K of the importance-weighted evidence; 0 for none.
+        limit: number of test images, chosen with a fixed seed; None for all.
+        device: "auto" takes a GPU if there is one.
+        out: folder of the runs; None writes no files.
+        report: called with the name of each model before its training.
+        around: that of `vaezoo.train`.
 
     Raises:
         UnknownNameError: neither a pretrained model nor a variant; or no such data set.
         ConfigError: no models, or no seeds.
         InterruptedTrainingError: Ctrl-C or SIGTERM during the training of a variant.
     """
+    return Comparison(
+        compared(
+            names, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, device=device,
+            out=None if out is None else Path(out), report=report, around=around,
+        )
+    )  # fmt: skip
+
+
+def compared(
+    names: Sequence[str], *, data: object, steps: int, seeds: int, samples: int, limit: int | None, device: str,
+    out: Path | None, report: Callable[[str], None] | None, around: Around | None,
+) -> Iterator[Row | Failure]:  # fmt: skip
+    """Yields the lines of `compare`, each when its model is evaluated."""
     seeds, samples = whole_number(seeds, "seeds", 1), whole_number(samples, "samples", 0)
     limit = None if limit is None else whole_number(limit, "limit", 1)
     wanted = expand(names)

@@ -26,9 +26,9 @@ from vaezoo.workflows.building_blocks import (
     kinds_of,
     option_line,
     option_texts,
-    plain,
     reflowed,
 )
+from vaezoo.workflows.formulas import plain
 from vaezoo.workflows.tables import Record, Table, markdown
 from vaezoo.zoo.index import list_models, read_index
 
@@ -239,12 +239,14 @@ def describe(name: str) -> str:
         UnknownNameError: none of these.
         RegistryCollisionError: several packages register the name.
     """
+    known = list_recipes()
     if name in read_index():
         facts = read_index()[name]
         place = f", hf:{facts['repository']}@{facts['commit']}" if "repository" in facts else ""
         figures = figures_table(cast(Mapping[str, object], facts["metrics"]))
-        return f"{name}: a pretrained {facts['variant']}{place}\n{facts['architecture']}\n\n{figures}"
-    known = list_recipes()
+        recipe = f"Its recipe:\n\n{known[name].read_text(encoding='utf-8')}" if name in known else ""
+        text = f"{name}: a pretrained {facts['variant']}{place}\n{facts['architecture']}\n\n{figures}\n\n{recipe}"
+        return text.rstrip()
     if name in known:
         return known[name].read_text(encoding="utf-8")
     if "/" in name and ((Path(name) / "config.json").is_file() or (Path(name) / "recipe.json").is_file()):
@@ -257,7 +259,7 @@ def describe(name: str) -> str:
         entry = registry.get(name)
         options = "\n".join(map(option_line, entry.options.values()))
         head = f"{name} ({entry.paper}, {entry.year}; {entry.url})"
-        return f"{head}\n\n{reflowed(inspect.getdoc(entry.builder) or '')}\n\nOptions:\n{options or '  none'}"
+        return f"{head}\n\n{plain(reflowed(inspect.getdoc(entry.builder) or ''))}\n\nOptions:\n{options or '  none'}"
     if kinds := kinds_of(name):
         return "\n\n".join(describe_block(kind, name) for kind in kinds)
     names = [*read_index(), *known, *registry.names(), *block_names()]

@@ -114,12 +114,20 @@ def locate(name: str | Path) -> Path:
                 return Path(name)
         hint = f"Expected a folder with {CONFIG} and {WEIGHTS}, or a run."
         raise UnknownNameError("model folder", str(name), (), f"{hint} {about_file(name)}".strip())
-    hint = f"{name!r} is a variant, which has no weights of its own: create it, or train it by a recipe."
+    known = list[str]()  # not listed where the name is that of something else
     if isinstance(name, str) and name in list_recipes():
-        hint = f"{name!r} is a recipe that has no weights yet: train it (vaezoo train {name})."
-    elif not is_variant(name):
-        hint = f"A folder of your own needs a slash (./mine); a Hub repository starts with hf:. {about_file(name)}"
-    raise UnknownNameError("pretrained model", name, read_index(), hint)
+        hint = (
+            f"{name!r} is a recipe that has no weights yet: train it (vaezoo train {name}), then load the "
+            f"folder of its run (runs/{name})."
+        )
+    elif is_variant(name):
+        hint = f"{name!r} is a variant, which has no weights of its own: create it, or train it by a recipe."
+    else:
+        known = [*read_index()]
+        hint = (
+            f"A folder of your own needs a slash (./mine); a Hub repository starts with hf:. {about_file(name)}".strip()
+        )
+    raise UnknownNameError("pretrained model", name, known, hint)
 
 
 def about_file(name: object) -> str:
