@@ -202,6 +202,55 @@ def test_a_notebook_has_one_display_that_is_updated_from_the_first_step(monkeypa
     assert shown[-1].startswith(f"vae {'━' * 18}{'╌' * 12} 60 of 100 (60 %), D 1.0  R 2.0 nats")
 
 
+@pytest.mark.parametrize("form", ["log", "terminal"])
+def test_each_of_several_stages_is_named(form: str) -> None:
+    now, file = [0.0], io.StringIO()
+    bar = Bar(Console(file=file, width=120, force_terminal=form == "terminal"), clock=lambda: now[0])
+    both = Trackers([bar])
+    for number in (1, 2):
+        both.stage(number, 2)
+        both.notify("start", "vq", 200, 0)
+        for done in (67, 200):
+            now[0] += 20
+            both.advance(done)
+    both.notify("close")
+    shown = file.getvalue()
+    if form == "log":
+        starts = [line.partition(" (")[0] for line in shown.splitlines()]
+        stages = [f"vq: stage {number} of 2, step {done} of 200" for number in (1, 2) for done in (67, 200)]
+        assert starts == stages
+    else:
+        assert "vq, stage 1 of 2" in shown and "vq, stage 2 of 2" in shown
+    single = Bar(Console(file=(file := io.StringIO())), clock=lambda: now[0])
+    single.stage(1, 1)
+    single.start("vq", 2, 0)
+    now[0] += 2
+    single.advance(1)
+    assert file.getvalue() == "vq: step 1 of 2 (50 %)\n"
+
+
+def test_a_run_sends_the_stages_to_trackers_that_receive_them() -> None:
+    seen = list[tuple[int, int]]()
+    tracker = SimpleNamespace(
+        start=lambda *_: None, log=lambda *_: None, close=lambda: None, stage=lambda *each: seen.append(each)
+    )
+    trainer(small_recipe(stages=[{"steps": 2, "batch_size": 8}] * 2), trackers=(tracker,)).fit()
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_the_remaining_time_leaves_out_the_slow_first_step() -> None:
+    now = [0.0]
+    bar = Bar(Console(file=io.StringIO()), clock=lambda: now[0])
+    bar.start("vae", 104, 0)
+    for done, seconds in ((1, 50.0), (2, 0.5), (3, 0.5)):
+        now[0] += seconds
+        bar.advance(done)
+        assert bar.remaining is None
+    now[0] += 0.5
+    bar.advance(4)
+    assert bar.remaining == pytest.approx(100 * 0.5)
+
+
 def test_no_message_is_glued_to_the_bar() -> None:
     file = io.StringIO()
     bar = Bar(Console(file=file, force_terminal=True, width=100))

@@ -34,7 +34,7 @@ class ShownProgress:
         from vaezoo.trainer.trackers.bar import FIRST, Bar
 
         if self.bar is None:
-            self.bar, self._began = Bar(self.console, self.clock, unit=self.unit), self.clock()
+            self.bar, self._began = Bar(self.console, self.clock, unit=self.unit, few=0), self.clock()
             self.bar.start("evaluation", total, 0)
         self.bar.advance(done)
         if self.hint and self.clock() - self._began >= FIRST and (self.bar.remaining or 0.0) > LONG:

@@ -66,7 +66,11 @@ class Run:
     def __repr__(self) -> str:
         """Returns recipe, model, final figures, folder and notes, one on each line."""
         steps = int(self.history[-1]["step"] or 0) if self.history else 0
-        lines = [f"Run of {self.recipe.name}, {steps:,} steps", headline(self.model), self.summary]
+        lines = [
+            f"Run of {self.recipe.name or self.recipe.variant}, {steps:,} steps",
+            headline(self.model),
+            self.summary,
+        ]
         lines += [] if self.folder is None else [f"folder: {self.folder}"]
         return "\n  ".join([*lines, *(f"note: {each}" for each in self.notes)])
 
@@ -196,6 +200,7 @@ class Trainer:
                 run.averaged.swap()
 
     def _take_steps(self, run: StageRun, number: int) -> None:
+        self._journal.trackers.stage(number + 1, len(self.recipe.stages))
         self._journal.trackers.notify("start", self.recipe.name or self.recipe.variant, run.steps, run.done)
         validate_every, save_every = max(1, run.steps // VALIDATIONS), max(LOG_EVERY, run.steps // CHECKPOINTS)
         self._clock = (run.done, time.perf_counter())

@@ -14,7 +14,8 @@ from vaezoo.registry import Registry
 class Tracker(Protocol):
     """Receives the metrics of a run. An exception of a tracker is reported once and does not end the run.
 
-    A tracker that also has a method `advance(done: int)` receives the number of steps of the stage after each step.
+    A tracker that also has a method `advance(done: int)` receives the number of steps of the stage after each step; one
+    with a method `stage(number: int, count: int)` receives, before `start`, which of how many stages begins, from 1.
     """
 
     def start(self, name: str, steps: int, done: int) -> None:
@@ -50,6 +51,11 @@ class Trackers:
         self.trackers = list(members)
         self._advancing = [tracker for tracker in self.trackers if callable(getattr(tracker, "advance", None))]
         self._reported: set[tuple[int, str]] = set()
+
+    def stage(self, number: int, count: int) -> None:
+        """Sends the number of the stage, from 1, to the trackers that receive it."""
+        members = [tracker for tracker in self.trackers if callable(getattr(tracker, "stage", None))]
+        self._notify(members, "stage", (number, count))
 
     def advance(self, done: int) -> None:
         """Sends the number of steps to the trackers that receive it."""

@@ -10,23 +10,31 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 FIRST, LINE, FRAME = 1.0, 30.0, 0.2  # seconds until the first line, between lines, between updates of a display
 CELLS = 30  # of a bar in a notebook
+FEW = 3  # steps after the first
 
 
 class Bar:
     """Progress by time: a bar on a terminal and in a notebook; elsewhere a line after a second, and every 30 seconds.
 
-    It shows steps, distortion, rate, steps per second and the remaining time.
+    It shows the stage if there are several, steps, distortion, rate, and from a few steps on their pace and the
+    remaining time.
 
     Args:
         console: standard error by default.
         clock: seconds, from any origin.
         unit: what is counted.
+        few: number of steps that an estimate of the time needs after the first, which is slow; with 0 the first counts.
     """
 
     def __init__(
-        self, console: Console | None = None, clock: Callable[[], float] = time.monotonic, *, unit: str = "step"
+        self,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        unit: str = "step",
+        few: int = FEW,
     ) -> None:
-        self.console, self.clock, self.unit = console or Console(stderr=True), clock, unit
+        self.console, self.clock, self.unit, self.few = console or Console(stderr=True), clock, unit, few
         terminal = self.console.is_terminal and not self.console.is_jupyter
         self.progress = Progress(
             TextColumn("{task.description}", style="bold", markup=False),
@@ -39,30 +47,38 @@ class Bar:
         )
         self.task: TaskID | None = None
         self._notebook: Any = None  # IPython's handle of a display
-        self._every, self._next = LINE, 0.0
+        self._every, self._next, self._warm = LINE, 0.0, False
         self._name, self._steps, self._done, self._first, self._began = "", 0, 0, 0, 0.0
-        self._figures = self._speed = ""
+        self._figures = self._speed = self._stage = ""
         self._lines = 0
+
+    def stage(self, number: int, count: int) -> None:
+        """Names the next stage, unless it is the only one."""
+        self._finish()  # the previous stage, under its own number
+        self._stage = f"stage {number} of {count}" if count > 1 else ""
 
     def start(self, name: str, steps: int, done: int) -> None:
         """Shows the bar of a stage, or prepares its lines."""
         self._finish()
         self._name, self._steps, self._done, self._first = name, steps, done, done
         self._began, self._figures, self._speed, self._lines = self.clock(), "", "", 0
-        self._every, self._next = LINE, self._began + FIRST
+        self._every, self._next, self._warm = LINE, self._began + FIRST, not self.few
         if not self.progress.disable:
             self._every = FRAME
             self.progress.start()
-            self.task = self.progress.add_task(name, total=steps, completed=done, figures="")
+            self.task = self.progress.add_task(self._title(", "), total=steps, completed=done, figures="")
         elif self.console.is_jupyter:
             self._every, self._next = FRAME, self._began
             self._notebook = notebook_display(self._bar())
 
     def advance(self, done: int) -> None:
         """Shows the number of steps, when due; called after each step."""
-        self._done, now = done, self.clock()
-        if done <= self._first:  # work before the first step has a pace of its own
+        now = self.clock()
+        if done <= self._first or not self._warm:  # the first step, and work before it, have a pace of their own
             self._began = now
+            if done > self._first:
+                self._first, self._warm = done, True
+        self._done = done
         if now >= self._next:
             self._next = now + self._every
             self._show()
@@ -86,9 +102,9 @@ class Bar:
 
     @property
     def remaining(self) -> float | None:
-        """The remaining time at the pace so far, seconds; None before the first step."""
+        """The remaining time at the pace so far, seconds; None before a few steps."""
         taken, seconds = self._done - self._first, self.clock() - self._began
-        return seconds * (self._steps - self._done) / taken if taken > 0 and seconds > 0 else None
+        return seconds * (self._steps - self._done) / taken if taken > 0 and taken >= self.few and seconds > 0 else None
 
     def _finish(self) -> None:
         """Shows the last step of a stage, if anything of the stage was shown before."""
@@ -105,16 +121,22 @@ class Bar:
             self._lines += 1
             self.console.print(self._line(), markup=False, highlight=False, soft_wrap=True)
 
+    def _title(self, between: str) -> str:
+        return between.join(filter(None, (self._name, self._stage)))
+
     def _line(self) -> str:
-        share = f"{self.unit} {self._done:,} of {self._steps:,} ({100 * self._done / max(1, self._steps):.0f} %)"
-        return f"{self._name}: " + ", ".join(filter(None, (share, self._figures, self._pace())))
+        return f"{self._title(': ')}{', ' if self._stage else ': '}{self.unit} {self._state()}"
+
+    def _state(self) -> str:
+        share = f"{self._done:,} of {self._steps:,} ({100 * self._done / max(1, self._steps):.0f} %)"
+        return ", ".join(filter(None, (share, self._figures, self._pace())))
 
     def _bar(self) -> str:
         filled = CELLS * self._done // max(1, self._steps)
-        return f"{self._name} {'━' * filled}{'╌' * (CELLS - filled)} {self._line().partition(f': {self.unit} ')[2]}"
+        return f"{self._title(', ')} {'━' * filled}{'╌' * (CELLS - filled)} {self._state()}"
 
     def _pace(self) -> str:
-        """Returns steps per second, and the remaining time at this pace; empty before the first step."""
+        """Returns steps per second, and the remaining time at this pace; empty before a few steps."""
         if (seconds := self.remaining) is None:
             return ""
         pace = (self._done - self._first) / (self.clock() - self._began)
