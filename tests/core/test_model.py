@@ -87,6 +87,22 @@ def test_contexts_may_be_numbers_and_lists() -> None:
             model.sample(3, wrong)
 
 
+def test_contexts_may_be_names_of_classes() -> None:
+    model = Case("cvae", context=3).build().eval()
+    with pytest.raises(ContextError, match="no names of classes"):
+        model.sample(2, c="flags")
+    model.config = {**(model.config or {}), "data": {"class_names": ["flags", "food", "faces"]}}
+    expected = model.sample(2, [1, 0], seed=0)
+    for same in (["food", "flags"], ("food", "flags"), np.array(["food", "flags"])):
+        assert torch.equal(model.sample(2, same, seed=0), expected)
+    assert torch.equal(model.sample(2, "faces", seed=0), model.sample(2, 2, seed=0))
+    x, _ = Case("cvae", context=3).inputs(2)
+    assert torch.equal(model.reconstruct(x, ["food", "faces"]), model.reconstruct(x, [1, 2]))
+    for wrong in ("flag", ["flags", "flag"], ["flags", 1]):
+        with pytest.raises(ContextError, match="Known: flags, food, faces"):
+            model.sample(2, wrong)
+
+
 class Frame:
     """As much of a data frame as the conversion of its values needs."""
 

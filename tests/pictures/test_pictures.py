@@ -235,6 +235,11 @@ class TestTraversal:
         center[3] = 2.0
         assert contains(path, pixels.decode(center[None]).mean[0].detach(), 84, last=True)
 
+    def test_begins_with_the_original(self, path, pixels):
+        original = torch.tensor([[[[0.2, 0.8], [0.6, 0.4]]]])
+        pictures.traversal(pixels, original, path, dims=[3, 1], steps=3)
+        assert contains(path, original[0], 84)
+
     def test_puts_the_most_active_latents_first(self, pixels):
         ends = torch.tensor([[-1.0], [1.0]]).expand(2, 4)
         assert latents.most_active(pixels, torch.zeros(1, 4), None, ends).tolist() == [2, 3, 0, 1]

@@ -14,6 +14,7 @@ import vaezoo
 from vaezoo import cli
 from vaezoo.errors import ConfigError, RecipeError, UnknownNameError
 from vaezoo.recipe import read_recipe
+from vaezoo.storage.config import recordable_names
 from vaezoo.storage.model_folder import read_model
 from vaezoo.workflows import train as training
 from vaezoo.workflows.listing import describe
@@ -102,6 +103,41 @@ def test_the_remarks_about_a_folder_are_those_of_the_training_alone(run: Path, t
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert measure("runs/others", samples=2).metrics["examples"] == 1
+
+
+def test_a_conditional_model_of_a_folder_takes_the_names_of_its_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("food", "flags", "1"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("L", (4, 4), 20 * number).save(tmp_path / "images" / name / f"{number}.png")
+    tables = {**TABLES, "variant": "cvae", "data": {"name": "folder:images", "context": True}}
+    vaezoo.train(tables, out="runs/mine", trackers=())
+    model = vaezoo.load("runs/mine")
+    assert model.config is not None and model.config["data"]["class_names"] == ["1", "flags", "food"]  # type: ignore[index]
+    assert torch.equal(model.sample(2, c=["food", "flags"], seed=0), model.sample(2, c=[2, 1], seed=0))
+    drawn: list[object] = []
+    monkeypatch.setattr(vaezoo.pictures, "samples", lambda model, n, path, c, seed: drawn.append(c))
+    for given in ("flags", "2", "1"):
+        assert cli.main(["sample", "runs/mine", "2", "--c", given]) == 0
+    assert drawn == ["flags", 2, "1"], "the text of a number is a name if a class has it"
+    monkeypatch.undo()
+    assert cli.main(["sample", str(tmp_path / "runs" / "mine"), "2", "--c", "flag", "--out", str(tmp_path)]) != 0
+    assert "Did you mean 'flags'? Known: 1, flags, food." in capsys.readouterr().err
+    assert cli.main(["sample", str(tmp_path / "runs" / "mine"), "4", "--out", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize(
+    "names", [None, ["a"] * 3, ["a", "b"], ["a", "b", "../c"], ["a", "b", "c" * 65], ["a", "b", "\n"]]
+)
+def test_names_of_classes_that_a_config_cannot_hold_are_not_recorded(names: list[str] | None) -> None:
+    assert recordable_names(names, 3) is None
+    assert recordable_names(("a", "b", "Größe 3"), 3) == ["a", "b", "Größe 3"]
+    assert recordable_names([str(n) for n in range(1000)], 1000) is not None
+    assert recordable_names([str(n) for n in range(1001)], 1001) is None
+    assert recordable_names([f"{n}{'ö' * 40}" for n in range(100)], 100) is None, "24 kB"
 
 
 def test_a_run_is_a_recipe_and_has_a_description(run: Path, tmp_path: Path) -> None:

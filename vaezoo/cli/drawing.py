@@ -9,7 +9,7 @@ def sample(
     name: Model,
     n: int = 64,
     *,
-    c: int | None = None,
+    c: str | None = None,
     sampler: str | None = None,
     seed: int = 0,
     data: Data = None,
@@ -19,7 +19,7 @@ def sample(
 
     Args:
         n: Number of samples.
-        c: Class of a conditional model; all in turn by default.
+        c: Class of a conditional model, its name or index; all in turn by default.
         sampler: "normal", "gaussian-mixture", … instead of the prior; fitted now unless it is saved with the
             model.
     """

@@ -1,6 +1,6 @@
 """The `VAE` module, what it reports (`Inference`, `ELBO`) and the base classes of its parts."""
 
-from vaezoo.core.checks import LARGEST_VALUE, as_number, check_tensor, whole_number, whole_seed
+from vaezoo.core.checks import LARGEST_VALUE, as_context, as_number, check_tensor, class_names, whole_number, whole_seed
 from vaezoo.core.description import headline
 from vaezoo.core.device import choose_device, fast_bfloat16, full_precision, widest
 from vaezoo.core.elbo import ELBO, Inference, closed_form_rate
@@ -9,7 +9,17 @@ from vaezoo.core.memory import rows_at_once
 from vaezoo.core.model import VAE
 from vaezoo.core.modes import check_model, differentiable, evaluating, learning, outside_inference_mode, traced_gradient
 from vaezoo.core.optional_import import require
-from vaezoo.core.part import PARTS, Likelihood, Model, Objective, Part, as_part, network_inputs, require_vector_latent
+from vaezoo.core.part import (
+    PARTS,
+    Context,
+    Likelihood,
+    Model,
+    Objective,
+    Part,
+    as_part,
+    network_inputs,
+    require_vector_latent,
+)
 from vaezoo.core.paths import expanded, public_name
 from vaezoo.core.posterior import (
     ACTIVE_VARIANCE,
@@ -35,6 +45,7 @@ __all__ = [
     "LATENTS",
     "PARTS",
     "VAE",
+    "Context",
     "Inference",
     "Likelihood",
     "Model",
@@ -45,12 +56,14 @@ __all__ = [
     "Temperable",
     "add_to_digest",
     "as_built",
+    "as_context",
     "as_number",
     "as_part",
     "center",
     "check_model",
     "check_tensor",
     "choose_device",
+    "class_names",
     "closed_form_rate",
     "code_indices",
     "differentiable",

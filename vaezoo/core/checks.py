@@ -1,14 +1,14 @@
 """Validation of what users pass to a model."""
 
 import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaezoo.errors import ConfigError, ContextError, ShapeError, SupportError, VaezooError, shorten
+from vaezoo.errors import ConfigError, ContextError, ShapeError, SupportError, VaezooError, did_you_mean, shorten
 
 LARGEST_VALUE = 1e9  # of inputs: beyond it squares and their sums, or networks, overflow float32
 
@@ -48,8 +48,35 @@ def whole_seed(value: object, least: int = -(2**63)) -> int:
     return whole_number(value, "seed", least, 2**64 - 1)
 
 
-def as_context(c: object) -> Tensor | None:
-    """Returns a context as a tensor: an index or a list or array of them, or the tensor itself; raises ContextError."""
+def class_names(config: Mapping[str, object] | None) -> Sequence[str]:
+    """Returns the names of a model's classes that its config records, in the order of their indices; else none."""
+    data = (config or {}).get("data")
+    names = data.get("class_names") if isinstance(data, Mapping) else None
+    return names if isinstance(names, list | tuple) else ()
+
+
+def class_indices(c: str | Sequence[object], names: Sequence[str]) -> Tensor:
+    """Returns the index of a class name, or the indices (n,) of several; raises ContextError."""
+    if not names:
+        raise ContextError(f"Got c = {shorten(c)}; expected class indices: the model's config has no names of classes.")
+    wanted = [c] if isinstance(c, str) else list(c)
+    for each in wanted:
+        if each not in names:
+            shown = ", ".join(names) if len(names) <= 24 else f"{', '.join(names[:24])}, … ({len(names)} in all)"
+            raise ContextError(f"Unknown class {shorten(each)}.{did_you_mean(each, names)} Known: {shown}.")
+    found = torch.tensor([names.index(str(each)) for each in wanted])
+    return found[0] if isinstance(c, str) else found
+
+
+def as_context(c: object, config: Mapping[str, object] | None = None) -> Tensor | None:
+    """Returns a context as a tensor; raises ContextError.
+
+    Args:
+        c: an index or a name of a class, a list or array of them, or a tensor, which is returned unchanged.
+        config: of the model, which may record names of classes.
+    """
+    if isinstance(c, str) or (isinstance(c, list | tuple | np.ndarray) and any(isinstance(each, str) for each in c)):
+        return class_indices(cast("str | Sequence[object]", c), class_names(config))
     if isinstance(c, int | list | tuple | range) or (hasattr(c, "__array__") and not isinstance(c, Tensor)):
         try:
             c = torch.as_tensor(c)

@@ -1,6 +1,6 @@
 """Latents as tensors for another model, such as a diffusion model, optionally normalized by stored factors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol, cast
 
 import torch
@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 
 from vaezoo.core.checks import check_latent
 from vaezoo.core.modes import differentiable
+from vaezoo.core.part import Context
 from vaezoo.core.posterior import center, sample_with_log_prob
 from vaezoo.core.random import seeded
 from vaezoo.errors import ConfigError
@@ -22,10 +23,10 @@ class Model(Protocol):
     latent: tuple[int, ...] | None
     config: Mapping[str, object] | None
 
-    def encode(self, x: Tensor, c: Tensor | Sequence[int] | None = None) -> Distribution:
+    def encode(self, x: Tensor, c: Context | None = None) -> Distribution:
         """Returns the posterior q(z|x,c)."""
 
-    def decode(self, z: Tensor, c: Tensor | Sequence[int] | None = None) -> Distribution:
+    def decode(self, z: Tensor, c: Context | None = None) -> Distribution:
         """Returns the likelihood p(x|z,c)."""
 
 
@@ -36,7 +37,7 @@ class LatentMethods:
     def latents(
         self: Model,
         x: Tensor,
-        c: Tensor | Sequence[int] | None = None,
+        c: Context | None = None,
         scaled: bool = False,
         *,
         sample: bool = False,
@@ -73,7 +74,7 @@ class LatentMethods:
         return (z - shift) * scale
 
     @differentiable
-    def decode_latents(self: Model, z: Tensor, c: Tensor | Sequence[int] | None = None, scaled: bool = False) -> Tensor:
+    def decode_latents(self: Model, z: Tensor, c: Context | None = None, scaled: bool = False) -> Tensor:
         """Returns the mean of p(x|z,c) of latents as `latents` returns them, (..., B, *shape).
 
         Args:

@@ -25,7 +25,7 @@ from vaezoo.core.description import elsewhere, headline
 from vaezoo.core.elbo import ELBO, Inference
 from vaezoo.core.latents import LatentMethods
 from vaezoo.core.modes import differentiable, evaluating, recording
-from vaezoo.core.part import PARTS, Likelihood, Objective, Part, as_part
+from vaezoo.core.part import PARTS, Context, Likelihood, Objective, Part, as_part
 from vaezoo.core.posterior import center, has_density, is_deterministic, sample_with_log_prob, tempered
 from vaezoo.core.random import seeded
 from vaezoo.errors import CompositionError, ContextError, NoDensityError, ShapeError, SupportError, warn
@@ -202,7 +202,7 @@ class VAE(LatentMethods, nn.Module):
         return elbo if dense is None else replace(elbo, bound=elbo.bound.where(dense, -torch.inf))
 
     @differentiable
-    def encode(self, x: Tensor, c: Tensor | Sequence[int] | None = None) -> Distribution:
+    def encode(self, x: Tensor, c: Context | None = None) -> Distribution:
         """Returns the posterior q(z|x,c) of `x` (B, *shape); nothing random happens.
 
         Any finite values are encoded, also ones to which the likelihood gives no density. In eval mode gradients are
@@ -216,7 +216,7 @@ class VAE(LatentMethods, nn.Module):
             return cast(Distribution, self.encoder(x, c))
 
     @differentiable
-    def decode(self, z: Tensor, c: Tensor | Sequence[int] | None = None) -> Distribution:
+    def decode(self, z: Tensor, c: Context | None = None) -> Distribution:
         """Returns the likelihood p(x|z,c) of `z` (..., B, *latent), `c` as in `forward`.
 
         Gradients are recorded as by `encode`: in eval mode only if `z` or `c` requires one.
@@ -233,7 +233,7 @@ class VAE(LatentMethods, nn.Module):
 
     @differentiable
     @torch.no_grad()
-    def encode_indices(self, x: Tensor, c: Tensor | Sequence[int] | None = None) -> Tensor:
+    def encode_indices(self, x: Tensor, c: Context | None = None) -> Tensor:
         """Returns the indices of the codes of `x`, int64 (B, *grid), for variants with codes or categories.
 
         `residual-vq-vae` has (B, codebooks, *grid), `vq-vae-2` (B, N) with the coarse grid first, `categorical-vae`
@@ -248,7 +248,7 @@ class VAE(LatentMethods, nn.Module):
 
     @differentiable
     @torch.no_grad()
-    def decode_indices(self, indices: Tensor, c: Tensor | Sequence[int] | None = None) -> Tensor:
+    def decode_indices(self, indices: Tensor, c: Context | None = None) -> Tensor:
         """Returns the means of p(x|z,c) for codes, (..., B, *shape); of `encode_indices(x)` it is `reconstruct(x)`.
 
         Args:
@@ -276,7 +276,7 @@ class VAE(LatentMethods, nn.Module):
 
     @differentiable
     @torch.no_grad()
-    def reconstruct(self, x: Tensor, c: Tensor | Sequence[int] | None = None) -> Tensor:
+    def reconstruct(self, x: Tensor, c: Context | None = None) -> Tensor:
         """Returns the mean of p(x|z,c) at the center of the posterior, (B, *shape); deterministic.
 
         Any finite values are accepted, as by `encode`.
@@ -289,7 +289,7 @@ class VAE(LatentMethods, nn.Module):
     def sample(
         self,
         n: int | None = None,
-        c: Tensor | Sequence[int] | int | None = None,
+        c: Context | None = None,
         seed: int | None = None,
         *,
         temperature: float = 1.0,
@@ -299,7 +299,7 @@ class VAE(LatentMethods, nn.Module):
 
         Args:
             n: number of samples; None: as many as `c` has rows, else 1.
-            c: one class index for all, class indices (n,) or vectors (n, context).
+            c: one class, index or name, for all; indices or names (n,); or vectors (n, context).
             seed: leaves all random states unchanged, and may be used in several threads; None draws from the caller's.
             temperature: factor of the prior's standard deviations, or divisor of its logits over codes; below 1 samples
                 are more typical and less varied.
@@ -310,7 +310,7 @@ class VAE(LatentMethods, nn.Module):
             ContextError: see `check_context`.
             ConfigError: a seed or a temperature out of range, or a prior that has no temperature.
         """
-        c = as_context(c)
+        c = as_context(c, self.config)
         if n is None:
             n = len(c) if c is not None and c.dim() else 1
         n = whole_number(n, "n", 1, error=ShapeError)
@@ -323,7 +323,7 @@ class VAE(LatentMethods, nn.Module):
     def log_evidence(
         self,
         x: Tensor,
-        c: Tensor | Sequence[int] | None = None,
+        c: Context | None = None,
         samples: int = 5000,
         seed: int | None = None,
         chunk: int | None = None,
@@ -353,7 +353,7 @@ class VAE(LatentMethods, nn.Module):
     def importance(
         self,
         x: Tensor,
-        c: Tensor | Sequence[int] | None = None,
+        c: Context | None = None,
         samples: int = 5000,
         seed: int | None = None,
         chunk: int | None = None,
@@ -412,7 +412,7 @@ class VAE(LatentMethods, nn.Module):
         likelihood = as_part(self.decoder).likelihood
         return likelihood is None or bool(likelihood.contains(x).all())
 
-    def check(self, x: Tensor, c: Tensor | Sequence[int] | None = None) -> tuple[Tensor, Tensor | None]:
+    def check(self, x: Tensor, c: Context | None = None) -> tuple[Tensor, Tensor | None]:
         """Returns `x` and `c` on the model's device, in float32 or the model's wider type, `c` as vectors or None.
 
         Raises:
@@ -422,7 +422,7 @@ class VAE(LatentMethods, nn.Module):
         """
         return self._checked(x, c)[:2]
 
-    def _checked(self, x: Tensor, c: Tensor | Sequence[int] | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def _checked(self, x: Tensor, c: Context | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Returns `check(x, c)`, and which examples (B,) have a density; None for all, which takes one reduction."""
         # `x.shape[0]` and not `len(x)`, which torch.export takes for a constant.
         device, dtype = self._home()
@@ -443,7 +443,7 @@ class VAE(LatentMethods, nn.Module):
             )
         return x, self.check_context(c, x.shape[0]), dense
 
-    def _encodable(self, x: Tensor, c: Tensor | Sequence[int] | None) -> tuple[Tensor, Tensor | None]:
+    def _encodable(self, x: Tensor, c: Context | None) -> tuple[Tensor, Tensor | None]:
         """Returns `check(x, c)`, but without the likelihood's limits, unless the encoder itself uses the likelihood."""
         if as_part(self.encoder).uses_likelihood:
             return self.check(x, c)
@@ -453,17 +453,17 @@ class VAE(LatentMethods, nn.Module):
             raise invalid_values(x, None)
         return x, self.check_context(c, x.shape[0])
 
-    def check_context(self, c: Tensor | Sequence[int] | None, rows: int) -> Tensor | None:
+    def check_context(self, c: Context | None, rows: int) -> Tensor | None:
         """Returns the context as vectors (rows, context), or None for an unconditional model.
 
         Args:
-            c: class indices (rows,), a tensor or a list, or vectors (rows, context).
+            c: class indices (rows,), a tensor or a list, their names, or vectors (rows, context).
             rows: how many examples there are.
 
         Raises:
             ContextError: missing, unwanted, of the wrong shape, or class indices out of range.
         """
-        c = as_context(c)
+        c = as_context(c, self.config)
         if self.context:
             return context_vectors(c, rows, self.context, self.takes_unlabelled).to(*self._home())
         if c is not None and c.shape != (rows, 0):

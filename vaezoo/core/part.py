@@ -14,6 +14,9 @@ from vaezoo.errors import CompositionError, ShapeError
 
 PARTS = ("encoder", "decoder", "prior", "objective")
 
+#: class indices or names, one for all or one for each example, or vectors
+Context = Tensor | Sequence[int] | Sequence[str] | int | str
+
 
 class Model(Protocol):
     """The interface of a model that objectives and parts may use (see `vaezoo.core.model.VAE`)."""

@@ -31,7 +31,7 @@ def traversal(
     steps: int = 9,
     c: Tensor | None = None,
 ) -> Path:
-    """Writes a row of images for each latent; the others stay at the posterior's center of `x`.
+    """Writes a row of images for each latent, after the original; the others stay at the posterior's center of `x`.
 
     Args:
         model: a model of images with continuous latents.
@@ -40,7 +40,7 @@ def traversal(
         dims: indices of latents in the flattened event of z; None for the up to six that change this image most between
             the two ends, the most active first.
         span: a latent goes from -span to +span standard deviations of its prior.
-        steps: images in a row.
+        steps: decoded images in a row.
         c: the context of the image, as in `VAE.encode`.
 
     Raises:
@@ -65,10 +65,13 @@ def traversal(
         values = ends[0, chosen, None] + share * (ends[1] - ends[0])[chosen, None]
         turned = moved(z, chosen.repeat_interleave(steps), values.flatten())
         check_support(prior, turned, "A latent cannot be moved alone in this model")
-        tiles = enlarged(tiles_of(decoded(model, turned, context), "images"), None, steps)
+        originals = tiles_of(x, "x").expand(len(chosen), -1, -1, -1)
+        made = tiles_of(decoded(model, turned, context), "images")
+    start, tiles = enlarged(torch.cat([originals, made]), None, steps + 1).split([len(originals), len(made)])
     spans = torch.linspace(-span, span, steps).tolist()
     marks = [f"{mark:+.3g}σ".replace("-", "−") if mark else "0" for mark in spans]
-    return save_sheet([Panel(tiles, steps, marks=marks)], path, row_labels=[f"z{index}" for index in chosen.tolist()])
+    panels = [Panel(start, 1, title="original"), Panel(tiles, steps, marks=marks)]
+    return save_sheet(panels, path, row_labels=[f"z{index}" for index in chosen.tolist()])
 
 
 def interpolation(

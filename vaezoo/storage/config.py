@@ -1,5 +1,6 @@
 """`config.json` of a model folder: its schema, and its strict reading."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ SPARE = f"model-{'[0-9a-f]' * 16}.safetensors"  # a pattern: the names of files 
 ORIGIN = "origin"  # a field of converted models
 LOADED_AS = "dtype"  # a field of models whose weights are stored in a narrower type
 LARGEST_CONFIG = 2**16  # bytes; the bundled ones have less than a thousand
+MOST_NAMES, LONGEST_NAMES = 1000, 2**14  # names of classes, and bytes of them all
 LONGEST_TEXT = 1000  # characters of a key or a value
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -24,6 +26,7 @@ Side = Annotated[int, Meta(ge=1, le=8192)]
 Byte = Annotated[int, Meta(ge=0, le=255)]
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Word = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}\Z")]
+ClassName = Annotated[str, Meta(pattern=r"^[^/\\\\]{1,64}\Z")]  # never a path
 Table = Annotated[dict[str, object], Meta(max_length=256)]  # options, which `create` checks
 
 
@@ -54,6 +57,7 @@ class DataFacts(Strict, frozen=True):
     background: tuple[Byte, Byte, Byte] | None = None
     pad: Count = 0
     digest: str | None = None
+    class_names: Annotated[list[ClassName], Meta(min_length=1, max_length=MOST_NAMES)] | None = None
 
 
 class Extension(Strict, frozen=True, rename={"before": "from"}):
@@ -193,7 +197,29 @@ def check_config(config: Mapping[str, object]) -> None:
         raise ConfigError(str(error)[:300]) from None
     if known.latents is not None:
         check_channels(known.latents, known.architecture.latent)
+    if known.data is not None and known.data.class_names is not None:
+        check_names(known.data.class_names, known.architecture.context)
     weight_files(config)
+
+
+def recordable_names(names: Sequence[str] | None, context: int) -> list[str] | None:
+    """Returns names of classes as a config may record them, or None if there are none or a config cannot hold them."""
+    try:
+        found = msgspec.convert(names, list[ClassName])
+        check_texts(found)
+        check_names(found, context)
+    except (msgspec.ValidationError, ConfigError):
+        return None
+    return found if len(found) <= MOST_NAMES else None
+
+
+def check_names(names: Sequence[str], context: int) -> None:
+    """Raises ConfigError unless there is a name for each of `context` classes, all different and not too long."""
+    if len(set(names)) < len(names) or len(names) != context or len(json.dumps(names)) > LONGEST_NAMES:
+        raise ConfigError(
+            f"data.class_names: expected {context} different names, at most {LONGEST_NAMES:,} bytes; got "
+            f"{shorten(names)}"
+        )
 
 
 def check_channels(facts: LatentFacts, latent: Sequence[int]) -> None:

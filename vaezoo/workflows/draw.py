@@ -1,13 +1,15 @@
 """Pictures of models, which are given by name."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from vaezoo import pictures
-from vaezoo.core import VAE
+from vaezoo.core import VAE, class_names
 from vaezoo.data import bundled_images
 from vaezoo.errors import ConfigError, DataError, shorten
 from vaezoo.evaluation.batches import context_of
@@ -60,7 +62,7 @@ def target(out: Path, name: str, what: str) -> Path:
 
 
 def samples(
-    name: str, n: int, c: int | None, seed: int, out: Path, sampler: str | None = None, data: str | None = None
+    name: str, n: int, c: int | str | None, seed: int, out: Path, sampler: str | None = None, data: str | None = None
 ) -> Path:
     """Draws `n` samples; those of a conditional model use the classes in turn unless `c` is given.
 
@@ -76,8 +78,14 @@ def samples(
             fitted = fit_sampler(model, data_of(model, own_data(name, data)), sampler, seed=seed)
         return pictures.grid(fitted.sample(n, seed=seed), target(out, name, f"{sampler}-samples"))
     model = load(name)
-    context = torch.arange(n) % model.context if model.context and c is None else c
+    context = torch.arange(n) % model.context if model.context and c is None else class_of(model, c)
     return pictures.samples(model, n, target(out, name, "samples"), context, seed)
+
+
+def class_of(model: VAE, c: int | str | None) -> int | str | None:
+    """Returns a class as `VAE.sample` takes it: the text of a number that is no name of a class is an index."""
+    number = isinstance(c, str) and c not in class_names(model.config) and re.fullmatch(r"-?\d{1,18}", c)
+    return int(cast(str, c)) if number else c
 
 
 def reconstructions(

@@ -25,6 +25,7 @@ from vaezoo.data import (
 )
 from vaezoo.errors import CheckpointError, ConfigError, ShapeError, UnknownNameError, printable
 from vaezoo.recipe import Recipe, read_recipe
+from vaezoo.storage.config import recordable_names
 from vaezoo.storage.model_folder import check_savable, save
 from vaezoo.trainer import Run, Trainer, build_model
 from vaezoo.trainer.processes import Processes, process_group
@@ -125,8 +126,11 @@ def with_validation(
 def facts_of(recipe: Recipe, training: Dataset) -> dict[str, object]:
     """Returns the fields `data` and `recipe` of a config; reads all streamed images, which finds broken ones."""
     images = {"name": printable(public_name(training.name)), "binarize": recipe.data.binarize, **images_of(recipe)}
+    labelled = recipe.data.context and training.context is None
+    names = recordable_names(training.class_names, training.classes or 0) if labelled else None
+    named = {} if names is None else {"class_names": names}
     return {
-        "data": {**images, "digest": training.digest},
+        "data": {**images, "digest": training.digest, **named},
         "recipe": {"name": printable(recipe.name), "digest": recipe.digest},
     }
 
