@@ -164,6 +164,13 @@ def test_data_of_a_config_are_read_only_if_registered(folder: Path) -> None:
         assert data_of(model, name) == name
 
 
+@pytest.mark.parametrize("names", [[], ["a"], ["/etc/passwd"], ["a" * 65], ["a\nb"], [1], "a", ["a"] * 1001])
+def test_names_of_classes_that_do_not_fit_the_model_are_refused(folder: Path, names: object) -> None:
+    config = full(folder)
+    config["data"]["class_names"] = names  # of an unconditional model
+    refused(folder, config)
+
+
 def test_config_that_could_not_be_read_is_not_saved(folder: Path) -> None:
     model = vaezoo.load(folder)
     assert model.config is not None
