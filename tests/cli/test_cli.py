@@ -312,6 +312,28 @@ def test_mistake_is_one_error_without_a_traceback(command, words, here, capsys):
     assert all(word in error for word in words)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--steps 5", "steps=5"),
+        ("--steps=5", "steps=5"),
+        ("--batch-size 64 --device cpu", "batch_size=64"),
+        ("--train.learning-rate 1e-3", "train.learning_rate=1e-3"),
+        ("--latent --resume", "latent=VALUE"),
+        ("--beta 2", "beta=2"),
+        ("--stepz 5", "steps=5"),
+        ("--devise cpu", "Did you mean --device?"),
+        ("--zzzzzz 3", "Unknown option: --zzzzzz."),
+    ],
+)
+def test_settings_given_as_options_are_errors_that_write_them_as_settings(options, words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "vae-digits", *options.split()])
+    error = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "Unknown option: --" in error and words in error
+    assert ("written without dashes" in error) == ("=" in words)
+
+
 def test_wrong_usage_interruption_and_a_closed_pipe_give_no_traceback(monkeypatch):
     monkeypatch.setattr("vaezoo.workflows.train.train", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(SystemExit, match="130"):

@@ -1,12 +1,13 @@
 """The application of the command line and its output."""
 
+import difflib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, CycloptsPanel, Parameter, UnknownOptionError
 from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
@@ -20,6 +21,7 @@ app = App(
     help="A zoo of variational autoencoders: load, train and compare them. All figures in nats per example.",
     version=lambda: __import__("vaezoo").__version__,
     result_action="return_value",
+    error_formatter=lambda error: CycloptsPanel(hint_of_setting(error) or error),
 )
 
 Model = Annotated[str, Parameter(help="Pretrained model, folder or hf:owner/name.")]
@@ -31,6 +33,24 @@ Json = Annotated[bool, Parameter(help="Print JSON.", negative=())]
 Csv = Annotated[bool, Parameter(help="Print CSV.", negative=())]
 PICTURES = Path("pictures")
 UNLIMITED = 100_000  # columns
+
+
+def hint_of_setting(error: CycloptsError) -> str:
+    """Returns a message for `vaezoo train RECIPE --KEY VALUE` with the key of a recipe, otherwise an empty text."""
+    if not isinstance(error, UnknownOptionError) or tuple(error.command_chain or ()) != ("train",):
+        return ""
+    from vaezoo.recipe.overrides import known_keys
+
+    option, _, value = str(error.token.keyword or error.token.value).partition("=")
+    table, dot, key = option.lstrip("-").replace("-", "_").rpartition(".")
+    own = {name.lstrip("-").replace("-", "_") for each in error.argument_collection for name in each.names}
+    close = difflib.get_close_matches(key, sorted(own | known_keys()), n=1)
+    if not close or close[0] in own:
+        return ""
+    _, _, rest = " ".join(error.root_input_tokens or ()).partition(f"{option} ")
+    given = value or ("" if rest.startswith("-") else rest.partition(" ")[0]) or "VALUE"
+    setting = f"{table}{dot}{close[0]}={given}"
+    return f"Unknown option: {option}. Settings of a recipe are written without dashes, after its name: {setting}"
 
 
 def console() -> Console:

@@ -75,6 +75,19 @@ def entries(tables: Tables) -> "Sequence[Variant]":
         return []
 
 
+def known_keys() -> set[str]:
+    """Returns every key that an override of some recipe may have, also the options of all variants."""
+    from vaezoo import registry  # imports torch
+
+    keys = {
+        "variant",
+        "seed",
+        "init",
+        *(key for entry in registry.variants.available()[0].values() for key in entry.options),
+    }
+    return keys.union(*map(fields_of, (ArchitectureTable, DataTable, Stage)))
+
+
 def why_not(tables: Tables, key: str, homes: list[tuple[str, ...]]) -> str:
     """Returns the reason why a bare key cannot be used."""
     if homes:
