@@ -100,7 +100,12 @@ def test_evaluate_prints_and_stores_metrics(run_folder, capsys):
     assert json.loads((run_folder / "metrics.json").read_text())["samples"] == 5
     assert main(["evaluate", str(run_folder)]) == 0
     out = capsys.readouterr().out
-    assert "Published with the weights" in out and out.count("log-evidence (K = 5)") == 2
+    assert (
+        "Stored before:" in out
+        and "ublished" not in out
+        and "perplexity" not in out
+        and out.count("log-evidence (K = 5)") == 2
+    )
 
 
 @pytest.mark.parametrize("command", ["sample", "reconstruct", "traverse", "interpolate"])
@@ -388,3 +393,13 @@ def test_demo_draws_evaluates_and_trains(here, capsys):
     names = {path.name for path in (here / "demo").glob("*.png")}
     assert names == {"reconstructions.png", "samples.png", "traversal.png", "side-by-side.png", "tutorial-samples.png"}
     assert all(f"demo/{name}" in out for name in names) and "SHA-256" not in out
+
+
+def test_show_prints_an_architecture_in_lines(run_folder, capsys):
+    assert main(["show", "vq-vae-mnist"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:3] == ["  shape: (1, 28, 28)", "  latent: (32, 7, 7)"]
+    assert lines[4] == "  likelihood: gaussian(scale=0.1, scale_kind='optimal')" and "active units" not in str(lines)
+    assert main(["show", str(run_folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "  shape: (1, 8, 8)" and not any("{" in line for line in lines)

@@ -14,7 +14,9 @@ from vaezoo.data import TEST_SEED, Factors, binarize, from_tensors, load_dataset
 from vaezoo.errors import ConfigError, ContextError, DataError, ShapeError, SupportError
 from vaezoo.evaluation import Estimate, Measurement, Metric, active_units, evaluate, evidence, perplexity
 from vaezoo.evaluation.metric import metrics
+from vaezoo.evaluation.report import measured
 from vaezoo.evaluation.test_sets import limited
+from vaezoo.evaluation.test_sets import test_set as set_for
 from vaezoo.storage.model_card import figures_table, hub_card
 from vaezoo.workflows import comparison, listing
 
@@ -291,3 +293,46 @@ def test_a_registered_metric_appears_in_report_card_and_tables(digits, monkeypat
         (table,) = listing.models()
         assert table.column("ink") == [text]
     assert "ink_share" not in evaluate(models[0], digits, samples=0).values
+
+
+def test_small_shares_keep_a_digit_and_few_effective_draws_are_noted():
+    shown = metrics.get("effective-samples").text
+    assert [shown(each) for each in (1 / 5000, 0.00049, 0.0312, 0.5, 1.0, 0.0)] == [
+        "0.02 %", "0.05 %", "3.1 %", "50.0 %", "100.0 %", "0.0 %"
+    ]  # fmt: skip
+    facts = {"data": "digits", "split": "test", "examples": 10, "samples": 5000, "bound": {"mean": -2.0}}
+    facts["log_evidence"] = {"mean": -1.0, "error": 0.5}
+    few = figures_table({**facts, "effective_samples": 1.3 / 5000}).splitlines()
+    assert "| effective samples (of K = 5000) | 0.03 % |" in few
+    assert few[-1].startswith("On average 1.3 of the 5,000 draws decide the log-evidence")
+    assert "decide" not in figures_table({**facts, "effective_samples": 2.1 / 5000})
+
+
+def test_rows_of_a_table_have_no_psnr_and_metrics_that_do_not_apply_are_left_out():
+    torch.manual_seed(0)
+    rows = vaezoo.create("vae", shape=(6,), latent=2, likelihood="gaussian", backbone={"name": "mlp", "hidden": [4]})
+    report = evaluate(rows, from_tensors(torch.randn(20, 6)), samples=2)
+    assert report.psnr is None and report.as_dict()["psnr"] is None
+    text = repr(report)
+    assert "active units" in text and not any(word in text for word in ("PSNR", "perplexity", "–"))
+
+
+@pytest.mark.parametrize("binarize", ["none", "dynamic"])
+def test_models_without_a_bound_are_compared_by_their_reconstructions_at_80_columns(binarize):
+    torch.manual_seed(0)
+    network = {"backbone": {"name": "mlp", "hidden": [4]}}
+    pair = [vaezoo.create(name, shape=(1, 8, 8), latent=2, **network) for name in ("ae", "vae")]
+    data = limited(set_for(pair[0], "digits", binarize=binarize), 20)[0]
+    facts = {"seeds": 1, "spread": None, "images_per_second": 1.0, "statistics": ""}
+    found = {}
+    for name, each in zip(("ae-mnist", "vae-mnist"), pair, strict=True):
+        report, evidences = measured(each, data, 3)
+        found[name] = comparison.Row(name=name, report=report, model=each, evidences=evidences, **facts)
+    table = comparison.table_of([*found.values()])
+    shown = table.fitted(80)[0]
+    assert shown.headings[:2] == ("model", "bound") if binarize == "dynamic" else shown.headings[1] == "distortion"
+    for name, row in found.items():
+        (line,) = [line for line in shown.rows if line[0] == name]
+        assert f"{row.report.psnr:.2f}" in line and f"{row.report.distortion.mean:.2f}" in " ".join(line)
+    assert sum(map(shown.least_width, shown.headings)) + 2 * (len(shown.headings) - 1) <= 80
+    assert ("Binarizing the same images again" in " ".join(table.notes)) == (binarize == "dynamic")

@@ -118,6 +118,7 @@ class Measurement:
         return encoded(self.model, self.data, seed=self.seed, batch_size=self.batch_size)
 
 
+FEW, MANY = 2.0, 10  # effective draws below which an evidence depends on one of so many draws
 Value = Estimate | float | int | None
 Measure = Literal["mass", "density", "loss"]
 
@@ -137,7 +138,7 @@ class Metric:
         digits: digits after the decimal point.
         percent: whether to show a share as percentage.
         order: position in cards and tables.
-        always: whether to show and store a value of None; others are left out.
+        always: whether to store a value of None, and to have a column for it in tables of pretrained models.
         column: heading in tables; None for the label, "" for no column.
         listed: whether the table of pretrained models has the column, too.
         cell: text in tables, from the metrics of a model; None formats the value.
@@ -172,7 +173,8 @@ class Metric:
     def text(self, value: object) -> str:
         """Returns a value as text, with its standard error; a dash for None."""
         if self.percent and isinstance(value, int | float):
-            return f"{100 * value:.{self.digits}f} %"
+            small = -math.floor(math.log10(100 * value)) if value > 0 else 0  # digits to the first that is not 0
+            return f"{100 * value:.{max(self.digits, min(small, 6))}f} %"
         return text_of(value, self.digits)
 
     def in_table(self, key: str, values: Mapping[str, object]) -> str:
@@ -192,12 +194,24 @@ def all_metrics() -> dict[str, Metric]:
 
 
 def titled(values: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Returns title and text of each metric of a model, of those that apply or are always shown."""
+    """Returns title and text of each metric of a model, of those that apply; a missing bound or evidence is a dash."""
     return [
         (metric.title(values), metric.text(values.get(key)))
         for key, metric in all_metrics().items()
-        if metric.always or values.get(key) is not None
+        if values.get(key) is not None
     ]
+
+
+def remarks(values: Mapping[str, object]) -> list[str]:
+    """Returns the sentences below the metrics of a model: the reason of a missing one, and whether few draws decide."""
+    share, samples = values.get("effective_samples"), values.get("samples")
+    found = [str(values["reason"])] if values.get("reason") else []
+    if isinstance(share, int | float) and isinstance(samples, int) and samples >= MANY and share * samples < FEW:
+        found.append(
+            f"On average {share * samples:.1f} of the {samples:,} draws decide the log-evidence of an example: it is "
+            "too low, and its standard error does not say by how much. It rises with K; the bound is more reliable."
+        )
+    return found
 
 
 def text_of(value: object, digits: int = 2) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from vaezoo.core import VAE, evaluating, public_name, weights_digest, whole_number, whole_seed
 from vaezoo.data import TEST_SEED, Dataset
 from vaezoo.errors import ShapeError
-from vaezoo.evaluation.metric import Estimate, Measurement, Value, all_metrics, titled
+from vaezoo.evaluation.metric import Estimate, Measurement, Value, all_metrics, remarks, titled
 from vaezoo.evaluation.test_sets import limited, test_set
 from vaezoo.evaluation.validity import measure_of, missing
 
@@ -63,14 +63,14 @@ class Report:
     def __repr__(self) -> str:
         """Returns a line for the data and one for each metric."""
         lines = [f"Report: {self._head}", *(f"  {name}: {text}" for name, text in titled(self.as_dict()))]
-        return "\n".join([*lines, *([f"  {self.reason}"] if self.reason else [])])
+        return "\n".join([*lines, *(f"  {each}" for each in remarks(self.as_dict()))])
 
     def _repr_html_(self) -> str:
         """Returns the metrics as an HTML table, for notebooks."""
         rows = "".join(
             f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in titled(self.as_dict())
         )
-        notes = "".join(f"<p>{escape(text)}</p>" for text in (self._head, self.reason) if text)
+        notes = "".join(f"<p>{escape(text)}</p>" for text in [self._head, *remarks(self.as_dict())])
         return f"<table>{rows}</table>{notes}"
 
     def as_dict(self) -> dict[str, object]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import cast
 
 from vaezoo.errors import VaezooError
-from vaezoo.evaluation.metric import all_metrics, titled
+from vaezoo.evaluation.metric import all_metrics, remarks, titled
 from vaezoo.recipe import list_recipes, read_recipe
 from vaezoo.storage.terms import Terms
 
@@ -29,7 +29,25 @@ def figures_table(metrics: Mapping[str, object]) -> str:
     )
     lines = ["| figure | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in titled(metrics))]
     lines += ["", f"{measured}; ± is the standard error of the mean over images."]
-    return "\n".join([*lines, *(["", reason] if (reason := reason_of(metrics)) else [])])
+    given = {**metrics, "reason": reason_of(metrics)}
+    return "\n".join([*lines, *(line for each in remarks(given) for line in ("", each))])
+
+
+def architecture_text(architecture: Mapping[str, object]) -> str:
+    """Returns an architecture as lines, such as "  backbone: mlp(hidden=[400], activation='relu')"."""
+    order = ("shape", "latent", "context", "backbone", "likelihood")
+    keys = [*(key for key in order if architecture.get(key)), *sorted(set(architecture) - {*order})]
+    return "\n".join(f"  {key}: {field_text(architecture[key])}" for key in keys)
+
+
+def field_text(value: object) -> str:
+    """Returns a field of an architecture: a size, a number, or the name and options of a block."""
+    if isinstance(value, Mapping) and "name" in value:
+        options = ", ".join(f"{key}={each!r}" for key, each in value.items() if key != "name")
+        return f"{value['name']}({options})" if options else str(value["name"])
+    if isinstance(value, list) and all(isinstance(each, int) for each in value):
+        return str(tuple(value)) if len(value) > 1 else str(value[0])
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def reason_of(metrics: Mapping[str, object]) -> str:

@@ -17,6 +17,7 @@ LITTLE_RATE = 0.1  # nats; below it the latents carry no information
 FEW_UNITS = 0.1  # of the latents
 #: the columns that are left out first where a terminal is narrow
 OPTIONAL = ("note", "images/s", "parameters", "distortion", "bits/dim", "ESS", "active", "PSNR", "rate")
+LAST = ("PSNR", "distortion")  # of these, where a row has no bound
 MEASURES = {"mass": "probability masses", "density": "probability densities", "loss": "losses, no likelihood"}
 APART = (
     "Figures of different tables do not compare: a density, whose nats depend on the units of x, is not a probability; "
@@ -169,11 +170,11 @@ def reference_of(rows: Sequence[Row]) -> Row | None:
 
 
 def columns(rows: Sequence[Row]) -> dict[str, Metric]:
-    """Returns the metrics that have a column: those that apply to any of the rows, or are always shown."""
+    """Returns the metrics that have a column: those that any of the rows has."""
     return {
         key: metric
         for key, metric in all_metrics().items()
-        if metric.heading and (metric.always or any(row.report.values.get(key) is not None for row in rows))
+        if metric.heading and any(metric.in_table(key, row.report.as_dict()) != "–" for row in rows)
     }
 
 
@@ -186,19 +187,21 @@ def table_of(rows: Sequence[Row]) -> Table:
         figures = [metric.in_table(key, values) for key, metric in shown.items()]
         above = "" if reference is None or reference is row else text_of(row.above(reference))
         cells.append((row.name, *figures, above, f"{row.images_per_second:,.0f}", row.mark))
-    difference = f"above {reference.name}" if reference else "above the first"
+    difference = f"above {reference.name}" if reference else ""
     headings = ("model", *(metric.heading for metric in shown.values()), difference, "images/s", "note")
+    without = any(row.report.bound.mean is None for row in rows)  # they compare by the figures of reconstructions
     first = rows[0].report
     kind = "" if first.binarization == "none" else "binarized "
     shape = " × ".join(map(str, rows[0].model.shape or ()))
-    return Table(
+    table = Table(
         headings=headings,
         rows=cells,
         title=f"{kind}{first.data}, {shape}: {rows[0].group[0]}",
         notes=[*measured_on(rows), *reasons(rows)],
         figures=headings[1:-1],
-        optional=OPTIONAL,
+        optional=(*(each for each in OPTIONAL if each not in LAST), difference, *LAST) if without else OPTIONAL,
     )
+    return table if reference else table.without([difference])
 
 
 def reasons(rows: Sequence[Row]) -> list[str]:
@@ -216,10 +219,13 @@ def measured_on(rows: Sequence[Row]) -> list[str]:
     seed = "" if report.subset_seed is None else f", chosen with seed {report.subset_seed}"
     seed += f", binarized once with seed {report.binarization_seed}" if report.binarization_seed else ""
     text = f"{report.examples:,} {report.split} examples of {report.data}{seed}; nats per example; ± is the standard"
+    drawn = (
+        " Binarizing the same images again changes a mean by up to 0.1 nats." if report.binarization != "none" else ""
+    )
     if reference_of(rows) is None:
         return [f"{text} error of the mean."]
     return [
-        f"{text} error of the mean, under 'above …' that of the paired difference on the same images. Log-evidence "
-        f"with K = {report.samples}; higher is better. Another binarization of the same images changes a mean by up to "
-        "0.1 nats, and another seed of the training by more: a smaller difference is none."
+        f"{text} error of the mean, under 'above …' that of the paired difference on the same examples. Log-evidence "
+        f"with K = {report.samples}; higher is better. Training again with another seed also changes a figure, often "
+        f"by more than ±; a smaller difference does not rank two models.{drawn}"
     ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from vaezoo.errors import UnknownNameError
 from vaezoo.evaluation.metric import all_metrics
 from vaezoo.recipe import list_recipes, published_metrics
-from vaezoo.storage.model_card import figures_table
+from vaezoo.storage.model_card import architecture_text, figures_table
 from vaezoo.workflows.building_blocks import (
     KINDS,
     block_names,
@@ -245,7 +245,8 @@ def describe(name: str) -> str:
         place = f", hf:{facts['repository']}@{facts['commit']}" if "repository" in facts else ""
         figures = figures_table(cast(Mapping[str, object], facts["metrics"]))
         recipe = f"Its recipe:\n\n{known[name].read_text(encoding='utf-8')}" if name in known else ""
-        text = f"{name}: a pretrained {facts['variant']}{place}\n{facts['architecture']}\n\n{figures}\n\n{recipe}"
+        shape = architecture_text(cast(Mapping[str, object], facts["architecture"]))
+        text = f"{name}: a pretrained {facts['variant']}{place}\n{shape}\n\n{figures}\n\n{recipe}"
         return text.rstrip()
     if name in known:
         return known[name].read_text(encoding="utf-8")

@@ -152,6 +152,11 @@ def finished(name: str | Path) -> Path:
     return folder
 
 
+def is_published(name: str | Path, folder: Path) -> bool:
+    """Returns whether the folder of a model is in the installed package or in the Hub's cache."""
+    return PACKAGE_FOLDER in folder.resolve().parents or on_the_hub(name) is not None
+
+
 def own_folder(name: str | Path) -> Path:
     """Returns the folder of a model in which files may be written.
 
@@ -160,7 +165,7 @@ def own_folder(name: str | Path) -> Path:
             see `locate`.
     """
     folder = finished(name)
-    if PACKAGE_FOLDER in folder.resolve().parents or on_the_hub(name) is not None:
+    if is_published(name, folder):
         raise ConfigError(
             f"{shorten(str(name))} is a published model, whose files are not changed. Save a copy first, in a folder "
             "of yours: vaezoo.save(vaezoo.load(NAME), FOLDER)."

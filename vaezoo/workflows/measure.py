@@ -15,7 +15,7 @@ from vaezoo.recipe import Published, published_metrics
 from vaezoo.storage.figures import METRICS
 from vaezoo.storage.model_card import figures_table
 from vaezoo.storage.model_folder import read_metrics, write_metrics
-from vaezoo.workflows.load import load, locate, own_folder
+from vaezoo.workflows.load import is_published, load, locate, own_folder
 from vaezoo.workflows.run_folder import own_data
 from vaezoo.workflows.tables import Record, markdown
 
@@ -51,7 +51,7 @@ class Measured:
     """The metrics of a model, beside those that are stored with its weights and those of the literature.
 
     `metrics` and `stored` are as in `metrics.json`; `stored` is None for a folder without them, and for one to which
-    `metrics` were written (`written`).
+    `metrics` were written (`written`). `published`: whether they are those of a published model, not the user's own.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Measured:
     stored: Mapping[str, object] | None
     literature: Published | None
     written: Path | None = None
+    published: bool = False
 
     @property
     def obstacle(self) -> str:
@@ -77,7 +78,10 @@ class Measured:
             parts.append(in_the_literature(self.literature, self.metrics))
         if self.stored is not None:
             note = f" (not comparable: {self.obstacle})" if self.obstacle else ""
-            parts += [f"Published with the weights{note}:", figures_table(self.stored)]
+            parts += [
+                f"{'Published with the weights' if self.published else 'Stored before'}{note}:",
+                figures_table(self.stored),
+            ]
         return "\n\n".join([*parts, *([f"Stored in {self.written}."] if self.written else [])])
 
     def record(self) -> Record:
@@ -148,6 +152,7 @@ def measure(
         stored=None if write else stored,
         literature=published_metrics(str(recipe["name"])) if isinstance(recipe, dict) else None,
         written=folder / METRICS if write else None,
+        published=is_published(name, folder),
     )
 
 

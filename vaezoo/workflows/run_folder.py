@@ -3,10 +3,11 @@
 import json
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count, takewhile
 from pathlib import Path
+from typing import cast
 
 from vaezoo.core import expanded
 from vaezoo.data.readers.image_layout import end_remarks
@@ -16,7 +17,7 @@ from vaezoo.storage import checkpoint
 from vaezoo.storage.config import CONFIG, read_config
 from vaezoo.storage.files import make_folder, write_file
 from vaezoo.storage.json_files import canonical
-from vaezoo.storage.model_card import figures_table
+from vaezoo.storage.model_card import architecture_text, figures_table
 from vaezoo.storage.model_folder import read_metrics
 from vaezoo.trainer.history import summary_of
 from vaezoo.trainer.metrics_log import METRICS as LINES
@@ -125,7 +126,8 @@ def describe_folder(folder: Path) -> str:
     parts = []
     if finished:
         config = read_config(folder)
-        parts.append(f"{printable(str(folder))}: a trained {config['variant']}\n{json.dumps(config['architecture'])}")
+        shape = architecture_text(cast(Mapping[str, object], config["architecture"]))
+        parts.append(f"{printable(str(folder))}: a trained {config['variant']}\n{shape}")
     if started:
         recipe = read_recipe(folder)
         if not finished:

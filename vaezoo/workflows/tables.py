@@ -5,7 +5,7 @@ import html
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 Cells = tuple[str, ...]
 NAMES, TEXT = 24, 40  # characters of a name, and of other text, before it is wrapped
@@ -41,8 +41,7 @@ class Table:
         """Returns a table without some columns."""
         kept = [index for index, heading in enumerate(self.headings) if heading not in dropped]
         rows = [tuple(row[index] for index in kept) for row in self.rows]
-        headings = tuple(self.headings[index] for index in kept)
-        return Table(headings=headings, rows=rows, title=self.title, notes=self.notes, figures=self.figures)
+        return replace(self, headings=tuple(self.headings[index] for index in kept), rows=rows)
 
     def least_width(self, heading: str) -> int:
         """Returns the least width of a column, that of its longest figure; text is wrapped at `TEXT` characters."""
