@@ -7,7 +7,6 @@ import torch
 
 import vaezoo
 from vaezoo.core import VAE
-from vaezoo.errors import ShapeError
 from vaezoo.networks.patch_critic import PatchCritic
 from vaezoo.objectives import PatchAdversarialObjective
 
@@ -102,9 +101,10 @@ def test_each_logit_judges_a_patch_and_not_the_image() -> None:
     assert logits.shape == (1, 8, 8) and int(rows) == 23  # from row -1 before the border: 24 in all
 
 
-def test_critics_need_images_and_other_data_need_none() -> None:
-    with pytest.raises(ShapeError, match="critic of patches"):
-        vaezoo.create("kl-autoencoder", shape=(30,), backbone="mlp", latent=4, critic=1.0)
+def test_other_data_than_images_have_a_critic_with_one_logit() -> None:
+    model = vaezoo.create("kl-autoencoder", shape=(30,), backbone="mlp", latent=4, critic=1.0, critic_channels=8)
+    assert model.objective.critic(torch.randn(5, 30)).shape == (5, 1)
+    assert torch.isfinite(model(torch.randn(2, 30)).losses["critic"]).all()
     model = vaezoo.create("kl-autoencoder", shape=(30,), backbone="mlp", latent=4)
     assert not isinstance(model.objective, PatchAdversarialObjective)
     assert torch.isfinite(model(torch.randn(2, 30)).bound).all()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture as SklearnMixture
+from support.cases import example_of
 
 import vaezoo
 from vaezoo.core import code_indices
@@ -141,7 +142,8 @@ class TestFitting:
     def test_every_variant_has_samplers_or_an_error_with_the_reason(self, variant) -> None:
         entry = variants.get(variant)
         conditional = entry.context != "optional"
-        given = vaezoo.create(with_requirements(variant), shape=SHAPE, context=10 if conditional else 0, examples=30)
+        whole, context = with_requirements(variant), 10 if conditional else 0
+        given = vaezoo.create(whole, shape=SHAPE, context=context, examples=30, **example_of(whole))
         x = torch.rand(30, *SHAPE).round()
         posterior = given.eval().encode(x[:2], torch.arange(2) if conditional else None)
         discrete = code_indices(posterior) is not None or getattr(posterior.support, "is_discrete", False)

@@ -15,6 +15,7 @@ STEPS = 300
 BACKBONES: dict[str, dict[str, object]] = {
     "mlp": {"name": "mlp", "hidden": [128], "activation": "silu"},
     "conv": {"name": "conv", "channels": [8, 16], "dense": [64]},
+    "resnet": {"name": "resnet", "channels": [8, 16]},
 }
 #: a prior and codes that start from data
 DAILY = ("vamp-vae", "vq-vae")

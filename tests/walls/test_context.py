@@ -19,6 +19,7 @@ SETTINGS: dict[str, tuple[int, dict[str, object]]] = {
     "beta-vae": (600, {"beta": 1.5}),
     "dip-vae-i": (600, {"lambda_od": 1.0, "lambda_d": 1.0}),
     "geco-vae": (2000, {"target": 16.0, "speed": 3e-4}),
+    "kl-autoencoder": (600, {"backbone": {"name": "mlp", "hidden": [64]}, "latent": 3}),
     "joint-vae": (600, {"gamma": 2.0, "continuous_capacity": 1.0, "discrete_capacity": 0.0, "latent": 13}),
     "sliced-wae": (300, {"weight": 300.0, "latent": 2}),
     "vae-gan": (1000, {"gamma": 100.0}),

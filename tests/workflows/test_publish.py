@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from support.cases import example_of
 from support.hub_server import Hub, same
 
 import vaezoo
@@ -83,7 +84,8 @@ def test_commands_of_the_card_of_a_run_work(home: Path) -> None:
 def test_the_card_of_every_variant_loads_and_samples(name: str, home: Path) -> None:
     contexts = [3] if variants.get(name).context != "optional" else [0, 3]
     for context in contexts:
-        model = vaezoo.create(with_requirements(name), shape=(1, 8, 8), context=context, examples=100)
+        whole = with_requirements(name)
+        model = vaezoo.create(whole, shape=(1, 8, 8), context=context, examples=100, **example_of(whole))
         run_card((vaezoo.save(model, home / "mine", metrics=FIGURES) / "README.md").read_text())
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from vaezoo.errors import ShapeError
+from vaezoo.networks.perceptron import MLP
 from vaezoo.networks.resnet import normalization
 
 NEGATIVE_SLOPE = 0.2  # of the leaky ReLU
@@ -22,16 +22,10 @@ class PatchCritic(nn.Module):
         width: channels after the first of `depth` convolutions of stride 2, each of which doubles them.
         depth: number of these convolutions, fewer for small images.
 
-    Raises:
-        ShapeError: `shape` is not that of an image.
     """
 
     def __init__(self, shape: Sequence[int], width: int, depth: int = 3) -> None:
         super().__init__()
-        if len(shape) != 3:
-            raise ShapeError(
-                f"Got shape {tuple(shape)}; a critic of patches expected (channels, height, width). Leave it out."
-            )
         halvings = max(1, min(depth, min(shape[1:]).bit_length() - 2))
         widths = [shape[0], *(width * 2**stage for stage in range(halvings))]
         layers: list[nn.Module] = []
@@ -45,3 +39,10 @@ class PatchCritic(nn.Module):
         """Returns the logits (B, h, w) of the patches of images (B, C, H, W)."""
         logits: Tensor = self.layers(x.to(next(self.parameters()).dtype))
         return logits.squeeze(1)
+
+
+def critic_of(shape: Sequence[int], width: int) -> nn.Module:
+    """Returns a critic of patches for images (C, H, W), and a perceptron of two layers for other shapes."""
+    if len(shape) == 3:
+        return PatchCritic(shape, width)
+    return MLP(shape, (1,), 0, [width, width], "leaky-relu")

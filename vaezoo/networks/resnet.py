@@ -107,9 +107,11 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns (rows, width, h, w)."""
-        positions = rearrange(self.normalize(x), "n c h w -> n 1 (h w) c")
-        found = functional.scaled_dot_product_attention(*self.inputs(positions).chunk(3, -1))
-        out: Tensor = x + rearrange(self.output(found), "n 1 (h w) c -> n c h w", h=x.shape[2])
+        positions = rearrange(self.normalize(x), "n c h w -> n (h w) c")
+        query, key, value = self.inputs(positions).chunk(3, -1)
+        # Not torch's fused function, whose gradients have no gradients, which some objectives need.
+        found = (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1) @ value
+        out: Tensor = x + rearrange(self.output(found), "n (h w) c -> n c h w", h=x.shape[2])
         return out
 
 

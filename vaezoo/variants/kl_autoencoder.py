@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.networks.patch_critic import PatchCritic
+from vaezoo.networks.patch_critic import critic_of
 from vaezoo.networks.perceptron import Width
 from vaezoo.objectives import PatchAdversarialObjective, Penalty, WeightedObjective
 from vaezoo.objectives.penalties.transformations import EquivariancePenalty, NoisePenalty
@@ -73,6 +73,6 @@ def kl_autoencoder(
         penalties["noise"] = (1.0, NoisePenalty(noise))
     if not critic:
         return base.replace(objective=WeightedObjective(rate=beta, penalties=penalties))
-    judge = PatchCritic(architecture.shape, critic_channels)
+    judge = critic_of(architecture.shape, critic_channels)
     objective = PatchAdversarialObjective(beta, judge, critic, start=critic_start, penalties=penalties)
     return base.replace(objective=objective)

@@ -5,7 +5,7 @@ from typing import Annotated, cast
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.networks.patch_critic import PatchCritic
+from vaezoo.networks.patch_critic import critic_of
 from vaezoo.networks.perceptron import Width
 from vaezoo.objectives import PatchAdversarialObjective, PenalizedObjective
 from vaezoo.registry import Architecture, Weight, register
@@ -39,7 +39,7 @@ def vq_gan(
     References: Esser et al. (2021), https://arxiv.org/abs/2012.09841
     """
     penalties = cast(PenalizedObjective, base.objective).penalties
-    judge = PatchCritic(architecture.shape, critic_channels)
+    judge = critic_of(architecture.shape, critic_channels)
     return base.replace(
         objective=PatchAdversarialObjective(1.0, judge, critic, start=critic_start, penalties=penalties)
     )
