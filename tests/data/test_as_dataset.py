@@ -4,6 +4,7 @@ import itertools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from PIL import Image as image
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset, TensorDataset, random_split
 
+import vaezoo
 from vaezoo.data import Dataset, EndlessDataset, ImageOptions, StreamedDataset, as_dataset, from_tensors, load_dataset
 from vaezoo.errors import DataError, ShapeError
+from vaezoo.evaluation import test_sets
 
 X = (torch.arange(6 * 12) * 3 % 256).to(torch.uint8).reshape(6, 1, 3, 4)
 Y = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -129,8 +132,8 @@ class Frame:
         self.columns, self.dtypes = list(columns), [each.dtype for each in columns.values()]
         self._columns, self.shape = columns, (2, len(columns))
 
-    def __getitem__(self, key: str) -> Column:
-        return self._columns[key]
+    def __getitem__(self, key: Any) -> Any:
+        return Frame(**{each: self._columns[each] for each in key}) if isinstance(key, list) else self._columns[key]
 
     def __len__(self) -> int:
         return 2
@@ -155,6 +158,23 @@ def test_data_frames() -> None:
         as_dataset(twice)
     with pytest.raises(DataError, match="column 'b', first in row 1"):
         as_dataset(Frame(b=Column([1.0, None], "Float64")))
+
+
+def test_a_model_of_a_data_frame_takes_its_columns_by_name(tmp_path: Path) -> None:
+    a, b, c = (Column(values, "float64") for values in ([0.0, 1.0], [5.0, 7.0], [-1.0, 2.0]))
+    tables = {"variant": "vae", "architecture": {"latent": 2, "likelihood": "gaussian"}, "data": {"name": "mine"},
+              "train": {"steps": 2, "batch_size": 2}}  # fmt: skip
+    frame = Frame(**{"a": a, "km/h": b})
+    vaezoo.train(tables, data=frame, validation=Frame(**{"km/h": b, "a": a}), out=tmp_path / "mine", trackers=())
+    model = vaezoo.load(tmp_path / "mine")
+    assert model.config is not None and model.config["data"]["columns"] == ["a", "km/h"]  # type: ignore[index]
+    expected = [[0.0, 5.0], [1.0, 7.0]]
+    for same in (frame, Frame(**{"km/h": b, "a": a}), Frame(**{"km/h": b, "c": c, "a": a}), torch.tensor(expected)):
+        assert test_sets.test_set(model, same).images.tolist() == expected
+    labelled = test_sets.test_set(model, (Frame(**{"km/h": b, "a": a}), [1, 0]))
+    assert labelled.images.tolist() == expected and labelled.labels is not None
+    with pytest.raises(ShapeError, match="without the columns 'km/h'; expected those of the training data: 'a, km/h'"):
+        vaezoo.evaluate(model, Frame(a=a, c=c), 2)
 
 
 def test_batches_of_a_loader_with_names_of_classes() -> None:

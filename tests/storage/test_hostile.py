@@ -165,9 +165,12 @@ def test_data_of_a_config_are_read_only_if_registered(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [[], ["a"], ["/etc/passwd"], ["a" * 65], ["a\nb"], [1], "a", ["a"] * 1001])
-def test_names_of_classes_that_do_not_fit_the_model_are_refused(folder: Path, names: object) -> None:
+def test_names_of_classes_and_columns_that_do_not_fit_the_model_are_refused(folder: Path, names: object) -> None:
     config = full(folder)
     config["data"]["class_names"] = names  # of an unconditional model
+    refused(folder, config)
+    config = full(folder)
+    config["data"]["columns"] = names  # of a model of images
     refused(folder, config)
 
 

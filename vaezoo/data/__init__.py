@@ -4,6 +4,7 @@ from vaezoo.data.bundled import bundled_images
 from vaezoo.data.dataset import Dataset, concatenate
 from vaezoo.data.endless import EndlessDataset
 from vaezoo.data.factors import Factors
+from vaezoo.data.frames import columns_of, with_columns
 from vaezoo.data.from_tensors import from_tensors
 from vaezoo.data.load import as_dataset, datasets, download_dataset, is_registered, load_dataset
 from vaezoo.data.procedural.dataset import DrawnDataset
@@ -42,6 +43,7 @@ __all__ = [
     "binarize_fixed",
     "bundled_images",
     "check_augmentation",
+    "columns_of",
     "concatenate",
     "datasets",
     "download_dataset",
@@ -51,6 +53,7 @@ __all__ = [
     "load_dataset",
     "pad",
     "sample_binary",
+    "with_columns",
 ]
 
 

@@ -1,6 +1,7 @@
 """Data frames of pandas, polars and others with the same methods; none of these packages is imported."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,33 @@ _NUMBERS = re.compile(r"(u?int\d*|float\d*|bool(ean)?|double|decimal\d*)\b", re.
 def is_frame(value: object) -> bool:
     """Returns whether a value is a data frame: it has named columns, types of columns, and a conversion to numpy."""
     return all(hasattr(value, each) for each in ("columns", "dtypes", "to_numpy", "shape"))
+
+
+def columns_of(data: object) -> list[str] | None:
+    """Returns the names of the columns of a data frame or of that in a tuple (frame, c); None for other data."""
+    frame: Any = data[0] if isinstance(data, tuple) and len(data) == 2 else data
+    return list(map(str, frame.columns)) if is_frame(frame) else None
+
+
+def with_columns(data: object, columns: Sequence[str] | None) -> object:
+    """Returns a data frame, or a tuple (frame, c), with these columns in this order; other data unchanged.
+
+    Raises:
+        ShapeError: A column is missing.
+    """
+    own = columns_of(data)
+    if not columns or own is None or own == list(columns):
+        return data
+    if missing := [name for name in columns if name not in own]:
+        raise ShapeError(
+            f"Got a data frame without the columns {shorten(', '.join(missing), 300)}; expected those of the training "
+            f"data: {shorten(', '.join(columns), 300)}. Rename or add them, or pass frame.to_numpy() if the columns "
+            "have this order."
+        )
+    frame, *rest = data if isinstance(data, tuple) else (data,)
+    keys = dict(zip(own, frame.columns, strict=True))
+    chosen = frame[[keys[name] for name in columns]]
+    return (chosen, *rest) if rest else chosen
 
 
 def frame_tensor(frame: Any, name: str) -> Tensor:

@@ -27,6 +27,7 @@ Byte = Annotated[int, Meta(ge=0, le=255)]
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Word = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}\Z")]
 ClassName = Annotated[str, Meta(pattern=r"^[^/\\\\]{1,64}\Z")]  # never a path
+ColumnName = Annotated[str, Meta(min_length=1, max_length=64)]
 Table = Annotated[dict[str, object], Meta(max_length=256)]  # options, which `create` checks
 
 
@@ -58,6 +59,7 @@ class DataFacts(Strict, frozen=True):
     pad: Count = 0
     digest: str | None = None
     class_names: Annotated[list[ClassName], Meta(min_length=1, max_length=MOST_NAMES)] | None = None
+    columns: Annotated[list[ColumnName], Meta(min_length=1, max_length=MOST_NAMES)] | None = None  # of a data frame
 
 
 class Extension(Strict, frozen=True, rename={"before": "from"}):
@@ -199,25 +201,32 @@ def check_config(config: Mapping[str, object]) -> None:
         check_channels(known.latents, known.architecture.latent)
     if known.data is not None and known.data.class_names is not None:
         check_names(known.data.class_names, known.architecture.context)
+    if known.data is not None and known.data.columns is not None:
+        check_names(known.data.columns, table_width(known.architecture.shape))
     weight_files(config)
 
 
-def recordable_names(names: Sequence[str] | None, context: int) -> list[str] | None:
-    """Returns names of classes as a config may record them, or None if there are none or a config cannot hold them."""
+def table_width(shape: Sequence[int]) -> int:
+    """Returns the number of columns of tables with rows of this shape; 0 if they are no tables."""
+    return shape[0] if len(shape) == 1 else 0
+
+
+def recordable_names(names: Sequence[str] | None, count: int, *, columns: bool = False) -> list[str] | None:
+    """Returns `count` names of classes or columns, or None if there are none or a config cannot hold them."""
     try:
-        found = msgspec.convert(names, list[ClassName])
+        found = msgspec.convert(names, list[ColumnName]) if columns else msgspec.convert(names, list[ClassName])
         check_texts(found)
-        check_names(found, context)
+        check_names(found, count)
     except (msgspec.ValidationError, ConfigError):
         return None
     return found if len(found) <= MOST_NAMES else None
 
 
-def check_names(names: Sequence[str], context: int) -> None:
-    """Raises ConfigError unless there is a name for each of `context` classes, all different and not too long."""
-    if len(set(names)) < len(names) or len(names) != context or len(json.dumps(names)) > LONGEST_NAMES:
+def check_names(names: Sequence[str], count: int) -> None:
+    """Raises ConfigError unless there are `count` names of classes or columns, all different and not too long."""
+    if len(set(names)) < len(names) or len(names) != count or len(json.dumps(names)) > LONGEST_NAMES:
         raise ConfigError(
-            f"data.class_names: expected {context} different names, at most {LONGEST_NAMES:,} bytes; got "
+            f"names of classes or columns: expected {count} different ones, at most {LONGEST_NAMES:,} bytes; got "
             f"{shorten(names)}"
         )
 

@@ -20,12 +20,14 @@ from vaezoo.data import (
     StreamedDataset,
     as_dataset,
     binarize,
+    columns_of,
     load_dataset,
     pad,
+    with_columns,
 )
 from vaezoo.errors import CheckpointError, ConfigError, ShapeError, UnknownNameError, printable
 from vaezoo.recipe import Recipe, read_recipe
-from vaezoo.storage.config import recordable_names
+from vaezoo.storage.config import recordable_names, table_width
 from vaezoo.storage.model_folder import check_savable, save
 from vaezoo.trainer import Run, Trainer, build_model
 from vaezoo.trainer.processes import Processes, process_group
@@ -96,7 +98,7 @@ def train(
         training, held_out = one_by_one(ranks, lambda: training_data(chosen, data, held, workers))
         model = build_model(chosen, training)
         fresh = one_by_one(ranks, lambda: start_from(model, chosen.init))
-        model.config = {**(model.config or {}), **facts_of(chosen, training)}
+        model.config = {**(model.config or {}), **facts_of(chosen, training, data)}
         if folder is not None and ranks.first:
             check_savable(model, folder)
             prepare_folder(folder, resume or extend)
@@ -123,12 +125,13 @@ def with_validation(
     return with_fields(recipe, data=with_fields(recipe.data, validation=0)), held
 
 
-def facts_of(recipe: Recipe, training: Dataset) -> dict[str, object]:
+def facts_of(recipe: Recipe, training: Dataset, data: object | None = None) -> dict[str, object]:
     """Returns the fields `data` and `recipe` of a config; reads all streamed images, which finds broken ones."""
     images = {"name": printable(public_name(training.name)), "binarize": recipe.data.binarize, **images_of(recipe)}
     labelled = recipe.data.context and training.context is None
     names = recordable_names(training.class_names, training.classes or 0) if labelled else None
-    named = {} if names is None else {"class_names": names}
+    columns = recordable_names(columns_of(data), table_width(training.shape), columns=True)
+    named = {key: value for key, value in {"class_names": names, "columns": columns}.items() if value is not None}
     return {
         "data": {**images, "digest": training.digest, **named},
         "recipe": {"name": printable(recipe.name), "digest": recipe.digest},
@@ -192,6 +195,7 @@ def training_data(
     if held is None and recipe.data.validation == OWN_SPLIT:
         held = own_validation(recipe, data)
     if held is not None:
+        held = with_columns(held, columns_of(data))
         found = as_dataset(held, "validation", options=options, workers=workers)
         held_out = pad(replace(found, split="validation"), recipe.data.pad)
         if held_out.shape != whole.shape:
