@@ -336,3 +336,17 @@ def test_models_without_a_bound_are_compared_by_their_reconstructions_at_80_colu
         assert f"{row.report.psnr:.2f}" in line and f"{row.report.distortion.mean:.2f}" in " ".join(line)
     assert sum(map(shown.least_width, shown.headings)) + 2 * (len(shown.headings) - 1) <= 80
     assert ("Binarizing the same images again" in " ".join(table.notes)) == (binarize == "dynamic")
+
+
+def test_codebooks_that_no_gradient_trains_are_counted_beside_the_parameters(digits):
+    torch.manual_seed(0)
+    codes = vaezoo.create("vq-vae", shape=(1, 8, 8), latent=(3, 2, 2), codes=7)
+    headline = repr(codes).splitlines()[0]
+    parameters = sum(each.numel() for each in codes.parameters())
+    assert headline.endswith(f"{parameters:,} parameters and 21 numbers in codebooks")  # 7 codes of 3 numbers
+    report = evaluate(codes, digits.subset(range(4)), samples=0)
+    assert (report.parameters, report.codebook_numbers) == (parameters, 21)
+    assert "| numbers in codebooks | 21 |" in figures_table(report.as_dict())
+    plain = vaezoo.create("vae", shape=(1, 8, 8), latent=2)
+    assert repr(plain).splitlines()[0].endswith(" parameters")
+    assert "codebook_numbers" not in evaluate(plain, digits.subset(range(4)), samples=0).as_dict()

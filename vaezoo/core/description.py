@@ -20,7 +20,14 @@ def headline(model: Described) -> str:
     parameters = sum(each.numel() for each in cast(nn.Module, model).parameters())
     name = options_text(model.config) if model.config else type(model).__name__
     context = f" with a context of {model.context}" if model.context else ""
-    return f"{name}: {model.shape or 'any'}{context} → {size_text(model.latent)}, {parameters:,} parameters"
+    codes = codebook_numbers(cast(nn.Module, model))
+    beside = f" and {codes:,} numbers in codebooks" if codes else ""
+    return f"{name}: {model.shape or 'any'}{context} → {size_text(model.latent)}, {parameters:,} parameters{beside}"
+
+
+def codebook_numbers(model: nn.Module) -> int:
+    """Returns the number of elements of codebooks that are buffers: moving averages, which no gradient trains."""
+    return sum(each.numel() for name, each in model.named_buffers() if name.rpartition(".")[2] == "codebook")
 
 
 def size_text(latent: Sequence[int] | None) -> str:
