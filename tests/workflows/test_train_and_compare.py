@@ -10,7 +10,14 @@ import torch
 
 import vaezoo
 from vaezoo.data import binarize, load_dataset
-from vaezoo.errors import CheckpointError, ConfigError, InterruptedTrainingError, RecipeError, UnknownNameError
+from vaezoo.errors import (
+    CheckpointError,
+    ConfigError,
+    InterruptedTrainingError,
+    RecipeError,
+    UnknownNameError,
+    VaezooError,
+)
 from vaezoo.evaluation import Estimate, evidence
 from vaezoo.evaluation.test_sets import limited
 from vaezoo.registry import variants
@@ -59,6 +66,24 @@ def test_train_on_tensors():
     assert run.model.context == 4 and run.folder is None
     with pytest.raises(RecipeError, match="labels"):
         vaezoo.train({**TINY, "data": {"name": "x", "context": True}}, data=images(9), out=None, trackers=())
+
+
+def test_own_data_have_the_name_in_the_recipe_unless_that_is_a_registered_set(tmp_path):
+    def tables(name):
+        return {**TINY, "data": {"name": name}, "train": {"steps": 2, "batch_size": 8}}
+
+    run = vaezoo.train(tables("scans"), data=images(40), out=tmp_path / "scans", trackers=())
+    assert repr(run).startswith("Run of vae, 2 steps\n")
+    assert repr(vaezoo.train({**tables("scans"), "name": "first"}, data=images(40), out=None)).startswith(
+        "Run of first,"
+    )
+    assert run.model.config["data"]["name"] == "scans"
+    assert vaezoo.evaluate(vaezoo.load(tmp_path / "scans"), images(20), samples=0).data == "scans"
+    assert vaezoo.evaluate(run.model, load_dataset("digits", "test"), samples=0, limit=5).data == "digits"
+    with pytest.raises(VaezooError, match="set 'scans' has neither labels"):
+        vaezoo.train({**tables("scans"), "data": {"name": "scans", "context": True}}, data=images(9), out=None)
+    for name in ("digits", "folder:/home/me/private"):
+        assert vaezoo.train(tables(name), data=images(40), out=None).model.config["data"]["name"] == "tensors"
 
 
 def test_train_from_the_weights_of_another_model(tmp_path):

@@ -125,6 +125,7 @@ def as_dataset(
     image_key: str | None = None,
     beginning: int | None = None,
     workers: int | None = None,
+    name: str | None = None,
 ) -> Dataset:
     """Returns any data that the library accepts as a `Dataset`; every public function that takes data calls it.
 
@@ -137,6 +138,7 @@ def as_dataset(
         beginning: See `from_tensors`.
         workers: Number of processes that read data larger than memory ahead of time; see `load_dataset`. None means 0
             for data that is not named.
+        name: Name of data that has none, for reports and errors; one of a registered set or with a colon is not used.
 
     Raises:
         UnknownNameError, DownloadError, MissingExtraError: See `load_dataset`.
@@ -147,7 +149,13 @@ def as_dataset(
     if isinstance(data, str):
         return load_dataset(data, split, workers=workers, **(options or ImageOptions()).facts())
     found = from_tensors(
-        data, split=split, image_key=image_key, options=options, beginning=beginning, workers=workers or 0
+        data,
+        name if name and ":" not in name and not is_registered(name) else "tensors",
+        split=split,
+        image_key=image_key,
+        options=options,
+        beginning=beginning,
+        workers=workers or 0,
     )
     return fit_images(found, options or ImageOptions())
 

@@ -40,7 +40,8 @@ def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | N
     data = with_columns(data, cast("list[str] | None", known.get("columns")))
     options, padding = options_of(model, known, data), int(cast(int, known.get("pad", 0)))
     # Own data of the model's shape, padded already, are not resized to the size before padding.
-    loaded = as_dataset(data, split, options=None if padding and not isinstance(data, str) else options)
+    options_now = None if padding and not isinstance(data, str) else options
+    loaded = as_dataset(data, split, options=options_now, name=cast("str | None", known.get("name")))
     if loaded.shape != model.shape:
         loaded = pad(fit_images(loaded, options), padding)
     same = isinstance(data, str) and known.get("name") == public_name(data)

@@ -196,7 +196,7 @@ def training_data(
         held = own_validation(recipe, data)
     if held is not None:
         held = with_columns(held, columns_of(data))
-        found = as_dataset(held, "validation", options=options, workers=workers)
+        found = as_dataset(held, "validation", options=options, workers=workers, name=recipe.data.name)
         held_out = pad(replace(found, split="validation"), recipe.data.pad)
         if held_out.shape != whole.shape:
             raise ShapeError(
@@ -252,6 +252,7 @@ def given_data(recipe: Recipe, data: object, options: ImageOptions, workers: int
         image_key=recipe.data.image_key,
         beginning=beginning if all(stage.steps for stage in recipe.stages) else None,
         workers=workers,
+        name=recipe.data.name,
     )
     return replace(found, total=total) if isinstance(found, EndlessDataset) else found
 
