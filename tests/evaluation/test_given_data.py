@@ -177,3 +177,14 @@ def test_comparisons_validate_their_numbers_before_training_and_take_one_name() 
 def test_a_name_in_place_of_a_model_is_refused_with_a_remedy(name: str) -> None:
     with pytest.raises(VaezooError, match=r"Got 'vae-mnist' as model; expected .*vaezoo\.load\("):
         getattr(evaluation, name)("vae-mnist", "digits")
+
+
+def test_what_else_is_given_in_place_of_a_model_has_its_own_remedy() -> None:
+    with pytest.raises(VaezooError, match=r"vaezoo\.load\(NAME\)"):
+        evaluation.frechet_distance("vae-mnist", "digits", features=lambda x: x.flatten(1))
+
+    class Finished:
+        model = vaezoo.create("vae", shape=(1, 8, 8), latent=2)
+
+    with pytest.raises(VaezooError, match=r"Pass its attribute \.model"):
+        evaluation.evaluate(Finished(), "digits")  # type: ignore[arg-type]

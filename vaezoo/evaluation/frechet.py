@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vaezoo.core import VAE, check_tensor, evaluating, rows_at_once, seeded, whole_number
 from vaezoo.data import Dataset, as_dataset
 from vaezoo.data.dataset import stable_permutation
-from vaezoo.errors import ConfigError, ShapeError, SupportError
+from vaezoo.errors import ConfigError, ShapeError, SupportError, UnknownNameError
 from vaezoo.evaluation.batches import batches, context_of
 from vaezoo.evaluation.features import TrainedFeatures
 from vaezoo.evaluation.test_sets import SUBSET_SEED, binarized, limited, test_set
@@ -52,7 +52,7 @@ def frechet_distance(
         seed: seed of the samples.
 
     Raises:
-        ShapeError, DataError, ConfigError, ContextError: an argument is invalid.
+        ShapeError, DataError, ConfigError, ContextError, UnknownNameError: an argument is invalid.
     """
     n = whole_number(n, "n", 2)
     if of not in ("samples", "reconstructions"):
@@ -68,7 +68,7 @@ def frechet_distance(
         parts = torch.arange(len(chosen)).split(rows)
         theirs = moments(own, (x.to(device) for x in chosen.batches(parts)))
         if not isinstance(source, VAE):
-            given = source if isinstance(source, Tensor) and source.is_floating_point() else as_dataset(source, split)
+            given = given_images(source, split)
             images = given if isinstance(given, Tensor) else limited(given, n)[0].batch(slice(None))
             order = torch.from_numpy(stable_permutation(len(images), SUBSET_SEED)[:n]).to(images.device)
             images = check_tensor(images, chosen.shape, images.device)
@@ -78,6 +78,17 @@ def frechet_distance(
         made = remade if of == "reconstructions" else samples(source, chosen)
         with seeded(seed):
             return gaussian_frechet_distance(*moments(own, made), *theirs)
+
+
+def given_images(source: object, split: str) -> Tensor | Dataset:
+    """Returns images of floating type as they are, others as a data set; raises UnknownNameError for another name."""
+    if isinstance(source, Tensor) and source.is_floating_point():
+        return source
+    try:
+        return as_dataset(source, split)
+    except UnknownNameError as error:
+        hint = "A model is not given by its name: vaezoo.load(NAME)."
+        raise UnknownNameError("data set", source, error.known, hint) from None
 
 
 def samples(model: VAE, data: Dataset) -> Iterator[Tensor]:
