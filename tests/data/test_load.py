@@ -95,7 +95,7 @@ def test_a_folder_without_classes(tmp_path: Path) -> None:
         picture(tmp_path / f"{i:02}.png", i)
     (tmp_path / "notes.txt").write_text("no image")
     picture(tmp_path / ".hidden.png")
-    with pytest.warns(UserWarning, match=r"suffix: 1, \.txt \(1\)"):
+    with pytest.warns(UserWarning, match=r"Ignored 1 file that is no image \(\.txt: 1\)"):
         train = load_dataset(f"folder:{tmp_path}")
     (tmp_path / "notes.txt").unlink()
     test = load_dataset(f"folder:{tmp_path}", "test")
