@@ -31,3 +31,8 @@ def test_a_recipe_or_a_variant_in_place_of_a_model_is_named() -> None:
     assert "vaezoo train vae-digits" in found and "Did you mean" not in found and "Known" not in found
     assert "'vae' is a variant" in message(vaezoo.load, "vae") and "Known" not in message(vaezoo.load, "vae")
     assert "Known: aae-mnist" in message(vaezoo.load, "zzz")
+    variant = message(read_recipe, "vae")
+    assert variant.startswith("Unknown recipe 'vae'. 'vae' is a variant: ") and "Known" not in variant
+    compared = message(vaezoo.compare, "vae-digits")
+    assert compared.startswith("Unknown model or variant 'vae-digits'. 'vae-digits' is a recipe: train it")
+    assert "zzz'. `vaezoo list`, with an option" in message(describe, "zzz")

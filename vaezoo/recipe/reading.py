@@ -45,6 +45,7 @@ def find_recipe(name: str | Path) -> Path:
 
     hint = "For your own recipe, pass a path that ends in .toml; for a run its folder with a slash, such as ./mine."
     if is_variant(name):
+        known = {}  # not listed where the name is that of something else
         hint = f"{name!r} is a variant: write a recipe for it, or pass {{'variant': {name!r}, 'data': …}}."
     if isinstance(name, Path) or (isinstance(name, str) and (name.endswith((".toml", ".json")) or "/" in name)):
         hint = "There is no such file, and no run in a folder of this name."

@@ -20,7 +20,7 @@ from vaezoo.evaluation import Estimate
 from vaezoo.evaluation.metric import Value
 from vaezoo.evaluation.report import measured
 from vaezoo.evaluation.test_sets import limited, test_set
-from vaezoo.recipe import Recipe, read_recipe
+from vaezoo.recipe import Recipe, list_recipes, read_recipe
 from vaezoo.registry import is_variant, resolve, variants, with_requirements
 from vaezoo.storage.config import CONFIG
 from vaezoo.workflows.comparison import Comparison, Failure, Row
@@ -194,7 +194,10 @@ def check_variant(name: str) -> None:
     except UnknownNameError:
         if is_variant(name):  # of a package that cannot be loaded
             raise
-        raise UnknownNameError("model or variant", name, [*read_index(), *variants.names()]) from None
+        known, hint = [*read_index(), *variants.names()], ""
+        if name in list_recipes():
+            known, hint = [], f"{name!r} is a recipe: train it (vaezoo train {name}) and pass its run (runs/{name})."
+        raise UnknownNameError("model or variant", name, known, hint) from None
 
 
 def models_for(

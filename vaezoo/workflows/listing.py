@@ -264,7 +264,8 @@ def describe(name: str) -> str:
     if kinds := kinds_of(name):
         return "\n\n".join(describe_block(kind, name) for kind in kinds)
     names = [*read_index(), *known, *registry.names(), *block_names()]
-    raise UnknownNameError("model, recipe, variant or building block", name, names)
+    hint = "`vaezoo list`, with an option such as --variants, lists all; the folder of a run needs a slash (./mine)."
+    raise UnknownNameError("model, recipe, variant or building block", name, names, hint)
 
 
 def refresh(text: str) -> str:
