@@ -58,7 +58,10 @@ def class_names(config: Mapping[str, object] | None) -> Sequence[str]:
 def class_indices(c: str | Sequence[object], names: Sequence[str]) -> Tensor:
     """Returns the index of a class name, or the indices (n,) of several; raises ContextError."""
     if not names:
-        raise ContextError(f"Got c = {shorten(c)}; expected class indices: the model's config has no names of classes.")
+        raise ContextError(
+            f"Got c = {shorten(c)} of type {type(c).__name__}; expected class indices: the model's config has no names "
+            "of classes."
+        )
     wanted = [c] if isinstance(c, str) else list(c)
     for each in wanted:
         if each not in names:
