@@ -193,7 +193,9 @@ def check_tensor(x: object, shape: tuple[int, ...] | None, device: torch.device)
     if x.layout != torch.strided:
         raise ShapeError(f"Got x of layout {x.layout}; expected a dense tensor. Use x.to_dense().")
     if not (x.is_floating_point() or x.dtype == torch.bool):
-        raise ShapeError(f"Got x of type {x.dtype}; expected floating values: for 8-bit images use x / 255.")
+        raise ShapeError(
+            f"Got x of type {x.dtype}; expected floating values. Use x.float(), or x / 255 for 8-bit images."
+        )
     if x.is_meta != (device.type == "meta"):  # other devices are moved
         raise ShapeError(
             f"Got x on {x.device}; the model is on {device}. Use x.to('{device}') or model.to('{x.device}')."
