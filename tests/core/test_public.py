@@ -330,7 +330,9 @@ def test_the_first_line_of_a_model() -> None:
         assert line.startswith(start) and line.endswith(" parameters"), line
     model = Case("vq-vae", backbone="conv").build(latent=(4, 2, 2))
     count = sum(each.numel() for each in model.parameters())
-    assert repr(model).splitlines()[0].endswith(f"(1, 8, 8) → (4, 2, 2) latents, {count:,} parameters")
+    codes = model.encoder.codebook.numel()
+    end = f"(1, 8, 8) → (4, 2, 2) latents, {count:,} parameters and {codes} numbers in codebooks"
+    assert repr(model).splitlines()[0].endswith(end)
     assert "(encoder): CodebookEncoder(" in repr(model)
 
 
