@@ -4,7 +4,7 @@
 - `python -m vaezoo.workflows.bundle hf:owner/name@COMMIT NAME` adds a published model, which `load` downloads;
 - `python -m vaezoo.workflows.bundle --pin OWNER [NAME...]` replaces bundled models by what `vaezoo push` published;
 - `python -m vaezoo.workflows.bundle --half NAME...|all` stores bundled weights in half precision;
-- `python -m vaezoo.workflows.bundle` writes the index anew from the bundled folders.
+- `python -m vaezoo.workflows.bundle` writes the index and the cards anew from the bundled folders.
 """
 
 import re
@@ -58,7 +58,6 @@ def bundle(folder: Path, name: str) -> Path:
         raise ConfigError(f"{folder} has no figures of its weights: run `vaezoo evaluate {folder} --write` first.")
     target = PACKAGE_FOLDER / name
     copy_folder(folder, target)
-    write_file(target / CARD, model_card(name, read_config(target), metrics).encode())
     reindex()
     return target
 
@@ -136,10 +135,12 @@ def index_entry(folder: Path, *more: str) -> dict[str, object]:
 
 
 def reindex() -> None:
-    """Writes `index.json` from the bundled folders; entries of models on the Hub are kept."""
+    """Writes `index.json` and the cards from the bundled folders; entries of models on the Hub are kept."""
     rest = {name: facts for name, facts in read_index().items() if "repository" in facts}
-    bundled = sorted(PACKAGE_FOLDER.glob(f"*/{CONFIG}"))
-    write_index(rest | {path.parent.name: index_entry(path.parent) for path in bundled})
+    folders = [path.parent for path in sorted(PACKAGE_FOLDER.glob(f"*/{CONFIG}"))]
+    for folder in folders:
+        write_file(folder / CARD, model_card(folder.name, read_config(folder), read_metrics(folder)).encode())
+    write_index(rest | {folder.name: index_entry(folder) for folder in folders})
 
 
 def write_index(index: Mapping[str, object]) -> None:
