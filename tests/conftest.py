@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import vaezoo
 
 MEMORY = Path("/dev/shm")
+for size in ("COLUMNS", "LINES"):  # of the terminal that starts the tests, which widths of tables follow
+    os.environ.pop(size, None)
 
 
 @pytest.fixture(autouse=True)

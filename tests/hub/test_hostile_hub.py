@@ -167,7 +167,7 @@ def test_malformed_token_is_refused_and_not_shown(hub: Hub, tiny: Tiny, token: s
 
 def test_token_from_a_file_may_end_with_a_newline(hub: Hub, tiny: Tiny) -> None:
     vaezoo.load("hf:them/tiny", token="secret\n")
-    assert {request.token for request in hub.requests} == {"secret"}
+    assert {request.token for request in hub.requests if "them/tiny" in request.path} == {"secret"}
 
 
 @pytest.mark.parametrize("end", ["\x01", "\x1b[2J", "é", "\nX: y"])
