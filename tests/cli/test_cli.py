@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -403,3 +404,20 @@ def test_show_prints_an_architecture_in_lines(run_folder, capsys):
     assert main(["show", str(run_folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "  shape: (1, 8, 8)" and not any("{" in line for line in lines)
+
+
+def test_comparisons_take_the_data_of_the_models_and_draw_those_of_one_shape(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, pad in (("small", 0), ("padded", 1)):
+        data = {"name": "digits", "binarize": "dynamic", "pad": pad}
+        recipe = {"variant": "vae", "architecture": {"latent": 2}, "data": data, "train": {"steps": 1, "batch_size": 8}}
+        vaezoo.train(recipe, out=name, trackers=())
+    main(["compare", "./small", "./padded", "--samples", "2", "--limit", "20", "--out", "found"])
+    out, err = capsys.readouterr()
+    assert "20 test examples of digits" in out and "Wrote found/" in out
+    assert "The pictures leave out models of other shapes: ./padded." in err
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", "./small", "./small/", "--data", "mnist", "--samples", "2", "--limit", "20"])
+    assert ended.value.code == 1

@@ -176,3 +176,13 @@ def test_bundled_images_and_their_license(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("vaezoo.data.bundled._FILE", "mnist64.LICENCE.txt")  # as if the file were damaged
     with pytest.raises(DataError, match="reinstall"):
         bundled_images()
+
+
+def test_labels_from_one_are_noticed() -> None:
+    x = torch.rand(6, 1, 4, 4)
+    with pytest.warns(UserWarning, match="labels from 1 to 3, which are 4 classes with none of number 0"):
+        assert from_tensors((x, torch.tensor([1, 2, 3, 1, 2, 3]))).classes == 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from_tensors((x, torch.tensor([1, 2, 3, 1, 2, 3])), classes=4)
+        from_tensors((x, torch.tensor([0, 2, 3, 1, 2, 3])))

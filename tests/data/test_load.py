@@ -178,3 +178,10 @@ def test_torchvision_errors(tmp_path: Path) -> None:
             load_dataset(f"torchvision:{name}", cache_dir=tmp_path)
     with pytest.raises(DownloadError, match=r"CIFAR10.*download=False"):
         load_dataset("torchvision:CIFAR10", cache_dir=tmp_path, download=False)
+
+
+def test_a_folder_without_its_prefix_is_named_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pics").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownNameError, match="'folder:pics'"):
+        load_dataset("pics")

@@ -474,6 +474,7 @@ def test_commands_state_broken_packages_and_go_on(install: Install, capsys: pyte
         (lambda: create("vae", shape=SHAPE, likelihood="mse"), "Did you mean 'gaussian'"),
         (lambda: create("vae", shape=SHAPE, likelihood="BCE"), "Did you mean 'bernoulli'"),
         (lambda: create("beta-vae", shape=SHAPE, kl_weight=2.0), "Did you mean 'beta'"),
+        (lambda: create("vae", shape=SHAPE, latent_dim=3), "Did you mean 'latent'"),
         (lambda: read_recipe("vae-mnist", "lr=1e-3"), "override 'lr' is unknown. Did you mean 'learning_rate'"),
         (lambda: read_recipe("vae-mnist", ["train.batch=3"]), "batch_size"),
         (lambda: read_recipe("vae-mnist", ["train=3"]), "is a table: name one of its keys, such as train.KEY"),

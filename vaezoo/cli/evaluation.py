@@ -118,7 +118,7 @@ def latents(
 def compare(
     *names: str,
     variants: str | None = None,
-    data: str = "mnist",
+    data: str | None = None,
     steps: int = 2000,
     seeds: int = 1,
     samples: int = 500,
@@ -134,7 +134,8 @@ def compare(
     Args:
         names: Pretrained models, folders with a slash, variants such as vae or conv-vae+iwae, or all.
         variants: More variants, separated by commas, or all.
-        data: Data set for evaluation, and for the training of variants.
+        data: Data set for evaluation, and for the training of variants; by default that which all of the trained
+            models were trained on, or else mnist.
         steps: Training steps of each variant.
         seeds: Runs of each variant.
         samples: K of the importance-weighted evidence.
@@ -150,6 +151,7 @@ def compare(
     from vaezoo.workflows.comparison import Comparison
 
     wanted = [*names, *(["all"] if variants == "all" else variants.split(",") if variants else [])]
+    data = data or comparing.common_data(wanted)
     folder = out or comparing.default_folder(wanted, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit)
     lines = comparing.compared(
         wanted, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, device=device,
@@ -163,6 +165,11 @@ def compare(
         print_tables(found.tables())
         for note in found.notes:
             console().print(note, markup=False)
-    models = {row.name: row.model for row in found.rows}
+    shape = found.rows[0].model.shape if found.rows else None
+    models = {row.name: row.model for row in found.rows if row.model.shape == shape}
+    if left := [row.name for row in found.rows if row.name not in models]:
+        print(f"The pictures leave out models of other shapes: {', '.join(left)}.", file=sys.stderr)
     files = [page, *(drawings.comparisons(models, data, folder) if models else [])]
     print(f"Wrote {', '.join(map(str, files))}", file=sys.stderr if json or csv else sys.stdout)
+    if not found.rows:
+        raise SystemExit(1)  # no model could be compared

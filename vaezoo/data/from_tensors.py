@@ -258,6 +258,11 @@ def _conditions(condition: Tensor | Words | None, given: _Given) -> dict[str, An
     labels, context = _condition(condition, given.name)
     if labels is not None and classes is None and labels.numel():
         classes = int(labels.max()) + 1
+        if int(labels.min()) == 1:
+            warn(
+                f"{given.name}: got labels from 1 to {classes - 1}, which are {classes} classes with none of number 0. "
+                "Subtract 1 if they are numbered from 1, or pass classes= to confirm."
+            )
     return {"labels": labels, "context": context, "classes": classes, "class_names": names}
 
 

@@ -87,6 +87,8 @@ def load_dataset(
             load_torchvision, rest, options=options, cache=cache, download=download, limit=memory_limit, workers=workers
         )
         return _all_of(load) if split == "all" else load(split)
+    if not colon and name not in datasets.names() and expanded(name).is_dir():
+        raise UnknownNameError("data set", name, datasets.names(), f"For the folder of images: 'folder:{name}'.")
     if wanted := TORCHVISION.get(name.lower().replace("-", "").replace("_", "")):
         raise UnknownNameError("data set", name, datasets.names(), f"torchvision has it: 'torchvision:{wanted}'.")
     if not colon and ("/" in name or "\\" in name or name.startswith("~")):

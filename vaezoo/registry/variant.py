@@ -276,7 +276,8 @@ def split_options(entries: Sequence[Variant], given: Mapping[str, object]) -> di
         else:
             known = sorted({each for e in entries for each in e.options})
             names, choice = "+".join(e.name for e in entries), ", ".join(known) or "none"
-            mistakes.append(f"{names}: unknown option {shorten(key)}.{did_you_mean(option, known)} Options: {choice}.")
+            hint = did_you_mean(option, known) or did_you_mean(option, SHARED)
+            mistakes.append(f"{names}: unknown option {shorten(key)}.{hint} Options: {choice}.")
     parsed: dict[str, dict[str, object]] = {}
     for entry in entries:
         try:

@@ -7,6 +7,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -14,7 +15,7 @@ from typing import cast
 import torch
 
 from vaezoo.core import VAE, whole_number
-from vaezoo.data import as_dataset
+from vaezoo.data import as_dataset, datasets
 from vaezoo.errors import ConfigError, InterruptedTrainingError, UnknownNameError, VaezooError
 from vaezoo.evaluation import Estimate
 from vaezoo.evaluation.metric import Value
@@ -22,9 +23,9 @@ from vaezoo.evaluation.report import measured
 from vaezoo.evaluation.test_sets import limited, test_set
 from vaezoo.recipe import Recipe, list_recipes, read_recipe
 from vaezoo.registry import is_variant, resolve, variants, with_requirements
-from vaezoo.storage.config import CONFIG
+from vaezoo.storage.config import CONFIG, read_config
 from vaezoo.workflows.comparison import Comparison, Failure, Row
-from vaezoo.workflows.load import load
+from vaezoo.workflows.load import load, locate
 from vaezoo.workflows.train import Around, train
 from vaezoo.zoo.index import read_index
 
@@ -105,6 +106,17 @@ def compare(
             out=None if out is None else Path(out), report=report, around=around,
         )
     )  # fmt: skip
+
+
+def common_data(names: Sequence[str]) -> str:
+    """Returns the registered data set that all trained models among `names` were trained on; "mnist" if none."""
+    found = set()
+    for name in filter(is_trained, names):
+        with suppress(VaezooError):
+            table = read_config(locate(name)).get("data")
+            found.add(str(table.get("name")) if isinstance(table, dict) else "")
+    (only,) = found if len(found) == 1 else ("mnist",)
+    return only if only in datasets.names() else "mnist"
 
 
 def compared(
