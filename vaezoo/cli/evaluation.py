@@ -2,7 +2,10 @@
 
 # ruff: noqa: D417  # parameters with a type such as `Model` are described there
 import sys
+from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vaezoo.cli.app import (
     Csv,
@@ -17,6 +20,9 @@ from vaezoo.cli.app import (
     print_tables,
 )
 from vaezoo.cli.progress import ShownProgress
+
+if TYPE_CHECKING:
+    from vaezoo.workflows.comparison import Row
 
 FASTER = "--samples 500 takes less time; the log-evidence rises with K, so compare it only at equal K."
 
@@ -147,7 +153,6 @@ def compare(
     """
     from vaezoo.cli.threads import thread_setter
     from vaezoo.workflows import compare as comparing
-    from vaezoo.workflows import draw as drawings
     from vaezoo.workflows.comparison import Comparison
 
     wanted = [*names, *(["all"] if variants == "all" else variants.split(",") if variants else [])]
@@ -165,11 +170,17 @@ def compare(
         print_tables(found.tables())
         for note in found.notes:
             console().print(note, markup=False)
-    shape = found.rows[0].model.shape if found.rows else None
-    models = {row.name: row.model for row in found.rows if row.model.shape == shape}
-    if left := [row.name for row in found.rows if row.name not in models]:
-        print(f"The pictures leave out models of other shapes: {', '.join(left)}.", file=sys.stderr)
-    files = [page, *(drawings.comparisons(models, data, folder) if models else [])]
+    files = [page, *pictures_of(found.rows, data, folder)]
     print(f"Wrote {', '.join(map(str, files))}", file=sys.stderr if json or csv else sys.stdout)
     if not found.rows:
         raise SystemExit(1)  # no model could be compared
+
+
+def pictures_of(rows: "Sequence[Row]", data: str, folder: Path) -> list[Path]:
+    """Draws the models that have images of the same shape as the first one; names the others."""
+    from vaezoo.workflows.draw import comparisons
+
+    models = {row.name: row.model for row in rows if row.model.shape == rows[0].model.shape}
+    if left := [row.name for row in rows if row.name not in models]:
+        print(f"The pictures leave out models of other shapes: {', '.join(left)}.", file=sys.stderr)
+    return [*comparisons(models, data, folder)] if models else []
