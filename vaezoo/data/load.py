@@ -87,7 +87,7 @@ def load_dataset(
             load_torchvision, rest, options=options, cache=cache, download=download, limit=memory_limit, workers=workers
         )
         return _all_of(load) if split == "all" else load(split)
-    if not colon and name not in datasets.names() and expanded(name).is_dir():
+    if not colon and name not in datasets.names() and os.path.isdir(name):
         raise UnknownNameError("data set", name, datasets.names(), f"For the folder of images: 'folder:{name}'.")
     if wanted := TORCHVISION.get(name.lower().replace("-", "").replace("_", "")):
         raise UnknownNameError("data set", name, datasets.names(), f"torchvision has it: 'torchvision:{wanted}'.")
