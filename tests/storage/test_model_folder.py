@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -163,27 +162,3 @@ def test_names_of_other_packages_in_a_config_give_a_hint(change: dict[str, objec
     write_config(folder, {**config, "architecture": inner, **(change if kind == "variant" else {})})
     with pytest.raises(UnknownNameError, match=rf"Unknown {kind} 'their.*another package may bring it"):
         vaezoo.load(folder)
-
-
-def test_writers_of_one_folder_wait_for_each_other(tmp_path: Path) -> None:
-    """Each of two threads replaces the model of the other in shards, and what is left is one of the two."""
-    models = [
-        vaezoo.create("vae", shape=(1, 8, 8), latent=2, backbone={"name": "mlp", "hidden": [64]}) for _ in range(2)
-    ]
-    errors: list[Exception] = []
-
-    def write(model: torch.nn.Module) -> None:
-        try:
-            for _ in range(8):
-                vaezoo.save(model, tmp_path / "m", shard_size=20_000)
-        except Exception as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=write, args=(model,)) for model in models]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
-    found = vaezoo.load(tmp_path / "m").state_dict()
-    assert any(all(torch.equal(found[key], each) for key, each in model.state_dict().items()) for model in models)

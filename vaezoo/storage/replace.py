@@ -4,17 +4,13 @@ Readers open the config first. Where it records another model, the new weights a
 config that records these replaces the previous one. Then the weights get their usual names in the same way.
 """
 
-import hashlib
 import os
 import shutil
-import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
-
-from filelock import FileLock, Timeout
 
 from vaezoo.errors import CheckpointError, CorruptWeightsError
 from vaezoo.storage.config import CONFIG, SHARDS, SPARE, WEIGHTS, check_config, read_config, spare_name
@@ -24,7 +20,6 @@ from vaezoo.storage.weight_files import record_of, weights_fields
 
 T = TypeVar("T")
 ATTEMPTS = 10
-WAITING = 60.0  # seconds for another writer
 
 
 def put_model(
@@ -43,38 +38,6 @@ def put_model(
         CheckpointError: disk full, no permission; the previous model is intact.
     """
     make_folder(folder)
-    with one_writer(folder):
-        write_model(folder, body, files, others)
-
-
-@contextmanager
-def one_writer(folder: Path) -> Iterator[None]:
-    """Lets one writer of this user and machine at a time change the model in a folder.
-
-    Raises:
-        CheckpointError: another one has not finished after a minute.
-    """
-    user = os.getuid() if hasattr(os, "getuid") else ""
-    key = hashlib.sha256(str(folder.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
-    lock = FileLock(Path(tempfile.gettempdir()) / f"vaezoo-{user}-{key}.lock")
-    try:
-        lock.acquire(timeout=WAITING)
-    except Timeout:
-        raise CheckpointError(
-            f"Another process is saving a model in {folder}. Wait for it, or name another folder."
-        ) from None
-    except (OSError, NotImplementedError):
-        pass  # no folder for temporary files, or a disk without locks: as before, the last writer wins
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def write_model(
-    folder: Path, body: Mapping[str, object], files: Iterable[tuple[str, bytes]], others: Mapping[str, bytes | None]
-) -> None:
-    """Writes the files of a model; see `put_model`."""
     replaces = (folder / CONFIG).exists()
     records = []
     for name, data in files:
