@@ -152,13 +152,9 @@ def likelihoods_of(name: str) -> Sequence[str]:
 
 
 def product(name: str) -> list[Case]:
-    """Returns all combinations of backbone and context on the small shape, each with every second likelihood."""
-    axes = itertools.product(enumerate(likelihoods_of(name)), enumerate(axes_of(name, SMALL_SHAPE)))
-    return [
-        Case(name, shape, backbone, likelihood, context)
-        for (i, likelihood), (j, (shape, backbone, context)) in axes
-        if (i + j + j // 2) % 2 == 0 or len(likelihoods_of(name)) == 1
-    ]
+    """Returns all combinations of backbone, likelihood and context on the small shape."""
+    axes = itertools.product(likelihoods_of(name), axes_of(name, SMALL_SHAPE))
+    return [Case(name, shape, backbone, likelihood, context) for likelihood, (shape, backbone, context) in axes]
 
 
 def rotating(name: str) -> list[Case]:
@@ -188,7 +184,7 @@ def pairwise(name: str) -> list[Case]:
 
 #: one for each variant, backbone and context
 ROTATING = [case for name in NAMES for case in rotating(name)]
-EVERYWHERE = [*dict.fromkeys(case for name in NAMES for case in (*product(name), *rotating(name), *pairwise(name)))]
+EVERYWHERE = [*dict.fromkeys(case for name in NAMES for case in (*product(name), *pairwise(name)))]
 #: one for each variant, with a multilayer perceptron and binary data
 ONE_EACH = [Case(name, context=contexts_of(name)[0]) for name in NAMES]
 #: one for each variant, in which backbones, likelihoods and contexts take turns
