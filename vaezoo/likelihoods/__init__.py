@@ -7,9 +7,10 @@ loss (`accepts`).
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -79,7 +80,13 @@ class ScaledLikelihood(Likelihood):
     log_scale: Tensor
     updates: Tensor
 
-    def __init__(self, shape: Sequence[int], scale: float, scale_kind: ScaleKind) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        scale: Annotated[float, Meta(ge=1e-6, le=1e6)] = 1.0,
+        scale_kind: ScaleKind = "fixed",
+    ) -> None:
         super().__init__(shape)
         self.learned, self.optimal = scale_kind == "learned", scale_kind == "optimal"
         self.outputs = 2 if self.learned else 1

@@ -1,13 +1,9 @@
 """Gaussian pixels or features."""
 
-from collections.abc import Sequence
-from typing import Annotated
-
-from msgspec import Meta
 from torch import Tensor
 
 from vaezoo.distributions import DiagonalNormal
-from vaezoo.likelihoods import ScaledLikelihood, ScaleKind
+from vaezoo.likelihoods import ScaledLikelihood
 
 
 class Gaussian(ScaledLikelihood):
@@ -21,15 +17,6 @@ class Gaussian(ScaledLikelihood):
             https://arxiv.org/abs/2006.13202). Under an importance-weighted objective the error of each draw has the
             weight of that draw, which maximizes that bound.
     """
-
-    def __init__(
-        self,
-        shape: Sequence[int],
-        *,
-        scale: Annotated[float, Meta(ge=1e-6, le=1e6)] = 1.0,
-        scale_kind: ScaleKind = "fixed",
-    ) -> None:
-        super().__init__(shape, scale, scale_kind)
 
     def distribution(self, loc: Tensor, log_scale: Tensor) -> DiagonalNormal:
         """Returns the normal of means and log standard deviations (*batch, *shape)."""

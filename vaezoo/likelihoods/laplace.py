@@ -1,13 +1,9 @@
 """Laplace pixels or features."""
 
-from collections.abc import Sequence
-from typing import Annotated
-
-from msgspec import Meta
 from torch import Tensor
 
 from vaezoo.distributions import DiagonalLaplace
-from vaezoo.likelihoods import ScaledLikelihood, ScaleKind
+from vaezoo.likelihoods import ScaledLikelihood
 
 
 class Laplace(ScaledLikelihood):
@@ -25,15 +21,6 @@ class Laplace(ScaledLikelihood):
 
     power = 1
     error = "absolute_error"
-
-    def __init__(
-        self,
-        shape: Sequence[int],
-        *,
-        scale: Annotated[float, Meta(ge=1e-6, le=1e6)] = 1.0,
-        scale_kind: ScaleKind = "fixed",
-    ) -> None:
-        super().__init__(shape, scale, scale_kind)
 
     def distribution(self, loc: Tensor, log_scale: Tensor) -> DiagonalLaplace:
         """Returns the Laplace distributions of locations and log scales (*batch, *shape)."""
