@@ -53,31 +53,17 @@ _TWINS: Final = {  # drawn alike by at least one of the artists
 }  # fmt: skip
 
 ARCHIVES: Final = {
-    "google": (
-        DataFile(
-            name="emoji-datasource-google-16.0.0.tgz",
-            size=74_344_091,
-            sha256="fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438",
-        ),
-        NpmPackage("emoji-datasource-google", "16.0.0"),
-    ),
-    "twitter": (
-        DataFile(
-            name="emoji-datasource-twitter-16.0.0.tgz",
-            size=61_683_754,
-            sha256="f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877",
-        ),
-        NpmPackage("emoji-datasource-twitter", "16.0.0"),
-    ),
-    "fluent": (
-        DataFile(
-            name="lobehub-fluent-emoji-3d-1.1.0.tgz",
-            size=15_792_027,
-            sha256="c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
-        ),
-        NpmPackage("@lobehub/fluent-emoji-3d", "1.1.0"),
-    ),
-}
+    artist: (DataFile(name=f"{package.lstrip('@').replace('/', '-')}-{version}.tgz", size=size, sha256=sha256),
+             NpmPackage(package, version))
+    for artist, package, version, size, sha256 in (
+        ("google", "emoji-datasource-google", "16.0.0", 74_344_091,
+         "fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438"),
+        ("twitter", "emoji-datasource-twitter", "16.0.0", 61_683_754,
+         "f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877"),
+        ("fluent", "@lobehub/fluent-emoji-3d", "1.1.0", 15_792_027,
+         "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58"),
+    )
+}  # fmt: skip
 
 
 def emoji(split: str, *, cache: Path, download: bool, choice: str = "") -> Dataset:
