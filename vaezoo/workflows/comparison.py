@@ -201,7 +201,7 @@ def table_of(rows: Sequence[Row]) -> Table:
         figures=headings[1:-1],
         optional=(*(each for each in OPTIONAL if each not in LAST), difference, *LAST) if without else OPTIONAL,
     )
-    return table if reference else table.without([difference])
+    return table if reference and len(rows) > 1 else table.without([difference])
 
 
 def reasons(rows: Sequence[Row]) -> list[str]:
