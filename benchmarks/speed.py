@@ -4,7 +4,7 @@
     python benchmarks/speed.py [--rounds 5] [--only mlp,conv,vq,iwae,libraries,evidence] [--threads 2] [--write]
 
 The first command compares vaezoo's trainer with the straight loop with fused Adam, with pythae and with Lightning, for
-an MLP and for convolutions, in seven rounds. The second one prints the tables of docs/benchmarks.md, each as soon as it
+an MLP and for convolutions, in seven rounds. The second one prints the tables of docs/explanation/benchmarks.md, each as soon as it
 is measured, and with --write puts them there; all of them take about 40 minutes on two cores. Keep the machine idle
 meanwhile. --quick takes four steps of everything, as a test of the script; its figures mean nothing.
 
@@ -52,7 +52,7 @@ from torch import Tensor
 
 from vaezoo.data import binarize, load_dataset
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "benchmarks.md"
 START, END = "<!-- speed -->\n", "<!-- end -->"
 SAMPLES = 5000
 SUMMARY = ("vaezoo", "straight loop, fused Adam", "pythae", "Lightning, default logging")  # rows of --summary
@@ -202,7 +202,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="5 by default, 7 with --summary")
     parser.add_argument("--only", default=",".join([*TASKS, "evidence"]))
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/explanation/benchmarks.md")
     parser.add_argument("--quick", action="store_true", help="a few steps of everything")
     parser.add_argument("--row", help="measure this row of --only in this process, and print its figures alone")
     options = parser.parse_args()

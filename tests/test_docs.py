@@ -21,7 +21,12 @@ from vaezoo.workflows.building_blocks import KINDS, option_texts, options, regis
 from vaezoo.workflows.listing import refresh
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+GENERATED = [DOCS / "reference" / each for each in ("variants", "models")]  # by `make docs`, ignored by git
+PAGES = [
+    ROOT / "README.md",
+    *(page for page in sorted(DOCS.rglob("*.md")) if not {*page.parents} & {*GENERATED}),
+]
 SHELL = ("sh", "console", "bash", "shell")
 
 # Runs the Python blocks of each page in order, in a namespace and an empty folder of their own. All pages share a
@@ -90,7 +95,7 @@ def test_recipes_are_valid_and_the_tutorial_shows_that_of_the_package():
         tables = tomllib.loads(text)
         if "variant" in tables:
             read_recipe(tables)
-    (shown,) = [text for _, text in blocks(ROOT / "docs" / "tutorial.md", "toml")]
+    (shown,) = [text for _, text in blocks(DOCS / "tutorials" / "tutorial.md", "toml")]
     assert tomllib.loads(shown) == tomllib.loads(find_recipe("tutorial-vae-mnist").read_text(encoding="utf-8"))
 
 
@@ -114,8 +119,9 @@ def test_commands_and_make_targets_exist(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("name", ["models", "variants", "recipes-list", "building-blocks"])
 def test_tables_are_current(name: str):
-    text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-    assert "<!-- end -->" in text and refresh(text) == text, f"Run: python -m vaezoo.workflows.listing docs/{name}.md"
+    page = DOCS / "reference" / f"{name}.md"
+    text = page.read_text(encoding="utf-8")
+    assert "<!-- end -->" in text and refresh(text) == text, f"Run: python -m vaezoo.workflows.listing {label(page)}"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -140,7 +146,7 @@ def test_links_have_targets_and_every_picture_is_shown():
                 file = (page.parent / path).resolve() if path else page
                 assert file.exists() and (not anchor or anchor in anchors(file)), f"{label(page)}: {target}"
     shown = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-    for picture in (ROOT / "docs" / "pictures").iterdir():
+    for picture in (DOCS / "pictures").iterdir():
         assert f"pictures/{picture.name})" in shown, picture.name
 
 
@@ -155,7 +161,7 @@ def test_links_have_targets_and_every_picture_is_shown():
 )
 def test_every_key_of_a_recipe_is_documented(heading: str, struct: type[msgspec.Struct]):
     fields = {field.name: field for field in msgspec.structs.fields(struct)}
-    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    page = (DOCS / "reference" / "recipes.md").read_text(encoding="utf-8")
     section = page.partition(f"### {heading}\n")[2].partition("\n#")[0]
     given = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section, re.MULTILINE))
     assert set(given) == set(fields) - ({"name", "stages"} if struct is Recipe else set())
@@ -172,7 +178,7 @@ def test_every_key_of_a_recipe_is_documented(heading: str, struct: type[msgspec.
 
 
 def test_every_variant_has_a_test_of_its_mathematics():
-    text = (ROOT / "docs" / "correctness.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    text = (DOCS / "explanation" / "correctness.md").read_text(encoding="utf-8").partition("\n## ")[0]
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
     assert all(len(line) == 5 and line[3] for line in lines)
     assert sorted(line[1] for line in lines) == variants.names()
@@ -184,7 +190,7 @@ def test_every_variant_has_a_test_of_its_mathematics():
 
 
 def test_example_of_adding_a_variant_works_as_an_installed_package(tmp_path: Path):
-    page = ROOT / "docs" / "adding-a-variant.md"
+    page = DOCS / "guides" / "adding-a-variant.md"
     (code,) = [text for _, text in blocks(page, "python") if text.startswith("# my_package/")]
     (table,) = [text for _, text in blocks(page, "toml") if "entry-points" in text]
     points = tomllib.loads(table)["project"]["entry-points"]

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "vaezoo"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DOCUMENTS = ["README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"]
-ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
 LAYERS = [
     set(re.findall(r"`(\w+)`", row))
     for row in re.findall(r"^\| \d+ \| ([^|]+) \|", ARCHITECTURE.partition("\n## One")[0], re.MULTILINE)
@@ -31,7 +31,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Distributions whose import name is another; plug-ins of pytest are not imported.
 IMPORTED_AS = {"pillow": "PIL", "scikit-learn": "sklearn", "pytest-timeout": "", "pytest-xdist": ""}
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-# Idiom that docs/style.md excludes. A few honest uses of a word are possible.
+# Idiom that docs/explanation/style.md excludes. A few honest uses of a word are possible.
 IDIOM = re.compile(r"\b(told|hear[sd]?|heeds?|says whether|(is|are) confused with|rooms?|learnt|public door)\b", re.I)
 
 

@@ -81,7 +81,7 @@ def save(
     if model.config is None:
         raise ConfigError(
             "This model was changed by hand, and no config can describe it. Register the change as a variant "
-            "(docs/adding-a-variant.md) and create the model by that name."
+            "(docs/guides/adding-a-variant.md) and create the model by that name."
         )
     if Path(folder).suffix.lower() in SINGLE_FILES:
         warn(
@@ -145,7 +145,7 @@ def check_state(config: Mapping[str, object], state: Mapping[str, Tensor]) -> No
     if differ:
         raise ConfigError(
             f"tensors that differ from those of its config: {shorten(differ[:5], 300)}. Register the change as a "
-            "variant (docs/adding-a-variant.md)"
+            "variant (docs/guides/adding-a-variant.md)"
         )
 
 

@@ -1,6 +1,6 @@
 """Tables of models, variants, recipes and building blocks, for `vaezoo list`, `vaezoo show` and the pages in docs/.
 
-`python -m vaezoo.workflows.listing docs/{models,variants,recipes-list,building-blocks}.md` writes the pages again.
+`python -m vaezoo.workflows.listing docs/reference/{models,variants,recipes-list,building-blocks}.md` writes the pages again.
 """
 
 import fnmatch
@@ -159,7 +159,7 @@ def weights_of(variant: str) -> list[str]:
 
 
 def variants_table() -> str:
-    """Returns the table of variants in docs/variants.md, with links to options and papers."""
+    """Returns the table of variants in docs/reference/variants.md, with links to options and papers."""
     rows: Rows = []
     for entry in variant_entries():
         paper = f"{entry.paper} ({entry.year})"

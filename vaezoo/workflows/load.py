@@ -136,7 +136,7 @@ def about_file(name: object) -> str:
         if isinstance(name, str | Path) and Path(name).is_file():
             return (
                 f"{printable(str(name))} is a file: `vaezoo convert` makes a folder of the weights of another project "
-                "(docs/convert.md); model.load_state_dict(torch.load(PATH)) reads those of torch.save."
+                "(docs/guides/convert.md); model.load_state_dict(torch.load(PATH)) reads those of torch.save."
             )
     return ""
 
