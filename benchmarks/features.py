@@ -1,10 +1,10 @@
 """Trains the classifier whose features the Fréchet distance uses, and writes its weights.
 
-    python benchmarks/features.py vaezoo/evaluation/features/gray28.safetensors
+    python benchmarks/features.py vaezoo/networks/features/gray28.safetensors
 
-Prints the error on both test sets with the stored weights, and the SHA-256 for `vaezoo/evaluation/features`. The data
-are the training images of MNIST and Fashion-MNIST, shifted, some of them blurred or noisy; about five minutes on one
-core of a CPU.
+Prints the error on both test sets with the stored weights, and the SHA-256 for `vaezoo/networks/features/gray.py`. The
+data are the training images of MNIST and Fashion-MNIST, shifted, some of them blurred or noisy; about five minutes on
+one core of a CPU.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, cross_entropy, pad
 
 from vaezoo.data import load_dataset
-from vaezoo.evaluation.features import GrayClassifier
+from vaezoo.networks.features.gray import GrayClassifier
 from vaezoo.storage.json_files import sha256
 
 SETS = ("mnist", "fashion-mnist")  # classes 0-9 and 10-19

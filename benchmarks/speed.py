@@ -4,9 +4,9 @@
     python benchmarks/speed.py [--rounds 5] [--only mlp,conv,vq,iwae,libraries,evidence] [--threads 2] [--write]
 
 The first command compares vaezoo's trainer with the straight loop with fused Adam, with pythae and with Lightning, for
-an MLP and for convolutions, in seven rounds. The second one prints the tables of docs/explanation/benchmarks.md, each as soon as it
-is measured, and with --write puts them there; all of them take about 40 minutes on two cores. Keep the machine idle
-meanwhile. --quick takes four steps of everything, as a test of the script; its figures mean nothing.
+an MLP and for convolutions, in seven rounds. The second one prints the tables of docs/explanation/benchmarks.md, each
+as soon as it is measured, and with --write puts them there; all of them take about 40 minutes on two cores. Keep the
+machine idle meanwhile. --quick takes four steps of everything, as a test of the script; its figures mean nothing.
 
 Every measurement is a process of its own, since the C library's memory management, a large part of some rows, depends
 on everything that a process did before.

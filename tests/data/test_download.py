@@ -16,8 +16,9 @@ from unittest import TestCase
 
 import pytest
 
+from vaezoo.core import cache_root
 from vaezoo.data.download import registries, sources
-from vaezoo.data.download.cache import Collection, cache_root, ensure
+from vaezoo.data.download.cache import Collection, ensure
 from vaezoo.data.download.registries import DebianPackage, NpmPackage
 from vaezoo.data.download.sources import DataFile, Folder, Mirror, Source, SourceError
 from vaezoo.errors import DownloadError

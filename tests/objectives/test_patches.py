@@ -7,8 +7,9 @@ import torch
 
 import vaezoo
 from vaezoo.core import VAE
+from vaezoo.errors import ShapeError
+from vaezoo.networks.features import PerceptualDistance
 from vaezoo.networks.patch_critic import PatchCritic
-from vaezoo.objectives import PatchAdversarialObjective
 
 SHAPE = (3, 16, 16)
 
@@ -106,7 +107,7 @@ def test_other_data_than_images_have_a_critic_with_one_logit() -> None:
     assert model.objective.critic(torch.randn(5, 30)).shape == (5, 1)
     assert torch.isfinite(model(torch.randn(2, 30)).losses["critic"]).all()
     model = vaezoo.create("kl-autoencoder", shape=(30,), backbone="mlp", latent=4)
-    assert not isinstance(model.objective, PatchAdversarialObjective)
+    assert model.objective.critic is None and {*model(torch.randn(2, 30)).losses} == {"model"}
     assert torch.isfinite(model(torch.randn(2, 30)).bound).all()
 
 
@@ -119,3 +120,50 @@ def test_vq_gan_keeps_the_penalties_of_the_codes() -> None:
     term = elbo.terms["adversarial_weight"] * elbo.terms["adversarial"]
     plain = elbo.distortion + elbo.rate + 0.25 * elbo.terms["commitment"]
     torch.testing.assert_close(elbo.losses["model"], plain + term, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("critic", [0.0, 0.5])
+def test_the_perceptual_term_is_the_distance_for_each_value_of_an_image(critic: float) -> None:
+    model = autoencoder(beta=1e-6, perceptual=0.3, critic=critic, critic_channels=4).double()
+    x = torch.rand(4, *SHAPE, dtype=torch.float64)
+    torch.manual_seed(1)
+    elbo = model(x)
+    torch.manual_seed(1)
+    made = model.decode(model.encode(x).rsample()).mean
+    term = math.prod(SHAPE) * PerceptualDistance().double()(x, made)
+    torch.testing.assert_close(elbo.terms["perceptual"], term.detach())
+    loss = elbo.distortion + 1e-6 * elbo.rate + 0.3 * term
+    if critic:
+        weights, logits = model.decoder.network.head.weight, model.objective.critic(made)
+        norms = [
+            torch.autograd.grad(each, weights, retain_graph=True)[0].norm() for each in (loss.mean(), logits.mean())
+        ]
+        weight = norms[0] / (norms[1] + 1e-4)
+        torch.testing.assert_close(elbo.terms["adversarial_weight"].double(), weight.expand(4), rtol=1e-5, atol=0)
+        loss = loss - 0.5 * weight * logits.flatten(1).mean(1)
+    torch.testing.assert_close(elbo.losses["model"], loss, rtol=1e-5, atol=1e-5)
+    assert not [key for key in model.state_dict() if "networks" in key]
+
+
+def test_the_perceptual_term_trains_the_decoder() -> None:
+    model, x = autoencoder(beta=0.0, perceptual=1.0), torch.rand(2, *SHAPE)
+    inference = model.infer(x, None, 1)
+    (_, penalty) = model.objective.penalties["perceptual"]
+    gradients = torch.autograd.grad(penalty(model, inference).sum(), [*model.decoder.parameters()], allow_unused=True)
+    assert sum(float(each.abs().sum()) for each in gradients if each is not None) > 0
+
+
+@pytest.mark.parametrize("shape", [(30,), (2, 32, 32), (3, 12, 32)])
+def test_the_perceptual_term_needs_gray_or_color_images(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match=r"perceptual = 0"):
+        vaezoo.create("kl-autoencoder", shape=shape, backbone="mlp", latent=4, perceptual=1.0)
+
+
+def test_vq_gan_without_a_critic_has_the_perceptual_term_alone() -> None:
+    torch.manual_seed(0)
+    options = {"codes": 16, "critic": 0.0, "perceptual": 0.5}
+    model = vaezoo.create("vq-vae+vq-gan", shape=SHAPE, backbone={"name": "conv", "channels": [8, 8]}, **options)
+    elbo = model(torch.rand(2, *SHAPE))
+    assert {*elbo.losses} == {"model"}
+    plain = elbo.distortion + elbo.rate + 0.25 * elbo.terms["commitment"] + 0.5 * elbo.terms["perceptual"]
+    torch.testing.assert_close(elbo.losses["model"], plain, rtol=1e-5, atol=1e-3)

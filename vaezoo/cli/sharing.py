@@ -150,3 +150,15 @@ def convert(
         scale=scale,
     )
     console().print(str(done), markup=False)
+
+
+@app.command
+def features(file: Path) -> None:
+    """Copy the weights of torchvision's vgg16 into the cache, for the option perceptual_network = "vgg16".
+
+    Args:
+        file: Your own file, such as vgg16-397923af.pth: a state dict, of which no code is run.
+    """
+    from vaezoo.storage.conversion.features import add_features
+
+    console().print(f"{add_features(file)}")

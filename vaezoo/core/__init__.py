@@ -20,7 +20,7 @@ from vaezoo.core.part import (
     network_inputs,
     require_vector_latent,
 )
-from vaezoo.core.paths import expanded, public_name
+from vaezoo.core.paths import cache_root, expanded, public_name
 from vaezoo.core.posterior import (
     ACTIVE_VARIANCE,
     Posterior,
@@ -59,6 +59,7 @@ __all__ = [
     "as_context",
     "as_number",
     "as_part",
+    "cache_root",
     "center",
     "check_model",
     "check_tensor",

@@ -36,3 +36,12 @@ def public_name(data: str) -> str:
     with suppress(RuntimeError, OSError, ValueError):
         is_home = is_home or Path(path).expanduser().absolute() == Path.home()
     return f"{scheme}{parts[-1] if parts and not is_home else 'images'}"
+
+
+def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Returns the cache folder: `cache_dir`, else `$VAEZOO_HOME`, else `vaezoo` in the user's cache folder."""
+    if cache_dir is not None:
+        return expanded(cache_dir)
+    if home := os.environ.get("VAEZOO_HOME"):
+        return expanded(home)
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "vaezoo"

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from vaezoo.core import expanded
+from vaezoo.core import cache_root, expanded
 from vaezoo.data.dataset import Dataset, concatenate
-from vaezoo.data.download.cache import Collection, Report, cache_root, ensure
+from vaezoo.data.download.cache import Collection, Report, ensure
 from vaezoo.data.from_tensors import from_tensors
 from vaezoo.data.readers.image_folder import load_folder
 from vaezoo.data.readers.torchvision import load_torchvision

@@ -10,7 +10,7 @@ from .disentanglement_scores import gaussian_total_correlation as gaussian_total
 from .disentanglement_scores import mutual_information_gap as mutual_information_gap
 from .disentanglement_scores import representation as representation
 from .estimates import evidence as evidence
-from .features import TrainedFeatures as TrainedFeatures
+from .frechet import TrainedFeatures as TrainedFeatures
 from .frechet import frechet_distance as frechet_distance
 from .frechet import gaussian_frechet_distance as gaussian_frechet_distance
 from .latent_report import LatentReport as LatentReport

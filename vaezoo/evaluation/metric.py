@@ -36,9 +36,10 @@ class Estimate:
 
 
 class Terms(NamedTuple):
-    """Bound, distortion and rate (nats), and mean squared error of the reconstruction of each example, (N,) each.
+    """Bound, distortion and rate (nats) of each example, and measures of its reconstruction, (N,) each.
 
-    `dense` is 1 for examples to which the likelihood gives a probability or a density, otherwise 0.
+    `dense` is 1 for examples to which the likelihood gives a probability or a density, otherwise 0. `similarity` (SSIM)
+    and `perceptual` (perceptual distance) are NaN for examples to which they do not apply.
     """
 
     bound: Tensor
@@ -46,6 +47,8 @@ class Terms(NamedTuple):
     rate: Tensor
     squared_error: Tensor
     dense: Tensor
+    similarity: Tensor
+    perceptual: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,16 +78,20 @@ class Measurement:
 
         from vaezoo.core import as_part, seeded
         from vaezoo.evaluation.batches import batches
+        from vaezoo.evaluation.similarity import ImagePairs
 
+        pairs = ImagePairs(self.data.shape, next(self.model.parameters()).device)
         likelihood = as_part(self.model.decoder).likelihood
         rows: list[Tensor] = []
         done = 0
         with seeded(self.seed):
             for x, c in batches(self.model, self.data, self.batch_size):
                 elbo = cast("ELBO", self.model(x, c))
-                error = (self.model.reconstruct(x, c) - x).square().flatten(1).mean(1)
+                made = self.model.reconstruct(x, c)
+                error = (made - x).square().flatten(1).mean(1)
                 dense = torch.ones_like(error) if likelihood is None else likelihood.contains(x).to(error)
-                rows.append(torch.stack([elbo.bound, elbo.distortion, elbo.rate, error, dense]).cpu())
+                found = (elbo.bound, elbo.distortion, elbo.rate, error, dense, *pairs(x, made))
+                rows.append(torch.stack([each.to(error.dtype) for each in found]).cpu())
                 if self.report is not None:  # before the first draw of an evidence
                     done += len(x)
                     self.report(0 if self.samples else done, len(self.data) * (self.samples or 1))

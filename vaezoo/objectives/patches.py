@@ -15,9 +15,9 @@ SMALL_GRADIENT = 1e-4  # added to the norm of a gradient that is divided by
 
 
 class PatchAdversarialObjective(AdversarialObjective, WeightedObjective):
-    r"""The objective $D + \beta R + w \lambda G$ with a critic of image patches.
+    r"""The objective $L + w \lambda G$ with a critic of image patches, $L = D + \beta R$ plus penalties.
 
-    $G$ is minus the critic's mean logit for the mean of p(x|z), and $\lambda = |\nabla D| / (|\nabla G| + 10^{-4})$ at
+    $G$ is minus the critic's mean logit for the mean of p(x|z), and $\lambda = |\nabla L| / (|\nabla G| + 10^{-4})$ at
     the weights of the decoder's last layer, so that with $w = 1$ both terms have gradients of equal size there (Esser
     et al., 2021, https://arxiv.org/abs/2012.09841). The critic minimizes `critic_loss` for data and reconstructions.
 
@@ -34,7 +34,6 @@ class PatchAdversarialObjective(AdversarialObjective, WeightedObjective):
         rate: float,
         critic: nn.Module | None,
         weight: float = 1.0,
-        *,
         start: int = 0,
         penalties: Mapping[str, tuple[float, Penalty]] | None = None,
     ) -> None:
@@ -48,7 +47,7 @@ class PatchAdversarialObjective(AdversarialObjective, WeightedObjective):
         x, generated = inference.x, inference.likelihood.mean[0]
         on = 1.0 if step is None or not self.start else (step >= self.start).to(elbo.distortion.dtype)
         adversarial = -self.logits(generated).mean(1)
-        weight = adaptive_weight(inference.distortion(), adversarial, last_weights(model))
+        weight = adaptive_weight(elbo.losses["model"], adversarial, last_weights(model))
         positive, negative = self.logits(x), self.logits(generated.detach())
         critic = critic_loss(positive, negative).mean(1)
         return replace(
@@ -72,19 +71,18 @@ class PatchAdversarialObjective(AdversarialObjective, WeightedObjective):
         return full_precision(self.critic(x)).flatten(1)
 
 
-def adaptive_weight(distortion: Tensor, adversarial: Tensor, weights: Tensor | None) -> Tensor:
+def adaptive_weight(loss: Tensor, adversarial: Tensor, weights: Tensor | None) -> Tensor:
     """Returns the ratio of the norms of two gradients with respect to `weights`, 0-dim; 1 without gradients.
 
     Args:
-        distortion: (B,), the numerator is the norm of the gradient of its mean.
+        loss: (B,), the numerator is the norm of the gradient of its mean.
         adversarial: (B,), the denominator likewise.
         weights: those of the decoder's last layer; None if it has none.
     """
-    if weights is None or not (weights.requires_grad and distortion.requires_grad and adversarial.requires_grad):
-        return distortion.new_ones(())
+    if weights is None or not (weights.requires_grad and loss.requires_grad and adversarial.requires_grad):
+        return loss.new_ones(())
     norms = [
-        torch.autograd.grad(each.mean(), weights, retain_graph=True)[0].float().norm()
-        for each in (distortion, adversarial)
+        torch.autograd.grad(each.mean(), weights, retain_graph=True)[0].float().norm() for each in (loss, adversarial)
     ]
     ratio: Tensor = (norms[0] / (norms[1] + SMALL_GRADIENT)).clamp(0.0, LARGEST_WEIGHT).detach()
     return ratio

@@ -23,7 +23,7 @@ class PenalizedObjective(Objective):
 
     Args:
         penalties: name -> ($w_i$, $T_i$); a penalty takes (model, inference) and returns (B,), or a 0-dim tensor
-            for the whole batch. Penalties of weight 0 are left out.
+            for the whole batch. Penalties of weight 0 are left out. One that is a module moves with the objective.
         samples: $K$, draws of z per example.
         posterior_type: the class of posteriors that the penalties need; None if they take any.
     """
@@ -38,6 +38,7 @@ class PenalizedObjective(Objective):
         super().__init__()
         self.posterior_type = posterior_type or type(self).posterior_type
         self.penalties = {name: each for name, each in (penalties or {}).items() if each[0] != 0.0}
+        self.networks = nn.ModuleList(each for _, each in self.penalties.values() if isinstance(each, nn.Module))
         self.samples = samples
 
     def trains_prior(self) -> bool:

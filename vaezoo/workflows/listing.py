@@ -1,6 +1,7 @@
 """Tables of models, variants, recipes and building blocks, for `vaezoo list`, `vaezoo show` and the pages in docs/.
 
-`python -m vaezoo.workflows.listing docs/reference/{models,variants,recipes-list,building-blocks}.md` writes the pages again.
+`python -m vaezoo.workflows.listing docs/reference/{models,variants,recipes-list,building-blocks}.md` writes the pages
+again.
 """
 
 import fnmatch

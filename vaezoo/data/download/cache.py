@@ -12,7 +12,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vaezoo.core import expanded
 from vaezoo.data.download.sources import DataFile, Folder, Source, SourceError
 from vaezoo.errors import DownloadError
 
@@ -28,15 +27,6 @@ class Collection:
     name: str
     files: tuple[DataFile, ...]
     sources: tuple[Source, ...]
-
-
-def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Returns the cache folder: `cache_dir`, else `$VAEZOO_HOME`, else `vaezoo` in the user's cache folder."""
-    if cache_dir is not None:
-        return expanded(cache_dir)
-    if home := os.environ.get("VAEZOO_HOME"):
-        return expanded(home)
-    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "vaezoo"
 
 
 def ensure(

@@ -1,4 +1,4 @@
-"""The trained features: their file, images of any size and color, and the order of distances."""
+"""The trained features: their files, images of any size and color, and the order of distances."""
 
 import warnings
 from importlib.resources import files
@@ -12,7 +12,8 @@ from torch.nn.functional import conv2d
 
 from vaezoo.data import bundled_images
 from vaezoo.errors import CorruptWeightsError
-from vaezoo.evaluation import TrainedFeatures, features, frechet_distance
+from vaezoo.evaluation import frechet_distance
+from vaezoo.networks.features import TrainedFeatures, color, gray
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def blurred(images: Tensor, width: float) -> Tensor:
 
 def test_the_classifier_is_trained_and_its_file_small(digits: Tensor) -> None:
     labels = bundled_images().labels
-    classifier = features.trained_classifier()
+    classifier = gray.trained_classifier()
     assert int((classifier(digits).argmax(1) == labels).sum()) >= 63  # an error of 0.50 % on all test images
     assert not classifier.training
     state = torch.get_rng_state()
@@ -36,11 +37,12 @@ def test_the_classifier_is_trained_and_its_file_small(digits: Tensor) -> None:
     assert torch.equal(state, torch.get_rng_state())
     assert found.shape == (64, 128) and not found.requires_grad and bool((found >= 0).all())
     torch.testing.assert_close(classifier.head(found), classifier(digits))
-    assert len((files("vaezoo.evaluation.features") / features.FILE).read_bytes()) < 1_000_000
+    for file in (gray.FILE, color.FILE):
+        assert len((files("vaezoo.networks.features") / file).read_bytes()) < 1_000_000
 
 
 def test_a_damaged_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "SHA256", "0" * 64)
+    monkeypatch.setattr(gray, "SHA256", "0" * 64)
     with pytest.raises(CorruptWeightsError, match=r"expected 0000.*reinstall"):
         TrainedFeatures()
 
@@ -62,12 +64,19 @@ def test_other_sizes_are_resized(digits: Tensor) -> None:
     assert torch.equal(TrainedFeatures()(digits[:, 0]), TrainedFeatures()(digits))  # without an axis of channels
 
 
-def test_every_channel_counts(digits: Tensor) -> None:
-    red, blue = (torch.cat([x * digits for x in color], 1) for color in ((1.0, 0.1, 0.0), (0.0, 0.1, 1.0)))
+def test_color_images_have_the_features_of_the_color_classifier(digits: Tensor) -> None:
+    red, blue = (torch.cat([x * digits for x in shades], 1) for shades in ((1.0, 0.1, 0.0), (0.0, 0.1, 1.0)))
     own = TrainedFeatures()
-    torch.testing.assert_close(own(red), torch.cat([own(digits), own(0.1 * digits), own(0 * digits)], 1))
-    assert frechet_distance(red, blue) > 10.0
+    large = torch.nn.functional.interpolate(red, (64, 64), mode="bilinear", antialias=True)
+    torch.testing.assert_close(own(red), color.ColorClassifier().hidden(large))
+    assert own(red).shape == (64, 128)
+    assert frechet_distance(red, blue) > 10 * frechet_distance(red, red.roll(1, 3)) > 0
     assert frechet_distance(red, red.flip(0)) < 1e-6
+
+
+def test_channels_that_are_no_colors_are_gray_images_of_their_own(digits: Tensor) -> None:
+    two, own = torch.cat([digits, 0.1 * digits], 1), TrainedFeatures()
+    torch.testing.assert_close(own(two), torch.cat([own(digits), own(0.1 * digits)], 1))
 
 
 def test_pixels_are_clipped_and_many_outside_the_range_are_a_warning(digits: Tensor) -> None:
