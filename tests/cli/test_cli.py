@@ -47,7 +47,7 @@ def test_help_and_list_import_no_torch():
     code = "\n".join([*lines, "assert 'torch' not in sys.modules"])
     commands = ["demo", "list", "show", "train", "evaluate", "sample", "reconstruct", "traverse", "interpolate"]
     for argument, words in (
-        ("--help", [*commands, "compare", "convert", "data", "fit-sampler"]),
+        ("--help", [*commands, "compare", "convert", "data", "features", "fit-sampler"]),
         ("list", [*read_index()]),
     ):
         done = shell(f'{sys.executable} -c "{code}" {argument}')

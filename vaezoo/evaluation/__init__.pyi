@@ -23,3 +23,4 @@ from .metric import Metric as Metric
 from .report import Report as Report
 from .report import evaluate as evaluate
 from .report import paired_difference as paired_difference
+from .similarity import structural_similarity as structural_similarity

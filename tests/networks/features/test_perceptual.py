@@ -9,6 +9,7 @@ from torch.nn.functional import avg_pool2d, conv2d
 from torchvision.models.vgg import cfgs, make_layers
 
 import vaezoo
+from vaezoo.cli import main
 from vaezoo.errors import ConfigError, ConversionError, CorruptWeightsError, ShapeError
 from vaezoo.networks.features import PerceptualDistance, color
 from vaezoo.networks.features.vgg16 import VGG16
@@ -107,12 +108,16 @@ def test_a_damaged_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         PerceptualDistance()
 
 
-def test_vgg16_has_the_features_of_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vgg16_has_the_features_of_torchvision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("VAEZOO_HOME", str(tmp_path / "cache"))
     torch.manual_seed(0)
     layers = make_layers(cfgs["D"]).eval()
     torch.save({f"features.{key}": each for key, each in layers.state_dict().items()}, tmp_path / "vgg16.pth")
-    assert add_features(tmp_path / "vgg16.pth") == tmp_path / "cache" / "features" / "vgg16.safetensors"
+    copy = tmp_path / "cache" / "features" / "vgg16.safetensors"
+    main(["features", str(tmp_path / "vgg16.pth")])
+    assert str(copy) in capsys.readouterr().out.replace("\n", "") and copy.exists()
     x = images(2)
     found = x - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     found = found / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
