@@ -1,6 +1,9 @@
 """Commands that draw pictures of models, and fit samplers."""
 
 # ruff: noqa: D417  # parameters with a type such as `Model` are described there
+import sys
+from pathlib import Path
+
 from vaezoo.cli.app import PICTURES, Data, Model, Out, Picture, app, console
 
 
@@ -100,3 +103,16 @@ def interpolate(
     from vaezoo.workflows import draw as drawings
 
     console().print(f"Wrote {drawings.interpolation(name, pairs, steps, data, out, seed=seed)}")
+
+
+@app.command
+def gallery(*names: str, out: Path = Path("gallery")) -> None:
+    """Draw reconstructions, samples, interpolations, traversals and maps of models, and all models together.
+
+    Args:
+        names: Pretrained models or model folders; all bundled ones by default.
+        out: Folder for the pictures and an index.md that shows them.
+    """
+    from vaezoo.workflows.gallery import gallery as run
+
+    console().print(f"Wrote {run(names, out, lambda name: print(f'… {name}', file=sys.stderr))}")
