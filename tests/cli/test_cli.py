@@ -232,7 +232,7 @@ def test_lists_as_json_and_csv(kind, capsys):
             ["scale_kind = 'fixed' (one of fixed, learned, optimal)", "σ > 0; the initial value"],
         ),
         ("samplers", "gaussian-mixture", ["components = 10 (a whole number from 1 to 10,000)", "number of Gaussians"]),
-        ("data", "digits", ["CC BY 4.0", "folder:PATH"]),
+        ("datasets", "digits", ["CC BY 4.0", "folder:PATH"]),
     ],
 )
 def test_building_blocks_are_listed_and_described(kind, name, lines, capsys):

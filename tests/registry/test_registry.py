@@ -452,7 +452,7 @@ def test_commands_state_broken_packages_and_go_on(install: Install, capsys: pyte
             "The plug-in vaezoo-sad that offers it failed to load: RuntimeError: boom and ?[31m",
         ),
         (("--variants",), "wide-vae", "Several packages register the variant 'wide-vae'"),
-        (("--data",), "sad", "The plug-in vaezoo-sad that offers it failed to load: RuntimeError: boom"),
+        (("--datasets",), "sad", "The plug-in vaezoo-sad that offers it failed to load: RuntimeError: boom"),
         (("--backbones",), "odd", "Its options cannot be read: NameError: name 'NoSuchType' is not defined"),
     ):
         assert f"{name} broken: {reason}" in output("list", *words), words

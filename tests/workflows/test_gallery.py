@@ -53,6 +53,7 @@ def test_published_models_of_the_same_images_are_in_the_planes(here: Path, monke
         drawn[path.stem] = points
 
     monkeypatch.setattr(module, "named_points", keep)
+    names = ["vae-mnist", "beta-vae-mnist", "cvae-mnist", "vae-fashion-mnist", "vq-vae-mnist", "aae-mnist"]
     lines = module.together(
         {}, ["vae-mnist", "beta-vae-mnist", "cvae-mnist", "vae-fashion-mnist", "vq-vae-mnist"], here
     )

@@ -19,7 +19,11 @@ def list_(
     backbones: bool = False,
     likelihoods: bool = False,
     samplers: bool = False,
-    data: bool = False,
+    datasets: bool = False,
+    data: str | None = None,
+    variant: str | None = None,
+    sort: str | None = None,
+    ascending: bool = False,
     json: Json = False,
     csv: Csv = False,
 ) -> None:
@@ -32,18 +36,32 @@ def list_(
         backbones: List the networks and their options.
         likelihoods: List the distributions of x given z and their options.
         samplers: List the samplers that replace a prior after training, and their options.
-        data: List the data sets.
+        datasets: List the data sets.
+        data: Only models of this data set.
+        variant: Only models of this variant.
+        sort: Order of the models: name (default), size, or a metric such as log-evidence, the largest first.
+        ascending: The smallest first.
     """
     from vaezoo.errors import ConfigError
     from vaezoo.workflows import listing
 
     given = {"variants": variants, "recipes": recipes, "backbones": backbones, "likelihoods": likelihoods}
-    kinds = [kind for kind, asked in {**given, "samplers": samplers, "data": data}.items() if asked] or ["models"]
+    kinds = [kind for kind, asked in {**given, "samplers": samplers, "datasets": datasets}.items() if asked]
     if len(kinds) > 1:
         raise ConfigError(f"Got --{' and --'.join(kinds)}; expected one of them.")
-    [kind] = kinds
-    if not print_records(listing.RECORDS[kind](pattern) if json or csv else [], json=json, csv=csv):
-        print_tables(listing.TABLES[kind](pattern))
+    if kinds and (data or variant or sort or ascending):
+        raise ConfigError(
+            f"Got --{kinds[0]} with an option of the list of models; expected --data, --variant, --sort and "
+            "--ascending without it. Leave one of them out."
+        )
+    if kinds:
+        tables, records = listing.TABLES[kinds[0]], listing.RECORDS[kinds[0]]
+        if not print_records(records(pattern) if json or csv else [], json=json, csv=csv):
+            print_tables(tables(pattern))
+        return
+    chosen = listing.Selection(pattern=pattern, data=data, variant=variant, sort=sort or "name", ascending=ascending)
+    if not print_records(listing.model_records(chosen) if json or csv else [], json=json, csv=csv):
+        print_tables(listing.models(chosen))
 
 
 @app.command
@@ -54,8 +72,15 @@ def show(name: str) -> None:
         name: Name, or folder of a run.
     """
     from vaezoo.workflows.listing import describe
+    from vaezoo.zoo.index import bundled_models
 
-    console().print(describe(name), markup=False)
+    out = console()
+    out.print(describe(name), markup=False)
+    if out.is_terminal and out.color_system is not None and name in bundled_models():
+        from vaezoo.workflows.terminal import sample_strip
+
+        out.print()
+        out.print(sample_strip(name, out.width))
 
 
 @data_app.command(name="get")

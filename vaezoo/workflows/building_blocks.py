@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the registry and the data import torch
     from vaezoo.registry import Option, Registry
 
 WIDTH = 80  # characters of a line of a description
-KINDS = ("backbones", "likelihoods", "samplers", "data")
+KINDS = ("backbones", "likelihoods", "samplers", "datasets")
 OF_EVERY_SET = (
     "Also folder:PATH, images on disk, and torchvision:NAME. Every set of images takes size, crop, channels and "
     "background, in [data] of a recipe or as arguments of load_dataset. A choice follows the name: emoji:32."
@@ -27,7 +27,7 @@ def registry_of(kind: str) -> "Registry[Any]":  # Any: each registry has entries
     """Returns the registry of one of `KINDS`."""
     from vaezoo import data, registry
 
-    return data.datasets if kind == "data" else getattr(registry, kind)
+    return data.datasets if kind == "datasets" else getattr(registry, kind)
 
 
 def loaded(kind: str, pattern: str = "*") -> tuple[dict[str, Any], dict[str, str]]:  # Any: see `registry_of`
@@ -57,7 +57,7 @@ def block_tables(kind: str, pattern: str = "*") -> list[Table]:
     entries, broken = loaded(kind, pattern)
     rows = [(name, plain(summary(entry)), ", ".join(options(entry)) or "–") for name, entry in entries.items()]
     rows += [(name, f"broken: {reason}", "–") for name, reason in broken.items()]
-    notes = ["vaezoo show NAME describes one and its options.", *([OF_EVERY_SET] if kind == "data" else [])]
+    notes = ["vaezoo show NAME describes one and its options.", *([OF_EVERY_SET] if kind == "datasets" else [])]
     return [Table(headings=("name", "what it is", "options"), rows=rows, notes=notes, optional=("options",))]
 
 
@@ -89,7 +89,7 @@ def describe_block(kind: str, name: str) -> str:
         for each in options(entry).values()
     ] or ["  none"]
     doc = plain(reflowed(re.sub(r"\n{3,}", "\n\n", SECTION.sub("", inspect.getdoc(entry) or "")).strip()))
-    notes = [reflowed(OF_EVERY_SET)] if kind == "data" else []
+    notes = [reflowed(OF_EVERY_SET)] if kind == "datasets" else []
     return "\n\n".join([f"{name}: a {registry.kind}", doc, "\n".join(["Options:", *lines]), *notes])
 
 

@@ -111,11 +111,13 @@ def together(drawn: Mapping[str, Tensor], published: Sequence[str], folder: Path
     for name in published:
         facts = info(name)
         data, found = (cast(Mapping[str, object], facts[key]) for key in ("data", "metrics"))
-        mass = data["name"] == "mnist" and found.get("binarization") == "static" and found.get("bound") is not None
-        if mass and not cast(Mapping[str, int], facts["architecture"])["context"]:
-            rates[name] = (mean(found, "rate"), mean(found, "distortion"))
-            if found.get("log_evidence") is not None:
-                evidences[name] = (float(cast(int, found["parameters"])), mean(found, "log_evidence"))
+        same = data["name"] == "mnist" and found.get("binarization") == "static"
+        if not same or cast(Mapping[str, int], facts["architecture"])["context"]:
+            continue
+        if mean_of(found, "bound") is not None:
+            rates[name] = (mean_of(found, "rate") or 0.0, mean_of(found, "distortion") or 0.0)
+        if (evidence := mean_of(found, "log_evidence")) is not None:
+            evidences[name] = (float(cast(int, found["parameters"])), evidence)
     if len(rates) > 1:
         named_points(
             rates, folder / "rate-distortion.png", x="rate, nats", y="distortion, nats", sums=True,
@@ -131,6 +133,6 @@ def together(drawn: Mapping[str, Tensor], published: Sequence[str], folder: Path
     return lines
 
 
-def mean(figures: Mapping[str, object], key: str) -> float:
-    """Returns the mean of a stored figure."""
-    return float(cast(Mapping[str, float], figures[key])["mean"])
+def mean_of(figures: Mapping[str, object], key: str) -> float | None:
+    """Returns the mean of a stored figure, None if it is missing."""
+    return cast(Mapping[str, float | None], figures.get(key) or {}).get("mean")

@@ -9,6 +9,7 @@ import inspect
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -39,13 +40,72 @@ if TYPE_CHECKING:  # the registry imports torch
 Rows = list[tuple[str, ...]]
 
 
-def models(pattern: str = "*") -> list[Table]:
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which pretrained models to list, and in which order.
+
+    Args:
+        pattern: shell pattern of the name.
+        data: name of the data set; None for all.
+        variant: a variant, or a composition such as "vq-vae+code-prior"; None for all.
+        sort: "name", "size", or a metric such as "log-evidence", the largest first; models without it come last.
+        ascending: whether the smallest comes first.
+    """
+
+    pattern: str = "*"
+    data: str | None = None
+    variant: str | None = None
+    sort: str = "name"
+    ascending: bool = False
+
+    def names(self) -> list[str]:
+        """Returns the names of the models.
+
+        Raises:
+            UnknownNameError: a variant, a data set or a metric of that name is not among those of the models.
+        """
+        index = read_index()
+        known = {"data set": {str(metrics_of(name)["data"]) for name in index},
+                 "variant": {part for facts in index.values() for part in str(facts["variant"]).split("+")},
+                 "order": {"name", "size", *(key.replace("_", "-") for key in all_metrics())}}  # fmt: skip
+        for kind, given in (
+            ("data set", [self.data]),
+            ("variant", (self.variant or "").split("+")),
+            ("order", [self.sort]),
+        ):
+            for each in given:
+                if each and each not in known[kind]:
+                    raise UnknownNameError(kind, each, sorted(known[kind]))
+        found = list_models(self.pattern, self.variant)
+        found = [name for name in found if self.data in (None, metrics_of(name)["data"])]
+        if self.sort == "name":
+            return found
+        values = {name: self.value(name) for name in found}
+        missing = [name for name in found if values[name] is None]
+        rest = [name for name in found if values[name] is not None]
+        return sorted(rest, key=lambda name: cast(float, values[name]), reverse=not self.ascending) + missing
+
+    def value(self, name: str) -> float | None:
+        """Returns the figure of a model that it is sorted by, None if it has none."""
+        if self.sort == "size":
+            return float(weights_size(name))
+        found = metrics_of(name).get(self.sort.replace("-", "_"))
+        found = found.get("mean") if isinstance(found, Mapping) else found
+        return float(found) if isinstance(found, int | float) else None
+
+
+def models(selection: Selection | str = "*") -> list[Table]:
     """Returns tables of the pretrained models, from the index and the recipes; see `table_title`."""
     tables: dict[str, list[str]] = {}
-    for name in list_models(pattern):
+    for name in selected(selection):
         tables.setdefault(table_title(name), []).append(name)
     order = sorted(tables, key=lambda title: (title.startswith("Densities"), " given c" in title, title))
     return [models_table(title, tables[title]) for title in order]
+
+
+def selected(selection: Selection | str) -> list[str]:
+    """Returns the names of a selection, or of a shell pattern."""
+    return (Selection(pattern=selection) if isinstance(selection, str) else selection).names()
 
 
 def table_title(name: str) -> str:
@@ -55,8 +115,9 @@ def table_title(name: str) -> str:
     """
     metrics, facts = metrics_of(name), cast(Mapping[str, Any], read_index()[name]["architecture"])
     given = " given c" if facts["context"] and metrics.get("label_error") is None else ""  # or classes are inferred
-    kind, images = ("Probabilities", "binarized") if is_mass(metrics) else ("Densities", "gray")
-    return f"{kind}{given}: {images} images, {' × '.join(map(str, facts['shape']))}"
+    kind, shape = "Probabilities" if is_mass(metrics) else "Densities", facts["shape"]
+    images = "binarized" if metrics["binarization"] != "none" else "color" if shape[0] == 3 else "gray"
+    return f"{kind}{given}: {images} images, {' × '.join(map(str, shape))}"
 
 
 def metrics_of(name: str) -> Mapping[str, object]:
@@ -108,10 +169,10 @@ def weights_size(name: str) -> int:
     return sum(known["size"] for file, known in files.items() if file.endswith(".safetensors"))
 
 
-def model_records(pattern: str = "*") -> list[Record]:
+def model_records(selection: Selection | str = "*") -> list[Record]:
     """Returns plain values of the pretrained models."""
     found: list[Record] = []
-    for name in list_models(pattern):
+    for name in selected(selection):
         facts, published = read_index()[name], published_metrics(name)
         literature = {} if published is None else {"published": {**published.metrics, **published.facts}}
         found.append(
