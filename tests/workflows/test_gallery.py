@@ -54,9 +54,7 @@ def test_published_models_of_the_same_images_are_in_the_planes(here: Path, monke
 
     monkeypatch.setattr(module, "named_points", keep)
     names = ["vae-mnist", "beta-vae-mnist", "cvae-mnist", "vae-fashion-mnist", "vq-vae-mnist", "aae-mnist"]
-    lines = module.together(
-        {}, ["vae-mnist", "beta-vae-mnist", "cvae-mnist", "vae-fashion-mnist", "vq-vae-mnist"], here
-    )
+    lines = module.together({}, names, here)
     assert {*drawn["rate-distortion"]} == {"vae-mnist", "beta-vae-mnist"}  # no contexts, no other images, no densities
     found = vaezoo.info("vae-mnist")["metrics"]
     assert drawn["rate-distortion"]["vae-mnist"] == (found["rate"]["mean"], found["distortion"]["mean"])
