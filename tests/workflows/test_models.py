@@ -6,7 +6,7 @@ from support.cases import NAMES, Case
 from support.mutations import config_of, write_config
 
 import vaezoo
-from vaezoo.data import binarize, bundled_images, pad
+from vaezoo.data import binarize, bundled_images, datasets, pad
 from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError, UnknownNameError
 from vaezoo.evaluation.batches import context_of
 from vaezoo.registry import resolve
@@ -104,6 +104,13 @@ def test_card_takes_the_license_from_the_data_set():
     assert licence_of("fashion-mnist") == "Fashion-MNIST: Zalando SE, MIT"
     assert licence_of("digits") == vaezoo.load_dataset("digits").licence != ""
     assert licence_of("mnist") == bundled_images().licence != ""
+    assert all(licence_of(name) for name in datasets.names())
+    every = licence_of("emoji")
+    assert all(
+        words in every for words in ("Google, Apache-2.0", "Twitter and contributors, CC BY 4.0", "Microsoft, MIT")
+    )
+    assert licence_of("emoji:32,google") == "Emoji: Noto Emoji: Google, Apache-2.0"
+    assert licence_of("dsprites").startswith("dSprites: drawn by vaezoo") and licence_of("mnist:google") == ""
     assert licence_of("folder:somewhere") == licence_of("mnist\0") == ""
 
 

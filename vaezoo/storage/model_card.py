@@ -225,13 +225,16 @@ def data_section(config: Mapping[str, object], terms: Terms) -> list[str]:
 
 
 def licence_of(data: str) -> str:
-    """Returns "TITLE: OWNERS, LICENSE" of a registered data set, or an empty text."""
+    """Returns "TITLE: OWNERS, LICENSE" of a registered data set, of the chosen parts of it, or an empty text."""
     from vaezoo.data import datasets  # here: what only shows cards needs no torch
 
-    if data not in datasets.names():
+    name, _, choice = data.partition(":")
+    if name not in datasets.names():
         return ""
-    home = sys.modules.get(getattr(datasets.get(data), "__module__", ""))
-    return str(getattr(home, "LICENCE", ""))
+    home = sys.modules.get(getattr(datasets.get(name), "__module__", ""))
+    if callable(of_choice := getattr(home, "licence", None)):
+        return str(of_choice(choice))
+    return "" if choice else str(getattr(home, "LICENCE", ""))
 
 
 def front_matter(

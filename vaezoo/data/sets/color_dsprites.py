@@ -1,8 +1,13 @@
 """Color dSprites, procedural: 5,898,240 sprites of 64x64 pixels, each of dSprites in eight hues."""
 
+from typing import Final
+
 from vaezoo.data.dataset import Dataset
+from vaezoo.data.procedural import dataset as procedural
 from vaezoo.data.procedural.dataset import drawn_split
 from vaezoo.data.procedural.sprites import ColorSprites
+
+LICENCE: Final = f"Color dSprites: {procedural.LICENCE}"
 
 
 def color_dsprites(split: str) -> Dataset:

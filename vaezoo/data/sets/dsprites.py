@@ -1,8 +1,13 @@
 """dSprites, procedural: 737,280 white sprites of 64x64 pixels, one for each combination of five factors."""
 
+from typing import Final
+
 from vaezoo.data.dataset import Dataset
+from vaezoo.data.procedural import dataset as procedural
 from vaezoo.data.procedural.dataset import drawn_split
 from vaezoo.data.procedural.sprites import Sprites
+
+LICENCE: Final = f"dSprites: {procedural.LICENCE}"
 
 
 def dsprites(split: str) -> Dataset:

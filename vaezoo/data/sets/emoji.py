@@ -108,9 +108,14 @@ def emoji(split: str, *, cache: Path, download: bool, choice: str = "") -> Datas
         images=images,
         labels=torch.tensor([CATEGORIES.index(fact["category"]) for fact in facts]),
         classes=len(CATEGORIES),
-        licence="; ".join(LICENSES[artist] for artist in artists),
+        licence=licence(choice),
         factors=Factors.of(values, ["artist", "skin tone"], [len(ARTISTS), 1 + len(_SKIN_TONES)]),
     )
+
+
+def licence(choice: str = "") -> str:
+    """Returns the licenses and the attribution of the drawings of a choice; raises DataError as `emoji` does."""
+    return "Emoji: " + "; ".join(LICENSES[artist] for artist in chosen(choice)[0])
 
 
 def chosen(choice: str) -> tuple[list[str], int]:
