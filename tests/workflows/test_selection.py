@@ -1,10 +1,12 @@
 """Which pretrained models are listed, in which order; and pictures of half blocks."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
+import vaezoo
 from vaezoo.cli import main
 from vaezoo.errors import UnknownNameError
 from vaezoo.workflows.listing import Selection
@@ -81,3 +83,28 @@ def test_strips_of_samples_fit_the_terminal(name: str) -> None:
     lines = sample_strip(name, 80).split()
     assert {line.cell_len for line in lines} == {4 * (SIDE + 1) - 1}
     assert len({str(span.style) for line in lines for span in line.spans}) > 10
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "key"),
+    [
+        ("vae-mnist", "models", "log_evidence"),
+        ("beta-vae", "variants", "options"),
+        ("conv-vae-emoji", "recipes", "name"),
+        ("laplace", "likelihoods", "options"),
+        ("digits", "datasets", "options"),
+    ],
+)
+def test_descriptions_as_json(name: str, kind: str, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", name, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["name"] == name and found["kind"] == kind and key in found
+    assert main(["show", "no-such-name", "--json"]) == 1
+
+
+def test_description_of_a_folder_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = vaezoo.create("vae", shape=(6,), latent=2)
+    vaezoo.save(model, tmp_path / "mine", metrics={"parameters": 7})
+    assert main(["show", f"{tmp_path}/mine", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["config"]["variant"] == "vae" and found["metrics"]["parameters"] == 7

@@ -65,15 +65,19 @@ def list_(
 
 
 @app.command
-def show(name: str) -> None:
+def show(name: str, *, json: Json = False) -> None:
     """Describe a pretrained model, a variant, a recipe, a run, a backbone, a likelihood, a sampler or a data set.
 
     Args:
         name: Name, or folder of a run.
     """
-    from vaezoo.workflows.listing import describe
+    from vaezoo.workflows.listing import describe, record_of
+    from vaezoo.workflows.tables import json_text
     from vaezoo.zoo.index import bundled_models
 
+    if json:
+        print(json_text(record_of(name)))
+        return
     out = console()
     out.print(describe(name), markup=False)
     if out.is_terminal and out.color_system is not None and name in bundled_models():

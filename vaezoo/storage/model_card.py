@@ -22,13 +22,14 @@ x = model.sample(16{context})
 
 def figures_table(metrics: Mapping[str, object]) -> str:
     """Returns the metrics of a model as a Markdown table, with the data that they were measured on."""
-    seed, subset = metrics.get("binarization_seed"), metrics.get("subset_seed")
-    measured = f"Measured on {metrics.get('examples'):,} {metrics.get('split')} images of {metrics.get('data')}" + (
-        (f", chosen with seed {subset}" if subset is not None else "")
-        + (f", binarized once with seed {seed}" if seed else ", not binarized")
-    )
     lines = ["| figure | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in titled(metrics))]
-    lines += ["", f"{measured}; ± is the standard error of the mean over images."]
+    if isinstance(examples := metrics.get("examples"), int):  # of `evaluate`, not figures of one's own
+        seed, subset = metrics.get("binarization_seed"), metrics.get("subset_seed")
+        measured = f"Measured on {examples:,} {metrics.get('split')} images of {metrics.get('data')}" + (
+            (f", chosen with seed {subset}" if subset is not None else "")
+            + (f", binarized once with seed {seed}" if seed else ", not binarized")
+        )
+        lines += ["", f"{measured}; ± is the standard error of the mean over images."]
     given = {**metrics, "reason": reason_of(metrics)}
     return "\n".join([*lines, *(line for each in remarks(given) for line in ("", each))])
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from vaezoo.errors import UnknownNameError
 from vaezoo.evaluation.metric import all_metrics
 from vaezoo.recipe import list_recipes, published_metrics
+from vaezoo.storage.json_files import LARGEST_JSON, parse_json, read_bytes
 from vaezoo.storage.model_card import architecture_text, figures_table
 from vaezoo.workflows.building_blocks import (
     KINDS,
@@ -328,6 +329,24 @@ def describe(name: str) -> str:
     names = [*read_index(), *known, *registry.names(), *block_names()]
     hint = "`vaezoo list`, with an option such as --variants, lists all; the folder of a run needs a slash (./mine)."
     raise UnknownNameError("model, recipe, variant or building block", name, names, hint)
+
+
+def record_of(name: str) -> Record:
+    """Returns what `describe` describes as plain values; a folder has its config, recipe and metrics.
+
+    Raises:
+        UnknownNameError, RegistryCollisionError: as `describe`.
+    """
+    describe(name)
+    if "/" in name:
+        files = {key: Path(name) / f"{key}.json" for key in ("config", "recipe", "metrics")}
+        found = {
+            key: parse_json(read_bytes(path, LARGEST_JSON), path.name) for key, path in files.items() if path.is_file()
+        }
+        return {"name": name, **found}
+    kinds = (kind for kind, records in RECORDS.items() if any(each["name"] == name for each in records(name)))
+    kind = next(kinds)
+    return {"kind": kind, **next(each for each in RECORDS[kind](name) if each["name"] == name)}
 
 
 def refresh(text: str) -> str:
