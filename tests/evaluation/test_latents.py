@@ -20,7 +20,7 @@ from vaezoo.distributions import (
     VonMisesFisher,
 )
 from vaezoo.errors import ShapeError
-from vaezoo.evaluation import active_units, disentanglement_scores, evaluate
+from vaezoo.evaluation import active_units, evaluate, representation
 from vaezoo.evaluation.latents import encoded
 from vaezoo.hierarchy.distributions import ChainPosterior
 
@@ -126,5 +126,5 @@ def test_a_model_that_infers_classes_is_measured_without_the_labels() -> None:
     error = (model.reconstruct(x) - x).square().mean()
     assert report.psnr == pytest.approx(-10 * error.log10().item(), abs=1e-3)
     assert report.active_units == int((model.encode(x).mean.detach().double().var(0) > 0.01).sum())
-    first = disentanglement_scores.representation(model, from_tensors((x, labels)))
-    assert torch.equal(first, disentanglement_scores.representation(model, from_tensors((x, wrong))))
+    first = representation(model, from_tensors((x, labels)))
+    assert torch.equal(first, representation(model, from_tensors((x, wrong))))

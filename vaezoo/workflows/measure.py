@@ -8,7 +8,7 @@ from typing import cast
 from vaezoo.core import VAE
 from vaezoo.data import is_registered
 from vaezoo.errors import ConfigError, shorten
-from vaezoo.evaluation import disentanglement, evaluate
+from vaezoo.evaluation import Disentanglement, disentanglement, evaluate
 from vaezoo.evaluation.metric import all_metrics
 from vaezoo.evaluation.test_sets import test_set
 from vaezoo.recipe import Published, published_metrics
@@ -156,6 +156,17 @@ def measure(
     )
 
 
+def predictions(found: Disentanglement) -> dict[str, str]:
+    """Returns the scores of predictors of the factors, none of them without scikit-learn."""
+    if found.dci is None or found.sap is None:
+        return {}
+    triple = (found.dci.disentanglement, found.dci.completeness, found.dci.informativeness)
+    return {
+        "SAP": f"{found.sap:.3f}",
+        "disentanglement, completeness, informativeness (DCI)": ", ".join(f"{each:.3f}" for each in triple),
+    }
+
+
 def measure_disentanglement(
     name: str | Path, *, data: str | None = None, limit: int | None = None, device: str = "auto"
 ) -> str:
@@ -166,6 +177,8 @@ def measure_disentanglement(
     rows = {
         "MIG": f"{found.mig:.3f}",
         "FactorVAE score": f"{found.factor_vae_score:.3f} (guessing: {found.chance:.3f})",
+        "modularity": f"{found.modularity:.3f}",
+        **predictions(found),
         "total correlation, nats": f"{found.total_correlation:.3f}",
         "of the active latents alone": f"{found.total_correlation_active:.3f}",
         "active latents": f"{found.active}/{found.latents}",
