@@ -12,17 +12,32 @@ from vaezoo.quantization.codes import (
     nearest_indices,
     straight_through,
 )
-from vaezoo.quantization.gumbel import GumbelCodes, GumbelEncoder
-from vaezoo.quantization.lattice import LatticeEncoder, ScalarEncoder, SignEncoder
-from vaezoo.quantization.multi_codebook import MultiCodebook, ResidualEncoder, TwoGridEncoder, TwoGridNetwork, grids_of
+from vaezoo.quantization.gumbel import GumbelCodes, GumbelEncoder, StochasticCodes, StochasticEncoder
+from vaezoo.quantization.lattice import LatticeEncoder, ScalarEncoder, SignEncoder, SphereEncoder
+from vaezoo.quantization.learned import IndexEncoder, IndexPoint, LinearCodebookEncoder
+from vaezoo.quantization.multi_codebook import (
+    GroupedEncoder,
+    MultiCodebook,
+    ResidualEncoder,
+    TwoGridEncoder,
+    TwoGridNetwork,
+    grids_of,
+)
 from vaezoo.quantization.objective import (
     CodeObjective,
     CommitmentObjective,
     RelaxedObjective,
+    bit_entropy,
+    codebook_distance,
     commitment_distance,
     entropy_penalty,
+    index_distance,
+    index_entropy,
+    orthogonality,
+    scaled_distance,
 )
 from vaezoo.quantization.prior import CodePrior, CodeSequences, UniformCodePrior, code_source
+from vaezoo.quantization.table import CodeTable
 
 __all__ = [
     "CodeObjective",
@@ -30,30 +45,44 @@ __all__ = [
     "CodePrior",
     "CodeSequences",
     "CodeSource",
+    "CodeTable",
     "Codebook",
     "CodebookEncoder",
     "CommitmentObjective",
     "Distance",
     "Gradient",
+    "GroupedEncoder",
     "GumbelCodes",
     "GumbelEncoder",
+    "IndexEncoder",
+    "IndexPoint",
     "LatticeEncoder",
+    "LinearCodebookEncoder",
     "MultiCodebook",
     "QuantizedLevel",
     "RelaxedObjective",
     "ResidualEncoder",
     "ScalarEncoder",
     "SignEncoder",
+    "SphereEncoder",
+    "StochasticCodes",
+    "StochasticEncoder",
     "TwoGridEncoder",
     "TwoGridNetwork",
     "UniformCodePrior",
     "UniformCodes",
+    "bit_entropy",
     "code_source",
+    "codebook_distance",
     "commitment_distance",
     "entropy_penalty",
     "grids_of",
+    "index_distance",
+    "index_entropy",
     "look_up",
     "nearest",
     "nearest_indices",
+    "orthogonality",
+    "scaled_distance",
     "straight_through",
 ]

@@ -3,8 +3,7 @@ r"""Vector quantization with codebooks that are learned by moving averages.
 $$z_n = e_{i_n}, \qquad i_n = \arg\min_v \|y_n(x) - e_v\|^2$$
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, cast
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import normalize
 
-from vaezoo.core import Inference, Model, Part, full_precision, network_inputs
+from vaezoo.core import Inference, Model, Part
 from vaezoo.networks import check_weights, normal_init
 from vaezoo.quantization.codes import (
     CodePoint,
@@ -20,9 +19,9 @@ from vaezoo.quantization.codes import (
     QuantizedLevel,
     look_up,
     nearest,
-    nearest_indices,
     straight_through,
 )
+from vaezoo.quantization.table import CodeTable, encoder_output
 
 Distance = Literal["euclidean", "cosine"]
 
@@ -75,23 +74,14 @@ class Codebook(Part):
 
     def kmeans_init(self, encoded: Tensor) -> None:
         """Initializes the codes by k-means on `encoded` (B, D, *grid)."""
-        rows = self._rows(self.project(encoded))
-        rows = rows[torch.randperm(len(rows), device=rows.device)[:KMEANS_ROWS]]
-        codes = len(self.codebook)
-        self.codebook.copy_(rows[torch.arange(codes, device=rows.device) % len(rows)])
-        self.codebook += 1e-4 * rows.std(correction=0) * torch.randn_like(self.codebook)
-        for _ in range(KMEANS_ROUNDS):
-            counts, sums = self._gather(rows, nearest(self.codebook, rows))
-            used = counts[:, None] > 0
-            centers = torch.where(used, sums / counts[:, None].clamp(min=1.0), self.codebook)
-            self.codebook.copy_(self.project(centers))
+        self.codebook.copy_(kmeans(rows_of(self.project(encoded)), self.codebook, self.project))
         self.counts.fill_(1.0)
         self.sums.copy_(self.codebook)
 
     def batch_statistics(self, level: QuantizedLevel) -> dict[str, Tensor]:
         """Returns counts (V,) and sums (V, D) of the vectors of each code, and replacements (V, D) for dead codes."""
-        rows = self._rows(level.encoded.detach())
-        counts, sums = self._gather(rows, level.indices.flatten())
+        rows = rows_of(level.encoded.detach())
+        counts, sums = gather(rows, level.indices.flatten(), len(self.codebook))
         spare = rows[torch.randint(len(rows), (len(self.codebook),), device=rows.device)]
         return {"counts": counts, "sums": sums, "spare": spare}
 
@@ -110,15 +100,8 @@ class Codebook(Part):
         known = self.counts[:, None] > MIN_COUNT
         self.codebook.copy_(self.project(torch.where(known, self.sums / self.counts[:, None], self.codebook)))
 
-    def _rows(self, encoded: Tensor) -> Tensor:
-        return encoded.movedim(1, -1).reshape(-1, self.width)
 
-    def _gather(self, rows: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-        counts = torch.bincount(indices, minlength=len(self.codebook)).to(rows.dtype)
-        return counts, rows.new_zeros(self.codebook.shape).index_add_(0, indices, rows)
-
-
-class CodebookEncoder(Codebook):
+class CodebookEncoder(Codebook, CodeTable):
     """An encoder that replaces each vector of a network's output by the nearest of V codes.
 
     Args:
@@ -127,8 +110,6 @@ class CodebookEncoder(Codebook):
         gradient: gradient of the quantization, see `straight_through`.
         codes, decay, revival, distance: see `Codebook`.
     """
-
-    knows_density = False
 
     def __init__(
         self,
@@ -142,23 +123,17 @@ class CodebookEncoder(Codebook):
         gradient: Gradient = "straight-through",
     ) -> None:
         super().__init__(codes, latent[0], decay=decay, revival=revival, distance=distance)
-        self.network = network
-        self.latent, self.gradient = tuple(latent), gradient
-        self.sections, self.index_shape = (math.prod(latent[1:]),), self.latent[1:]
+        self.describe(network, latent, codes)
+        self.gradient = gradient
+
+    def table(self) -> Tensor:
+        """Returns the codes (V, D)."""
+        return self.codebook
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the point mass on the chosen codes, with the gradient of `straight_through`."""
         level = self.quantize(encoder_output(self.network, x, c))
-        return CodePoint(straight_through(level.encoded, level.codes, self.gradient), [level])
-
-    def look_up(self, indices: Tensor) -> Tensor:
-        """Returns the codes (..., D, *grid) of `indices` (..., N)."""
-        grid = self.latent[1:]
-        return look_up(self.codebook, indices.reshape(*indices.shape[:-1], *grid), len(grid))
-
-    def indices_of(self, z: Tensor) -> Tensor:
-        """Returns the indices (..., N) of the codes nearest to z (..., D, *grid)."""
-        return nearest_indices(self.codebook, z, self.latent)
+        return CodePoint(passed(self, level, self.gradient), [level])
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
         """Initializes the codes by k-means on the network's outputs."""
@@ -174,6 +149,33 @@ class CodebookEncoder(Codebook):
         self.update(statistics)
 
 
-def encoder_output(network: nn.Module, x: Tensor, c: Tensor | None) -> Tensor:
-    """Returns the output (B, D, *grid) of a network for x (B, *shape) and c (B, context), in full precision."""
-    return full_precision(network(*network_inputs(x, c))).squeeze(1)
+def rows_of(encoded: Tensor) -> Tensor:
+    """Returns the vectors (R, D) of `encoded` (B, D, *grid)."""
+    return encoded.movedim(1, -1).reshape(-1, encoded.shape[1])
+
+
+def gather(rows: Tensor, indices: Tensor, codes: int) -> tuple[Tensor, Tensor]:
+    """Returns counts (V,) and sums (V, D) of `rows` (R, D) with the same of `indices` (R,)."""
+    counts = torch.bincount(indices, minlength=codes).to(rows.dtype)
+    return counts, rows.new_zeros(codes, rows.shape[1]).index_add_(0, indices, rows)
+
+
+def kmeans(rows: Tensor, codebook: Tensor, project: Callable[[Tensor], Tensor] = lambda vectors: vectors) -> Tensor:
+    """Returns as many centers of `rows` (R, D) as `codebook` (V, D) has codes, in its type; `project`: see `Codebook`.
+
+    The rows are up to 20,000 chosen at random; the first centers are rows with a little noise.
+    """
+    rows = rows[torch.randperm(len(rows), device=rows.device)[:KMEANS_ROWS]]
+    codes = len(codebook)
+    centers = rows[torch.arange(codes, device=rows.device) % len(rows)].to(codebook.dtype)
+    centers = centers + 1e-4 * rows.std(correction=0) * torch.randn_like(centers)
+    for _ in range(KMEANS_ROUNDS):
+        counts, sums = gather(rows, nearest(centers, rows), codes)
+        used = counts[:, None] > 0
+        centers = project(torch.where(used, sums / counts[:, None].clamp(min=1.0), centers).to(codebook.dtype))
+    return centers
+
+
+def passed(encoder: nn.Module, level: QuantizedLevel, gradient: Gradient) -> Tensor:
+    """Returns the latent (B, D, *grid) of a level with the gradient of `straight_through`; in eval mode its codes."""
+    return straight_through(level.encoded, level.codes, gradient if encoder.training else "straight-through")

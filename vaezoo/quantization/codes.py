@@ -17,7 +17,7 @@ from torch.nn.functional import embedding, normalize
 
 from vaezoo.distributions import Delta, sum_event
 
-Gradient = Literal["straight-through", "rotation"]
+Gradient = Literal["straight-through", "rotation", "noise"]
 
 
 @runtime_checkable
@@ -40,7 +40,10 @@ class CodeSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class QuantizedLevel:
-    """A quantized level: `encoded` (B, D, *grid), its `codes` (likewise, without gradient) and `indices` (B, *grid)."""
+    """A quantized level: `encoded` (B, D, *grid), its `codes` (likewise) and `indices` (B, *grid).
+
+    `codes` has a gradient if codes are parameters, and none if they are moving averages.
+    """
 
     encoded: Tensor
     codes: Tensor
@@ -72,9 +75,15 @@ class CodePoint(Delta):
         return self.levels[0].encoded
 
     def distance(self) -> Tensor:
-        """Returns the squared distance of encoder outputs to their codes, (B,), summed over positions and levels."""
-        squares = [(level.encoded - level.codes).square() for level in self.levels]
-        return torch.stack([sum_event(each, each.dim() - 1) for each in squares]).sum(0)
+        """Returns the squared distance of encoder outputs to their codes, (B,), summed over positions and levels.
+
+        The codes are constants in its gradient.
+        """
+        return torch.stack([squared_distance(level.encoded, level.codes.detach()) for level in self.levels]).sum(0)
+
+    def codebook_distance(self) -> Tensor:
+        """Returns `distance`, (B,), with the encoder outputs as constants in its gradient."""
+        return torch.stack([squared_distance(level.encoded.detach(), level.codes) for level in self.levels]).sum(0)
 
 
 class UniformCodes(Distribution):
@@ -112,6 +121,11 @@ def kl_code_uniform(p: CodePoint, q: UniformCodes) -> Tensor:
     return p.value.new_full(p.value.shape[:1], -q.log_mass)
 
 
+def squared_distance(one: Tensor, other: Tensor) -> Tensor:
+    """Returns the squared distance of each example, (B,), of tensors (B, ...)."""
+    return sum_event((one - other).square(), one.dim() - 1)
+
+
 def look_up(codebook: Tensor, indices: Tensor, positions: int) -> Tensor:
     """Returns codes (..., D, *grid) from `codebook` (V, D) for `indices` (..., *grid); `positions` is len(grid)."""
     return embedding(indices, codebook).movedim(-1, indices.dim() - positions)
@@ -132,15 +146,22 @@ def nearest_indices(codebook: Tensor, z: Tensor, latent: Sequence[int]) -> Tenso
 
 
 def straight_through(encoded: Tensor, codes: Tensor, gradient: Gradient = "straight-through") -> Tensor:
-    r"""Returns exactly `codes` (B, D, *grid), with a gradient for `encoded` (B, D, *grid).
+    r"""Returns `codes` (B, D, *grid), exactly but for "noise", with a gradient for `encoded` (B, D, *grid).
 
     "straight-through" passes the gradient unchanged (Bengio et al., 2013, https://arxiv.org/abs/1308.3432). "rotation"
     rotates and scales the gradient by the map from the vector to its code, which preserves the angle between gradient
     and vector (Fifty et al., 2024, https://arxiv.org/abs/2410.06424): with unit vectors $\hat e$ and $\hat q$, and
     $r = (\hat e + \hat q) / |\hat e + \hat q|$, the output is differentiated as
     $\tfrac{|q|}{|e|}(e - 2 r r^\top e + 2 \hat q \hat e^\top e)$, where all but the outer e is constant.
+
+    "noise" returns no code: $e + |e - q|\, v / |v|$ with normal v, as far from the vector as its code but in a random
+    direction, and with its exact gradient, also for codes that have one (Vali and Bäckström, 2022,
+    https://doi.org/10.1109/ACCESS.2022.3158752). Call it in train mode alone.
     """
-    moved = encoded
+    if gradient == "noise":
+        length = (encoded - codes).square().sum(1, keepdim=True).clamp(min=1e-12).sqrt()
+        return encoded + length * normalize(torch.randn_like(encoded), dim=1)
+    moved, codes = encoded, codes.detach()
     if gradient == "rotation":
         constant = encoded.detach()
         e, q = normalize(constant, dim=1), normalize(codes, dim=1)

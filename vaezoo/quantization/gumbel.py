@@ -3,18 +3,21 @@ r"""Stochastic codes, relaxed in training by Gumbel-softmax.
 $$z_n = \sum_v y_{nv}\, e_v, \qquad y_n = \mathrm{softmax}\big((\log \pi_n(x) + g) / \tau\big)$$
 """
 
-import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.distributions.kl import register_kl
 
-from vaezoo.core import Part, as_built, full_precision
-from vaezoo.distributions import JointlyDrawn, OneHotCategoricals
+from vaezoo.core import Model, as_built, full_precision
+from vaezoo.distributions import JointlyDrawn, OneHotCategoricals, sum_event
 from vaezoo.networks import check_weights, normal_init
-from vaezoo.quantization.codebook import encoder_output
-from vaezoo.quantization.codes import UniformCodes, look_up, nearest_indices
+from vaezoo.quantization.codebook import kmeans, rows_of
+from vaezoo.quantization.codes import UniformCodes, look_up, nearest
+from vaezoo.quantization.table import CodeTable, encoder_output, products
+
+LEAST_VARIANCE = 1e-6  # at the start, so that constant outputs give a finite logarithm
 
 
 class GumbelCodes(JointlyDrawn):
@@ -53,7 +56,7 @@ def kl_gumbel_uniform(p: GumbelCodes, q: UniformCodes) -> Tensor:
     return -q.log_mass - p.choices.entropy()
 
 
-class GumbelEncoder(Part):
+class GumbelEncoder(CodeTable):
     """An encoder to probabilities of V codes at each position.
 
     Draws are relaxed in train mode, except in training stages that do not train the encoder.
@@ -65,13 +68,10 @@ class GumbelEncoder(Part):
         temperature: temperature of relaxed draws.
     """
 
-    knows_density = False
-
     def __init__(self, network: nn.Module, latent: Sequence[int], codes: int, temperature: float) -> None:
         super().__init__()
         check_weights("codebook", [codes * latent[0]])
-        self.network, self.latent = network, tuple(latent)
-        self.codes, self.sections, self.index_shape = codes, (math.prod(latent[1:]),), self.latent[1:]
+        self.describe(network, latent, codes)
         self.temperature, self._exact = temperature, False
         self.codebook = nn.Parameter(normal_init(codes, latent[0], scale=latent[0] ** -0.5))
 
@@ -81,15 +81,67 @@ class GumbelEncoder(Part):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the posterior of each example."""
-        logits = encoder_output(self.network, x, c).movedim(1, -1)
+        return GumbelCodes(self.choices(encoder_output(self.network, x, c).movedim(1, -1)), self.table())
+
+    def choices(self, logits: Tensor) -> OneHotCategoricals:
+        """Returns the distribution over indices of `logits` (B, *grid, V), relaxed in train mode."""
         temperature = self.temperature if self.training and not self._exact else None
-        return GumbelCodes(OneHotCategoricals(logits, len(self.latent), temperature), full_precision(self.codebook))
+        return OneHotCategoricals(logits, len(self.latent), temperature)
 
-    def look_up(self, indices: Tensor) -> Tensor:
-        """Returns the codes (..., D, *grid) of `indices` (..., N)."""
-        grid = self.latent[1:]
-        return look_up(full_precision(self.codebook), indices.reshape(*indices.shape[:-1], *grid), len(grid))
+    def table(self) -> Tensor:
+        """Returns the codes (V, D)."""
+        return full_precision(self.codebook)
 
-    def indices_of(self, z: Tensor) -> Tensor:
-        """Returns the indices (..., N) of the codes nearest to z (..., D, *grid)."""
-        return nearest_indices(full_precision(self.codebook), z, self.latent)
+
+class StochasticCodes(GumbelCodes):
+    r"""Codes with probabilities $q(v|y) \propto e^{-\|y - e_v\|^2 / (2 \sigma^2)}$.
+
+    Args:
+        choices, codebook: see `GumbelCodes`.
+        logits: the exponents, (B, *grid, V).
+        encoded: y, (B, D, *grid).
+    """
+
+    def __init__(self, choices: OneHotCategoricals, codebook: Tensor, logits: Tensor, encoded: Tensor) -> None:
+        super().__init__(choices, codebook)
+        self.logits, self.encoded = logits, encoded
+
+    def scaled_distance(self) -> Tensor:
+        r"""Returns $\sum_n E_{q(v|y_n)} \|y_n - e_v\|^2 / (2 \sigma^2)$, (B,)."""
+        return -sum_event(self.choices.mean * self.logits, self.logits.dim() - 1)
+
+
+class StochasticEncoder(GumbelEncoder):
+    r"""An encoder that chooses each code with a probability that falls with its distance.
+
+    The logarithm of the variance is learned. Codes are initialized by k-means on the network's outputs, and $\sigma^2$
+    as the mean square of an element of their distance to these outputs.
+
+    Args:
+        network: maps x (B, *shape) and c (B, context) to (B, 1, D, *grid).
+        latent, codes, temperature: see `GumbelEncoder`.
+    """
+
+    def __init__(self, network: nn.Module, latent: Sequence[int], codes: int, temperature: float) -> None:
+        super().__init__(network, latent, codes, temperature)
+        self.log_variance = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the posterior of each example."""
+        encoded, table = encoder_output(self.network, x, c), self.table()
+        logits = -0.5 * (-full_precision(self.log_variance)).exp() * squares(encoded.movedim(1, -1), table)
+        return StochasticCodes(self.choices(logits), table, logits, encoded)
+
+    def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
+        """Initializes codes and variance from the network's outputs."""
+        with torch.no_grad():
+            rows = rows_of(torch.cat([encoder_output(self.network, x, c) for x, c in batches]))
+            self.codebook.copy_(kmeans(rows, self.codebook))
+            errors = (rows - self.table()[nearest(self.table(), rows)]).square().mean()
+            self.log_variance.copy_(errors.clamp(min=LEAST_VARIANCE).log())
+
+
+def squares(vectors: Tensor, table: Tensor) -> Tensor:
+    """Returns the squared distances (..., V) of `vectors` (..., D) to the codes of `table` (V, D)."""
+    lengths = vectors.square().sum(-1, keepdim=True) + table.to(vectors.dtype).square().sum(1)
+    return (lengths - 2.0 * products(vectors, table)).clamp(min=0.0)

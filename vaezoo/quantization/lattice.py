@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.nn.functional import normalize
 
 from vaezoo.core import Part, full_precision
 from vaezoo.errors import ConfigError, ShapeError
-from vaezoo.quantization.codebook import encoder_output
 from vaezoo.quantization.codes import CodePoint, QuantizedLevel, straight_through
+from vaezoo.quantization.table import encoder_output
 
 EPSILON = 1e-3  # relative margin of the hyperbolic tangent beyond the last value
 MAX_CODES = 2**24  # integers that float32 represents exactly
@@ -122,3 +123,16 @@ class SignEncoder(LatticeEncoder):
     def bound(self, encoded: Tensor) -> Tensor:
         """Returns `encoded` (B, D, *grid)."""
         return encoded
+
+
+class SphereEncoder(SignEncoder):
+    """Binary spherical quantization: the sign of each element of a unit vector, divided by √D."""
+
+    def lattice(self) -> tuple[Tensor, Tensor]:
+        """Returns ½ and ½·√D, (D,) each."""
+        half = torch.full_like(self.levels, 0.5)
+        return half, half * len(half) ** 0.5
+
+    def bound(self, encoded: Tensor) -> Tensor:
+        """Returns `encoded` (B, D, *grid) with vectors of length 1."""
+        return normalize(encoded, dim=1)

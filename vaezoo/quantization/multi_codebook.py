@@ -1,4 +1,4 @@
-r"""Encoders with several codebooks: of the remainders of the codebooks before, and of two grids.
+r"""Encoders with several codebooks: of the remainders of the codebooks before, of groups of channels, and of two grids.
 
 Residual: $z = \sum_{d=1}^M e_{i_d}$ with $i_d = \arg\min_v \|y - e_{i_1} - \dots - e_{i_{d-1}} - e_v\|^2$. Two grids:
 $y_t = f_t(h(x))$ and $y_b = h(x) + g(e_t)$ (Razavi et al., 2019, https://arxiv.org/abs/1906.00446).
@@ -13,9 +13,19 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaezoo.core import Inference, Model, Part
+from vaezoo.errors import ShapeError
 from vaezoo.networks import Network
-from vaezoo.quantization.codebook import Codebook, encoder_output
-from vaezoo.quantization.codes import CodePoint, QuantizedLevel, look_up, nearest, straight_through
+from vaezoo.quantization.codebook import Codebook, Distance, passed
+from vaezoo.quantization.codes import (
+    CodePoint,
+    Gradient,
+    QuantizedLevel,
+    look_up,
+    nearest,
+    nearest_indices,
+    straight_through,
+)
+from vaezoo.quantization.table import encoder_output
 
 CHAINS = 64  # partial sums that the search for the indices of a sum keeps
 CHAIN_ROWS = 256  # vectors that are searched at a time
@@ -28,17 +38,27 @@ class MultiCodebook(Part):
     Args:
         width: D, elements of a code.
         grids: grid of each level, such as [(4, 4), (7, 7)].
-        codes, decay, revival: see `Codebook`.
+        codes, decay, revival, distance: see `Codebook`.
     """
 
     knows_density = False
 
-    def __init__(self, width: int, grids: Sequence[Sequence[int]], *, codes: int, decay: float, revival: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        grids: Sequence[Sequence[int]],
+        *,
+        codes: int,
+        decay: float,
+        revival: float,
+        distance: Distance = "euclidean",
+    ) -> None:
         super().__init__()
         self.codes, self.grids = codes, tuple(tuple(grid) for grid in grids)
         self.sections = tuple(math.prod(grid) for grid in grids)
         self.index_shape = (sum(self.sections),)
-        self.levels = nn.ModuleList(Codebook(codes, width, decay=decay, revival=revival) for _ in grids)
+        books = (Codebook(codes, width, decay=decay, revival=revival, distance=distance) for _ in grids)
+        self.levels = nn.ModuleList(books)
 
     def codebooks(self) -> list[Codebook]:
         """Returns the codebooks."""
@@ -72,20 +92,31 @@ class ResidualEncoder(MultiCodebook):
         network: maps x (B, *shape) and c (B, context) to (B, 1, D, *grid).
         latent: (D, *grid).
         depth: M, number of codebooks.
+        gradient: gradient of the quantization, see `straight_through`.
         codes, decay, revival: see `Codebook`.
     """
 
     def __init__(
-        self, network: nn.Module, latent: Sequence[int], depth: int, *, codes: int, decay: float, revival: float
+        self,
+        network: nn.Module,
+        latent: Sequence[int],
+        depth: int,
+        *,
+        codes: int,
+        decay: float,
+        revival: float,
+        gradient: Gradient = "straight-through",
     ) -> None:
         super().__init__(latent[0], [latent[1:]] * depth, codes=codes, decay=decay, revival=revival)
         self.network, self.latent, self.index_shape = network, tuple(latent), (depth, *latent[1:])
+        self.gradient = gradient
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the point mass on the sums of the chosen codes, with the gradient of `straight_through`."""
         encoded = encoder_output(self.network, x, c)
         levels = self.quantize(encoded)
-        return CodePoint(straight_through(encoded, torch.stack([level.codes for level in levels]).sum(0)), levels)
+        whole = QuantizedLevel(encoded, torch.stack([level.codes for level in levels]).sum(0), levels[0].indices)
+        return CodePoint(passed(self, whole, self.gradient), levels)
 
     def quantize(self, rest: Tensor) -> list[QuantizedLevel]:
         """Returns the remainder of `rest` (B, D, *grid) at each codebook, and its codes."""
@@ -114,6 +145,65 @@ class ResidualEncoder(MultiCodebook):
             for book in self.codebooks():
                 book.kmeans_init(rest)
                 rest = rest - book.quantize(rest).codes
+
+
+class GroupedEncoder(MultiCodebook):
+    """An encoder that quantizes G groups of channels, each with a codebook of its own: V^G codes in all.
+
+    Args:
+        network: maps x (B, *shape) and c (B, context) to (B, 1, D, *grid).
+        latent: (D, *grid).
+        groups: G, which divides D.
+        gradient: gradient of the quantization of each group, see `straight_through`.
+        codes, decay, revival, distance: see `Codebook`.
+
+    Raises:
+        ShapeError: D is no multiple of G.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        latent: Sequence[int],
+        groups: int,
+        *,
+        codes: int,
+        decay: float,
+        revival: float,
+        distance: Distance = "euclidean",
+        gradient: Gradient = "straight-through",
+    ) -> None:
+        if latent[0] % groups:
+            raise ShapeError(
+                f"Got latent = {list(latent)}; {groups} groups expected a multiple of {groups} as its first size. "
+                "Choose another first size or another number of groups."
+            )
+        width, grids = latent[0] // groups, [latent[1:]] * groups
+        super().__init__(width, grids, codes=codes, decay=decay, revival=revival, distance=distance)
+        self.network, self.latent, self.index_shape = network, tuple(latent), (groups, *latent[1:])
+        self.gradient = gradient
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Returns the point mass on the chosen codes of all groups."""
+        groups = encoder_output(self.network, x, c).chunk(len(self.grids), 1)
+        levels = [book.quantize(group) for book, group in zip(self.codebooks(), groups, strict=True)]
+        return CodePoint(torch.cat([passed(self, level, self.gradient) for level in levels], 1), levels)
+
+    def look_up(self, indices: Tensor) -> Tensor:
+        """Returns the codes (..., D, *grid) of `indices` (..., N), ordered by group."""
+        return torch.cat(self.codes_of(indices), -len(self.latent))
+
+    def indices_of(self, z: Tensor) -> Tensor:
+        """Returns the indices (..., N) of the codes nearest to z (..., D, *grid), ordered by group."""
+        parts = zip(self.codebooks(), z.chunk(len(self.grids), -len(self.latent)), strict=True)
+        return torch.cat([nearest_indices(book.codebook, part, self.latent) for book, part in parts], -1)
+
+    def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
+        """Initializes each codebook by k-means on its group of channels."""
+        with torch.no_grad():
+            groups = torch.cat([encoder_output(self.network, x, c) for x, c in batches]).chunk(len(self.grids), 1)
+            for book, group in zip(self.codebooks(), groups, strict=True):
+                book.kmeans_init(group)
 
 
 def chains(books: Sequence[Tensor], rows: Tensor) -> Tensor:

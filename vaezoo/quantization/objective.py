@@ -1,17 +1,21 @@
 r"""Objectives of models with discrete codes: $D + R$, penalties for commitment and entropy, and relaxed draws."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, normalize
 
 from vaezoo.core import ELBO, Inference, Model, sample_with_log_prob
 from vaezoo.distributions import sum_event
-from vaezoo.objectives import PenalizedObjective, Schedule, WeightedObjective
+from vaezoo.objectives import PenalizedObjective, Penalty, Schedule, WeightedObjective
 from vaezoo.quantization.codes import CodePoint
-from vaezoo.quantization.gumbel import GumbelCodes
+from vaezoo.quantization.gumbel import GumbelCodes, StochasticCodes
+from vaezoo.quantization.learned import IndexPoint
+from vaezoo.quantization.table import CodeTable
 
 SMALLEST = 1e-30  # probability of a code, so that the gradient of its entropy is finite
 
@@ -43,8 +47,34 @@ class CommitmentObjective(CodeObjective):
 
 
 def commitment_distance(model: Model, inference: Inference) -> Tensor:
-    """Returns the squared distance of encoder outputs to their codes, (B,), summed over positions."""
+    """Returns the squared distance of encoder outputs to their codes, (B,), with the codes as constants."""
     return cast(CodePoint, inference.posterior).distance()
+
+
+def codebook_distance(model: Model, inference: Inference) -> Tensor:
+    """Returns the squared distance of encoder outputs to their codes, (B,), with the outputs as constants."""
+    return cast(CodePoint, inference.posterior).codebook_distance()
+
+
+def index_distance(model: Model, inference: Inference) -> Tensor:
+    """Returns the squared distance of encoder outputs to latents, (B,), with the gradient of all codes."""
+    return cast(IndexPoint, inference.posterior).index_distance()
+
+
+def scaled_distance(model: Model, inference: Inference) -> Tensor:
+    """Returns the expected squared distance of encoder outputs to their codes, over twice the variance, (B,)."""
+    return cast(StochasticCodes, inference.posterior).scaled_distance()
+
+
+def orthogonality(model: Model, inference: Inference) -> Tensor:
+    r"""Returns the mean squared cosine of two codes of the encoder's table without that of each with itself, 0-dim.
+
+    With unit codes $\hat e_v$ it is $V^{-2} \sum_{uv} (\hat e_u^\top \hat e_v)^2 - 1/V$ (after Shin et al., 2021,
+    https://arxiv.org/abs/2112.00384), which is the same for all examples.
+    """
+    table = normalize(cast(CodeTable, model.encoder).table(), dim=1)
+    # The (D, D) product has the same norm as the (V, V) one.
+    return (table.T @ table).square().sum() / len(table) ** 2 - 1.0 / len(table)
 
 
 class RelaxedObjective(WeightedObjective):
@@ -53,10 +83,13 @@ class RelaxedObjective(WeightedObjective):
     Args:
         rate: $\beta$.
         temperature: schedule of the temperature; applies to posteriors with relaxed draws.
+        penalties: see `PenalizedObjective`.
     """
 
-    def __init__(self, rate: float, temperature: Schedule) -> None:
-        super().__init__(rate)
+    def __init__(
+        self, rate: float, temperature: Schedule, penalties: Mapping[str, tuple[float, Penalty]] | None = None
+    ) -> None:
+        super().__init__(rate, penalties=penalties)
         self.temperature = temperature
 
     def forward(self, model: Model, x: Tensor, c: Tensor | None = None, step: Tensor | None = None) -> ELBO:
@@ -70,6 +103,40 @@ class RelaxedObjective(WeightedObjective):
         return self.report(model, inference, step)
 
 
+def index_entropy(model: Model, inference: Inference, temperature: float) -> Tensor:
+    r"""Returns the entropy of each position's indices minus that of the batch mean, (B,), summed over positions.
+
+    The probabilities are the softmax of the posterior's logits divided by `temperature`.
+    """
+    logits = cast(IndexPoint, inference.posterior).logits
+    log_probs = (logits / temperature).log_softmax(-1)
+    own = -sum_event(log_probs.exp() * log_probs, log_probs.dim() - 1)
+    mean = log_probs.exp().flatten(0, -2).mean(0)
+    positions = math.prod(logits.shape[1:-1])
+    return own - positions * cast(Tensor, torch.special.entr(mean.clamp(min=SMALLEST))).sum()
+
+
+def bit_entropy(model: Model, inference: Inference, temperature: float) -> Tensor:
+    r"""Returns the entropy of each position's bits minus that of each bit's batch mean, (B,), summed over positions.
+
+    The probability of a code is proportional to $e^{-\|y - e\|^2 / \tau}$ with $e \in \{-1, 1\}^D / \sqrt D$. The bits
+    of the mean are taken as independent (Zhao et al., 2024, https://arxiv.org/abs/2406.07548), so that the cost is
+    linear in D; the entropy of the mean over codes is at most this.
+    """
+    encoded = cast(CodePoint, inference.posterior).encoded
+    encoded = encoded.reshape(*encoded.shape[:2], -1).mT  # (B, N, D)
+    logits = 4.0 / (temperature * math.sqrt(encoded.shape[-1])) * encoded
+    mean = logits.sigmoid().flatten(0, 1).mean(0)
+    both = torch.stack([mean, 1.0 - mean]).clamp(min=SMALLEST)
+    own = sum_event(entropy_of_bits(logits), 2)
+    return own - logits.shape[1] * cast(Tensor, torch.special.entr(both)).sum()
+
+
+def entropy_of_bits(logits: Tensor) -> Tensor:
+    """Returns the entropy of each bit with the logits of 1, likewise."""
+    return (-logits).sigmoid() * logits - logsigmoid(logits)
+
+
 def entropy_penalty(model: Model, inference: Inference, temperature: float) -> Tensor:
     r"""Returns the entropy of each position's soft code minus that of the batch mean, (B,), summed over positions.
 
@@ -77,12 +144,12 @@ def entropy_penalty(model: Model, inference: Inference, temperature: float) -> T
     """
     encoded = cast(CodePoint, inference.posterior).encoded
     logits = 4.0 / temperature * encoded.reshape(*encoded.shape[:2], -1).mT  # (B, N, D), logits of the bit 1
-    own = (-logits).sigmoid() * logits - logsigmoid(logits)  # entropy of each bit
     # The mean over rows of a product over bits is a matrix product of two halves of the bits: no (R, 2^D) in memory.
     rows = logits.flatten(0, 1)
     first, second = (joint_probabilities(half) for half in rows.tensor_split(2, 1))
     mean = first.T @ second / len(rows)
-    return sum_event(own, 2) - logits.shape[1] * cast(Tensor, torch.special.entr(mean.clamp(min=SMALLEST))).sum()
+    own = sum_event(entropy_of_bits(logits), 2)
+    return own - logits.shape[1] * cast(Tensor, torch.special.entr(mean.clamp(min=SMALLEST))).sum()
 
 
 def joint_probabilities(logits: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.quantization import CommitmentObjective, ResidualEncoder, UniformCodePrior
+from vaezoo.quantization import CommitmentObjective, Gradient, ResidualEncoder, UniformCodePrior
 from vaezoo.registry import Architecture, Codes, Share, Weight, code_defaults, register
 
 
@@ -26,6 +26,7 @@ def residual_vq_vae(
     commitment: Weight = 0.25,
     decay: Share = 0.99,
     revival: Share = 0.05,
+    gradient: Gradient = "straight-through",
 ) -> VAE:
     r"""Minimizes distortion and commitment with each latent replaced by a sum of codes.
 
@@ -37,6 +38,7 @@ def residual_vq_vae(
         commitment: $\beta \ge 0$, weight of the squared distance of encoder outputs to their codes.
         decay: decay in [0, 1) of the moving averages that are the codes.
         revival: a code chosen less often than this fraction of an equal share is moved to a vector of the batch.
+        gradient: gradient of the quantization: "straight-through", "rotation" or "noise", as in `vq-vae`.
 
     The latent shape is (D, *grid), as in `vq-vae`. The rate is that of the uniform prior, N·M·log V nats in closed
     form; `code-prior` learns another prior over the indices, ordered by codebook. Each depth has its own codebook, as
@@ -50,6 +52,12 @@ def residual_vq_vae(
         SoundStream: Zeghidour et al. (2021), https://arxiv.org/abs/2107.03312
     """
     encoder = ResidualEncoder(
-        architecture.down(1), architecture.latent, depth, codes=codes, decay=decay, revival=revival
+        architecture.down(1),
+        architecture.latent,
+        depth,
+        codes=codes,
+        decay=decay,
+        revival=revival,
+        gradient=gradient,
     )
     return base.replace(encoder=encoder, prior=UniformCodePrior(), objective=CommitmentObjective(commitment))

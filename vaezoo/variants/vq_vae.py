@@ -35,7 +35,8 @@ def vq_vae(
         revival: a code chosen less often than this fraction of an equal share is moved to a vector of the batch.
         distance: "euclidean", or "cosine", which normalizes vectors and codes first (Yu et al., 2022).
         gradient: gradient of the quantization: "straight-through", or "rotation", which rotates it like the vector to
-            its code (Fifty et al., 2024).
+            its code (Fifty et al., 2024), or "noise", which replaces the code in train mode by a point as far from the
+            vector in a random direction (Vali and Bäckström, 2022).
 
     The latent shape is (D, *grid): D elements at each of N positions. The rate is that of the uniform prior, N·log V
     nats in closed form, and `sample` draws from that prior; `code-prior` learns another prior. The commitment is not a
