@@ -120,6 +120,11 @@ def test_pictures_are_written(command, run_folder, here):
 
 def test_sampler_is_fitted_saved_and_used(run_folder, here, capsys):
     assert main(["sample", str(run_folder), "9", "--sampler", "normal"]) == 0
+    assert main(["sample", str(run_folder), "9", "--sampler", "normal", "--top-k", "3"]) == 1
+    assert "Got a sampler and options of the prior" in capsys.readouterr().err
+    assert main(["sample", str(run_folder), "9", "--temperature", "0.5"]) == 0
+    assert main(["sample", str(run_folder), "9", "--top-p", "0.5"]) == 1
+    assert "has no probabilities of codes" in capsys.readouterr().err
     assert (here / "pictures" / "run-normal-samples.png").exists()
     assert main(["fit-sampler", str(run_folder), "gaussian-mixture", "components=3", "--out", "kept"]) == 0
     assert "kept/samplers/gaussian-mixture" in capsys.readouterr().out

@@ -107,7 +107,11 @@ def test_the_mean_of_a_posterior_is_a_tensor_or_an_error_that_names_the_center(c
 # Codes
 
 
-CODED = [case for case in CASES if "vq" in case.variant or case.variant.split("-")[0] in ("fsq", "lfq", "categorical")]
+CODED = [
+    case
+    for case in CASES
+    if "vq" in case.variant or case.variant.split("-")[0] in ("fsq", "lfq", "bsq", "ibq", "sq", "categorical")
+]
 CODED += [Case(name, backbone="conv", context=3) for name in ("vq-vae", "residual-vq-vae", "lfq-vae", "gumbel-vq-vae")]
 
 
@@ -125,7 +129,7 @@ def test_decoded_indices_are_the_reconstruction(case: Case, latent: int | tuple[
     indices = model.encode_indices(x, c)
     count = indices[0].numel()
     assert indices.shape[0] == 5 and indices.dtype == torch.int64
-    if case.variant == "residual-vq-vae":
+    if case.variant in ("residual-vq-vae", "grouped-vq-vae"):
         assert indices.shape[1:] == (2, *model.latent[1:])
     elif case.variant not in ("vq-vae-2", "categorical-vae"):
         assert indices.shape[1:] == model.latent[1:]
@@ -285,7 +289,7 @@ def test_a_temperature_divides_the_logits_over_codes() -> None:
     network = model.prior.network
     for temperature in (0.5, 2.0):
         wanted = (network.biases[0] / temperature).softmax(0)
-        first = network.draw(4000, temperature=temperature)[:, 0]
+        first = network.draw(4000, changed=lambda logits, by=temperature: logits / by)[:, 0]
         found = torch.bincount(first, minlength=model.encoder.codes) / 4000
         assert (found - wanted).abs().max() < 0.04
     prior = model.prior(None).tempered(2.0)

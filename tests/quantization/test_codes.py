@@ -191,3 +191,114 @@ def test_a_prior_over_codes_needs_codes() -> None:
         model.replace(encoder=create("vq-vae", shape=(1, 8, 8), codes=5).encoder)
     with pytest.raises(CompositionError, match="expected one with codes"):
         model.replace(encoder=create("vae", shape=(1, 8, 8)).encoder)
+
+
+# Sampling
+
+
+def without_a_cache(network: CausalTransformer, rows: int, c: Tensor | None) -> Tensor:
+    """Returns draws by whole passes, one for each position."""
+    found = torch.zeros(rows, network.length, dtype=torch.int64)
+    for place in range(network.length):
+        found[:, place] = torch.multinomial(network(found, c)[:, place].softmax(-1), 1)[:, 0]
+    return found
+
+
+@pytest.mark.parametrize("context", [0, 2])
+@torch.no_grad()
+def test_draws_with_and_without_a_cache_are_equal(context: int) -> None:
+    network = transformer(context, (4, 12), 7)
+    c = torch.randn(64, 2, dtype=torch.float64) if context else None
+    with seeded(3):
+        drawn = network.draw(64, c)
+    with seeded(3):
+        wanted = without_a_cache(network, 64, c)
+    assert torch.equal(drawn, wanted) and len(drawn.unique(dim=0)) > 20
+
+
+def test_drawing_with_a_cache_passes_each_position_once() -> None:
+    network, passed = transformer(0, (16,), 7), list[int]()
+    network.blocks[0].attend.register_forward_hook(lambda _module, args, _out: passed.append(args[0].shape[1]))
+    network.draw(5)
+    assert passed == [1] * 16
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"), [(1.0, 2, None), (1.0, None, 0.6), (0.5, 2, 0.8), (2.0, 1, None), (1.0, 3, 1.0)]
+)
+@torch.no_grad()
+def test_truncated_draws_have_the_masses_of_the_most_probable_codes(
+    temperature: float, top_k: int | None, top_p: float | None
+) -> None:
+    """Against a loop over all sequences that sorts the probabilities of each position."""
+    network, table = transformer(), Table().double()
+    prior = CodeSequences(table, network).tempered(temperature).truncated(top_k, top_p)
+    wanted = []
+    for sequence in every_sequence():
+        mass = 1.0
+        for logits, index in zip(network(sequence[None])[0] / temperature, sequence.tolist(), strict=True):
+            chances = {code: float(chance) for code, chance in enumerate(logits.softmax(-1))}
+            ranked = sorted(chances, key=lambda code: -chances[code])[: top_k or 3]
+            total, kept = sum(chances[code] for code in ranked), list[int]()
+            while top_p is not None and sum(chances[code] for code in kept) < top_p * total - 1e-12:
+                kept.append(ranked[len(kept)])
+            kept = kept if top_p is not None else ranked
+            mass *= chances[index] / sum(chances[code] for code in kept) if index in kept else 0.0
+        wanted.append(mass)
+    exact = torch.tensor(wanted, dtype=torch.float64)
+    torch.testing.assert_close(prior.log_mass(every_sequence()).exp(), exact)
+    with seeded(1):
+        z = prior.sample((5000,))
+    share = torch.bincount(table.indices_of(z) @ torch.tensor([9, 3, 1]), minlength=27) / 5000
+    assert not share[exact == 0].any()
+    assert ((share - exact).abs() < 4.5 * (exact * (1 - exact) / 5000).sqrt() + 1e-3).all()
+
+
+@torch.no_grad()
+def test_samples_of_a_model_are_limited_to_probable_codes_on_request() -> None:
+    model, _, _ = model_of()
+    model.prior.network.weights.normal_()
+    greedy = model.sample(20, seed=0, top_k=1)
+    assert torch.equal(greedy, greedy[:1].expand_as(greedy))
+    assert torch.equal(greedy, model.sample(20, seed=5, top_p=1e-9))
+    assert torch.equal(model.sample(20, seed=0, top_k=10**6, top_p=1.0), model.sample(20, seed=0))
+    assert torch.equal(model.sample(20, seed=0, top_k=16), model.sample(20, seed=0))
+    for options, words in (
+        ({"top_k": 0}, "Got top_k = 0; expected a whole number, at least 1"),
+        ({"top_k": 1.5}, "Got top_k = 1.5"),
+        ({"top_p": 0.0}, "Got top_p = 0.0; expected a number above 0, up to 1"),
+        ({"top_p": 1.1}, "Got top_p = 1.1"),
+        ({"top_p": True}, "Got top_p = True"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            model.sample(2, **options)  # type: ignore[arg-type]  # by name
+    for name in ("vae", "vq-vae"):
+        with pytest.raises(ConfigError, match=r"Got top_k; the prior, \w+, has no probabilities of codes"):
+            Case(name, backbone="conv", likelihood="gaussian").build().sample(2, top_k=3)
+
+
+OVER_CODES = ("grouped-vq-vae", "residual-vq-vae", "vq-vae-2", "bsq-vae", "sim-vq-vae", "sq-vae")
+
+
+@pytest.mark.parametrize("name", OVER_CODES)
+@torch.no_grad()
+def test_a_prior_over_codes_of_any_kind_is_conditional_and_drawn_with_a_cache(name: str) -> None:
+    case = Case(f"{name}+code-prior", backbone="conv", likelihood="gaussian", context=3)
+    model, (x, c) = case.build(torch.float64).eval(), case.inputs(6, torch.float64)
+    network, source = model.prior.network, model.encoder
+    network.weights.normal_()
+    network.given.weight.normal_(std=3.0)
+    assert network.sections == source.sections and network.codes == source.codes
+    vectors = model.check_context(c, 6)
+    indices = model.encode(x, c).indices.reshape(6, -1)
+    wanted = Categorical(logits=network(indices, vectors)).log_prob(indices).sum(1)
+    torch.testing.assert_close(model.prior(vectors).log_mass(indices), wanted)
+    assert not torch.allclose(wanted, model.prior(vectors.roll(1, 1)).log_mass(indices))
+    if name != "sq-vae":  # whose rate is that of drawn codes
+        torch.testing.assert_close(model(x, c).rate, -wanted)
+    with seeded(2):
+        z = model.prior(vectors).sample()
+    with seeded(2):
+        drawn = without_a_cache(network, 6, vectors)
+    assert torch.equal(z, source.look_up(drawn))
+    assert model.sample(6, c, seed=0, top_k=2, temperature=0.7).shape == x.shape

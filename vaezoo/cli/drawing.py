@@ -15,6 +15,9 @@ def sample(
     c: str | None = None,
     sampler: str | None = None,
     seed: int = 0,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
     data: Data = None,
     out: Picture = PICTURES,
 ) -> None:
@@ -25,10 +28,15 @@ def sample(
         c: Class of a conditional model, its name or index; all in turn by default.
         sampler: "normal", "gaussian-mixture", … instead of the prior; fitted now unless it is saved with the
             model.
+        temperature: Below 1, samples of the prior are more typical and less varied.
+        top_k: Draw each code among so many of the most probable ones, with a learned prior over codes.
+        top_p: Draw each code among the most probable ones of this probability in all.
     """
+    from vaezoo.core import SampleOptions
     from vaezoo.workflows import draw as drawings
 
-    console().print(f"Wrote {drawings.samples(name, n, c, seed, out, sampler, data)}")
+    options = SampleOptions(temperature=temperature, top_k=top_k, top_p=top_p)
+    console().print(f"Wrote {drawings.samples(name, n, c, seed, out, sampler, data, **options)}")
 
 
 @app.command

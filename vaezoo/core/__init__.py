@@ -24,6 +24,7 @@ from vaezoo.core.paths import cache_root, expanded, public_name
 from vaezoo.core.posterior import (
     ACTIVE_VARIANCE,
     Posterior,
+    SampleOptions,
     Temperable,
     as_built,
     center,
@@ -52,6 +53,7 @@ __all__ = [
     "Objective",
     "Part",
     "Posterior",
+    "SampleOptions",
     "Seeded",
     "Temperable",
     "add_to_digest",

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Self, cast
@@ -21,12 +20,13 @@ from vaezoo.core.checks import (
     invalid_values,
     whole_number,
 )
+from vaezoo.core.copies import is_frozen, shallow_copy
 from vaezoo.core.description import elsewhere, headline
 from vaezoo.core.elbo import ELBO, Inference
 from vaezoo.core.latents import LatentMethods
 from vaezoo.core.modes import differentiable, evaluating, recording
 from vaezoo.core.part import PARTS, Context, Likelihood, Objective, Part, as_part
-from vaezoo.core.posterior import center, has_density, is_deterministic, sample_with_log_prob, tempered
+from vaezoo.core.posterior import center, has_density, is_deterministic, sample_with_log_prob, tempered, truncated
 from vaezoo.core.random import seeded
 from vaezoo.errors import CompositionError, ContextError, NoDensityError, ShapeError, SupportError, warn
 
@@ -293,6 +293,8 @@ class VAE(LatentMethods, nn.Module):
         seed: int | None = None,
         *,
         temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Returns the means of p(x|z,c) for `n` draws of z ~ p(z|c), (n, *shape).
@@ -303,12 +305,14 @@ class VAE(LatentMethods, nn.Module):
             seed: leaves all random states unchanged, and may be used in several threads; None draws from the caller's.
             temperature: factor of the prior's standard deviations, or divisor of its logits over codes; below 1 samples
                 are more typical and less varied.
+            top_k: draws each code among the so many most probable ones; None: among all. For learned priors over codes.
+            top_p: draws each code among the most probable ones whose probabilities sum to at least this; None: all.
             generator: draws from it in place of a seed.
 
         Raises:
             ShapeError: n is below 1.
             ContextError: see `check_context`.
-            ConfigError: a seed or a temperature out of range, or a prior that has no temperature.
+            ConfigError: an argument is out of range, or the prior has no temperature or no probabilities of codes.
         """
         c = as_context(c, self.config)
         if n is None:
@@ -316,7 +320,7 @@ class VAE(LatentMethods, nn.Module):
         n = whole_number(n, "n", 1, error=ShapeError)
         context = self.check_context(c if c is None or c.dim() else c.expand(n), n)
         with seeded(seed, generator):
-            prior = tempered(cast(Distribution, self.prior(context)), temperature)
+            prior = truncated(tempered(cast(Distribution, self.prior(context)), temperature), top_k, top_p)
             z = prior.sample(() if prior.batch_shape else (n,))
             return cast(Tensor, self.decoder(z, context).mean)
 
@@ -479,21 +483,3 @@ class VAE(LatentMethods, nn.Module):
         tensor = next(chain(self.parameters(), self.buffers()), torch.zeros(()))
         # Densities of a model in half precision are computed in float32.
         return tensor.device, torch.promote_types(tensor.dtype, torch.float32)
-
-
-def is_frozen(part: nn.Module) -> bool:
-    """Returns whether a part has parameters and none of them is trained."""
-    flags = (parameter.requires_grad for parameter in part.parameters())
-    return next(flags, None) is False and not any(flags)
-
-
-def shallow_copy(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
-    """Returns a new module, with new submodules, around the same tensors; `made`: the copies so far, by original."""
-    if module not in made:
-        made[module] = twin = copy(module)
-        for name, value in vars(module).items():
-            if isinstance(value, dict | list | set):  # hooks, parameters, buffers and the user's own
-                twin.__dict__[name] = copy(value)
-        for name, each in module._modules.items():
-            twin._modules[name] = None if each is None else shallow_copy(each, made)
-    return made[module]

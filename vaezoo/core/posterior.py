@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Concatenate, ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import Concatenate, ParamSpec, Protocol, TypedDict, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core.checks import as_number
+from vaezoo.core.checks import as_number, whole_number
 from vaezoo.errors import ConfigError, NoClosedFormError, shorten
 
 ACTIVE_VARIANCE = 0.01  # of a latent's posterior center over a data set: above it the latent is active
@@ -110,6 +110,45 @@ def tempered(prior: Distribution, temperature: float) -> Distribution:
         raise ConfigError(
             f"Got temperature = {number}; the prior, {type(prior).__name__}, has none. Leave temperature out."
         ) from None
+
+
+class SampleOptions(TypedDict, total=False):
+    """Options of `VAE.sample` that change the prior."""
+
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+
+
+@runtime_checkable
+class Truncatable(Protocol):
+    """A prior over codes whose draws can be limited to the most probable codes of each position."""
+
+    def truncated(self, top_k: int | None, top_p: float | None) -> Distribution:
+        """Returns the distribution limited to the `top_k` most probable codes, and to those of the mass `top_p`."""
+
+
+def truncated(prior: Distribution, top_k: int | None = None, top_p: float | None = None) -> Distribution:
+    """Returns `prior` limited to its most probable codes; None sets no limit.
+
+    Raises:
+        ConfigError: `top_k` is no whole number from 1, `top_p` no number above 0 and up to 1, or the prior has no
+            probabilities of codes.
+    """
+    if top_k is None and top_p is None:
+        return prior
+    if top_k is not None:
+        top_k = whole_number(top_k, "top_k", 1)
+    share = as_number(top_p)
+    if share is not None and (isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1):
+        raise ConfigError(f"Got top_p = {shorten(top_p)}; expected a number above 0, up to 1.")
+    if not isinstance(prior, Truncatable):
+        given = "top_p" if top_k is None else "top_k"
+        raise ConfigError(
+            f"Got {given}; the prior, {type(prior).__name__}, has no probabilities of codes. Leave {given} out, or "
+            "add code-prior to a variant that has codes."
+        )
+    return prior.truncated(top_k, None if share is None else float(share))
 
 
 def has_density(posterior: Distribution) -> bool:

@@ -1,7 +1,7 @@
 """A small causal transformer with a key-value cache."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -104,17 +104,16 @@ class CausalTransformer(nn.Module):
         return torch.cat([linear(part, weight, bias) for part, weight, bias in layers], 1)
 
     @torch.no_grad()
-    def draw(self, rows: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+    def draw(self, rows: int, c: Tensor | None = None, changed: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Returns indices (rows, N) sampled one position after the other, given c (rows, context).
 
-        `temperature` divides the logits.
+        `changed` maps logits (rows, V) to those that are drawn from, such as logits divided by a temperature. Keys and
+        values of earlier positions are kept, so that each position is passed once.
         """
         if rows > ROWS:
             given = [None] * -(-rows // ROWS) if c is None else list(c.split(ROWS))
             counts = torch.arange(rows).split(ROWS)
-            return torch.cat(
-                [self.draw(len(count), each, temperature) for count, each in zip(counts, given, strict=True)]
-            )
+            return torch.cat([self.draw(len(count), each, changed) for count, each in zip(counts, given, strict=True)])
         weight = self.places
         shape = (rows, self.heads, self.length, weight.shape[1] // self.heads)
         dtype = full_precision(weight).dtype
@@ -127,8 +126,9 @@ class CausalTransformer(nn.Module):
             x = x if self.given is None else x + self._context(c)
             for block, cache in zip(self.blocks, caches, strict=True):
                 x = cast(TransformerBlock, block).step(x, cache, place)
-            logits = linear(self.norm(x)[:, 0], self.weights[level], self.biases[level])
-            found[:, place] = torch.multinomial((full_precision(logits) / temperature).softmax(-1), 1)[:, 0]
+            logits = full_precision(linear(self.norm(x)[:, 0], self.weights[level], self.biases[level]))
+            logits = logits if changed is None else changed(logits)
+            found[:, place] = torch.multinomial(logits.softmax(-1), 1)[:, 0]
         return found
 
     def _context(self, c: Tensor | None) -> Tensor:

@@ -5,12 +5,13 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaezoo.core import VAE, Context, as_context, check_model, class_names, evaluating
+from vaezoo.core import VAE, Context, SampleOptions, as_context, check_model, class_names, evaluating
 from vaezoo.errors import DataError, ShapeError, shorten
 from vaezoo.evaluation.test_sets import examples_of
 from vaezoo.pictures.sheet import SLIDE, Panel, as_images, columns_of_slide, enlarged, save_sheet, tiles_of
@@ -75,10 +76,17 @@ def reconstructions(model: VAE, x: object, path: str | os.PathLike[str], c: Tens
     return save_sheet([Panel(tiles, width)], path, row_labels=["original", "reconstruction"] * rows)
 
 
-def samples(model: VAE, n: int, path: str | os.PathLike[str], c: Context | None = None, seed: int | None = 0) -> Path:
+def samples(
+    model: VAE,
+    n: int,
+    path: str | os.PathLike[str],
+    c: Context | None = None,
+    seed: int | None = 0,
+    **options: Unpack[SampleOptions],
+) -> Path:
     """Writes `n` samples, the means of p(x|z,c) for z ~ p(z|c), above the names of their classes if the model has them.
 
-    `c` and `seed` are as in `VAE.sample`.
+    `c`, `seed` and `options` (temperature, top_k, top_p) are as in `VAE.sample`.
 
     Raises:
         ShapeError, ContextError: the model's x are not images, or `c` is not a valid context.
@@ -86,7 +94,7 @@ def samples(model: VAE, n: int, path: str | os.PathLike[str], c: Context | None 
     check_images(model)
     names, c = class_names(model.config), as_context(c, model.config)
     with evaluating(model):
-        images = model.sample(n, c, seed=seed)
+        images = model.sample(n, c, seed=seed, **options)
     indices = [] if c is None or not names or c.dim() > 1 else c.expand(n).tolist()
     labels = [names[index] if index >= 0 else "" for index in indices]
     return grid(images, path, labels=labels or None)

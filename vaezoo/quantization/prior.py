@@ -98,26 +98,38 @@ class CodeSequences(Distribution):
         network: predicts each index from the previous ones.
         c: (B, context), which gives the batch shape (B,), or None.
         temperature: divides the logits of each index.
+        top_k, top_p: limits of the indices of each position, see `truncated_logits`; None for none.
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch declares it as a plain class attribute)
 
     def __init__(
-        self, source: CodeSource, network: CausalTransformer, c: Tensor | None = None, temperature: float = 1.0
+        self,
+        source: CodeSource,
+        network: CausalTransformer,
+        c: Tensor | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> None:
         self.source, self.network, self.c, self.temperature = source, network, c, temperature
+        self.top_k, self.top_p = top_k, top_p
         batch = torch.Size() if c is None else c.shape[:1]
         super().__init__(batch, torch.Size(source.latent), validate_args=False)
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Returns codes (*sample, *batch, *latent)."""
         shape = (*sample_shape, *self.batch_shape)
-        drawn = self.network.draw(math.prod(shape), self._rows(shape), self.temperature)
+        drawn = self.network.draw(math.prod(shape), self._rows(shape), self._changed)
         return self.source.look_up(drawn.reshape(*shape, -1))
 
     def tempered(self, temperature: float) -> "CodeSequences":
         """Returns the distribution with the logits of each index divided by `temperature`."""
-        return CodeSequences(self.source, self.network, self.c, temperature * self.temperature)
+        return CodeSequences(self.source, self.network, self.c, temperature * self.temperature, self.top_k, self.top_p)
+
+    def truncated(self, top_k: int | None, top_p: float | None) -> "CodeSequences":
+        """Returns the distribution limited to the most probable indices of each position."""
+        return CodeSequences(self.source, self.network, self.c, self.temperature, top_k, top_p)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns log p of the codes of `value` (*sample, *batch, *latent), nats."""
@@ -127,12 +139,35 @@ class CodeSequences(Distribution):
         """Returns log p (...) of `indices` (..., N), nats; with a context the last leading dimension is its batch."""
         shape = indices.shape[:-1]
         rows = indices.reshape(-1, indices.shape[-1])
-        logits = full_precision(self.network(rows, self._rows(shape))) / self.temperature
+        logits = self._changed(full_precision(self.network(rows, self._rows(shape))))
         nats = cross_entropy(logits.flatten(0, 1), rows.flatten(), reduction="none")
         return -nats.view(rows.shape).sum(1).reshape(shape)
 
+    def _changed(self, logits: Tensor) -> Tensor:
+        return truncated_logits(logits / self.temperature, self.top_k, self.top_p)
+
     def _rows(self, shape: Sequence[int]) -> Tensor | None:
         return None if self.c is None else self.c.expand(*shape, -1).reshape(-1, self.c.shape[-1])
+
+
+def truncated_logits(logits: Tensor, top_k: int | None = None, top_p: float | None = None) -> Tensor:
+    """Returns `logits` (..., V) with minus infinity for all but the most probable of them.
+
+    Args:
+        logits: (..., V).
+        top_k: keeps the so many largest (Fan et al., 2018, https://arxiv.org/abs/1805.04833); None keeps all.
+        top_p: of these, keeps the fewest whose probabilities sum to at least this (Holtzman et al., 2019,
+            https://arxiv.org/abs/1904.09751); None keeps all.
+    """
+    if top_k is not None and top_k < logits.shape[-1]:
+        least = logits.topk(top_k, -1).values[..., -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if top_p is not None:
+        masses, order = logits.softmax(-1).sort(-1, descending=True)
+        before = masses.cumsum(-1) - masses
+        dropped = (before >= top_p).scatter(-1, order, before >= top_p)
+        logits = logits.masked_fill(dropped, -torch.inf)
+    return logits
 
 
 @register_kl(CodePoint, CodeSequences)  # type: ignore[untyped-decorator]  # torch's own has no types

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Unpack, cast
 
 import torch
 from torch import Tensor
 
 from vaezoo import pictures
-from vaezoo.core import VAE, class_names
+from vaezoo.core import VAE, SampleOptions, class_names
 from vaezoo.data import bundled_images
 from vaezoo.errors import ConfigError, DataError, shorten
 from vaezoo.evaluation.batches import context_of
@@ -62,13 +62,23 @@ def target(out: Path, name: str, what: str) -> Path:
 
 
 def samples(
-    name: str, n: int, c: int | str | None, seed: int, out: Path, sampler: str | None = None, data: str | None = None
+    name: str,
+    n: int,
+    c: int | str | None,
+    seed: int,
+    out: Path,
+    sampler: str | None = None,
+    data: str | None = None,
+    **options: Unpack[SampleOptions],
 ) -> Path:
     """Draws `n` samples; those of a conditional model use the classes in turn unless `c` is given.
 
     A `sampler` is the one that is saved with the model, or else is fitted to `data`, by default the training data.
+    `options` (temperature, top_k, top_p) are those of `VAE.sample`.
     """
     if sampler is not None:
+        if {key: value for key, value in options.items() if value is not None} not in ({}, {"temperature": 1.0}):
+            raise ConfigError("Got a sampler and options of the prior; expected one. Leave temperature and top-… out.")
         if c is not None:
             raise ConfigError("Got a class and a sampler; expected one: samplers are for models without classes.")
         if sampler in saved_samplers(locate(name)):
@@ -79,7 +89,7 @@ def samples(
         return pictures.grid(fitted.sample(n, seed=seed), target(out, name, f"{sampler}-samples"))
     model = load(name)
     context = torch.arange(n) % model.context if model.context and c is None else class_of(model, c)
-    return pictures.samples(model, n, target(out, name, "samples"), context, seed)
+    return pictures.samples(model, n, target(out, name, "samples"), context, seed, **options)
 
 
 def class_of(model: VAE, c: int | str | None) -> int | str | None:
