@@ -139,7 +139,7 @@ class TestStyle:
         assert not long
 
     def test_the_language_is_plain(self):
-        pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+        pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
         found = [
             f"{label(path)}:{number}: {match[0]}"
             for path in [*SOURCES, *pages]

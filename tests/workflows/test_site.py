@@ -1,0 +1,223 @@
+"""The documentation site: a page for each variant and model, whose figures are the measured ones; it builds."""
+
+import inspect
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from vaezoo.errors import did_you_mean
+from vaezoo.registry import variants
+from vaezoo.workflows import site
+from vaezoo.zoo.index import PACKAGE_FOLDER, bundled_models, list_models, read_index
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BIBLIOGRAPHY = (ROOT / "docs" / "references.bib").read_text(encoding="utf-8")
+KEYS = {  # of metrics.json, for the titles and headings of the pages
+    "bound": "bound",
+    "distortion": "distortion",
+    "rate": "rate",
+    "log-evidence": "log_evidence",
+    "PSNR": "psnr",
+    "active units": "active_units",
+    "parameters": "parameters",
+    "perplexity of the codes": "perplexity",
+    "wrong labels": "label_error",
+    "clustering accuracy": "clustering_accuracy",
+}
+NUMBER = re.compile(r"-?[\d,]+(?:\.\d+)?")
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Returns path -> text of all generated pages, made without pictures."""
+    folder = tmp_path_factory.mktemp("reference")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(site, "write_pictures", lambda name, target: None)
+        written = site.write_pages(folder, BIBLIOGRAPHY)
+    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in written}
+
+
+def metrics_of(name: str) -> Mapping[str, object]:
+    """Returns the measured figures: the file beside the weights; of a model on the Hub those of the index."""
+    file = PACKAGE_FOLDER / name / "metrics.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else read_index()[name]["metrics"]
+
+
+def numbers(text: str) -> list[tuple[float, float]]:
+    """Returns (value, half a unit of its last digit) of each number in a text."""
+    found = [each.replace(",", "") for each in NUMBER.findall(text)]
+    return [(float(each), 0.5001 * 10.0 ** -len(each.partition(".")[2])) for each in found]
+
+
+def check_figure(title: str, text: str, metrics: Mapping[str, object]) -> None:
+    """Raises AssertionError unless a text is the rounded value of the metric with this title."""
+    name, _, samples = title.partition(" (K = ")
+    value = metrics[KEYS[name.partition(",")[0]]]
+    if samples:
+        assert int(samples.partition(")")[0].replace(",", "")) == metrics["samples"], (title, text)
+    expected = [value["mean"], value["error"]] if isinstance(value, Mapping) else [value]
+    if expected[0] is None:
+        assert text == "–", (title, text)
+        return
+    scale = 100.0 if "%" in text else 1.0
+    shown = numbers(text)
+    assert len(shown) == len(expected), (title, text)
+    assert all(abs(number - scale * each) <= step for (number, step), each in zip(shown, expected, strict=True)), text
+
+
+def check_model_page(page: str, metrics: Mapping[str, object]) -> int:
+    """Raises AssertionError if the table of figures differs from the metrics; returns the number of its rows."""
+    rows = re.findall(
+        r"^\| ([^|]+) \| ([^|]+) \|$", page.partition("## Figures\n")[2].partition("\n## ")[0], re.MULTILINE
+    )
+    for title, text in rows[2:]:
+        check_figure(title, text, metrics)
+    return len(rows[2:])
+
+
+def table_rows(page: str, first: str) -> list[dict[str, str]]:
+    """Returns the rows of the table whose first heading is given, as heading -> cell."""
+    table = page.partition(f"| {first} |")[2].partition("\n\n")[0]
+    headings, _, *rows = [
+        [cell.strip() for cell in line.strip("| ").split(" | ")] for line in f"{first} |{table}".splitlines()
+    ]
+    return [dict(zip(headings, row, strict=True)) for row in rows]
+
+
+def check_row(row: Mapping[str, str]) -> None:
+    """Raises AssertionError if a row of a table of pretrained models differs from the metrics of its model."""
+    metrics = metrics_of(row["model"])
+    evidence, _, samples = row["log-evidence (K)"].partition(" (")
+    check_figure(f"log-evidence (K = {samples}" if samples else "log-evidence", evidence, metrics)
+    for heading in ("bound", "PSNR", "parameters"):
+        check_figure(heading, row[heading], metrics)
+
+
+def test_every_variant_and_every_pretrained_model_has_a_page(pages):
+    expected = {f"variants/{name}.md" for name in variants.names()} | {f"models/{name}.md" for name in list_models()}
+    assert set(pages) == expected
+    assert all(text.startswith(f"# {Path(path).stem}\n") for path, text in pages.items())
+
+
+def test_pages_of_names_that_no_longer_exist_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(site, "write_pictures", lambda name, folder: None)
+    old = tmp_path / "models" / "of-an-earlier-build.md"
+    old.parent.mkdir()
+    old.write_text("# of-an-earlier-build\n")
+    site.write_pages(tmp_path, BIBLIOGRAPHY)
+    assert not old.exists()
+
+
+def test_figures_of_model_pages_are_those_of_metrics_json(pages):
+    for name in list_models():
+        assert check_model_page(pages[f"models/{name}.md"], metrics_of(name)) >= 5, name
+
+
+def test_a_page_with_another_figure_than_its_metrics_is_found(pages):
+    page = pages["models/vae-mnist.md"]
+    (bound,) = re.findall(r"^\| bound, nats \| (\S+)", page, re.MULTILINE)
+    with pytest.raises(AssertionError):
+        check_model_page(page.replace(bound, f"{float(bound) + 0.02:.2f}"), metrics_of("vae-mnist"))
+
+
+def test_tables_of_variant_pages_and_of_the_home_page_have_the_measured_figures(pages):
+    shown = set()
+    for name in variants.names():
+        page = pages[f"variants/{name}.md"].partition("## Pretrained models\n")[2]
+        for row in table_rows(page, "model") if "| model |" in page else []:
+            check_row(row)
+            shown.add(row["model"])
+    assert shown == set(list_models())
+    home = table_rows(site.highlights(), "model")
+    assert len(home) == site.LISTED
+    for row in home:
+        check_row(row)
+    bounds = [metrics_of(row["model"])["bound"]["mean"] for row in home]
+    assert bounds == sorted(bounds, reverse=True)
+
+
+@pytest.mark.parametrize("name", variants.names())
+def test_page_of_a_variant_has_equation_use_options_and_references(name, pages):
+    page, entry = pages[f"variants/{name}.md"], variants.get(name)
+    assert page.count("$$") >= 2
+    assert re.search(r"## When to use it\n\nUse\s+it ", page), name
+    rows = table_rows(page, "option") if entry.options else []
+    assert [row["option"].strip("`") for row in rows] == [*entry.options]
+    assert all(row["values"] and row["meaning"] for row in rows)
+    assert "## See also" in page
+    assert entry.url in page
+    assert page.count("```bibtex\n") == len(site.references_of(inspect.getdoc(entry.builder)))
+
+
+def test_code_of_variant_pages_runs(pages):
+    for name in variants.names():
+        (code,) = re.findall(r"^```python\n(.*?)^```$", pages[f"variants/{name}.md"], re.DOTALL | re.MULTILINE)
+        space: dict[str, object] = {}
+        exec(code, space)
+        assert name in space["model"].config["variant"].split("+")
+
+
+def test_references_have_a_bibtex_entry_of_the_same_author_and_year():
+    known, used = site.bibliography_of(BIBLIOGRAPHY), set()
+    keys = re.findall(r"^@\w+\{(\w+),", BIBLIOGRAPHY, re.MULTILINE)
+    assert len(keys) == len(set(keys)) == len(known)
+    for name in variants.names():
+        for _, paper, address in site.references_of(inspect.getdoc(variants.get(name).builder)):
+            entry = known[address]
+            year = paper.partition("(")[2].rstrip(")")
+            assert f"year = {{{year}}}" in entry, (paper, entry)
+            first = re.sub(r'\{\\["o]*\}?([a-z]?)\}?', r"\1", re.findall(r"author = \{([^,]+),", entry)[0])
+            given = re.split(r" et al\.| &| \(", paper)[0].replace("ø", "")
+            assert first == given, (first, given)
+            used.add(address)
+    assert used == set(known), did_you_mean("", known)
+
+
+def test_pictures_of_a_conditional_model_are_written_once(tmp_path):
+    site.write_pictures("cvae-mnist", tmp_path)
+    files = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert set(files) == {"cvae-mnist-samples.png", "cvae-mnist-reconstructions.png"}
+    site.write_pictures("cvae-mnist", tmp_path)
+    assert files == {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+
+
+def test_a_model_on_the_hub_has_a_page_from_the_index(monkeypatch):
+    facts = {**read_index()["beta-vae-mnist"], "repository": "owner/beta-vae-mnist", "commit": "0" * 40}
+    monkeypatch.setattr(site, "read_index", lambda: {"beta-vae-mnist": facts})
+    monkeypatch.setattr(site, "bundled_models", lambda: [])
+    page = site.model_page("beta-vae-mnist")
+    assert check_model_page(page, metrics_of("beta-vae-mnist")) >= 5
+    assert f"https://huggingface.co/owner/beta-vae-mnist/tree/{'0' * 40}" in page
+    assert ".png" not in page
+
+
+@pytest.mark.full
+def test_site_builds_without_a_warning_and_is_searchable(tmp_path):
+    pytest.importorskip("sphinx", reason="needs `pip install -e .[docs]`, which `make test-all` does")
+    source, target = tmp_path / "docs", tmp_path / "site"
+    shutil.copytree(ROOT / "docs", source, ignore=shutil.ignore_patterns("__pycache__", "variants", "models"))
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", str(source), str(target)]
+    paths = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=paths, capture_output=True, text=True, timeout=580)
+    assert done.returncode == 0 and "WARNING:" not in done.stderr, done.stderr
+    for name in variants.names():
+        assert (target / "reference" / "variants" / f"{name}.html").is_file(), name
+    for name in bundled_models():
+        page = (target / "reference" / "models" / f"{name}.html").read_text(encoding="utf-8")
+        assert f"{name}-samples.png" in page, name
+    index = json.loads((target / "searchindex.js").read_text(encoding="utf-8").removeprefix("Search.setIndex(")[:-1])
+    titles = [title.lower() for title in index["alltitles"]]
+    assert any("posterior collapse" in title for title in titles)
+    page = index["docnames"].index("guides/posterior-collapse")
+    for term in ("posterior", "collaps"):  # stems
+        places = {**index["titleterms"], **index["terms"]}[term]
+        assert page in (places if isinstance(places, list) else [places])
+    quickstart = (target / "tutorials" / "quickstart.html").read_text(encoding="utf-8")
+    assert "Tensor of shape (16, 1, 28, 28)" in quickstart and quickstart.count("<img") >= 3
