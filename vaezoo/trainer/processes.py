@@ -8,6 +8,7 @@ without gradients are gathered in the order of the micro-batches.
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Self
 
 import torch
@@ -121,6 +122,10 @@ def process_group(device: str) -> Iterator[torch.device]:
     if not ours:
         yield chosen
         return
+    # The default arguments of this module are the group that exists at its import, and torch.optim imports it. Imported
+    # after the group it would keep it, with gloo's threads, past `destroy_process_group`; one of these threads may free
+    # a tensor while the interpreter exits, which aborts the process.
+    import_module("torch.distributed.nn.functional")
     try:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:
