@@ -345,10 +345,30 @@ def test_settings_given_as_options_are_errors_that_write_them_as_settings(option
     assert ("written without dashes" in error) == ("=" in words)
 
 
-def test_wrong_usage_interruption_and_a_closed_pipe_give_no_traceback(monkeypatch):
-    monkeypatch.setattr("vaezoo.workflows.train.train", Mock(side_effect=KeyboardInterrupt))
-    with pytest.raises(SystemExit, match="130"):
-        main(["train", "vae-digits"])
+@pytest.mark.parametrize(
+    ("command", "function", "said"),
+    [
+        ("train vae-digits", "train.train", "Interrupted.\n"),
+        ("evaluate vae-mnist", "measure.measure", "Interrupted; no figures were written.\n"),
+        (
+            "evaluate vae-mnist --disentanglement",
+            "measure.measure_disentanglement",
+            "Interrupted; no figures were written.\n",
+        ),
+        (
+            "compare vae-mnist --data digits --out table",
+            "compare.row_of",
+            "Interrupted; the same command continues with the runs in table/runs.\n",
+        ),
+    ],
+)
+def test_an_interruption_prints_one_line_that_states_what_is_kept(command, function, said, here, monkeypatch, capsys):
+    monkeypatch.setattr(f"vaezoo.workflows.{function}", Mock(side_effect=KeyboardInterrupt))
+    assert main(command.split()) == 130
+    assert "".join(line for line in capsys.readouterr().err.splitlines(True) if line[0] != "…") == said
+
+
+def test_wrong_usage_and_a_closed_pipe_give_no_traceback():
     done = shell(f"{sys.executable} -m vaezoo trian vae-mnist")
     assert done.returncode and "train" in done.stderr + done.stdout and "Traceback" not in done.stderr + done.stdout
     assert "Traceback" not in shell(f"{sys.executable} -m vaezoo list | head -1").stderr

@@ -122,12 +122,12 @@ def test_mistakes_in_every_table_at_once() -> None:
     )
     starts = [
         "'varaint': unknown key. Did you mean 'variant'",
-        "seed: expected `int` >= 0; got -1",
+        "seed: expected a whole number >= 0; got -1",
         "data.binarize: expected one of none, dynamic, static; got 'dinamic'. Did you mean 'dynamic'?",
         "data.name: missing.",
-        "architecture.latent[1]: expected `int`; got [1, 'a']",
+        "architecture.latent[1]: expected a whole number; got [1, 'a']",
         "stage[1].train[0]: expected one of encoder, decoder, prior, objective; got 'encodr'",
-        "stage[1].batch_size: expected `int` >= 1; got 0",
+        "stage[1].batch_size: expected a whole number >= 1; got 0",
         "stage[1].stpes: unknown key. Did you mean 'steps'?",
         "stage[2]: expected a table; got 3",
         "stage[0]: set one of steps and epochs; got steps = 1, epochs = 2",
@@ -147,9 +147,9 @@ def test_mistakes_in_every_table_at_once() -> None:
     ("train", "start"),
     [
         ({}, "train: set one of steps and epochs; got steps = 0, epochs = 0"),
-        ({"steps": 1.0}, "train.steps: expected `int`; got 1.0"),
-        ({"steps": True}, "train.steps: expected `int`; got True"),
-        ({"steps": 10**10}, "train.steps: expected `int` <= 1000000000; got 10000000000"),
+        ({"steps": 1.5}, "train.steps: expected a whole number; got 1.5"),
+        ({"steps": True}, "train.steps: expected a whole number; got True"),
+        ({"steps": 10**10}, "train.steps: expected a whole number <= 1000000000; got 10000000000"),
         ({"steps": 10**30}, "train.steps: expected a finite number of at most 63 bits"),
         ({"steps": 1, "learning_rate": 0}, "train.learning_rate: expected `float` > 0"),
         ({"steps": 1, "learning_rate": float("nan")}, "train.learning_rate: expected a finite number"),
@@ -288,6 +288,22 @@ def test_overrides_of_a_backbone_and_of_stages() -> None:
     assert mistakes(given, "stage.0.stpes=1")[0].startswith("stage[0].stpes: unknown key")
 
 
+def test_a_whole_float_is_an_integer_in_recipes_and_overrides() -> None:
+    settings = {"train.steps": 100, "seed": 7, "data.validation": 50, "data.size": [8, 9], "latent": [4, 2, 2]}
+    expected = read_recipe(tables(), **settings)
+    found = read_recipe(
+        tables(train={"steps": 1e2}, seed=7.0, data={"name": "digits", "validation": 5e1, "size": [8.0, 9]}),
+        ["latent=[4.0, 2e0, 2]"],
+    )
+    assert found == expected and found.digest == expected.digest
+    assert [type(each) for each in (found.stages[0].steps, found.seed, found.data.validation)] == [int] * 3
+    assert read_recipe(tables(), ["steps=1e2", "learning_rate=1e0"]).stages[0].steps == 100
+    assert read_recipe(tables(variant="iwae"), ["samples=5e0"]).options == {"samples": 5}
+    assert mistakes(tables(variant="iwae"), "samples=1.5") == [
+        "options.samples: variant iwae: option samples: expected a whole number from 1 to 100,000; got 1.5."
+    ]
+
+
 @pytest.mark.parametrize(
     ("override", "start"),
     [
@@ -298,7 +314,8 @@ def test_overrides_of_a_backbone_and_of_stages() -> None:
         ("train.stepz=3", "train.stepz: unknown key. Did you mean 'steps'?"),
         ("train.steps.x=3", "override 'train.steps.x': the recipe has no table"),
         ("train=3", "override 'train'"),
-        ("steps=many", "train.steps: expected `int`; got 'many'"),
+        ("steps=many", "train.steps: expected a whole number; got 'many'"),
+        ("steps=1.5", "train.steps: expected a whole number; got 1.5"),
         ("clip=inf", "clip: expected a finite number"),
         ("steps=" + "9" * 5000, "steps: expected a finite number"),
         ("options=" + "[" * 9999, "options: expected"),

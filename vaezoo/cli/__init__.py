@@ -54,8 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     except VaezooError as error:
         print(f"error [{error.code}]: {error}", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"{fresh_line()}{'; '.join(filter(None, ('Interrupted', str(error))))}.", file=sys.stderr)
         return 130
     except OSError as error:  # such as of a full disk under the output
         if not isinstance(error, BrokenPipeError):

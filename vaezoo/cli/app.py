@@ -3,7 +3,8 @@
 import difflib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ app = App(
     help="A zoo of variational autoencoders: load, train and compare them. All figures in nats per example.",
     version=lambda: __import__("vaezoo").__version__,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `main` prints a line
     error_formatter=lambda error: CycloptsPanel(hint_of_setting(error) or error),
 )
 
@@ -28,7 +30,7 @@ Model = Annotated[str, Parameter(help="Pretrained model, folder or hf:owner/name
 Data = Annotated[str | None, Parameter(help="Data set; the training data set by default.")]
 Device = Annotated[str, Parameter(help='"auto" takes a GPU if there is one; or "cpu", "cuda", …')]
 Out = Annotated[Path | None, Parameter(help="Folder to write to.")]
-Picture = Annotated[Path, Parameter(help="Folder to write to, or a file that ends in .png.")]
+Picture = Annotated[Path, Parameter(help="Folder to write to, or a file that ends in .png; an older picture is replaced.")]
 Json = Annotated[bool, Parameter(help="Print JSON.", negative=())]
 Csv = Annotated[bool, Parameter(help="Print CSV.", negative=())]
 PICTURES = Path("pictures")
@@ -59,6 +61,15 @@ def console() -> Console:
     return Console(
         width=None if limited else UNLIMITED, soft_wrap=not limited, highlight=False, markup=False, emoji=False
     )
+
+
+@contextmanager
+def interruptible(kept: str) -> Iterator[None]:
+    """Adds to a KeyboardInterrupt inside the block what is kept, for the message of `main`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(kept) from None
 
 
 def print_tables(tables: Sequence["Table"]) -> None:

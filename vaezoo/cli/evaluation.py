@@ -16,6 +16,7 @@ from vaezoo.cli.app import (
     Out,
     app,
     console,
+    interruptible,
     print_records,
     print_tables,
 )
@@ -55,10 +56,13 @@ def evaluate(
     """
     from vaezoo.workflows.measure import measure, measure_disentanglement
 
+    nothing = interruptible("no figures were written")
     if disentanglement:
-        console().print(measure_disentanglement(name, data=data, limit=limit, device=device), markup=False)
+        with nothing:
+            scores = measure_disentanglement(name, data=data, limit=limit, device=device)
+        console().print(scores, markup=False)
         return
-    with closing(ShownProgress("draw", FASTER if samples is None else "")) as bar:
+    with nothing, closing(ShownProgress("draw", FASTER if samples is None else "")) as bar:
         found = measure(
             name,
             data=data,
@@ -163,9 +167,10 @@ def compare(
         out=folder / "runs", report=lambda name: print(f"… {name}", file=sys.stderr), around=thread_setter(threads),
     )  # fmt: skip
     found = Comparison([])
-    for line in lines:
-        found.lines.append(line)
-        page = found.write(folder)  # what is done stays if a later model is interrupted
+    with interruptible(f"the same command continues with the runs in {folder / 'runs'}"):
+        for line in lines:
+            found.lines.append(line)
+            page = found.write(folder)  # what is done stays if a later model is interrupted
     if not print_records(found.records() if json or csv else [], json=json, csv=csv):
         print_tables(found.tables())
         for note in found.notes:

@@ -11,7 +11,7 @@ import msgspec
 
 from vaezoo.errors import ConfigError, VaezooError, did_you_mean, shorten
 from vaezoo.recipe.schema import ArchitectureTable, DataName, DataTable, Published, Recipe, Stage, fields_of
-from vaezoo.registry.options import allowed, expectation
+from vaezoo.registry.options import allowed, converted, expectation
 
 if TYPE_CHECKING:
     from vaezoo.registry import Variant
@@ -144,7 +144,7 @@ def convert(value: object, kind: object, path: str, mistakes: list[str]) -> obje
     if has_mistake(path, mistakes):
         return None
     try:
-        return cast(object, msgspec.convert(value, type=kind, strict=True))
+        return converted(value, kind)
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
         choices = allowed(kind)
@@ -156,6 +156,7 @@ def convert(value: object, kind: object, path: str, mistakes: list[str]) -> obje
             hint = did_you_mean(value, choices)
         else:
             text, hint = text.partition(", got `")[0].replace("object", "table").replace("array", "list"), ""
+            text = text.replace("`int`", "a whole number")
         if kind is DataName:
             text, hint = "expected a data set's name, torchvision:NAME or folder:PATH", ""
         mistakes.append(f"{path}{place.rstrip('`')}: {text[0].lower()}{text[1:]}; got {shorten(value)}.{hint}")

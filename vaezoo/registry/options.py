@@ -5,6 +5,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, cast
@@ -38,7 +39,7 @@ class Option:
     def parse(self, value: object, path: str) -> object:
         """Returns `value` converted to the option's type; raises ConfigError if it does not fit."""
         try:
-            parsed = cast(object, msgspec.convert(plain(value), type=self.type, strict=True))
+            parsed = converted(plain(value), self.type)
         except (msgspec.ValidationError, OverflowError, RecursionError):
             hint = did_you_mean(value, allowed(self.type)) if isinstance(value, str) else ""
             raise ConfigError(f"{path}: expected {expectation(self.type)}; got {shorten(value)}.{hint}") from None
@@ -54,6 +55,29 @@ def plain(value: object) -> object:
     if isinstance(value, float):
         return float(value)  # numpy's float64 is a float too
     return cast(Any, value).tolist() if hasattr(value, "tolist") else value
+
+
+def converted(value: object, kind: Any) -> object:  # Any: see Option.type
+    """Returns plain values as the type `kind`, in which a whole float such as 1e2 is also an integer.
+
+    Raises:
+        msgspec.ValidationError: they do not fit.
+    """
+    try:
+        return cast(object, msgspec.convert(value, type=kind, strict=True))
+    except msgspec.ValidationError:
+        with suppress(msgspec.ValidationError):
+            return cast(object, msgspec.convert(with_integers(value), type=kind, strict=True))
+        raise
+
+
+def with_integers(value: object) -> object:
+    """Returns plain values with whole floats as integers."""
+    if isinstance(value, Mapping):
+        return {key: with_integers(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [with_integers(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def flat(value: object) -> list[object]:
