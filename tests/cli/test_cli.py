@@ -158,6 +158,13 @@ def test_compare_prints_a_table_and_writes_it_with_pictures(run_folder, here, ca
     assert "Wrote pics/comparison.md" in out
 
 
+def test_compare_trains_with_the_size_and_likelihood_that_are_given(here):
+    options = "--data digits --size 6 --likelihood gaussian --steps 2 --samples 0 --limit 20"
+    assert main(["compare", "vae", *options.split(), "--out", "found"]) == 0
+    (recipe,) = [json.loads(path.read_bytes()) for path in Path("found/runs").glob("*/recipe.json")]
+    assert (recipe["data"]["size"], recipe["architecture"]["likelihood"]) == (6, "gaussian")
+
+
 def test_compare_writes_its_table_without_out_and_prints_records(run_folder, here, capsys):
     arguments = ["compare", str(run_folder), "--data", "digits", "--samples", "3", "--limit", "40"]
     assert main([*arguments, "--json"]) == 0

@@ -350,6 +350,8 @@ def test_a_package_registers_a_variant_that_composes_and_saves(install: Install,
     assert model.config["options"] == {"wide-vae.width": 4.0, "iwae.samples": 3, "iwae.gradient": "plain"}
     x = Case("vae").inputs(3)[0]
     vaezoo.save(model.eval(), tmp_path / "saved")
+    card = (tmp_path / "saved" / "README.md").read_text()
+    assert "\nIt needs `pip install vaezoo-wide`.\n" in card
     loaded = vaezoo.load(tmp_path / "saved")
     assert type(loaded.prior).__name__ == "WidePrior" and torch.equal(loaded.reconstruct(x), model.reconstruct(x))
     tables = {"variant": "wide-vae", "data": {"name": "digits"}, "train": {"steps": 3, "batch_size": 8}}
@@ -362,7 +364,7 @@ def test_a_package_registers_a_variant_that_composes_and_saves(install: Install,
         register("wide-vae")(builder)
 
 
-def test_a_package_registers_a_backbone_and_a_likelihood(install: Install) -> None:
+def test_a_package_registers_a_backbone_and_a_likelihood(install: Install, tmp_path: Path) -> None:
     install(
         "vaezoo-thin",
         "thin_plugin",
@@ -375,6 +377,9 @@ def test_a_package_registers_a_backbone_and_a_likelihood(install: Install) -> No
     )
     model = create("vae", shape=SHAPE, backbone={"name": "thin", "width": 5}, likelihood="coin")
     assert model.state_dict()["encoder.network.layers.0.weight"].shape == (5, 64)
+    card = (vaezoo.save(model.eval(), tmp_path / "saved") / "README.md").read_text()
+    assert "\nIt needs `pip install vaezoo-thin`.\n" in card
+    assert "pip install" not in (vaezoo.save(create("vae", shape=SHAPE), tmp_path / "own") / "README.md").read_text()
     with pytest.raises(ConfigError, match=r"backbone thin: unknown option 'widht'\. Did you mean 'width'"):
         create("vae", shape=SHAPE, backbone={"name": "thin", "widht": 5})
 

@@ -79,6 +79,17 @@ def test_commands_of_the_card_of_a_run_work(home: Path) -> None:
     assert json.loads(Path("pets/config.json").read_bytes())["data"]["name"] == "folder:pets"
 
 
+def test_the_card_of_a_run_on_a_relative_folder_states_that_its_path_is_needed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = vaezoo.train(recipe_of(home, data={"name": "folder:photos/pets", "split": "all"}), out=home / "runs/pets")
+    card = Path("runs/pets/README.md").read_text(encoding="utf-8")
+    assert "vaezoo train ./pets/recipe.json --data folder:PATH\n" in card and "PATH is that of yours" in card
+    monkeypatch.chdir("runs")  # the folder in which the commands of the card are run
+    run_card(card, PATH=str(home / "photos" / "pets"))
+    assert same(vaezoo.load("runs/pets"), run.model)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("name", variants.names())
 def test_the_card_of_every_variant_loads_and_samples(name: str, home: Path) -> None:

@@ -79,6 +79,17 @@ def test_data_without_a_name_are_not_recorded(tmp_path: Path) -> None:
     assert recorded_data(tmp_path / "run") is None
 
 
+@pytest.mark.parametrize("name", ["mine", "digits"])
+def test_the_description_of_a_run_on_data_from_python_states_that_training_needs_them(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    vaezoo.train({**TABLES, "data": {"name": name}}, data=torch.rand(8, 1, 4, 4), out="runs/mine", trackers=())
+    (line,) = [line for line in describe("runs/mine").splitlines() if line.startswith("Recipe mine on ")]
+    assert "data passed from Python: pass them again, vaezoo.train('runs/mine', data=data), or name a data set" in line
+    assert line.count("vaezoo train") == line.count("vaezoo train runs/mine --data NAME") == 1
+
+
 @pytest.mark.parametrize(
     "command", ["evaluate", "reconstruct", "traverse", "interpolate", "latents", "fit-sampler", "train"]
 )

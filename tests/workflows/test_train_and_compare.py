@@ -3,10 +3,12 @@
 import json
 import shutil
 import signal
+import warnings
 from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 import vaezoo
 from vaezoo.data import binarize, load_dataset
@@ -125,6 +127,31 @@ def test_comparison_continues_where_it_was_stopped(tmp_path, monkeypatch):
     assert [run.recipe.variant for run in begun] == ["ae"]
     assert [row.report for row in again] == [row.report for row in first]
     assert list(compare(["vae"], **{**options, "steps": 11})) and len(begun) == 2  # another recipe, another run
+
+
+def test_color_images_are_binarized_with_a_warning_unless_a_likelihood_is_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    colors = torch.randint(256, (10, 12, 9, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for split in ("train", "test"):
+        (tmp_path / "images" / split).mkdir(parents=True)
+        for number, pixels in enumerate(colors):
+            Image.fromarray(pixels.numpy()).save(tmp_path / "images" / split / f"{number}.png")
+    options = {"data": "folder:images", "steps": 2, "samples": 2, "size": 8}
+    with pytest.warns(UserWarning, match=r"color images are binarized.*\(vae, iwae\).*discretized-logistic") as caught:
+        rows = list(compare(["vae", "vq-vae", "iwae"], **options))
+    assert sum("binarized" in str(each.message) for each in caught) == 1
+    assert [row.model.shape for row in rows] == [(3, 8, 8)] * 3
+    assert [row.report.binarization for row in rows] == ["static", "none", "static"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*binarized")
+        rows = [*compare(["vae", "iwae"], **options, likelihood="discretized-logistic", out=tmp_path / "found")]
+        rows += compare("vae", **{**options, "data": colors.permute(0, 3, 1, 2)}, likelihood="discretized-logistic")
+        assert not isinstance(compare("vq-vae", **options).lines[0], Failure)
+    assert [(row.report.binarization, row.report.measure, row.model.shape) for row in rows] == [
+        ("none", "mass", (3, 8, 8))
+    ] * 3
+    with pytest.raises(UnknownNameError, match="Did you mean 'gaussian'"):
+        compare("vae", **options, likelihood="gausian")
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -30,7 +30,9 @@ Model = Annotated[str, Parameter(help="Pretrained model, folder or hf:owner/name
 Data = Annotated[str | None, Parameter(help="Data set; the training data set by default.")]
 Device = Annotated[str, Parameter(help='"auto" takes a GPU if there is one; or "cpu", "cuda", …')]
 Out = Annotated[Path | None, Parameter(help="Folder to write to.")]
-Picture = Annotated[Path, Parameter(help="Folder to write to, or a file that ends in .png; an older picture is replaced.")]
+Picture = Annotated[
+    Path, Parameter(help="Folder to write to, or a file that ends in .png; an older picture is replaced.")
+]
 Json = Annotated[bool, Parameter(help="Print JSON.", negative=())]
 Csv = Annotated[bool, Parameter(help="Print CSV.", negative=())]
 PICTURES = Path("pictures")

@@ -133,6 +133,8 @@ def compare(
     seeds: int = 1,
     samples: int = 500,
     limit: int = 1000,
+    size: int | None = None,
+    likelihood: str | None = None,
     device: Device = "auto",
     out: Out = None,
     threads: int | None = None,
@@ -150,6 +152,9 @@ def compare(
         seeds: Runs of each variant.
         samples: K of the importance-weighted evidence.
         limit: Number of test images, chosen with a fixed seed.
+        size: Pixels of square images, to which those of the trained variants are scaled and cropped.
+        likelihood: Of the trained variants, such as discretized-logistic for colors; the default of each otherwise,
+            which is bernoulli, on binarized images, for most.
         out: Folder for the table in Markdown, JSON and CSV, for two pictures (reconstructions of the same images,
             and samples) and for the runs; comparisons/NAMES by default. The same command continues a comparison
             that was stopped.
@@ -161,10 +166,14 @@ def compare(
 
     wanted = [*names, *(["all"] if variants == "all" else variants.split(",") if variants else [])]
     data = data or comparing.common_data(wanted)
-    folder = out or comparing.default_folder(wanted, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit)
+    chosen = {key: value for key, value in {"size": size, "likelihood": likelihood}.items() if value is not None}
+    folder = out or comparing.default_folder(
+        wanted, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, **chosen
+    )
     lines = comparing.compared(
         wanted, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, device=device,
         out=folder / "runs", report=lambda name: print(f"… {name}", file=sys.stderr), around=thread_setter(threads),
+        size=size, likelihood=likelihood,
     )  # fmt: skip
     found = Comparison([])
     with interruptible(f"the same command continues with the runs in {folder / 'runs'}"):

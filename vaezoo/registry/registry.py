@@ -4,7 +4,7 @@ import fnmatch
 import importlib
 import pkgutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -53,6 +53,11 @@ class Registry(Generic[T]):
             elif owner_of(point) not in map(owner_of, found.setdefault(point.name, [])):
                 found[point.name].append(point)
         return found
+
+    def packages(self, names: Iterable[str]) -> set[str]:
+        """Returns the names of the installed packages, other than vaezoo, that offer `names`."""
+        found = self.plugins()
+        return {point.dist.name for name in names for point in found.get(name, []) if point.dist is not None}
 
     def names(self) -> list[str]:
         """Returns all names, sorted, without importing them."""

@@ -68,6 +68,7 @@ def model_card(
     *,
     address: str = "",
     recipe: str = "",
+    moved: bool = False,
 ) -> str:
     """Returns the README.md of a model folder.
 
@@ -77,10 +78,12 @@ def model_card(
         metrics: its figures, if it has some.
         address: the name that `load` takes; the title if it is empty.
         recipe: path of the recipe that `vaezoo train` takes, if there is one.
+        moved: see `recipe_section`.
     """
     front = "\n".join(["---", "library_name: vaezoo", "tags:", *(f"- {tag}" for tag in tags(config)), "---"])
-    parts = sections(address or name, config, metrics)
-    return "\n\n".join([front, f"# {name}", *parts[:-1], *recipe_section(config, recipe), parts[-1]]) + "\n"
+    *parts, shown = sections(address or name, config, metrics)
+    recipes = recipe_section(config, recipe, moved=moved)
+    return "\n\n".join([front, f"# {name}", *parts, *recipes, shown]) + "\n"
 
 
 def tags(config: Mapping[str, object]) -> list[str]:
@@ -95,6 +98,7 @@ def sections(address: str, config: Mapping[str, object], metrics: Mapping[str, o
     parts = [
         f"A `{config['variant']}` made with vaezoo {config.get('vaezoo', '')}".rstrip()
         + (f", trained on {data['name']} (binarization: {data['binarize']})." if data else "."),
+        *([f"It needs `pip install {' '.join(packages)}`."] if (packages := packages_of(config)) else []),
         USAGE.format(name=address, context=", c=0" if architecture["context"] else ""),
     ]
     if metrics is not None:
@@ -109,6 +113,17 @@ def sections(address: str, config: Mapping[str, object], metrics: Mapping[str, o
     return [*parts, f"## Config\n\n```json\n{json.dumps(shown, indent=1, sort_keys=True)}\n```"]
 
 
+def packages_of(config: Mapping[str, object]) -> list[str]:
+    """Returns the names of the other packages that register a config's variants, backbone and likelihood."""
+    from vaezoo.registry import backbones, likelihoods, variants  # here: what only shows figures needs no torch
+
+    architecture = cast(Mapping[str, object], config["architecture"])
+    blocks = [architecture.get(key) for key in ("backbone", "likelihood")]
+    backbone, likelihood = (str(each["name"] if isinstance(each, Mapping) else each) for each in blocks)
+    parts = variants.packages(str(config["variant"]).split("+"))
+    return sorted(parts | backbones.packages([backbone]) | likelihoods.packages([likelihood]))
+
+
 def recipe_section(config: Mapping[str, object], file: str, *before: str, moved: bool = False) -> list[str]:
     """Returns the section on how to train the model again, none for a model without a recipe.
 
@@ -116,7 +131,7 @@ def recipe_section(config: Mapping[str, object], file: str, *before: str, moved:
         config: that of the model.
         file: path of the recipe, if there is one.
         before: commands that bring it there.
-        moved: whether the data, if they are a folder, are not where the recipe says.
+        moved: whether the data, if they are a folder, may not be where the recipe says.
     """
     recipe = cast(Mapping[str, object] | None, config.get("recipe"))
     if recipe is None:

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from torch import Tensor
 
-from vaezoo.core import LATENTS, VAE, public_name, published_state, seeded, weights_digest
-from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, printable, shorten, warn
-from vaezoo.recipe import OF_A_RUN
+from vaezoo.core import LATENTS, VAE, expanded, public_name, published_state, seeded, weights_digest
+from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, VaezooError, printable, shorten, warn
+from vaezoo.recipe import OF_A_RUN, read_recipe
 from vaezoo.registry import recreate
 from vaezoo.storage.config import (
     LOADED_AS,
@@ -128,7 +128,16 @@ def own_card(folder: Path, config: Mapping[str, object], figures: Mapping[str, o
     """Returns the card of a folder, whose commands work in the folder above it."""
     name = printable(folder.name or folder.absolute().name)
     recipe = f"./{name}/{OF_A_RUN}" if (folder / OF_A_RUN).is_file() else ""
-    return model_card(name, {**config, **without_paths(config)}, figures, address=f"./{name}", recipe=recipe).encode()
+    shown, moved = {**config, **without_paths(config)}, bool(recipe) and has_relative_data(folder)
+    return model_card(name, shown, figures, address=f"./{name}", recipe=recipe, moved=moved).encode()
+
+
+def has_relative_data(folder: Path) -> bool:
+    """Returns whether the recipe in a folder gives its data by a path that depends on the current folder."""
+    with suppress(VaezooError):
+        kind, _, path = read_recipe(folder).data.name.partition(":")
+        return kind == "folder" and not expanded(path).is_absolute()
+    return False
 
 
 def check_state(config: Mapping[str, object], state: Mapping[str, Tensor]) -> None:

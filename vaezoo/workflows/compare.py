@@ -9,26 +9,30 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import torch
 
 from vaezoo.core import VAE, whole_number
-from vaezoo.data import as_dataset, datasets
-from vaezoo.errors import ConfigError, InterruptedTrainingError, UnknownNameError, VaezooError
+from vaezoo.data import ImageOptions, as_dataset, datasets
+from vaezoo.errors import ConfigError, InterruptedTrainingError, UnknownNameError, VaezooError, warn
 from vaezoo.evaluation import Estimate
 from vaezoo.evaluation.metric import Value
 from vaezoo.evaluation.report import measured
 from vaezoo.evaluation.test_sets import limited, test_set
 from vaezoo.recipe import Recipe, list_recipes, read_recipe
-from vaezoo.registry import is_variant, resolve, variants, with_requirements
+from vaezoo.registry import check_named, is_variant, likelihoods, resolve, variants, with_requirements
 from vaezoo.storage.config import CONFIG, read_config
 from vaezoo.workflows.comparison import Comparison, Failure, Row
 from vaezoo.workflows.load import load, locate
 from vaezoo.workflows.train import Around, train
 from vaezoo.zoo.index import read_index
 
+BINARY = "bernoulli"
+COLORS = 3  # channels
+SHOWN = 5  # names in a warning
 TENTH = 10  # one of so many examples of a set without splits is for the test
 
 
@@ -46,20 +50,33 @@ def default_folder(names: Sequence[str], **options: object) -> Path:
     return Path("comparisons") / f"{words}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def recipe_for(variant: str, data: object, steps: int, seed: int) -> Recipe:
+def recipe_for(
+    variant: str,
+    data: object,
+    steps: int,
+    seed: int,
+    size: int | Sequence[int] | None = None,
+    likelihood: str | None = None,
+) -> Recipe:
     """Returns the recipe that a comparison trains a variant by; the name of own data is their digest."""
     name = data if isinstance(data, str) else f"own-{as_dataset(data).digest[:8]}"
-    entries = resolve(variant)
-    conditional = any(entry.context != "optional" for entry in entries)
-    gray = any(entry.defaults.get("likelihood") for entry in entries)
+    conditional = any(entry.context != "optional" for entry in resolve(variant))
+    binarize = "dynamic" if is_binary(variant, likelihood) else "none"
     return read_recipe(
         {
             "variant": variant,
             "seed": seed,
-            "data": {"name": name, "binarize": "none" if gray else "dynamic", "context": conditional},
+            "architecture": {"likelihood": likelihood},
+            "data": {"name": name, "size": size, "binarize": binarize, "context": conditional},
             "train": {"steps": steps, "batch_size": 100, "learning_rate": 1e-3, "schedule": "cosine"},
         }
     )
+
+
+def is_binary(variant: str, likelihood: str | None) -> bool:
+    """Returns whether a comparison trains a variant on binarized images: those whose likelihood is Bernoulli."""
+    defaults = [entry.defaults.get("likelihood") for entry in resolve(variant)]
+    return likelihood == BINARY if likelihood is not None else not any(defaults)
 
 
 def compare(
@@ -70,6 +87,8 @@ def compare(
     seeds: int = 1,
     samples: int = 500,
     limit: int | None = 1_000,
+    size: int | Sequence[int] | None = None,
+    likelihood: str | None = None,
     device: str = "auto",
     out: str | Path | None = None,
     report: Callable[[str], None] | None = None,
@@ -90,20 +109,24 @@ def compare(
         seeds: number of runs of each variant.
         samples: K of the importance-weighted evidence; 0 for none.
         limit: number of test images, chosen with a fixed seed; None for all.
+        size: number of pixels of square images, or height and width, to which the images of trained variants are
+            scaled and cropped; None keeps the size.
+        likelihood: that of the trained variants; None for the default of each. With "bernoulli", the default of most,
+            images are binarized, which gives a warning if they have colors.
         device: "auto" takes a GPU if there is one.
         out: folder of the runs; None writes no files.
         report: called with the name of each model before its training.
         around: that of `vaezoo.train`.
 
     Raises:
-        UnknownNameError: neither a pretrained model nor a variant; or no such data set.
+        UnknownNameError: neither a pretrained model nor a variant; or no such data set or likelihood.
         ConfigError: no models, or no seeds.
         InterruptedTrainingError: Ctrl-C or SIGTERM during the training of a variant.
     """
     return Comparison(
         compared(
             names, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, device=device,
-            out=None if out is None else Path(out), report=report, around=around,
+            out=None if out is None else Path(out), report=report, around=around, size=size, likelihood=likelihood,
         )
     )  # fmt: skip
 
@@ -122,6 +145,7 @@ def common_data(names: Sequence[str]) -> str:
 def compared(
     names: Sequence[str], *, data: object, steps: int, seeds: int, samples: int, limit: int | None, device: str,
     out: Path | None, report: Callable[[str], None] | None, around: Around | None,
+    size: int | Sequence[int] | None = None, likelihood: str | None = None,
 ) -> Iterator[Row | Failure]:  # fmt: skip
     """Yields the lines of `compare`, each when its model is evaluated."""
     seeds, samples = whole_number(seeds, "seeds", 1), whole_number(samples, "samples", 0)
@@ -129,15 +153,20 @@ def compared(
     wanted = expand(names)
     if not wanted:
         raise ConfigError("Got no model to compare; expected names, such as vae iwae, or all.")
-    for name in wanted:  # before the first of them is trained
-        if not is_trained(name):
-            check_variant(name)
-    training, test = both_splits(data)
+    trained = [name for name in wanted if not is_trained(name)]
+    for name in trained:  # before the first of them is trained
+        check_variant(name)
+    if likelihood is not None:
+        check_named(likelihoods, likelihood)
+    training, test, shape = both_splits(data, ImageOptions.of(size=size))
+    warn_of_colors(shape, [name for name in trained if is_binary(name, likelihood)])
+    recipe = partial(recipe_for, data=training, steps=steps, size=size, likelihood=likelihood)
     for number, name in enumerate(wanted, 1):
         if report is not None:
             report(f"{name} ({number} of {len(wanted)})")
         try:
-            models = models_for(name, data=training, steps=steps, seeds=seeds, device=device, out=out, around=around)
+            recipes = [] if is_trained(name) else [recipe(name, seed=seed) for seed in range(seeds)]
+            models = models_for(name, recipes, data=training, device=device, out=out, around=around)
             yield row_of(name, models, test, samples, limit)
         except InterruptedTrainingError as error:
             kept = f"the same call continues with the runs in {out}" if out else "use out (--out) to keep runs"
@@ -150,14 +179,27 @@ def compared(
             yield Failure(name=name, reason=f"{error.code}: {error}")
 
 
-def both_splits(data: object) -> tuple[object, object]:
-    """Returns the training and the test set: the name of a set that has both, or nine tenths and the rest of others."""
+def both_splits(data: object, options: ImageOptions) -> tuple[object, object, tuple[int, ...]]:
+    """Returns the training set, the test set, and the shape of an example.
+
+    Both sets are the name of a set that has them, or nine tenths and the rest of other data.
+    """
     if isinstance(data, str):
-        as_dataset(data, "test")
-        return data, data
-    whole = as_dataset(data)
+        return data, data, as_dataset(data, "test", options=options).shape
+    whole = as_dataset(data, options=options)
     rest, held_out = whole.split_off(max(1, len(whole) // TENTH), 0)
-    return replace(rest, split="train"), replace(held_out, split="test")
+    return replace(rest, split="train"), replace(held_out, split="test"), whole.shape
+
+
+def warn_of_colors(shape: tuple[int, ...], binary: Sequence[str]) -> None:
+    """Warns if images of colors are binarized, to train the variants `binary`."""
+    if binary and len(shape) == 3 and shape[0] == COLORS:
+        names = ", ".join([*binary[:SHOWN], *(["…"] if len(binary) > SHOWN else [])])
+        warn(
+            f"The color images are binarized, each channel at random, for variants with a Bernoulli likelihood "
+            f"({names}); their figures are those of binary images. For a likelihood of colors set "
+            'likelihood="discretized-logistic" (--likelihood discretized-logistic).'
+        )
 
 
 def row_of(name: str, models: Sequence[VAE], data: object, samples: int, limit: int | None) -> Row:
@@ -213,13 +255,13 @@ def check_variant(name: str) -> None:
 
 
 def models_for(
-    name: str, *, data: object, steps: int, seeds: int, device: str, out: Path | None, around: Around | None
+    name: str, recipes: Sequence[Recipe], *, data: object, device: str, out: Path | None, around: Around | None
 ) -> list[VAE]:
-    """Returns the model of a pretrained name or folder, or one trained model per seed; those in `out` are kept."""
+    """Returns the model of a pretrained name or folder, or one that each recipe trains; those in `out` are kept."""
     if is_trained(name):
         return [load(name, device=device)]
     models, own = [], None if isinstance(data, str) else data
-    for recipe in (recipe_for(name, data, steps, seed) for seed in range(seeds)):
+    for recipe in recipes:
         if out is None:
             models.append(train(recipe, data=own, out=None, device=device, around=around).model)
             continue

@@ -17,7 +17,7 @@ from vaezoo.storage import checkpoint
 from vaezoo.storage.config import CONFIG, read_config
 from vaezoo.storage.files import make_folder, write_file
 from vaezoo.storage.json_files import canonical
-from vaezoo.storage.model_card import architecture_text, figures_table
+from vaezoo.storage.model_card import architecture_text, figures_table, has_name
 from vaezoo.storage.model_folder import read_metrics
 from vaezoo.trainer.history import summary_of
 from vaezoo.trainer.metrics_log import METRICS as LINES
@@ -134,12 +134,25 @@ def describe_folder(folder: Path) -> str:
             steps = checkpoint.listed(folder / "checkpoints")
             state = f"newest checkpoint after step {checkpoint.step_of(steps[0]):,}" if steps else "no checkpoint"
             parts.append(f"{printable(str(folder))}: an unfinished run of {recipe.variant}; {state}")
-        parts.append(f"Recipe {recipe.name or OF_A_RUN} on {recipe.data.name}: vaezoo train {printable(str(folder))}")
+        known = cast(Mapping[str, object], (config.get("data") if finished else None) or {})
+        data = str(known.get("name", recipe.data.name))  # in the config that of the data themselves
+        parts.append(f"Recipe {recipe.name or OF_A_RUN} on {data}{again(folder, data)}")
     if history := read_history(folder):
         parts.append(f"Training: {summary_of(history)}.")
     metrics = read_metrics(folder) if finished else None
     parts += [] if metrics is None else [figures_table(metrics)]
     return "\n\n".join(parts)
+
+
+def again(folder: Path, data: str) -> str:
+    """Returns how to train a run again, as the end of a sentence about its data."""
+    name = printable(str(folder))
+    if data.startswith("folder:") or has_name(data):
+        return f": vaezoo train {name}"
+    return (
+        f", data passed from Python: pass them again, vaezoo.train({name!r}, data=data), or name a data set, "
+        f"vaezoo train {name} --data NAME"
+    )
 
 
 def read_history(folder: Path) -> list[dict[str, float | None]]:
