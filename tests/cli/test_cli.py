@@ -158,6 +158,14 @@ def test_compare_prints_a_table_and_writes_it_with_pictures(run_folder, here, ca
     assert "Wrote pics/comparison.md" in out
 
 
+def test_a_picture_of_the_same_name_is_replaced_as_the_help_states(here, capsys):
+    Path("picture.png").write_text("older")
+    assert main(["sample", "vae-mnist", "2", "--out", "picture.png"]) == 0
+    assert Path("picture.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["sample", "--help"]) == 0
+    assert "an older picture is replaced" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
 def test_compare_trains_with_the_size_and_likelihood_that_are_given(here):
     options = "--data digits --size 6 --likelihood gaussian --steps 2 --samples 0 --limit 20"
     assert main(["compare", "vae", *options.split(), "--out", "found"]) == 0
