@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vaezoo.cli.app import (
     Csv,
@@ -23,7 +23,7 @@ from vaezoo.cli.app import (
 from vaezoo.cli.progress import ShownProgress
 
 if TYPE_CHECKING:
-    from vaezoo.workflows.comparison import Row
+    from vaezoo.workflows.comparison import Comparison, Row
 
 FASTER = "--samples 500 takes less time; the log-evidence rises with K, so compare it only at equal K."
 
@@ -166,20 +166,24 @@ def compare(
 
     wanted = [*names, *(["all"] if variants == "all" else variants.split(",") if variants else [])]
     data = data or comparing.common_data(wanted)
-    chosen = {key: value for key, value in {"size": size, "likelihood": likelihood}.items() if value is not None}
-    folder = out or comparing.default_folder(
-        wanted, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, **chosen
-    )
+    # Any: each option has its own type
+    chosen: dict[str, Any] = {"data": data, "steps": steps, "seeds": seeds, "samples": samples, "limit": limit}
+    chosen |= {key: value for key, value in {"size": size, "likelihood": likelihood}.items() if value is not None}
+    folder = out or comparing.default_folder(wanted, **chosen)
     lines = comparing.compared(
-        wanted, data=data, steps=steps, seeds=seeds, samples=samples, limit=limit, device=device,
-        out=folder / "runs", report=lambda name: print(f"… {name}", file=sys.stderr), around=thread_setter(threads),
-        size=size, likelihood=likelihood,
+        wanted, **chosen, device=device, out=folder / "runs", around=thread_setter(threads),
+        report=lambda name: print(f"… {name}", file=sys.stderr),
     )  # fmt: skip
     found = Comparison([])
     with interruptible(f"the same command continues with the runs in {folder / 'runs'}"):
         for line in lines:
             found.lines.append(line)
             page = found.write(folder)  # what is done stays if a later model is interrupted
+    show_comparison(found, page, data, folder, json=json, csv=csv)
+
+
+def show_comparison(found: "Comparison", page: Path, data: str, folder: Path, *, json: bool, csv: bool) -> None:
+    """Prints the tables or records of a comparison, and draws its pictures; `page` is its written table."""
     if not print_records(found.records() if json or csv else [], json=json, csv=csv):
         print_tables(found.tables())
         for note in found.notes:
