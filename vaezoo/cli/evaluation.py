@@ -2,7 +2,7 @@
 
 # ruff: noqa: D417  # parameters with a type such as `Model` are described there
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,7 +162,6 @@ def compare(
     """
     from vaezoo.cli.threads import thread_setter
     from vaezoo.workflows import compare as comparing
-    from vaezoo.workflows.comparison import Comparison
 
     wanted = [*names, *(["all"] if variants == "all" else variants.split(",") if variants else [])]
     data = data or comparing.common_data(wanted)
@@ -174,11 +173,7 @@ def compare(
         wanted, **chosen, device=device, out=folder / "runs", around=thread_setter(threads),
         report=lambda name: print(f"… {name}", file=sys.stderr),
     )  # fmt: skip
-    found = Comparison([])
-    with interruptible(f"the same command continues with the runs in {folder / 'runs'}"):
-        for line in lines:
-            found.lines.append(line)
-            page = found.write(folder)  # what is done stays if a later model is interrupted
+    found, page = written(lines, folder)
     show_comparison(found, page, data, folder, json=json, csv=csv)
 
 
@@ -192,6 +187,18 @@ def show_comparison(found: "Comparison", page: Path, data: str, folder: Path, *,
     print(f"Wrote {', '.join(map(str, files))}", file=sys.stderr if json or csv else sys.stdout)
     if not found.rows:
         raise SystemExit(1)  # no model could be compared
+
+
+def written(lines: "Iterable[Row | Failure]", folder: Path) -> "tuple[Comparison, Path]":
+    """Returns the comparison of all lines, and its page in `folder`, which is written after each of them."""
+    from vaezoo.workflows.comparison import Comparison
+
+    found = Comparison([])
+    with interruptible(f"the same command continues with the runs in {folder / 'runs'}"):
+        for line in lines:
+            found.lines.append(line)
+            page = found.write(folder)  # what is done stays if a later model is interrupted
+    return found, page
 
 
 def pictures_of(rows: "Sequence[Row]", data: str, folder: Path) -> list[Path]:
