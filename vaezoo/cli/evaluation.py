@@ -23,7 +23,9 @@ from vaezoo.cli.app import (
 from vaezoo.cli.progress import ShownProgress
 
 if TYPE_CHECKING:
-    from vaezoo.workflows.comparison import Comparison, Row
+    from collections.abc import Iterable
+
+    from vaezoo.workflows.comparison import Comparison, Failure, Row
 
 FASTER = "--samples 500 takes less time; the log-evidence rises with K, so compare it only at equal K."
 
