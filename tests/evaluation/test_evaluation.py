@@ -243,7 +243,16 @@ def test_every_public_function_restores_the_mode_of_each_module(digits):
     factors = from_tensors(few.batch(torch.arange(12)), factors=Factors.of(torch.arange(12)[:, None] % 2, ["a"]))
     calls = {
         name: [few]
-        for name in ("evaluate", "active_units", "cluster", "embed", "label_error", "latent_report", "representation")
+        for name in (
+            "anomaly_scores",
+            "evaluate",
+            "active_units",
+            "cluster",
+            "embed",
+            "label_error",
+            "latent_report",
+            "representation",
+        )
     } | {
         "disentanglement": [factors],
         "evidence": [few, 2],
@@ -289,7 +298,7 @@ def test_a_registered_metric_appears_in_report_card_and_tables(digits, monkeypat
         architecture = {"shape": [1, 8, 8], "context": 0}
         index = {"mine": {"variant": "vae", "architecture": architecture, "metrics": stored, "files": {}}}
         monkeypatch.setattr(listing, "read_index", lambda: index)
-        monkeypatch.setattr(listing, "list_models", lambda pattern: list(index))
+        monkeypatch.setattr(listing, "list_models", lambda *_: list(index))
         (table,) = listing.models()
         assert table.column("ink") == [text]
     assert "ink_share" not in evaluate(models[0], digits, samples=0).values
@@ -350,3 +359,15 @@ def test_codebooks_that_no_gradient_trains_are_counted_beside_the_parameters(dig
     plain = vaezoo.create("vae", shape=(1, 8, 8), latent=2)
     assert repr(plain).splitlines()[0].endswith(" parameters")
     assert "codebook_numbers" not in evaluate(plain, digits.subset(range(4)), samples=0).as_dict()
+
+
+def test_training_images_that_are_sampled_anew_in_training_are_sampled_once() -> None:
+    torch.manual_seed(0)
+    model = vaezoo.create("vae", shape=(1, 4, 4), latent=2).eval()
+    model.config["data"] = {"name": "mine", "binarize": "dynamic"}
+    gray = vaezoo.data.from_tensors(torch.rand(9, 1, 4, 4), "mine", split="train")
+    found = vaezoo.evaluate(model, gray, samples=3)
+    assert found.bound.mean is not None and found.binarization == "static"
+    assert found.bound == vaezoo.evaluate(model, gray, samples=3).bound
+    once = vaezoo.data.binarize(gray, "static")
+    assert found.bound == vaezoo.evaluate(model, once, samples=3).bound

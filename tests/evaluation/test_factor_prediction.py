@@ -5,9 +5,9 @@ import pytest
 import torch
 from sklearn.feature_selection import mutual_info_classif
 
-from vaezoo.data import Factors
+from vaezoo.data import Factors, from_tensors
 from vaezoo.errors import DataError
-from vaezoo.evaluation import dci, modularity, sap_score
+from vaezoo.evaluation import dci, disentanglement, modularity, sap_score
 from vaezoo.evaluation.factor_prediction import of_importances
 from vaezoo.evaluation.factor_scores import informations
 
@@ -90,3 +90,9 @@ def test_few_examples_and_single_factors_are_refused() -> None:
             score(VALUES[:9].double(), few)
     with pytest.raises(DataError, match="at least two"):
         modularity(VALUES.double(), Factors.of(VALUES[:, :1], "a"))
+
+
+def test_all_scores_of_a_single_factor_leave_modularity_out() -> None:
+    data = from_tensors(torch.rand(12, 1, 4, 4), factors=Factors.of(torch.arange(12)[:, None] % 2, ["a"]))
+    found = disentanglement(lambda x: x.mean((1, 2)), data)
+    assert found.modularity is None and found.sap is not None and found.dci is not None

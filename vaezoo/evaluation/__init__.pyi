@@ -1,3 +1,7 @@
+from .anomaly import Detection as Detection
+from .anomaly import anomaly_scores as anomaly_scores
+from .anomaly import detection as detection
+from .anomaly import threshold_of as threshold_of
 from .classification import label_error as label_error
 from .clustering import cluster as cluster
 from .clustering import clustering_accuracy as clustering_accuracy

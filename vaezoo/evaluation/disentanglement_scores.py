@@ -27,9 +27,9 @@ class Disentanglement:
     """Scores of a representation on `examples` images of a set.
 
     `mig`, `factor_vae_score`, `modularity`, `sap` and the three of `dci` lie between 0 and 1, higher is better;
-    `chance` is the FactorVAE score of guessing. `sap` and `dci` are None without scikit-learn. The total correlations
-    of all latents and of the `active` ones (variance above 0.01) are in nats, lower is better, 0 for uncorrelated
-    latents.
+    `chance` is the FactorVAE score of guessing. `sap` and `dci` are None without scikit-learn, `modularity` for a
+    single factor. The total correlations of all latents and of the `active` ones (variance above 0.01) are in nats,
+    lower is better, 0 for uncorrelated latents.
     """
 
     data: str
@@ -39,7 +39,7 @@ class Disentanglement:
     mig: float
     factor_vae_score: float
     chance: float
-    modularity: float
+    modularity: float | None
     total_correlation: float
     total_correlation_active: float
     active: int
@@ -77,6 +77,7 @@ def disentanglement(model: VAE | Encode, data: object, *, examples: int = 10_000
     means = representation(model, chosen)
     active = means.var(0) > ACTIVE_VARIANCE
     factors = whole.factors if chosen.factors is None else chosen.factors
+    several = len(varying(factors)) > 1
     predictors = find_spec("sklearn") is not None and len(means) >= LEAST
     return Disentanglement(
         data=whole.name,
@@ -86,7 +87,7 @@ def disentanglement(model: VAE | Encode, data: object, *, examples: int = 10_000
         mig=mutual_information_gap(means, factors),
         factor_vae_score=factor_vae_score(means, factors, seed=seed),
         chance=1.0 / len(varying(factors)),
-        modularity=modularity(means, factors),
+        modularity=modularity(means, factors) if several else None,
         total_correlation=gaussian_total_correlation(means),
         total_correlation_active=gaussian_total_correlation(means[:, active]),
         active=int(active.sum()),

@@ -12,7 +12,6 @@ from torch.distributions import Distribution
 
 from vaezoo.core import ACTIVE_VARIANCE, LATENTS, VAE, check_model, evaluating, public_name, seeded
 from vaezoo.core.checks import whole_number
-from vaezoo.data import binarize_fixed
 from vaezoo.errors import ConfigError, DataError, SupportError, printable
 from vaezoo.evaluation.batches import batches
 from vaezoo.evaluation.latents import draws_for
@@ -206,7 +205,6 @@ def latent_report(
     seed = whole_number(seed, "seed", 0)
     batch_size = None if batch_size is None else whole_number(batch_size, "batch_size", 1)
     chosen = limited(test_set(model, data, split=split), limit)[0]
-    chosen = binarize_fixed(chosen, seed) if chosen.binarization == "dynamic" else chosen
     if len(chosen) < 2:
         raise DataError(f"Got {len(chosen)} example of {chosen.name}; expected at least 2.")
     moments = LatentMoments(noise=noise)

@@ -28,8 +28,8 @@ def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | N
         data: anything that `vaezoo.data.as_dataset` takes; those that have the model's shape already are neither
             resized nor padded.
         split: split of a named data set, and the one that other data are.
-        binarize: "none", "dynamic" or "static"; None for that of the training data. Test sets are always binarized with
-            one fixed seed.
+        binarize: "none", "dynamic" or "static"; None for that of the training data. Each image is sampled once, those
+            of test sets with one fixed seed, training images with another.
 
     Raises:
         ConfigError: the model is a name.
@@ -71,8 +71,8 @@ def examples_of(model: VAE, x: object, c: Tensor | None = None) -> tuple[Tensor,
 
 
 def binarized(data: Dataset, how: str) -> Dataset:
-    """Returns `vaezoo.data.binarize(data, how)`, for functions whose argument has that name."""
-    return binarize(data, how)
+    """Returns a set whose images are sampled once: in evaluation also training images that training samples anew."""
+    return binarize(data, "static" if how == "dynamic" else how)
 
 
 def limited(data: Dataset, limit: int | None, seed: int = SUBSET_SEED) -> tuple[Dataset, int | None]:

@@ -38,7 +38,8 @@ class PenalizedObjective(Objective):
         super().__init__()
         self.posterior_type = posterior_type or type(self).posterior_type
         self.penalties = {name: each for name, each in (penalties or {}).items() if each[0] != 0.0}
-        self.networks = nn.ModuleList(each for _, each in self.penalties.values() if isinstance(each, nn.Module))
+        if networks := [each for _, each in self.penalties.values() if isinstance(each, nn.Module)]:
+            self.networks = nn.ModuleList(networks)
         self.samples = samples
 
     def trains_prior(self) -> bool:

@@ -20,7 +20,7 @@ from vaezoo.core import (
     weights_digest,
     whole_number,
 )
-from vaezoo.data import Dataset, binarize_fixed
+from vaezoo.data import Dataset
 from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, VaezooError, shorten
 from vaezoo.evaluation.batches import batches
 from vaezoo.evaluation.test_sets import test_set
@@ -66,7 +66,7 @@ def fit_sampler(
     whole = test_set(model, data, split="train")
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
     part = whole.subset(order[:examples].sort().values)
-    z = latents_of(model.eval(), binarize_fixed(part, seed) if part.binarization == "dynamic" else part, seed)
+    z = latents_of(model.eval(), part, seed)
     with seeded(seed):
         density = cast(LatentDensity, kind(tuple(z.shape[1:]), **chosen))
     density.fit(z.flatten(1), seed)

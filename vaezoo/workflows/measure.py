@@ -177,7 +177,7 @@ def measure_disentanglement(
     rows = {
         "MIG": f"{found.mig:.3f}",
         "FactorVAE score": f"{found.factor_vae_score:.3f} (guessing: {found.chance:.3f})",
-        "modularity": f"{found.modularity:.3f}",
+        "modularity": "–" if found.modularity is None else f"{found.modularity:.3f}",
         **predictions(found),
         "total correlation, nats": f"{found.total_correlation:.3f}",
         "of the active latents alone": f"{found.total_correlation_active:.3f}",
