@@ -133,6 +133,16 @@ def test_sampler_is_fitted_saved_and_used(run_folder, here, capsys):
     assert (here / "pictures" / "kept-gaussian-mixture-samples.png").exists()
 
 
+def test_the_use_of_codes_is_measured_and_drawn(here, capsys):
+    model = vaezoo.create("vq-vae", shape=(1, 8, 8), codes=512, backbone={"name": "conv", "channels": [4]})
+    vaezoo.save(model, "codes")
+    arguments = ["evaluate", "./codes", "--data", "digits", "--limit", "300", "--samples", "0"]
+    assert main([*arguments, "--code-use", "use.png"]) == 0
+    out = capsys.readouterr().out
+    assert (here / "use.png").read_bytes()[:4] == b"\x89PNG" and "Wrote use.png" in out
+    assert "codes in use" in out and "of 512 codes are in use. Fewer codes" in out
+
+
 def test_disentanglement_is_measured_on_data_with_factors(here, capsys):
     model = vaezoo.create("vae", shape=(1, 64, 64), latent=3, backbone={"name": "mlp", "hidden": [4]})
     vaezoo.save(model, "sprites")

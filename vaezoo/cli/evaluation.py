@@ -42,6 +42,7 @@ def evaluate(
     write: bool = False,
     batch_size: int | None = None,
     disentanglement: bool = False,
+    code_use: Path | None = None,
     json: Json = False,
     csv: Csv = False,
 ) -> None:
@@ -55,6 +56,7 @@ def evaluate(
         batch_size: Number of examples at a time, if memory runs out.
         disentanglement: Measure MIG, FactorVAE score and total correlation instead, on data with known factors
             such as dsprites.
+        code_use: Draw how often each code is chosen into this folder or .png file, for a model of codes.
     """
     from vaezoo.workflows.measure import measure, measure_disentanglement
 
@@ -78,6 +80,11 @@ def evaluate(
         )
     if not print_records([found.record()], json=json, csv=csv):
         console().print(found.text(), markup=False)
+    if code_use is not None:
+        from vaezoo.workflows import draw as drawings
+
+        picture = drawings.code_use(name, data, code_use, limit=limit)
+        print(f"Wrote {picture}", file=sys.stderr if json or csv else sys.stdout)
 
 
 @app.command

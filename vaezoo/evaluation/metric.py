@@ -210,13 +210,24 @@ def titled(values: Mapping[str, object]) -> list[tuple[str, str]]:
 
 
 def remarks(values: Mapping[str, object]) -> list[str]:
-    """Returns the sentences below the metrics of a model: the reason of a missing one, and whether few draws decide."""
+    """Returns the sentences below the metrics of a model: the reason of a missing one, few draws and unused codes."""
     share, samples = values.get("effective_samples"), values.get("samples")
     found = [str(values["reason"])] if values.get("reason") else []
     if isinstance(share, int | float) and isinstance(samples, int) and samples >= MANY and share * samples < FEW:
         found.append(
             f"On average {share * samples:.1f} of the {samples:,} draws decide the log-evidence of an example: it is "
             "too low, and its standard error does not say by how much. It rises with K; the bound is more reliable."
+        )
+    used, codes, examples = (values.get(key) for key in ("used_codes", "codes", "examples"))
+    if (
+        isinstance(used, int)
+        and isinstance(codes, int)
+        and isinstance(examples, int)
+        and 2 * used < min(codes, examples)
+    ):
+        found.append(
+            f"{used:,} of {codes:,} codes are in use. Fewer codes, a larger revival, or another variant (sim-vq-vae, "
+            "ibq-vae, fsq-vae) may help."
         )
     return found
 

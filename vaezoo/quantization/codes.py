@@ -74,6 +74,13 @@ class CodePoint(Delta):
         """The input of the first quantization, (B, D, *grid)."""
         return self.levels[0].encoded
 
+    @property
+    def quantized(self) -> list[tuple[Tensor, Tensor]]:
+        """Pairs of vectors and the codes in their place, (B, D, *grid) each: of each level, or with a sum of codes."""
+        if self.encoded.shape == self.value.shape:
+            return [(self.encoded, self.value)]
+        return [(level.encoded, level.codes) for level in self.levels]
+
     def distance(self) -> Tensor:
         """Returns the squared distance of encoder outputs to their codes, (B,), summed over positions and levels.
 

@@ -106,6 +106,11 @@ class StochasticCodes(GumbelCodes):
         super().__init__(choices, codebook)
         self.logits, self.encoded = logits, encoded
 
+    @property
+    def quantized(self) -> list[tuple[Tensor, Tensor]]:
+        """The pair of vectors and the most probable codes, (B, D, *grid) each."""
+        return [(self.encoded, self.center)]
+
     def scaled_distance(self) -> Tensor:
         r"""Returns $\sum_n E_{q(v|y_n)} \|y_n - e_v\|^2 / (2 \sigma^2)$, (B,)."""
         return -sum_event(self.choices.mean * self.logits, self.logits.dim() - 1)

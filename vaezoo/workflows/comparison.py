@@ -16,7 +16,7 @@ from vaezoo.workflows.tables import Table, csv_text, json_text
 LITTLE_RATE = 0.1  # nats; below it the latents carry no information
 FEW_UNITS = 0.1  # of the latents
 #: the columns that are left out first where a terminal is narrow
-OPTIONAL = ("note", "images/s", "parameters", "distortion", "bits/dim", "ESS", "active", "PSNR", "rate")
+OPTIONAL = ("note", "images/s", "parameters", "distortion", "bits/dim", "ESS", "codes", "active", "PSNR", "rate")
 LAST = ("PSNR", "distortion")  # of these, where a row has no bound
 MEASURES = {"mass": "probability masses", "density": "probability densities", "loss": "losses, no likelihood"}
 APART = (

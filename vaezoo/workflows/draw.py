@@ -124,6 +124,12 @@ def interpolation(name: str, pairs: int, steps: int, data: str | None, out: Path
     return pictures.interpolation(model, x.unflatten(0, (pairs, 2)), target(out, name, "interpolation"), steps, own)
 
 
+def code_use(name: str, data: str | None, out: Path, *, limit: int | None = None) -> Path:
+    """Draws how often each code is chosen over a test set, of at most `limit` examples."""
+    model = load(name)
+    return pictures.code_use(model, data_of(model, own_data(name, data)), target(out, name, "codes"), limit=limit)
+
+
 def comparisons(models: Mapping[str, VAE], data: str, out: Path) -> tuple[Path, Path]:
     """Draws reconstructions of the same test images, and samples, of each model; classes are used in turn."""
     reconstructed, sampled = dict[str, Tensor](), dict[str, Tensor]()
