@@ -81,10 +81,14 @@ def evaluate(
     if not print_records([found.record()], json=json, csv=csv):
         console().print(found.text(), markup=False)
     if code_use is not None:
-        from vaezoo.workflows import draw as drawings
+        print_code_use(name, data, code_use, limit, sys.stderr if json or csv else sys.stdout)
 
-        picture = drawings.code_use(name, data, code_use, limit=limit)
-        print(f"Wrote {picture}", file=sys.stderr if json or csv else sys.stdout)
+
+def print_code_use(name: str, data: str | None, out: Path, limit: int | None, stream: TextIO) -> None:
+    """Draws how often each code is chosen, and prints the path of the picture."""
+    from vaezoo.workflows import draw as drawings
+
+    print(f"Wrote {drawings.code_use(name, data, out, limit=limit)}", file=stream)
 
 
 @app.command
