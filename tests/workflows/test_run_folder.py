@@ -130,7 +130,7 @@ def test_a_conditional_model_of_a_folder_takes_the_names_of_its_classes(
     assert model.config is not None and model.config["data"]["class_names"] == ["1", "flags", "food"]  # type: ignore[index]
     assert torch.equal(model.sample(2, c=["food", "flags"], seed=0), model.sample(2, c=[2, 1], seed=0))
     drawn: list[object] = []
-    monkeypatch.setattr(vaezoo.pictures, "samples", lambda model, n, path, c, seed: drawn.append(c))
+    monkeypatch.setattr(vaezoo.pictures, "samples", lambda model, n, path, c, seed, **_: drawn.append(c))
     for given in ("flags", "2", "1"):
         assert cli.main(["sample", "runs/mine", "2", "--c", given]) == 0
     assert drawn == ["flags", 2, "1"], "the text of a number is a name if a class has it"
