@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
+ALL_STAMP := $(VENV)/.installed-all
 
 # The models are small: more threads than this are slower.
 export OMP_NUM_THREADS ?= 2
@@ -27,16 +28,21 @@ $(DOCS_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	@touch $@
 
+$(ALL_STAMP): $(DOCS_STAMP)
+	@echo "Installing Gradio and Selenium into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[browser]"
+	@touch $@
+
 demo: $(STAMP)  ## load pretrained models and make pictures with them
 	$(BIN)/vaezoo demo
 
 test: $(STAMP)  ## run the tests (under 5 minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-test-all: $(DOCS_STAMP)  ## run the tests over the full product of combinations
+test-all: $(ALL_STAMP)  ## run the tests over the full product of combinations
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not deep" --numprocesses auto --dist worksteal
 
-test-deep: $(DOCS_STAMP)  ## run the slow checks too
+test-deep: $(ALL_STAMP)  ## run the slow checks too
 	$(BIN)/python -m pytest -m "deep or not deep" --timeout 3600
 
 lint: $(STAMP)  ## check style, types and spelling

@@ -27,7 +27,7 @@ extensions = [
     "notebooks",
     "references",
 ]
-exclude_patterns = ["extensions", "inventories"]
+exclude_patterns = ["extensions", "inventories", "space"]
 
 html_theme = "furo"
 html_title = f"vaezoo {release}"

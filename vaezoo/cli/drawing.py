@@ -124,3 +124,17 @@ def gallery(*names: str, out: Path = Path("gallery")) -> None:
     from vaezoo.workflows.gallery import gallery as run
 
     console().print(f"Wrote {run(names, out, lambda name: print(f'… {name}', file=sys.stderr))}")
+
+
+@app.command
+def explore(*names: str, port: int | None = None, browser: bool = True) -> None:
+    """Explore models in a browser: reconstruct, move latents, interpolate, sample. Serves on 127.0.0.1 only.
+
+    Args:
+        names: Pretrained models or model folders; all bundled ones by default.
+        port: Port of the page; the first free one from 7860 by default.
+        browser: Open the page in a browser.
+    """
+    from vaezoo.workflows.explorer_page import serve
+
+    serve(names, port=port, browser=browser)

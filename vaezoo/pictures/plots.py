@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,12 +44,7 @@ def latent_map(
         raise DataError("Got latents that are NaN or infinite; expected finite ones. Inspect the model.")
     places, axis_names = plane_of(latents.double().cpu())
     figure, axes = panel(5.4, 4.6)
-    marks = labels.cpu() if labels is not None and int(labels.max()) < MOST_CLASSES else torch.zeros(len(places)).int()
-    colors = color_map(int(marks.max()) + 1)
-    for label in marks.unique().tolist():
-        chosen = places[marks == label].numpy()
-        name = str(names[label]) if label < len(names) else str(label)
-        axes.scatter(chosen[:, 0], chosen[:, 1], s=5, linewidths=0, alpha=0.7, color=colors[label], label=name)
+    scatter(axes, places, labels, names)
     axes.set_xlabel(axis_names[0], fontsize=10, color=FAINT)
     axes.set_ylabel(axis_names[1], fontsize=10, color=FAINT)
     if labels is not None:
@@ -56,20 +52,56 @@ def latent_map(
     return write(figure, path, margin=12)
 
 
+def scatter(axes: "Axes", places: Tensor, labels: Tensor | None, names: Sequence[str]) -> None:
+    """Draws places (N, 2) in the colors of their labels (N,), or in one color for None and for too many classes."""
+    marks = labels.cpu() if labels is not None and int(labels.max()) < MOST_CLASSES else torch.zeros(len(places)).int()
+    colors = color_map(int(marks.max()) + 1)
+    for label in marks.unique().tolist():
+        chosen = places[marks == label].numpy()
+        name = str(names[label]) if label < len(names) else str(label)
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=5, linewidths=0, alpha=0.7, color=colors[label], label=name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plane:
+    """A plane in the space of D latents: `origin` (D,), two orthonormal `directions` (2, D) and names of the axes.
+
+    The second direction is 0 where there is one latent.
+    """
+
+    origin: Tensor
+    directions: Tensor
+    names: tuple[str, str]
+
+    def project(self, latents: Tensor) -> Tensor:
+        """Returns the places (N, 2) in the plane that are nearest to latents (N, D)."""
+        return (latents - self.origin) @ self.directions.mT
+
+    def latents(self, places: Tensor) -> Tensor:
+        """Returns the latents (N, D) at places (N, 2)."""
+        return self.origin + places @ self.directions
+
+
 def plane_of(latents: Tensor) -> tuple[Tensor, tuple[str, str]]:
     """Returns latents (N, D) in a plane, (N, 2), and the names of its axes."""
-    if latents.shape[1] == 2:
-        return latents, ("latent 0", "latent 1")
-    centered = latents - latents.mean(0)
-    if latents.shape[1] == 1:
-        return torch.cat([latents, torch.zeros_like(latents)], 1), ("latent 0", "")
-    _, scales, directions = torch.linalg.svd(centered, full_matrices=False)
+    plane = principal_plane(latents)
+    return plane.project(latents), plane.names
+
+
+def principal_plane(latents: Tensor) -> Plane:
+    """Returns the plane of both latents if there are two, else of the first two principal components of (N, D)."""
+    width = latents.shape[1]
+    if width <= 2:
+        names = ("latent 0", "latent 1" if width == 2 else "")
+        return Plane(origin=latents.new_zeros(width), directions=torch.eye(2, width).to(latents), names=names)
+    mean = latents.mean(0)
+    _, scales, directions = torch.linalg.svd(latents - mean, full_matrices=False)
     signs = directions[:2].gather(1, directions[:2].abs().argmax(1, keepdim=True)).sign()  # of the largest entry
     shares = (scales.square() / scales.square().sum().clamp(min=1e-300)).tolist()
     first, second = (
         f"principal component {number + 1} ({100 * shares[number]:.0f} % of the variance)" for number in (0, 1)
     )
-    return centered @ (directions[:2] * signs).mT, (first, second)
+    return Plane(origin=mean, directions=directions[:2] * signs, names=(first, second))
 
 
 def named_points(
