@@ -146,7 +146,9 @@ def test_the_map_of_many_latents_is_their_principal_plane(beta: Explored) -> Non
         ("s-vae", {"latent": 3}, "sphere"),
     ],
 )
-def test_models_whose_latents_cannot_move_state_the_reason(variant: str, options: dict[str, object], reason: str) -> None:
+def test_models_whose_latents_cannot_move_state_the_reason(
+    variant: str, options: dict[str, object], reason: str
+) -> None:
     model = explored(variant, **options)
     assert reason in model.obstacle
     x = explorer.example(model, 0)
@@ -218,7 +220,10 @@ def test_images_are_resized_padded_and_binarized_as_the_data_of_the_model(beta: 
     assert made.shape == (1, 1, 28, 28) and set(made.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(made, explorer.fitted(beta, gray))
     light = explorer.fitted(beta, torch.full((1, 28, 28), 255, dtype=torch.uint8))
-    assert light.min() == 1.0 and explorer.fitted(beta, torch.zeros(1, 9, 9, dtype=torch.uint8), inverted=True).min() == 1.0
+    assert (
+        light.min() == 1.0
+        and explorer.fitted(beta, torch.zeros(1, 9, 9, dtype=torch.uint8), inverted=True).min() == 1.0
+    )
     plain = explored()
     plain.model.config["data"] = {"name": "other", "binarize": "none", "pad": 2}
     padded = explorer.fitted(plain, torch.full((1, 50, 50), 128, dtype=torch.uint8))

@@ -343,9 +343,7 @@ def sliders(explored: Explored, z: Tensor, c: Tensor | None = None) -> list[Slid
     )
     low, high = rows.amin(0), rows.amax(0)
     return [
-        Slider(
-            latent=index, low=floor(low[index]), high=-floor(-high[index]), value=round(float(z[index]), 2)
-        )
+        Slider(latent=index, low=floor(low[index]), high=-floor(-high[index]), value=round(float(z[index]), 2))
         for index in explored.active
     ]
 
@@ -393,7 +391,9 @@ def between(explored: Explored, first: int, second: int, steps: int = 9, c: Tens
             torch.cat([example(explored, first), example(explored, second)]), None if c is None else c.expand(2)
         )
         z = continuous_center(explored.model, x, context).flatten(1)
-    return at_latents(explored, torch.stack([torch.lerp(z[0], z[1], each) for each in torch.linspace(0, 1, steps).tolist()]), c)
+    return at_latents(
+        explored, torch.stack([torch.lerp(z[0], z[1], each) for each in torch.linspace(0, 1, steps).tolist()]), c
+    )
 
 
 def samples(explored: Explored, seed: int, c: Tensor | None = None) -> Tensor:

@@ -12,6 +12,7 @@ from vaezoo.core import require
 from vaezoo.errors import ConfigError, VaezooError
 from vaezoo.workflows import explorer, explorer_html
 from vaezoo.workflows.explorer import IMAGES, SLIDERS, STEP, Explored
+from vaezoo.workflows.load import locate
 from vaezoo.zoo.index import bundled_models
 
 Gradio = Any  # Any: the module and its components have no types that mypy reads
@@ -53,9 +54,12 @@ def page(names: Sequence[str] = ()) -> Gradio:
 
     Raises:
         MissingExtraError: gradio is not installed.
+        UnknownNameError: no such model.
     """
     gradio = require("gradio", "'vaezoo[explore]'", "vaezoo explore")
     known = list(dict.fromkeys(names)) or bundled_models()
+    for name in names:
+        locate(name)
     first = next((name for name in FIRST if name in known), known[0])
     load = cache(explorer.prepare)
     with gradio.Blocks(title="vaezoo explore", analytics_enabled=False) as blocks:
@@ -162,11 +166,10 @@ def panel(gradio: Gradio, name: Gradio, *, visible: bool) -> Panel:
         choice = gradio.Dropdown([("that of the image", "")], value="", label="Class", visible=False)
         summary, z = gradio.HTML(elem_classes="vz-summary"), gradio.State(None)
         with gradio.Tabs():
-            with gradio.Tab("Latents"):
-                with gradio.Row():
-                    moved = gradio.HTML(elem_classes="vz-moved")
-                    with gradio.Column(scale=2, min_width=240):
-                        sliders = [moving(gradio, number) for number in range(SLIDERS)]
+            with gradio.Tab("Latents"), gradio.Row():
+                moved = gradio.HTML(elem_classes="vz-moved")
+                with gradio.Column(scale=2, min_width=240):
+                    sliders = [moving(gradio, number) for number in range(SLIDERS)]
             with gradio.Tab("Posterior"):
                 table = gradio.HTML()
             with gradio.Tab("Between two images"):
