@@ -40,16 +40,8 @@ html_theme_options = {
 }
 
 nitpicky = True
-nitpick_ignore_regex = [  # what annotations contain beside public names: numbers of ranges, unpacked shapes, aliases
-    ("py:class", r"[\d.e-]+|\*\w+|tuple\[str|msgspec\.Meta|Context|Named|Rate"),
-    ("py:class", r"vaezoo\.data\.(streaming\.dataset\.Reader|transforms\.resize\.D)"),
-    ("py:class", r"vaezoo\.distributions\.(flow\.Flow|von_mises_fisher\.Angle)"),
-    (
-        "py:class",
-        r"vaezoo\.hierarchy\.(distributions\.(ChainPosterior|LevelSamples)|path\.Path|top_down\.TopDownBlock)",
-    ),
-    ("py:class", r"vaezoo\.(networks\.convolutional\.ConvOptions|registry\.registry\.T|workflows\.tables\.Table)"),
-]
+# What annotations contain beside names with a page: numbers of ranges, unpacked shapes, aliases without a module.
+nitpick_ignore_regex = [("py:class", r"[\d.e-]+|\*\w+|tuple\[str|msgspec\.Meta|Context|Named|Rate")]
 intersphinx_timeout = 5
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pydoc import locate
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
@@ -13,6 +14,7 @@ from vaezoo.zoo.index import list_models
 
 REPOSITORY = "https://github.com/vaezoo/vaezoo/blob/main"
 DOCUMENTED = ("class", "exception", "function")
+FIGURE = 32  # characters of a cell that is a figure; spaces in it do not end a line
 LINK = re.compile(r"\]\((\.\./[^)\s#]*)")
 
 
@@ -43,6 +45,8 @@ def link_names(app: Sphinx, tree: nodes.document) -> None:
             inside.replace(code, link_to(page, code, app.env.docname))
     for entry in [*tree.findall(nodes.entry)]:
         texts = [each for each in entry.findall(nodes.Text) if isinstance(each.parent, nodes.paragraph)]
+        for text in [each for each in texts if "±" in each and len(each) < FIGURE]:
+            text.parent.replace(text, nodes.Text(text.astext().replace(" ", "\u00a0")))
         if len(texts) == 1 and all(each in pages for each in texts[0].astext().split(", ")):
             texts[0].parent.replace(texts[0], listed(texts[0].astext().split(", "), pages, app.env.docname))
 
@@ -52,7 +56,7 @@ def listed(names: list[str], pages: dict[str, str], here: str) -> list[nodes.Nod
     found: list[nodes.Node] = []
     for name in names:
         found += [nodes.Text(", ")] if found else []
-        found.append(link_to(pages[name], nodes.inline("", name), here))
+        found.append(link_to(pages[name], nodes.inline("", name, classes=["name"]), here))
     return found
 
 
@@ -64,7 +68,7 @@ def link_to(page: str, content: nodes.Element, here: str) -> pending_xref:
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Node) -> nodes.Node | None:
     """Returns the link of a class or function of vaezoo that is written without, or with another, module."""
-    if node.get("refdomain") != "py":
+    if node.get("refdomain") != "py" or node["reftarget"].startswith("torch."):
         return None
     name = node["reftarget"].rpartition(".")[2]
     domain = env.domains["py"]
@@ -73,8 +77,8 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nod
         for full, entry in domain.objects.items()
         if full.startswith("vaezoo.") and full.rpartition(".")[2] == name and entry.objtype in DOCUMENTED
     ]
-    if not known:
-        return None
+    if not known:  # a name of the package without a page of its own stays text; one that does not exist is a warning
+        return content if locate(node["reftarget"]) is not None else None
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", min(known, key=len), node, content)
 
 

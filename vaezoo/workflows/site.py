@@ -175,7 +175,7 @@ def weights_sections(variant: str) -> list[str]:
     """Returns the figures and samples of the pretrained models of a variant, and its recipes."""
     names, parts = weights_of(variant), list[str]()
     if names:
-        parts.append(models_table("", names).markdown())
+        parts.append(models_table("", names).without(("source", "data", "size")).markdown())
     bundled = bundled_models()
     parts += [strip(name, f"models/{name}.md") for name in names if name in bundled]
     recipes = [record["name"] for record in recipe_records() if variant in str(record["variant"]).split("+")]
