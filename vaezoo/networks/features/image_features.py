@@ -6,7 +6,10 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from vaezoo.errors import ShapeError, warn
-from vaezoo.networks.features import color, gray
+from vaezoo.networks.features.color import SIDE as COLOR_SIDE
+from vaezoo.networks.features.color import ColorClassifier
+from vaezoo.networks.features.gray import SIDE as GRAY_SIDE
+from vaezoo.networks.features.gray import trained_classifier
 
 FAR: Final = 0.1  # as far outside [0, 1] pixels may be, or as large a share of them farther, without a warning
 
@@ -29,7 +32,7 @@ class TrainedFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gray, self.color = gray.trained_classifier(), color.ColorClassifier()
+        self.gray, self.color = trained_classifier(), ColorClassifier()
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the features, (B, 128) or (B, 128·C).
@@ -47,8 +50,8 @@ class TrainedFeatures(nn.Module):
             warn("Got images with many pixels outside [0, 1]; the features of the package clip them. Scale the images.")
         clipped = images.float().clamp(0, 1)
         if images.shape[1] == 3:
-            return self.color.hidden(resized(clipped, color.SIDE))
-        found = cast(Tensor, self.gray.hidden(resized(clipped.flatten(0, 1).unsqueeze(1), gray.SIDE)))
+            return self.color.hidden(resized(clipped, COLOR_SIDE))
+        found = cast(Tensor, self.gray.hidden(resized(clipped.flatten(0, 1).unsqueeze(1), GRAY_SIDE)))
         return found.reshape(len(images), -1)
 
 
