@@ -1,7 +1,5 @@
 """Runs pages as notebooks: their Python blocks become cells, whose outputs the site shows."""
 
-import re
-
 from sphinx.application import Sphinx
 
 PAGES = ("tutorials/quickstart", "tutorials/tutorial")
@@ -30,7 +28,7 @@ torch.set_num_threads(1)
 def run(app: Sphinx, name: str, source: list[str]) -> None:
     """Makes a notebook of a page of `PAGES`."""
     if name in PAGES:
-        title, rest = re.match(r"(# .*\n)(.*)", source[0], re.DOTALL).groups()
+        title, _, rest = source[0].partition("\n")
         cells = rest.replace("```python\n", "```{code-cell} python\n")
         source[0] = "\n".join([FRONT, title, SETUP, cells])
 
