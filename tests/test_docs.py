@@ -22,10 +22,12 @@ from vaezoo.workflows.listing import refresh
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-GENERATED = [DOCS / "reference" / each for each in ("variants", "models")]  # by `make docs`, ignored by git
+GENERATED = [
+    DOCS / "reference" / each for each in ("variants", "models", "commands.md")
+]  # by `make docs`, ignored by git
 PAGES = [
     ROOT / "README.md",
-    *(page for page in sorted(DOCS.rglob("*.md")) if not {*page.parents} & {*GENERATED}),
+    *(page for page in sorted(DOCS.rglob("*.md")) if not {page, *page.parents} & {*GENERATED}),
 ]
 SHELL = ("sh", "console", "bash", "shell")
 
