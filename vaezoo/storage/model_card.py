@@ -83,7 +83,9 @@ def model_card(
     front = "\n".join(["---", "library_name: vaezoo", "tags:", *(f"- {tag}" for tag in tags(config)), "---"])
     *parts, shown = sections(address or name, config, metrics)
     recipes = recipe_section(config, recipe, moved=moved)
-    return "\n\n".join([front, f"# {name}", *parts, *recipes, shown]) + "\n"
+    data = str((cast("Mapping[str, object] | None", config.get("data")) or {}).get("name", ""))
+    about = data_section(config, UNSTATED) if licence_of(data) else []
+    return "\n\n".join([front, f"# {name}", *parts, *recipes, *about, shown]) + "\n"
 
 
 def tags(config: Mapping[str, object]) -> list[str]:
