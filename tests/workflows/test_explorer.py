@@ -182,19 +182,29 @@ def test_a_model_that_infers_the_class_takes_no_label() -> None:
 
 
 def canvas(ink: np.ndarray) -> dict[str, object]:
-    """Returns a drawing as the editor of the page gives it."""
-    layer = np.zeros((*ink.shape, 4), np.uint8)
-    layer[..., 3] = ink
-    return {"background": None, "layers": [layer], "composite": layer}
+    """Returns a drawing as the editor of the page gives it: black strokes on a transparent page."""
+    page = np.zeros((*ink.shape, 4), np.uint8)
+    page[..., 3] = ink
+    return {"background": None, "layers": [], "composite": page}
 
 
-def test_the_ink_of_a_drawing_is_its_opacity() -> None:
+def test_the_ink_of_a_drawing_is_its_darkness() -> None:
     ink = np.zeros((40, 60), np.uint8)
     ink[3:9, 5:7] = 200
-    assert torch.equal(explorer.drawn(canvas(ink)), torch.from_numpy(ink)[None])
+    expected = torch.from_numpy(ink)[None]
+    assert torch.equal(explorer.drawn(canvas(ink)), expected)
+    on_white = np.repeat(255 - ink[..., None], 3, -1)
+    assert torch.equal(explorer.drawn({"composite": on_white}), expected)
+    opaque = np.concatenate([on_white, np.full((40, 60, 1), 255, np.uint8)], -1)
+    assert torch.equal(explorer.drawn({"composite": opaque}), expected)
 
 
-@pytest.mark.parametrize("given", [None, {}, {"layers": []}, {"layers": [None]}, canvas(np.zeros((8, 8), np.uint8))])
+WHITE = np.full((8, 8, 3), 255, np.uint8)
+
+
+@pytest.mark.parametrize(
+    "given", [None, {}, {"composite": None}, {"composite": WHITE}, canvas(np.zeros((8, 8), np.uint8))]
+)
 def test_an_empty_canvas_is_refused(given: object) -> None:
     with pytest.raises(DataError, match="The canvas is empty"):
         explorer.drawn(given)

@@ -193,19 +193,22 @@ def uploaded(path: str | Path) -> Tensor:
 
 
 def drawn(canvas: object) -> Tensor:
-    """Returns the ink of a drawing, `uint8` (1, H, W), 255 where the brush was.
+    """Returns the ink of a drawing, `uint8` (1, H, W): 255 where it is black, 0 where it is white or transparent.
 
     Args:
-        canvas: the layers of an editor, a mapping with "layers": arrays (H, W, 4) whose last channel is the opacity.
+        canvas: the value of an editor, a mapping with "composite": an array (H, W, 3) or (H, W, 4), RGB and opacity.
 
     Raises:
         DataError: nothing was drawn.
     """
-    layers = cast("Sequence[NDArray[np.uint8]]", canvas.get("layers") or () if isinstance(canvas, dict) else ())
-    opaque = [layer[..., 3] for layer in layers if layer is not None and layer.ndim == 3 and layer.shape[-1] == 4]
-    if not opaque or not any(bool(layer.any()) for layer in opaque):
-        raise DataError(NO_DRAWING)
-    return torch.from_numpy(np.max(opaque, 0).astype(np.uint8))[None]
+    page = cast("NDArray[np.uint8] | None", canvas.get("composite") if isinstance(canvas, dict) else None)
+    if page is not None and page.ndim == 3 and page.shape[-1] in (3, 4):
+        darkness = 255.0 - page[..., :3].mean(-1)
+        opacity = page[..., 3] / 255.0 if page.shape[-1] == 4 else 1.0
+        ink = torch.from_numpy(np.rint(darkness * opacity).astype(np.uint8))[None]
+        if bool(ink.any()):
+            return ink
+    raise DataError(NO_DRAWING)
 
 
 def centered(ink: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ CSS: Final = """
 .vz-images.vz-grid {display: grid; grid-template-columns: repeat(8, 1fr); gap: 4px}
 .vz-images img {display: block; width: 100%; image-rendering: pixelated; border: 1px solid #d0d0d0}
 .vz-images figcaption {font-size: 13px; line-height: 1.3; padding-top: 2px}
-.vz-moved {position: sticky; top: 0; z-index: 5; background: var(--body-background-fill); min-width: 130px}
+.vz-moved {position: sticky; top: 0; z-index: 5; min-width: 150px; flex: 1 1 150px;
+  background: var(--body-background-fill)}
 .vz-map {max-width: 620px}
 .vz-figures {font-size: 14px; margin: 6px 0}
 .vz-figures b {font-variant-numeric: tabular-nums}

@@ -22,6 +22,15 @@ FIRST: Final = ("beta-vae-mnist", "vae-mnist")  # the model that is shown first,
 NONE: Final = "none"
 FONTS: Final = ("system-ui", "sans-serif")  # of the reader's machine
 FILE_LIMIT: Final = "20mb"
+TAKE_BRUSH: Final = """() => {
+  if (window.vzBrush) return;
+  let left = 100;
+  window.vzBrush = setInterval(() => {
+    const brush = document.querySelector("#canvas button[aria-label=Brush]");
+    if (brush) brush.click();
+    if (brush || !--left) clearInterval(window.vzBrush);
+  }, 100);
+}"""  # chooses the tool that the editor leaves to the user, once it is there
 LIVE: Final = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
 
 
@@ -70,11 +79,11 @@ def page(names: Sequence[str] = ()) -> Gradio:
         with gradio.Row():
             source = gradio.State({"index": 0})
             with gradio.Column(scale=1, min_width=300):
-                inputs(gradio, source)
+                events = inputs(gradio, source)
             with gradio.Column(scale=3, min_width=320), gradio.Row():
                 panels = [panel(gradio, chosen, visible=True), panel(gradio, second, visible=False)]
         for each in panels:
-            connect(gradio, each, source, load, blocks.load if each is panels[0] else None)
+            connect(gradio, each, source, load, events, blocks.load if each is panels[0] else None)
     return blocks
 
 
@@ -130,13 +139,13 @@ def settings() -> dict[str, Any]:  # Any: arguments of `launch`
 # Components
 
 
-def inputs(gradio: Gradio, source: Gradio) -> None:
-    """Adds the inputs of an image; they set `source` to {"index"} or {"image", …}."""
+def inputs(gradio: Gradio, source: Gradio) -> list[Gradio]:
+    """Adds the inputs of an image; returns the events that set `source` to {"index"} or {"image", …}."""
     message = gradio.HTML()
     with gradio.Tabs():
         with gradio.Tab("Test image"):
             index = gradio.Slider(0, IMAGES - 1, value=0, step=1, label="Number of the test image", elem_id="index")
-        with gradio.Tab("Draw"):
+        with gradio.Tab("Draw") as drawing:
             canvas = gradio.Sketchpad(
                 label="Draw a digit", type="numpy", canvas_size=(280, 280), fixed_canvas=True, layers=False,
                 transforms=(), brush=gradio.Brush(default_size=22, colors=["#000000"], color_mode="fixed"),
@@ -153,10 +162,17 @@ def inputs(gradio: Gradio, source: Gradio) -> None:
         return [{"index": 0} if path is None else {"image": explorer.uploaded(path), "inverted": inverted}]
 
     outputs = [message, source]
-    index.input(lambda number: ("", {"index": int(number)}), [index], outputs, **LIVE)
-    canvas.input(guarded(gradio, draw, 1), [canvas], outputs, **LIVE)
-    for event in (file.upload, file.clear, inverted.input):
-        event(guarded(gradio, upload, 1), [file, inverted], outputs, **LIVE)
+    drawing.select(None, js=TAKE_BRUSH, api_visibility="private")
+    given = [file, inverted]
+    return [
+        index.input(lambda number: ("", {"index": int(number)}), [index], outputs, **LIVE),
+        # The editor sends its images before `change`, but after `input`.
+        canvas.change(guarded(gradio, draw, 1), [canvas], outputs, **LIVE),
+        *(
+            listen(guarded(gradio, upload, 1), given, outputs, **LIVE)
+            for listen in (file.upload, file.clear, inverted.input)
+        ),
+    ]
 
 
 def panel(gradio: Gradio, name: Gradio, *, visible: bool) -> Panel:
@@ -172,7 +188,7 @@ def panel(gradio: Gradio, name: Gradio, *, visible: bool) -> Panel:
                     sliders = [moving(gradio, number) for number in range(SLIDERS)]
             with gradio.Tab("Posterior"):
                 table = gradio.HTML()
-            with gradio.Tab("Between two images"):
+            with gradio.Tab("Between"):
                 texts = ("From test image", "To test image")
                 ends = [gradio.Slider(0, IMAGES - 1, value=at, step=1, label=text) for at, text in enumerate(texts)]
                 between = gradio.HTML()
@@ -317,11 +333,16 @@ def at_sliders(image: Tensor) -> str:
 
 
 def connect(
-    gradio: Gradio, panel: Panel, source: Gradio, load: Callable[[str], Explored], started: Gradio | None
+    gradio: Gradio,
+    panel: Panel,
+    source: Gradio,
+    load: Callable[[str], Explored],
+    events: Sequence[Gradio],
+    started: Gradio | None,
 ) -> None:
     """Connects the components of a panel: a change of the model draws all of it, other events only what depends on it.
 
-    `started` is the event of the page that also draws it, or None.
+    `events` are those that set `source`; `started` is the event of the page that also draws the panel, or None.
     """
     do = Handlers(gradio=gradio, load=load)
 
@@ -345,7 +366,8 @@ def connect(
         event = None
         for step in steps:
             event = wire(start if event is None else event.success, *step)
-    wire(source.change, *steps[1])
+    for each in events:
+        wire(each.success, *steps[1])
     for step in (steps[1], steps[2], steps[4]):
         wire(panel.choice.input, *step)
     for end in panel.ends:
