@@ -373,7 +373,6 @@ def connect(
     for end in panel.ends:
         wire(end.input, *steps[2])
     wire(panel.seed.input, *steps[4])
-    given = [panel.name, panel.z, source, panel.choice, *panel.sliders]
     for slider in panel.sliders:
-        wire(slider.input, do.move, given, [panel.moved])
+        wire(slider.input, do.move, [panel.name, panel.z, source, panel.choice, *panel.sliders], [panel.moved])
     wire(panel.map.select, click, [panel.name, source, panel.choice], [panel.map, panel.place])
