@@ -41,7 +41,9 @@ class LinearCodebookEncoder(CodeTable):
         self.describe(network, latent, codes)
         self.gradient, self.from_data = gradient, from_data
         self.register_buffer("codebook", normal_init(codes, width, scale=width**-0.5))
-        self.map = nn.Parameter(torch.eye(width))
+        self.map = nn.Parameter(
+            torch.zeros(width, width).fill_diagonal_(1.0)
+        )  # torch.eye imports the compiler on the meta device
 
     def table(self) -> Tensor:
         """Returns the codes (V, D), with a gradient for the map."""
