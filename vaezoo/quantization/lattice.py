@@ -43,9 +43,7 @@ class LatticeEncoder(Part):
                 f"position: latent = {[len(levels), *latent[1:]]}."
             )
         if math.prod(levels) > MAX_CODES:
-            bits = math.fsum(map(math.log2, levels))
-            got = f"{math.prod(levels):,}" if bits < 64 else f"2^{bits:.0f}"
-            raise ConfigError(f"Got {got} codes of {name}; expected at most {MAX_CODES:,}.")
+            raise ConfigError(f"Got {math.prod(levels):,} codes of {name}; expected at most {MAX_CODES:,}.")
         self.network, self.latent = network, tuple(latent)
         self.codes, self.sections, self.index_shape = math.prod(levels), (math.prod(latent[1:]),), self.latent[1:]
         # Not saved: it is an option.
