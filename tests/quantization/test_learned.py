@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, kl_divergence
 
 from vaezoo.core import VAE, Inference
-from vaezoo.errors import ConfigError, ShapeError
+from vaezoo.errors import ShapeError
 from vaezoo.networks import Network
 from vaezoo.quantization import (
     CodebookEncoder,
@@ -185,7 +185,7 @@ def test_each_group_has_the_updates_of_a_codebook_of_its_channels() -> None:
 def test_groups_divide_the_channels() -> None:
     with pytest.raises(ShapeError, match=r"Got latent = \[6, 2, 2\]; 4 groups expected a multiple of 4"):
         create("grouped-vq-vae", shape=(1, 8, 8), latent=(6, 2, 2))
-    with pytest.raises(ConfigError, match="codes of bsq-vae"):
+    with pytest.raises(ShapeError, match="bsq-vae expected at most 24"):
         create("bsq-vae", shape=(1, 8, 8), latent=(25, 2, 2))
 
 
