@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, cross_entropy, interpolate, pad
 
 from vaezoo.data import Dataset, load_dataset
-from vaezoo.networks.features.color import CLASSES, FEATURES, GROUPS, SIDE, WIDTHS
+from vaezoo.networks.features.color import CLASSES, FEATURES, GROUPS, SIDE, WIDTHS, ColorClassifier
 from vaezoo.storage.json_files import sha256
 
 BATCH, RATE, SHIFT, NOISE = 64, 2e-3, 6, 0.15
@@ -116,7 +116,7 @@ def train(steps: int, seed: int) -> Trained:
 
 
 @torch.no_grad()
-def report(net: Trained) -> None:
+def report(net: ColorClassifier) -> None:
     """Prints the error on each test set."""
     generator = torch.Generator().manual_seed(0)
     for name, offset in (("emoji", 0), ("fashion-mnist", 10)):
@@ -124,7 +124,7 @@ def report(net: Trained) -> None:
         wrong = []
         for rows in torch.arange(len(data)).split(250):
             x, labels = batch_of(data, offset, rows, generator)
-            wrong.append(net(x).argmax(1) != labels)
+            wrong.append(net.logits(x).argmax(1) != labels)
         print(f"{name}: {100 * torch.cat(wrong).double().mean().item():.2f} % of {len(data):,} test images wrong")
 
 
@@ -136,8 +136,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     net = train(options.steps, options.seed)
-    report(net)
-    data = save({key: each.half() if each.numel() >= LARGE else each for key, each in net.folded().items()})
+    stored = {key: each.half() if each.numel() >= LARGE else each for key, each in net.folded().items()}
+    report(ColorClassifier(stored))
+    data = save(stored)
     options.file.write_bytes(data)
     print(f"{options.file}: {len(data):,} bytes, SHA-256 {sha256(data)}")
 

@@ -14,11 +14,10 @@ from torch.nn.functional import conv2d
 
 from vaezoo.core import full_precision, widest
 from vaezoo.errors import ShapeError
-from vaezoo.networks.features import PerceptualDistance
+from vaezoo.networks.features import SMALLEST_SIDE, PerceptualDistance
 
 WINDOW: Final = 11  # pixels on each side
 DEVIATION: Final = 1.5  # of the window's Gaussian, in pixels
-SMALLEST_SIDE: Final = 16  # pixels of an image, for its perceptual distance
 CONSTANTS: Final = (0.01**2, 0.03**2)  # for pixels in [0, 1]
 
 

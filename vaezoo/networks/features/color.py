@@ -1,5 +1,6 @@
 """A classifier of color images: features of each grid, and those of the last hidden layer."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from torch import Tensor
@@ -21,12 +22,15 @@ class ColorClassifier(Convolutions):
 
     It has 20 classes: the ten categories of emoji and those of Fashion-MNIST in random colors.
 
+    Args:
+        tensors: as `benchmarks/color_features.py` makes them; None for those of the package.
+
     Raises:
-        CorruptWeightsError: its file is damaged.
+        CorruptWeightsError: the file of the package is damaged.
     """
 
-    def __init__(self) -> None:
-        super().__init__(packaged_tensors(FILE, SHA256), GROUPS, avg_pool2d)
+    def __init__(self, tensors: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__(packaged_tensors(FILE, SHA256) if tensors is None else tensors, GROUPS, avg_pool2d)
 
     def hidden(self, images: Tensor) -> Tensor:
         """Returns the last hidden layer, (B, 128)."""

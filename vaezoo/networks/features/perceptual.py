@@ -19,6 +19,7 @@ from vaezoo.networks.features.vgg16 import VGG16
 
 PerceptualNetwork = Literal["color64", "vgg16"]
 SMALL = 1e-10  # added to squared lengths of features
+SMALLEST_SIDE = 16  # pixels of an image: the last grid of each network has at least one position
 
 
 class PerceptualDistance(nn.Module):

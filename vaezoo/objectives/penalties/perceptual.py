@@ -7,9 +7,7 @@ from torch import Tensor, nn
 
 from vaezoo.core import Inference, Model
 from vaezoo.errors import ShapeError
-from vaezoo.networks.features import PerceptualDistance, PerceptualNetwork
-
-SMALLEST_SIDE = 16  # pixels: the last grid of each network has at least one position
+from vaezoo.networks.features import SMALLEST_SIDE, PerceptualDistance, PerceptualNetwork
 
 
 class PerceptualPenalty(nn.Module):
