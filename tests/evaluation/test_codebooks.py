@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.cases import Case
-from torch import Tensor, nn
+from support.networks import Given
 
 from vaezoo import pictures
 from vaezoo.core import VAE
@@ -14,19 +14,7 @@ from vaezoo.errors import ShapeError
 from vaezoo.evaluation import evaluate
 from vaezoo.evaluation.codebooks import participation_ratio
 from vaezoo.evaluation.metric import remarks
-from vaezoo.networks import Network
 from vaezoo.registry import create
-
-
-class Given(Network):
-    """Returns its input, so that codes are in the space of the data."""
-
-    def __init__(self, *shape: int) -> None:
-        super().__init__(shape, (1, *shape), 0)
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
-        return self.scale * x
 
 
 def by_hand(codes: list[list[float]]) -> VAE:

@@ -9,12 +9,12 @@ import math
 import pytest
 import torch
 from support.cases import Case
+from support.networks import Given
 from torch import Tensor, nn
 from torch.distributions import Categorical, kl_divergence
 
 from vaezoo.core import VAE, Inference
 from vaezoo.errors import ShapeError
-from vaezoo.networks import Network
 from vaezoo.quantization import (
     CodebookEncoder,
     CodePoint,
@@ -37,17 +37,6 @@ from vaezoo.quantization import (
 from vaezoo.registry import create
 
 D, GRID, CODES = 6, (3, 4), 16
-
-
-class Given(Network):
-    """Returns its input, so that codes are in the space of the data."""
-
-    def __init__(self, *shape: int) -> None:
-        super().__init__(shape, (1, *shape), 0)
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
-        return self.scale * x
 
 
 def vectors(count: int = 20, spread: float = 1.0) -> Tensor:
@@ -196,7 +185,7 @@ def test_signs_of_unit_vectors_equal_vector_quantize_pytorch() -> None:
     from vector_quantize_pytorch import LFQ
 
     x = vectors()
-    q = point(SphereEncoder(Given(D, *GRID), (D, *GRID), [2] * D, "bsq-vae"), x)
+    q = point(SphereEncoder(Given(D, *GRID), (D, *GRID), "bsq-vae"), x)
     theirs = LFQ(dim=D, codebook_size=2**D, spherical=True, commitment_loss_weight=1.0)
     result, breakdown = theirs(x, inv_temperature=2.0, return_loss_breakdown=True)
     torch.testing.assert_close(q.value, result.quantized)

@@ -10,13 +10,13 @@ from typing import cast
 import pytest
 import torch
 from support.cases import Case
+from support.networks import Given
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from vaezoo.core import VAE, Inference
 from vaezoo.errors import ConfigError, ShapeError
 from vaezoo.evaluation import evaluate
-from vaezoo.networks import Network
 from vaezoo.quantization import (
     CodebookEncoder,
     CodePoint,
@@ -29,17 +29,6 @@ from vaezoo.quantization import (
 from vaezoo.registry import create
 
 D, GRID = 5, (3, 4)
-
-
-class Given(Network):
-    """Returns its input, so that codes are in the space of the data."""
-
-    def __init__(self, *shape: int) -> None:
-        super().__init__(shape, (1, *shape), 0)
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
-        return self.scale * x
 
 
 def encoded(width: int = D, count: int = 20, spread: float = 1.0) -> Tensor:
@@ -317,7 +306,7 @@ def test_signs_and_their_entropy_equal_vector_quantize_pytorch() -> None:
     from vector_quantize_pytorch import LFQ
 
     x = encoded(6, spread=0.1)
-    posterior = point(SignEncoder(Given(6, *GRID), (6, *GRID), [2] * 6, "lfq-vae"), x)
+    posterior = point(SignEncoder(Given(6, *GRID), (6, *GRID), "lfq-vae"), x)
     theirs = LFQ(dim=6, codebook_size=64, entropy_loss_weight=1.0)
     result, breakdown = theirs(x, inv_temperature=2.0, return_loss_breakdown=True)
     assert torch.equal(posterior.value, result.quantized)
@@ -332,7 +321,7 @@ def test_signs_and_their_entropy_equal_vector_quantize_pytorch() -> None:
 
 def test_the_entropy_of_a_vector_is_that_of_one_position() -> None:
     x = torch.randn(6, 3)
-    one, grid = (SignEncoder(Given(*size), size, [2] * 3, "lfq-vae") for size in ((3,), (3, 1)))
+    one, grid = (SignEncoder(Given(*size), size, "lfq-vae") for size in ((3,), (3, 1)))
     vector, column = Passed(point(one, x)), Passed(point(grid, x[:, :, None]))
     found, wanted = (entropy_penalty(None, each, temperature=0.7) for each in (vector, column))  # type: ignore[arg-type]
     assert torch.equal(found, wanted) and found.shape == (6,)
@@ -341,7 +330,7 @@ def test_the_entropy_of_a_vector_is_that_of_one_position() -> None:
 @pytest.mark.parametrize("count", [2, 7])
 def test_the_entropy_term_equals_a_double_loop(count: int) -> None:
     x = encoded(3, count).double()
-    posterior = point(SignEncoder(Given(3, *GRID), (3, *GRID), [2] * 3, "lfq-vae").double(), x)
+    posterior = point(SignEncoder(Given(3, *GRID), (3, *GRID), "lfq-vae").double(), x)
     codes = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=3)), dtype=torch.float64)
     rows, wanted, mean = x.movedim(1, -1).reshape(count, -1, 3), [], torch.zeros(8, dtype=torch.float64)
     for example in rows:

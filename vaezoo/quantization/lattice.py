@@ -17,7 +17,8 @@ from vaezoo.quantization.codes import CodePoint, QuantizedLevel, straight_throug
 from vaezoo.quantization.table import encoder_output
 
 EPSILON = 1e-3  # relative margin of the hyperbolic tangent beyond the last value
-MAX_CODES = 2**24  # integers that float32 represents exactly
+MAX_BITS = 24
+MAX_CODES = 2**MAX_BITS  # integers that float32 represents exactly
 
 
 class LatticeEncoder(Part):
@@ -113,7 +114,24 @@ class ScalarEncoder(LatticeEncoder):
 
 
 class SignEncoder(LatticeEncoder):
-    """Lookup-free quantization: the sign of each element, -1 or 1."""
+    """Lookup-free quantization: the sign of each element, -1 or 1.
+
+    Args:
+        network: maps x (B, *shape) and c (B, context) to (B, 1, D, *grid).
+        latent: (D, *grid); there are 2^D codes.
+        name: that of the variant.
+
+    Raises:
+        ShapeError: D is above 24.
+    """
+
+    def __init__(self, network: nn.Module, latent: Sequence[int], name: str) -> None:
+        if latent[0] > MAX_BITS:  # before the codes are counted
+            raise ShapeError(
+                f"Got latent = {list(latent)}; {name} expected at most {MAX_BITS} elements at each position, since it "
+                "has 2^D codes. Choose a smaller first size."
+            )
+        super().__init__(network, latent, [2] * latent[0], name)
 
     def lattice(self) -> tuple[Tensor, Tensor]:
         """Returns ½ twice, (D,)."""

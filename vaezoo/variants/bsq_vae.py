@@ -6,12 +6,9 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.errors import ShapeError
 from vaezoo.objectives import Penalty
 from vaezoo.quantization import CodeObjective, SphereEncoder, UniformCodePrior, bit_entropy, commitment_distance
 from vaezoo.registry import Architecture, Weight, code_defaults, register
-
-MAX_BITS = 24  # float32 represents indices up to 2^24 exactly
 
 
 @register(
@@ -50,12 +47,7 @@ def bsq_vae(
 
     References: Zhao et al. (2024), https://arxiv.org/abs/2406.07548
     """
-    if (bits := architecture.latent[0]) > MAX_BITS:
-        raise ShapeError(
-            f"Got latent = {list(architecture.latent)}; bsq-vae expected at most {MAX_BITS} elements at each position, "
-            "since it has 2^D codes. Choose a smaller first size."
-        )
-    encoder = SphereEncoder(architecture.down(1), architecture.latent, [2] * bits, "bsq-vae")
+    encoder = SphereEncoder(architecture.down(1), architecture.latent, "bsq-vae")
     penalties: dict[str, tuple[float, Penalty]] = {
         "commitment": (commitment, commitment_distance),
         "entropy": (entropy, partial(bit_entropy, temperature=temperature)),

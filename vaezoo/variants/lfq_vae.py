@@ -6,12 +6,9 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.core import VAE
-from vaezoo.errors import ShapeError
 from vaezoo.objectives import Penalty
 from vaezoo.quantization import CodeObjective, SignEncoder, UniformCodePrior, commitment_distance, entropy_penalty
 from vaezoo.registry import Architecture, Weight, code_defaults, register
-
-MAX_BITS = 24  # 2^24 codes
 
 
 @register(
@@ -49,12 +46,7 @@ def lfq_vae(
 
     References: Yu et al. (2023), https://arxiv.org/abs/2310.05737
     """
-    if (bits := architecture.latent[0]) > MAX_BITS:
-        raise ShapeError(
-            f"Got latent = {list(architecture.latent)}; lfq-vae expected at most {MAX_BITS} elements at each position, "
-            "since it has 2^D codes. Choose a smaller first size."
-        )
-    encoder = SignEncoder(architecture.down(1), architecture.latent, [2] * bits, "lfq-vae")
+    encoder = SignEncoder(architecture.down(1), architecture.latent, "lfq-vae")
     penalties: dict[str, tuple[float, Penalty]] = {
         "commitment": (commitment, commitment_distance),
         "entropy": (entropy, partial(entropy_penalty, temperature=temperature)),
