@@ -91,7 +91,7 @@ def test_patches_of_any_size(size: tuple[int, int]) -> None:
     assert logits.dim() == 3 and len(logits) == 2 and logits[0].numel() >= 1
 
 
-def test_each_logit_judges_a_patch_and_not_the_image() -> None:
+def test_each_logit_depends_on_a_patch_and_not_on_the_image() -> None:
     critic, x = PatchCritic((1, 64, 64), 4), torch.rand(1, 1, 64, 64, requires_grad=True)
     for module in critic.modules():
         if isinstance(module, torch.nn.GroupNorm):  # its mean is over the image

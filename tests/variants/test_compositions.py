@@ -247,7 +247,7 @@ def test_a_mixture_of_posteriors_on_the_sphere_has_the_density_of_scipy() -> Non
 
 
 @pytest.mark.parametrize("name", ["vq-vae+vae-gan", "vae-gan+residual-vq-vae", "vae-gan+lfq-vae"])
-def test_the_critic_of_a_code_model_judges_reconstructions_alone(name: str) -> None:
+def test_the_critic_of_a_code_model_is_applied_to_reconstructions_alone(name: str) -> None:
     """The encoder's loss has the terms of its own variant, with their weights, beside the similarity."""
     case = Case(name)
     model, (x, _) = case.build(), case.inputs(6)

@@ -209,7 +209,7 @@ class ResidualPath(Path):
         weights = (own * (40 * own + 3 * channels * level.wider) for own, level in zip(wide, levels, strict=True))
         check_weights("residual network", weights)  # bottom-up, top-down and posteriors
         self.sizes = tuple(channels * level.units for level in levels)
-        self.add_module("told", nn.Linear(context, wide[0]) if context else None)  # its name in weight files
+        self.context = nn.Linear(context, wide[0]) if context else None
         pairs = zip(levels, [None, *levels[:-1]], strict=True)
         self.rungs = nn.ModuleList(TopDownBlock(own, above, width, channels, upsampling) for own, above in pairs)
 
@@ -221,10 +221,9 @@ class ResidualPath(Path):
         """Returns the learned initial state (rows, channels, *grid), shifted by the context."""
         offset = cast(Tensor, self.block(0).offset)
         top = offset.expand(rows, *offset.shape)
-        context = self._modules["told"]  # its name in weight files
-        if context is None or c is None:
+        if self.context is None or c is None:
             return top
-        shift: Tensor = context(c.to(top.dtype))
+        shift: Tensor = self.context(c.to(top.dtype))
         return top + shift[..., None, None]
 
     def prior(self, level: int, state: Tensor, c: Tensor | None) -> tuple[DiagonalNormal, Tensor]:

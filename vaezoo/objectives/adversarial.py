@@ -179,7 +179,7 @@ class SimilarityObjective(AdversarialObjective, WeightedObjective):
         gamma: $\gamma \ge 0$.
         critic: the critic of x.
         penalties: terms of the encoder's loss, see `PenalizedObjective`.
-        judges_samples: whether the critic judges samples too, and not only reconstructions.
+        with_samples: whether the critic is applied to samples too, and not only to reconstructions.
     """
 
     def __init__(
@@ -188,10 +188,10 @@ class SimilarityObjective(AdversarialObjective, WeightedObjective):
         critic: FeatureCritic,
         *,
         penalties: Mapping[str, tuple[float, Penalty]] | None = None,
-        judges_samples: bool = True,
+        with_samples: bool = True,
     ) -> None:
         super().__init__(penalties=penalties)
-        self.gamma, self.judges_samples = gamma, judges_samples
+        self.gamma, self.with_samples = gamma, with_samples
         self.critic: nn.Module | None = critic
 
     def players(self, model: Model) -> dict[str, list[nn.Parameter]]:
@@ -204,7 +204,7 @@ class SimilarityObjective(AdversarialObjective, WeightedObjective):
         """Returns the ELBO with the terms `similarity`, half a squared distance of features, and `critic_accuracy`."""
         critic = cast(FeatureCritic, self.critic)
         images = [inference.x, inference.likelihood.mean[0]]
-        if self.judges_samples:
+        if self.with_samples:
             images.append(model.decoder(sample_prior(inference).detach(), c).mean)
         features = [critic.features(each, c) for each in images]
         data, *generated = (full_precision(critic.logits(each)).squeeze(-1) for each in features)

@@ -33,7 +33,7 @@ def aae(
     rate (in closed form) and bound are those of `vae`, though the rate is not minimized. A context is also an input of
     the critic. Use it for codes that follow a prior from which one can sample, whatever its density.
 
-    See also: `wae-gan`, which contains this as a special case; GANs, whose critic judges images.
+    See also: `wae-gan`, which contains this as a special case; GANs, whose critic has images as inputs.
 
     References: Makhzani et al. (2016), https://arxiv.org/abs/1511.05644
     """

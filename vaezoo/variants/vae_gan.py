@@ -31,10 +31,10 @@ def vae_gan(base: VAE, architecture: Architecture, *, gamma: Weight = 1.0, criti
     layer of the critic, a network like the encoder's, and not in pixels. The reported $D = -\log p(x|z)$ and bound are
     not optimized; the rate is in closed form. By default the likelihood's scale follows the error. If the critic wins,
     give it a lower learning rate. Composed with `vq-vae` or a relative, the encoder's loss has the penalties of that
-    variant (its commitment), and the critic judges reconstructions alone, since codes of a uniform prior are noise: the
-    first stage of VQGAN, but for its perceptual loss. Use it for sharp images whose details may be wrong.
+    variant (its commitment), and the critic is applied to reconstructions alone, since codes of a uniform prior are
+    noise: the first stage of VQGAN, but for its perceptual loss. Use it for sharp images whose details may be wrong.
 
-    See also: `aae`, whose critic judges codes.
+    See also: `aae`, whose critic has codes as inputs.
 
     References:
         Larsen et al. (2016), https://arxiv.org/abs/1512.09300
@@ -46,4 +46,4 @@ def vae_gan(base: VAE, architecture: Architecture, *, gamma: Weight = 1.0, criti
     old = base.objective
     if not isinstance(old, CodeObjective):
         return base.replace(objective=SimilarityObjective(gamma, critic))
-    return base.replace(objective=SimilarityObjective(gamma, critic, penalties=old.penalties, judges_samples=False))
+    return base.replace(objective=SimilarityObjective(gamma, critic, penalties=old.penalties, with_samples=False))

@@ -35,12 +35,12 @@ def wae_gan(
     digits 16 % of the samples were of the asked class with 32 units, 100 % with two layers of 128. Use it where
     `wae-mmd` leaves the distribution of codes too far from the prior.
 
-    See also: `aae`, which is this with $\lambda = 1$; the Wasserstein GAN, whose critic judges images.
+    See also: `aae`, which is this with $\lambda = 1$; the Wasserstein GAN, whose critic has images as inputs.
 
     References:
         Tolstikhin et al. (2018), https://arxiv.org/abs/1711.01558
         Known prior: Mescheder et al. (2017), https://arxiv.org/abs/1701.04722
     """
     critic = MLP(architecture.latent, (1,), architecture.context, critic_hidden, "relu")
-    game = LatentAdversarialObjective(critic, weight, known_prior=known_prior)
-    return base.replace(encoder=PointEncoder(architecture.down(1)), objective=game)
+    objective = LatentAdversarialObjective(critic, weight, known_prior=known_prior)
+    return base.replace(encoder=PointEncoder(architecture.down(1)), objective=objective)
