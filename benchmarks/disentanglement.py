@@ -9,11 +9,11 @@ and is not trained again, so that an interrupted series can be continued.
 """
 
 import argparse
-import json
-import statistics
 import time
 import warnings
 from pathlib import Path
+
+from series import completed, table
 
 import vaezoo
 from vaezoo.data import load_dataset
@@ -36,12 +36,14 @@ BACKBONES: dict[str, dict[str, object]] = {
 TRAIN = {"batch_size": 64, "schedule": "cosine", "final_learning_rate": 1e-5, "precision": "bf16"}
 CRITICS = {"small": [256, 256, 256]}  # FactorVAE's; the paper's five layers of 1,000 elsewhere
 FIGURES = {
-    "total_correlation": "TC of the means, nats",
-    "total_correlation_active": "of the active ones",
-    "mig": "MIG",
-    "factor_vae_score": "FactorVAE score",
-    "bound": "bound, nats",
-    "rate": "rate, nats",
+    "total_correlation": ("TC of the means, nats", 3),
+    "total_correlation_active": ("of the active ones", 3),
+    "mig": ("MIG", 3),
+    "published_mig": ("published", 2),
+    "factor_vae_score": ("FactorVAE score", 3),
+    "published_score": ("published", 2),
+    "bound": ("bound, nats", 2),
+    "rate": ("rate, nats", 2),
 }
 
 
@@ -70,34 +72,10 @@ def run(variant: str, seed: int, steps: int, backbone: str, rate: float, example
     report = vaezoo.evaluate(model, test, samples=0, limit=examples)
     return {
         **found.as_dict(),
-        "variant": variant,
-        "seed": seed,
-        "steps": steps,
-        "backbone": backbone,
-        "learning_rate": rate,
-        "schedule": TRAIN["schedule"],
         "bound": report.bound.mean,
         "rate": report.rate.mean,
         "seconds": round(time.perf_counter() - start),
     }
-
-
-def table(lines: list[dict[str, object]]) -> str:
-    """Returns mean and spread over seeds of each variant, Markdown."""
-    headings = ["variant", "seeds", *FIGURES.values(), "published MIG", "published score"]
-    rows = [headings, ["---"] * len(headings)]
-    for variant in dict.fromkeys(str(line["variant"]) for line in lines):
-        own = [line for line in lines if line["variant"] == variant]
-        score, mig = PUBLISHED.get(variant, ("–", "–"))
-        cells = [spread([float(str(line[key])) for line in own]) for key in FIGURES]
-        rows.append([variant, str(len(own)), *cells, str(mig), str(score)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def spread(values: list[float]) -> str:
-    """Returns "mean ± standard deviation over seeds"."""
-    mean = f"{statistics.mean(values):.3f}"
-    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
 
 
 def main() -> None:
@@ -118,17 +96,15 @@ def main() -> None:
     }
     known = set(vaezoo.list_variants())
     wanted = [(variant, seed) for seed in range(given.seeds) for variant in given.variants if variant in known]
-    text = given.results.read_text() if given.results.exists() else ""
-    lines = [line for line in map(json.loads, text.splitlines()) if {key: line.get(key) for key in setting} == setting]
-    for variant, seed in wanted:
-        if any((line["variant"], line["seed"]) == (variant, seed) for line in lines):
-            continue
-        line = run(variant, seed, given.steps, given.backbone, given.learning_rate, given.examples)
-        lines.append(line)
-        with given.results.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
-    print(table([line for line in lines if (line["variant"], line["seed"]) in wanted]))
+    lines = completed(
+        given.results,
+        wanted,
+        setting,
+        lambda variant, seed: run(variant, seed, given.steps, given.backbone, given.learning_rate, given.examples),
+    )
+    for line in lines:
+        line["published_score"], line["published_mig"] = PUBLISHED.get(str(line["row"]), (None, None))
+    print(table(lines, FIGURES))
     for variant in sorted(set(given.variants) - known):
         print(f"{variant}: not registered, left out")
 

@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -13,12 +14,14 @@ from torch import nn
 
 import vaezoo
 from vaezoo.data import Dataset, binarize_fixed, bundled_images, load_dataset
+from vaezoo.quantization import CodeSource
 
 FOLDER = str(Path(__file__).resolve().parent.parent / "benchmarks")
 sys.path.insert(0, FOLDER)
 try:
     import disentanglement
     import peers
+    import quantizers
     import speed
     import straight
     from clock import Clock
@@ -120,22 +123,36 @@ def test_tables_show_missing_libraries_and_failures_and_are_written_in_place(tmp
     assert "| pythae | not installed |" in text and "| failed: no such thing |" in text
 
 
-def test_a_disentanglement_run_records_its_seed_and_the_table_averages(tmp_path: Path, monkeypatch):
+def test_a_disentanglement_run_is_recorded_and_the_table_averages(tmp_path: Path, monkeypatch, capsys):
     sprites = load_dataset("dsprites", "test").subset(range(200))
     model = vaezoo.create("vae", shape=(1, 64, 64), latent=3, backbone={"name": "mlp", "hidden": [4]})
     monkeypatch.setattr(disentanglement, "load_dataset", lambda *_: sprites)
     monkeypatch.setattr(disentanglement.vaezoo, "train", lambda *_, **__: SimpleNamespace(model=model))
     line = disentanglement.run("vae", 5, 10, "mlp", 5e-4, 150)
-    assert (line["seed"], line["variant"], line["examples"]) == (5, "vae", 150)
-    lines = [line | dict.fromkeys(disentanglement.FIGURES, float(seed)) | {"seed": seed} for seed in range(3)]
-    assert "| vae | 3 | 1.000 ± 1.000 |" in disentanglement.table(lines)
-    monkeypatch.setattr(disentanglement, "run", lambda variant, seed, *_: lines[seed] | {"variant": variant})
+    assert line["examples"] == 150
+    lines = [line | dict.fromkeys(disentanglement.FIGURES, float(seed)) for seed in range(3)]
+    monkeypatch.setattr(disentanglement, "run", lambda variant, seed, *_: lines[seed])
     results = tmp_path / "results.jsonl"
     command = ["x", "--variants", "vae", "none-such", "--steps", "10", "--backbone", "mlp", "--results", str(results)]
     for seeds, count in (("2", 2), ("3", 3), ("3", 3)):  # finished runs are not repeated
         monkeypatch.setattr(sys, "argv", [*command, "--seeds", seeds])
         disentanglement.main()
         assert len(results.read_text().splitlines()) == count
+    assert "| `vae` | 3 | 1.000 ± 1.000 | 1.000 ± 1.000 | 1.000 ± 1.000 | 0.10 |" in capsys.readouterr().out
+
+
+def test_all_quantizers_have_codes_of_nine_bits_and_one_is_measured(monkeypatch) -> None:
+    for row in quantizers.ROWS:
+        recipe = quantizers.recipe_of(row, 0, 1, 1, "mnist")
+        model = vaezoo.create(str(recipe["variant"]), shape=(1, 32, 32), **recipe["architecture"], **recipe["options"])
+        encoder = cast(CodeSource, model.encoder)
+        assert sum(encoder.sections) * math.log2(encoder.codes) == pytest.approx(64 * 9), row
+    images = Dataset(name="x", split="test", images=torch.randint(256, (40, 1, 32, 32), dtype=torch.uint8))
+    monkeypatch.setattr(quantizers, "load_dataset", lambda *_, **__: images)
+    monkeypatch.setattr(quantizers.vaezoo, "train", lambda *_, **__: SimpleNamespace(model=model.eval()))
+    found = quantizers.run("bsq-vae", 0, 1, 1, "mnist")
+    assert found.keys() == quantizers.FIGURES.keys()
+    assert found["prior_rate"] == pytest.approx(576.0) and float(str(found["codes_per_second"])) > 0.0
 
 
 @pytest.mark.full
