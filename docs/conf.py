@@ -17,18 +17,19 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx_design",
     "contents",
     "inventories",
     "generated_pages",
     "markdown_docstrings",
+    "mathml",
     "notebooks",
     "references",
 ]
 exclude_patterns = ["extensions", "inventories", "space"]
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"vaezoo {release}"
 html_static_path = ["static"]

@@ -9,7 +9,7 @@ import torch
 from PIL import Image as image
 
 from vaezoo.data import Dataset, bundled_images, from_tensors
-from vaezoo.data.bundled import _FILE
+from vaezoo.data.bundled import BUNDLED
 from vaezoo.errors import DataError, ShapeError
 
 
@@ -167,15 +167,31 @@ def test_from_tensors_refuses_other_data(data: object, error: type[Exception], m
         from_tensors(data)
 
 
-def test_bundled_images_and_their_license(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = bundled_images()
-    assert len(images) == 64 and images.shape == (1, 28, 28) and images.classes == 10
-    assert images.labels is not None and images.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
-    license_file = (files("vaezoo.data") / "mnist64.LICENCE.txt").read_text()
-    assert "CC BY-SA 3.0" in images.licence and "CC BY-SA 3.0" in license_file and _FILE in license_file
-    monkeypatch.setattr("vaezoo.data.bundled._FILE", "mnist64.LICENCE.txt")  # as if the file were damaged
+@pytest.mark.parametrize(
+    ("name", "shape", "labels", "licenses"),
+    [
+        ("mnist", (64, 1, 28, 28), [7, 2, 1, 0, 4, 1, 4, 9, 5], ["CC BY-SA 3.0"]),
+        ("fashion-mnist", (64, 1, 28, 28), [9, 2, 1, 1, 6, 1, 4, 6, 5], ["MIT"]),
+        ("emoji", (27, 3, 64, 64), [0, 1, 3, 4, 5, 6, 7, 8, 9], ["Apache-2.0", "CC BY 4.0", "MIT"]),
+    ],
+)
+def test_bundled_images_and_their_licenses(
+    name: str, shape: tuple[int, ...], labels: list[int], licenses: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = bundled_images(name)
+    assert (images.name, tuple(images.images.shape), images.classes) == (name, shape, 10)
+    assert images.labels is not None and images.labels[:9].tolist() == labels
+    notice = (files("vaezoo.data") / "images.LICENCE.txt").read_text()
+    assert all(each in images.licence for each in licenses) and BUNDLED[name].name in notice
+    damaged = BUNDLED[name]._replace(name="images.LICENCE.txt")
+    monkeypatch.setitem(BUNDLED, name, damaged)
     with pytest.raises(DataError, match="reinstall"):
-        bundled_images()
+        bundled_images(name)
+
+
+def test_a_set_without_bundled_images_is_refused() -> None:
+    with pytest.raises(DataError, match=r"'digits'; images of mnist, fashion-mnist, emoji are in the package"):
+        bundled_images("digits")
 
 
 def test_labels_from_one_are_noticed() -> None:

@@ -56,6 +56,9 @@ def test_evaluate_has_the_means_over_the_test_images() -> None:
     ).eval()
     x = torch.rand(7, 3, 16, 16)
     report, made = evaluate(model, x, samples=0), model.reconstruct(x)
+    errors = (x - made).square().mean((1, 2, 3)).tolist()
+    assert report.psnr == pytest.approx(-10 * math.log10(sum(errors) / 7), rel=1e-5)
+    assert report.mean_psnr == pytest.approx(sum(-10 * math.log10(each) for each in errors) / 7, rel=1e-5)
     assert report.ssim == pytest.approx(float(structural_similarity(x, made).mean()), rel=1e-4)
     assert report.perceptual_distance == pytest.approx(
         float(PerceptualDistance()(x, made.clamp(0, 1)).mean()), rel=1e-4
@@ -68,4 +71,5 @@ def test_gray_images_have_no_perceptual_distance_and_tables_no_similarity() -> N
     report = evaluate(gray, torch.rand(5, 1, 12, 12).round(), samples=0)
     assert report.perceptual_distance is None and -1 <= report.ssim <= 1
     table = vaezoo.create("vae", shape=(6,), latent=2, likelihood="gaussian").eval()
-    assert evaluate(table, torch.rand(5, 6), samples=0).ssim is None
+    report = evaluate(table, torch.rand(5, 6), samples=0)
+    assert report.ssim is None and report.mean_psnr is None

@@ -25,6 +25,7 @@ KEYS = {  # of metrics.json, for the titles and headings of the pages
     "rate": "rate",
     "log-evidence": "log_evidence",
     "PSNR": "psnr",
+    "mean PSNR of the images": "mean_psnr",
     "SSIM": "ssim",
     "perceptual distance": "perceptual_distance",
     "bits per dimension": "bits_per_dimension",

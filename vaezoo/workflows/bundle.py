@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vaezoo.core import VAE, code_indices, seeded
 from vaezoo.data import Dataset, bundled_images, load_dataset
+from vaezoo.data.bundled import BUNDLED
 from vaezoo.errors import ConfigError, CorruptWeightsError
 from vaezoo.evaluation.batches import batches
 from vaezoo.evaluation.report import evaluate
@@ -159,8 +160,8 @@ def halve(name: str) -> str:
     config, model = read_config(folder), read_model(folder)
     state = read_weights(folder, config)
     encoder = {key: tensor for key, tensor in state.items() if key.startswith("encoder.")}
-    source = data_of(model, None)  # 64 test images, for MNIST the bundled ones
-    images = bundled_images() if source == "mnist" else limited(load_dataset(source, "test"), 64)[0]
+    source = data_of(model, None)  # at most 64 test images, bundled ones if there are some
+    images = bundled_images(source) if source in BUNDLED else limited(load_dataset(source, "test"), 64)[0]
     data = test_set(model, images)
     *before, codes = outputs(model, data)
     for stored in (halves(state), {**halves(state), **encoder}):

@@ -11,6 +11,7 @@ from torch import Tensor
 from vaezoo import pictures
 from vaezoo.core import VAE, SampleOptions, class_names
 from vaezoo.data import bundled_images
+from vaezoo.data.bundled import BUNDLED
 from vaezoo.errors import ConfigError, DataError, shorten
 from vaezoo.evaluation.batches import context_of
 from vaezoo.evaluation.test_sets import SUBSET_SEED, limited, test_set
@@ -20,7 +21,6 @@ from vaezoo.workflows.measure import data_of
 from vaezoo.workflows.run_folder import own_data
 
 IMAGES = 16  # of each model in a picture of several
-BUNDLED = 64  # MNIST test images in the package
 
 
 def some_images(
@@ -28,7 +28,7 @@ def some_images(
 ) -> tuple[Tensor, Tensor | None]:
     """Returns test images, padded and binarized for the model, and their contexts.
 
-    Up to 64 images of MNIST are chosen from the first 64, which are in the package and need no download.
+    A few images are chosen from those of the set that are in the package (`bundled_images`), without a download.
 
     Args:
         model: the model.
@@ -46,7 +46,9 @@ def some_images(
     if indices is not None and (not indices or min(indices) < 0):
         raise DataError(f"Got the image numbers {shorten(list(indices))}; expected at least one, from 0.")
     needed = n if indices is None else max(indices) + 1
-    whole = test_set(model, bundled_images() if name == "mnist" and needed <= BUNDLED else name)
+    bundled = BUNDLED.get(name)
+    suffices = bundled is not None and needed <= bundled.count and (indices is None or bundled.first)
+    whole = test_set(model, bundled_images(name) if suffices else name)
     if needed > len(whole):
         got = f"{n} images to draw" if indices is None else f"image number {needed - 1}, counted from 0"
         raise DataError(f"Got {got}; {name!r} has {len(whole)} test images.")

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 from vaezoo.core import VAE, center, class_names, closed_form_rate, code_indices, evaluating, exact_mean, seeded
 from vaezoo.data import Dataset, ImageOptions, binarize, bundled_images, fit_images, from_tensors, load_dataset, pad
+from vaezoo.data.bundled import BUNDLED
 from vaezoo.data.readers.pixels import image_tensor, open_image
 from vaezoo.distributions.normal import DiagonalNormal, StandardNormal
 from vaezoo.errors import ConfigError, ContextError, DataError, DownloadError, MissingExtraError, ShapeError
@@ -113,9 +114,9 @@ def examples_of(model: VAE) -> tuple[Dataset, str]:
         try:
             found = load_dataset(name, "test", download=False)
         except DownloadError:
-            if name != "mnist":
+            if name not in BUNDLED:
                 raise
-            found = bundled_images()
+            found = bundled_images(name)
         return test_set(model, found.subset(slice(POINTS))), ""
     except (ConfigError, DataError, DownloadError, MissingExtraError, LookupError):
         c = torch.arange(IMAGES) % model.context if model.context else None

@@ -239,16 +239,18 @@ def card_on_the_hub(name: str) -> str:
 
 def model_pictures(name: str) -> list[str]:
     """Returns the section with the pictures that `write_pictures` makes."""
-    parts = ["## Pictures", f"![Samples of {name}](pictures/{name}-samples.png)\n*Samples, seed 0.*"]
+    parts = ["## Pictures"]
     if shows_reconstructions(name):
         image = f"![Test images and their reconstructions](pictures/{name}-reconstructions.png)"
         parts.append(f"{image}\n*Test images above their reconstructions.*")
-    return parts
+    return [*parts, f"![Samples of {name}](pictures/{name}-samples.png)\n*Samples, seed 0.*"]
 
 
 def shows_reconstructions(name: str) -> bool:
-    """Returns whether test images of a model's data are in the package."""
-    return metrics_of(name).get("data") == "mnist"
+    """Returns whether test images of a model's data are in the package, or are drawn."""
+    from vaezoo.data.bundled import BUNDLED  # imports torch
+
+    return metrics_of(name).get("data") in (*BUNDLED, "dsprites")
 
 
 def write_pictures(name: str, folder: Path) -> None:
