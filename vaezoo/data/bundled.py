@@ -14,11 +14,11 @@ from vaezoo.errors import DataError
 class BundledFile(NamedTuple):
     """A file of test images.
 
-    `first`: whether they are the first ones of the test set. `facts`: arguments of `Dataset`.
+    `images`: their number. `first`: whether they are the first ones of the test set. `facts`: arguments of `Dataset`.
     """
 
     name: str
-    count: int
+    images: int
     sha256: str
     first: bool
     facts: dict[str, Any]  # Any: arguments of any type

@@ -47,7 +47,7 @@ def some_images(
         raise DataError(f"Got the image numbers {shorten(list(indices))}; expected at least one, from 0.")
     needed = n if indices is None else max(indices) + 1
     bundled = BUNDLED.get(name)
-    suffices = bundled is not None and needed <= bundled.count and (indices is None or bundled.first)
+    suffices = bundled is not None and needed <= bundled.images and (indices is None or bundled.first)
     whole = test_set(model, bundled_images(name) if suffices else name)
     if needed > len(whole):
         got = f"{n} images to draw" if indices is None else f"image number {needed - 1}, counted from 0"
