@@ -13,7 +13,7 @@ from vaezoo.core import VAE
 from vaezoo.errors import ShapeError
 from vaezoo.evaluation import evaluate
 from vaezoo.evaluation.codebooks import participation_ratio
-from vaezoo.evaluation.metric import remarks
+from vaezoo.evaluation.health import remarks
 from vaezoo.registry import create
 
 

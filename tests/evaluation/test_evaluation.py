@@ -251,7 +251,11 @@ def test_every_public_function_restores_the_mode_of_each_module(digits):
             "embed",
             "label_error",
             "latent_report",
+            "path_lengths",
+            "probe_accuracy",
+            "rate_decomposition",
             "representation",
+            "sample_quality",
         )
     } | {
         "disentanglement": [factors],

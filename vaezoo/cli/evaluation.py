@@ -41,6 +41,7 @@ def evaluate(
     device: Device = "auto",
     write: bool = False,
     batch_size: int | None = None,
+    thorough: bool = False,
     disentanglement: bool = False,
     code_use: Path | None = None,
     json: Json = False,
@@ -54,6 +55,8 @@ def evaluate(
         binarize: "none", "dynamic" or "static"; that of the training data by default.
         write: Store the metrics in the model's folder.
         batch_size: Number of examples at a time, if memory runs out.
+        thorough: Measure also what takes longer: the terms of the rate, precision and recall of samples, classifiers of
+            the latents, path length, and an interval of the log-evidence.
         disentanglement: Measure MIG, FactorVAE score and total correlation instead, on data with known factors
             such as dsprites.
         code_use: Draw how often each code is chosen into this folder or .png file, for a model of codes.
@@ -76,6 +79,7 @@ def evaluate(
             device=device,
             write=write,
             batch_size=batch_size,
+            thorough=thorough,
             bar=bar,
         )
     if not print_records([found.record()], json=json, csv=csv):

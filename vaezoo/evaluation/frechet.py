@@ -54,6 +54,24 @@ def frechet_distance(
     Raises:
         ShapeError, DataError, ConfigError, ContextError, UnknownNameError: an argument is invalid.
     """
+    ours, theirs = features_of_both(
+        source, data, features=features, of=of, n=n, split=split, binarize=binarize, seed=seed
+    )
+    return gaussian_frechet_distance(*moments(ours), *moments(theirs))
+
+
+def features_of_both(
+    source: object,
+    data: object,
+    *,
+    features: Features | None,
+    of: str,
+    n: int,
+    split: str,
+    binarize: str,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    """Returns the features (N, F) of a model's or given images, and those of a data set; see `frechet_distance`."""
     n = whole_number(n, "n", 2)
     if of not in ("samples", "reconstructions"):
         raise ConfigError(f"Got of = {of!r}; expected 'samples' or 'reconstructions'.")
@@ -66,18 +84,17 @@ def frechet_distance(
     with torch.no_grad(), evaluating(*(each for each in (source, own) if isinstance(each, nn.Module))):
         rows = rows_at_once(chosen.shape)
         parts = torch.arange(len(chosen)).split(rows)
-        theirs = moments(own, (x.to(device) for x in chosen.batches(parts)))
+        theirs = feature_rows(own, (x.to(device) for x in chosen.batches(parts)))
         if not isinstance(source, VAE):
             given = given_images(source, split)
             images = given if isinstance(given, Tensor) else limited(given, n)[0].batch(slice(None))
             order = torch.from_numpy(stable_permutation(len(images), SUBSET_SEED)[:n]).to(images.device)
             images = check_tensor(images, chosen.shape, images.device)
-            ours = moments(own, (images[each].to(device) for each in order.split(rows)))
-            return gaussian_frechet_distance(*ours, *theirs)
+            return feature_rows(own, (images[each].to(device) for each in order.split(rows))), theirs
         remade = (source.reconstruct(x, c) for x, c in batches(source, chosen))
         made = remade if of == "reconstructions" else samples(source, chosen)
         with seeded(seed):
-            return gaussian_frechet_distance(*moments(own, made), *theirs)
+            return feature_rows(own, made), theirs
 
 
 def given_images(source: object, split: str) -> Tensor | Dataset:
@@ -98,8 +115,8 @@ def samples(model: VAE, data: Dataset) -> Iterator[Tensor]:
         yield model.sample(len(indices), None if context is None else context[indices].to(device))
 
 
-def moments(features: Features, images: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Returns mean (F,) and covariance (F, F) of the features (B, F) of batches of images, in float64."""
+def feature_rows(features: Features, images: Iterable[Tensor]) -> Tensor:
+    """Returns the features (N, F) of batches of images, in float64 on the CPU."""
     rows = []
     for batch in images:
         found = features(batch)
@@ -111,8 +128,13 @@ def moments(features: Features, images: Iterable[Tensor]) -> tuple[Tensor, Tenso
     if not bool(torch.isfinite(every).all()):
         raise SupportError("Got features that are NaN or infinite; expected finite ones. Inspect images and features.")
     if len(every) < 2:
-        raise ShapeError("Got a single image; expected at least 2 for a covariance.")
-    return every.mean(0), torch.atleast_2d(every.T.cov())
+        raise ShapeError("Got a single image; expected at least 2.")
+    return every
+
+
+def moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns mean (F,) and covariance (F, F) of features (N, F)."""
+    return rows.mean(0), torch.atleast_2d(rows.T.cov())
 
 
 def gaussian_frechet_distance(mean: Tensor, covariance: Tensor, other_mean: Tensor, other_covariance: Tensor) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from string import Formatter
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from vaezoo.core import ELBO, VAE
     from vaezoo.data import Dataset
+    from vaezoo.evaluation.decomposition import RateDecomposition
+    from vaezoo.evaluation.manifolds import Neighborhoods
+    from vaezoo.evaluation.probes import ProbeAccuracy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +127,29 @@ class Measurement:
 
         return encoded(self.model, self.data, seed=self.seed, batch_size=self.batch_size)
 
+    @cached_property
+    def decomposition(self) -> RateDecomposition | None:
+        """The terms of the rate against the aggregate posterior; None for other posteriors than diagonal normals."""
+        from vaezoo.evaluation.decomposition import decomposition_of
 
-FEW, MANY = 2.0, 10  # effective draws below which an evidence depends on one of so many draws
-Value = Estimate | float | int | None
+        return decomposition_of(self.model, self.data, self.seed)
+
+    @cached_property
+    def neighborhoods(self) -> Neighborhoods | None:
+        """Precision, recall, density and coverage of samples; None for data that are no images."""
+        from vaezoo.evaluation.manifolds import neighborhoods_of
+
+        return neighborhoods_of(self.model, self.data, self.seed)
+
+    @cached_property
+    def probes(self) -> ProbeAccuracy | None:
+        """Accuracies of classifiers of the latents; None without labels, or for codes."""
+        from vaezoo.evaluation.probes import probes_of
+
+        return probes_of(self.model, self.data)
+
+
+Value = Estimate | float | int | tuple[float, ...] | None
 Measure = Literal["mass", "density", "loss"]
 
 
@@ -148,6 +171,8 @@ class Metric:
         always: whether to store a value of None, and to have a column for it in tables of pretrained models.
         column: heading in tables; None for the label, "" for no column.
         listed: whether the table of pretrained models has the column, too.
+        several: whether its values are several numbers, a tuple.
+        costly: whether it is measured only by `evaluate(…, thorough=True)`.
         cell: text in tables, from the metrics of a model; None formats the value.
     """
 
@@ -162,6 +187,8 @@ class Metric:
     always: bool = False
     column: str | None = None
     listed: bool = False
+    several: bool = False
+    costly: bool = False
     cell: Callable[[Mapping[str, object]], str] | None = None
 
     def title(self, values: Mapping[str, object], *, on_the_hub: bool = False) -> str:
@@ -209,31 +236,8 @@ def titled(values: Mapping[str, object]) -> list[tuple[str, str]]:
     ]
 
 
-def remarks(values: Mapping[str, object]) -> list[str]:
-    """Returns the sentences below the metrics of a model: the reason of a missing one, few draws and unused codes."""
-    share, samples = values.get("effective_samples"), values.get("samples")
-    found = [str(values["reason"])] if values.get("reason") else []
-    if isinstance(share, int | float) and isinstance(samples, int) and samples >= MANY and share * samples < FEW:
-        found.append(
-            f"On average {share * samples:.1f} of the {samples:,} draws decide the log-evidence of an example: it is "
-            "too low, and its standard error does not say by how much. It rises with K; the bound is more reliable."
-        )
-    used, codes, examples = (values.get(key) for key in ("used_codes", "codes", "examples"))
-    if (
-        isinstance(used, int)
-        and isinstance(codes, int)
-        and isinstance(examples, int)
-        and 2 * used < min(codes, examples)
-    ):
-        found.append(
-            f"{used:,} of {codes:,} codes are in use. Fewer codes, a larger revival, or another variant (sim-vq-vae, "
-            "ibq-vae, fsq-vae) may help."
-        )
-    return found
-
-
 def text_of(value: object, digits: int = 2) -> str:
-    """Returns a number, an estimate or its dict as text, with the standard error; a dash for None."""
+    """Returns a number, several, an estimate or its dict as text, with the standard error; a dash for None."""
     if isinstance(value, Estimate):
         value = {"mean": value.mean, "error": value.error}
     if isinstance(value, Mapping):
@@ -241,4 +245,6 @@ def text_of(value: object, digits: int = 2) -> str:
         return text_of(value.get("mean"), digits) + ("" if error is None else f" ± {float(error):.{digits}f}")
     if value is None:
         return "–"
+    if isinstance(value, Sequence):
+        return ", ".join(text_of(each, digits) for each in value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"

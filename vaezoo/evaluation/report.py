@@ -12,7 +12,8 @@ from torch import Tensor
 from vaezoo.core import VAE, evaluating, public_name, weights_digest, whole_number, whole_seed
 from vaezoo.data import TEST_SEED, Dataset
 from vaezoo.errors import ShapeError
-from vaezoo.evaluation.metric import Estimate, Measurement, Value, all_metrics, remarks, titled
+from vaezoo.evaluation.health import findings
+from vaezoo.evaluation.metric import Estimate, Measurement, Value, all_metrics, titled
 from vaezoo.evaluation.test_sets import limited, test_set
 from vaezoo.evaluation.validity import measure_of, missing
 
@@ -30,7 +31,8 @@ class Report:
     permutation that chose the examples. `measure` is "mass" or "density", what the likelihood gives, or
     "loss" for data to which it gives neither; figures of different measures do not compare. `reason` is a sentence that
     states why a bound or an evidence is missing, or an empty string.
-    `weights` is the SHA-256 of the measured model's saved tensors.
+    `weights` is the SHA-256 of the measured model's saved tensors. Metrics that only `thorough` measures are None
+    without it.
     """
 
     data: str
@@ -60,17 +62,26 @@ class Report:
         binary = f", binarized with seed {self.binarization_seed}" if self.binarization_seed else ""
         return f"{self.examples:,} {self.split} examples of {self.data}{chosen}{binary}, seed {self.seed}"
 
+    @property
+    def health(self) -> list[str]:
+        """Sentences on what is wrong with the model or the figures, each with what to try next; see `findings`."""
+        return findings(self.as_dict())
+
+    @property
+    def _notes(self) -> list[str]:
+        return [*([self.reason] if self.reason else []), *self.health]
+
     def __repr__(self) -> str:
         """Returns a line for the data and one for each metric."""
         lines = [f"Report: {self._head}", *(f"  {name}: {text}" for name, text in titled(self.as_dict()))]
-        return "\n".join([*lines, *(f"  {each}" for each in remarks(self.as_dict()))])
+        return "\n".join([*lines, *(f"  {each}" for each in self._notes)])
 
     def _repr_html_(self) -> str:
         """Returns the metrics as an HTML table, for notebooks."""
         rows = "".join(
             f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in titled(self.as_dict())
         )
-        notes = "".join(f"<p>{escape(text)}</p>" for text in [self._head, *remarks(self.as_dict())])
+        notes = "".join(f"<p>{escape(text)}</p>" for text in [self._head, *self._notes])
         return f"<table>{rows}</table>{notes}"
 
     def as_dict(self) -> dict[str, object]:
@@ -82,6 +93,7 @@ class Report:
         facts["data"] = public_name(self.data)
         known = all_metrics()
         always = {key for key in values if key in known and known[key].always}
+        values = {key: list(each) if isinstance(each, tuple) else each for key, each in values.items()}
         return facts | {key: value for key, value in values.items() if value is not None or key in always}
 
 
@@ -96,6 +108,7 @@ def evaluate(
     seed: int = 0,
     report: Callable[[int, int], None] | None = None,
     batch_size: int | None = None,
+    thorough: bool = False,
 ) -> Report:
     """Measures all registered metrics of a model on a test set, in eval mode.
 
@@ -114,6 +127,8 @@ def evaluate(
         report: called with (draws done, all draws), which are examples × K, or the examples for K = 0.
         batch_size: number of examples at a time, on which the noise depends; None for 500 (100 for the evidence), or
             fewer where examples are large. Lower it if memory runs out.
+        thorough: also measure the metrics that take longer, on at most 4,000 examples: the terms of the rate, precision
+            and recall of samples, classifiers of the latents, path length, and an interval of the evidence.
 
     Raises:
         DataError, ShapeError, SupportError, ContextError, ConfigError: the data or an argument does not fit the model.
@@ -121,7 +136,16 @@ def evaluate(
     samples, seed = whole_number(samples, "samples", 0), whole_seed(seed)
     batch_size = None if batch_size is None else whole_number(batch_size, "batch_size", 1)
     chosen, subset_seed = limited(test_set(model, data, split=split, binarize=binarize), limit)
-    return measured(model, chosen, samples, seed=seed, subset_seed=subset_seed, report=report, batch_size=batch_size)[0]
+    return measured(
+        model,
+        chosen,
+        samples,
+        seed=seed,
+        subset_seed=subset_seed,
+        report=report,
+        batch_size=batch_size,
+        thorough=thorough,
+    )[0]
 
 
 def measured(
@@ -133,16 +157,20 @@ def measured(
     subset_seed: int | None = None,
     report: Callable[[int, int], None] | None = None,
     batch_size: int | None = None,
+    thorough: bool = False,
 ) -> tuple[Report, Tensor | None]:
     """Returns the report on a result of `test_set`, and the log-evidence of each example, (N,), nats, or None.
 
-    `subset_seed` is that of `limited`.
+    `subset_seed` is that of `limited`; `thorough` as in `evaluate`.
     """
     measurement = Measurement(
         model=model, data=chosen, samples=samples, seed=seed, report=report, batch_size=batch_size
     )
     with evaluating(model):
-        values = {key: metric.compute(measurement) for key, metric in all_metrics().items()}
+        values = {
+            key: metric.compute(measurement) if thorough or not metric.costly else None
+            for key, metric in all_metrics().items()
+        }
         evidences = measurement.evidences
         measure, reason = measure_of(measurement), missing(measurement)
     found = Report(

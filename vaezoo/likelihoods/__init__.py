@@ -15,12 +15,14 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaezoo.core import Inference, Likelihood
+from vaezoo.distributions import LOG_SCALE_LIMIT
 from vaezoo.distributions.normal import location_and_scale
 
 __all__ = ["LevelsLikelihood", "Likelihood", "ScaleKind", "ScaledLikelihood", "UnitLikelihood"]
 
 ScaleKind = Literal["fixed", "learned", "optimal"]
 
+LEAST_ERROR = 1e-12  # mean error that an optimal scale follows
 MEMORY = 100  # optimizer steps that the running error of an optimal scale averages over
 
 
@@ -95,6 +97,13 @@ class ScaledLikelihood(Likelihood):
         self.register_buffer("log_scale", torch.tensor(self.start), persistent=self.optimal)
         self.register_buffer("updates", torch.tensor(0.0), persistent=self.optimal)
 
+    @property
+    def least_log_scale(self) -> float | None:
+        """The lower limit of a scale that is not fixed, log; None for a fixed one."""
+        if self.optimal:
+            return math.log(LEAST_ERROR) / self.power
+        return -LOG_SCALE_LIMIT if self.learned else None
+
     def forward(self, raw: Tensor) -> Distribution:
         """Returns p(x|z) for locations (..., 1, *shape), or locations and log scales (..., 2, *shape)."""
         if self.learned:
@@ -127,5 +136,5 @@ class ScaledLikelihood(Likelihood):
         error = torch.stack([each[self.error] for each in statistics]).mean().to(self.log_scale.dtype)
         self.updates += 1
         share = (1.0 / self.updates).clamp(min=1.0 / MEMORY)
-        mean = torch.lerp((self.power * self.log_scale).exp(), error.clamp(min=1e-12), share)
+        mean = torch.lerp((self.power * self.log_scale).exp(), error.clamp(min=LEAST_ERROR), share)
         self.log_scale.copy_(mean.log() / self.power)

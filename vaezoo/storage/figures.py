@@ -50,8 +50,10 @@ def check_figures(figures: object) -> dict[str, object]:
         canonical(found)  # refuses NaN, infinity and what is no JSON
         check_texts(found)
         msgspec.convert(found, Facts, strict=True)
-        for key in all_metrics().keys() & found.keys():
-            msgspec.convert({key: found[key]}, dict[str, float | EstimateFacts | None], strict=True)
+        known = all_metrics()
+        for key in known.keys() & found.keys():
+            kind = list[float] | None if known[key].several else float | EstimateFacts | None
+            msgspec.convert({key: found[key]}, dict[str, kind], strict=True)  # type: ignore[valid-type]  # of each key
     except (msgspec.ValidationError, OverflowError, TypeError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"These figures cannot be stored: {str(error)[:300]}. Pass `evaluate(…).as_dict()`."

@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import cast
 
 from vaezoo.errors import VaezooError
-from vaezoo.evaluation.metric import all_metrics, remarks, titled
+from vaezoo.evaluation.health import remarks
+from vaezoo.evaluation.metric import all_metrics, titled
 from vaezoo.recipe import list_recipes, read_recipe
 from vaezoo.storage.terms import Terms
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from vaezoo.core import ACTIVE_VARIANCE, ELBO, VAE, code_indices, mean_or_center, rows_at_once, seeded
 from vaezoo.data import Dataset
 from vaezoo.data.dataset import stable_permutation
+from vaezoo.evaluation.health import note_on_activity
 from vaezoo.recipe import Recipe
 from vaezoo.trainer.batches import HELD_OUT, BatchStream, noise_seed
 from vaezoo.trainer.notes import NOTED
@@ -71,10 +72,4 @@ def note_on_latents(model: VAE, feed: BatchStream) -> list[str]:
     centers = torch.cat(means)
     if len(centers) < 2:
         return []
-    active, count_all = int((centers.var(0) > ACTIVE_VARIANCE).sum()), centers.shape[1]
-    if active >= count_all / 2:
-        return []
-    return [
-        f"{active} of {count_all} latents are active (variance of the posterior mean over {ACTIVE_VARIANCE}); the "
-        "others are unused. Fewer latents, a smaller rate weight, or rate_warmup may help."
-    ]
+    return note_on_activity(int((centers.var(0) > ACTIVE_VARIANCE).sum()), centers.shape[1])

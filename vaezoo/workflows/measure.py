@@ -9,6 +9,7 @@ from vaezoo.core import VAE
 from vaezoo.data import is_registered
 from vaezoo.errors import ConfigError, shorten
 from vaezoo.evaluation import Disentanglement, disentanglement, evaluate
+from vaezoo.evaluation.health import findings, remarks
 from vaezoo.evaluation.metric import all_metrics
 from vaezoo.evaluation.test_sets import test_set
 from vaezoo.recipe import Published, published_metrics
@@ -73,7 +74,7 @@ class Measured:
 
     def text(self) -> str:
         """Returns all figures as Markdown."""
-        parts = [f"{self.name}: {self.variant}", figures_table(self.metrics)]
+        parts = [f"{self.name}: {self.variant}", figures_table(self.metrics), *self._health]
         if self.literature is not None:
             parts.append(in_the_literature(self.literature, self.metrics))
         if self.stored is not None:
@@ -84,9 +85,16 @@ class Measured:
             ]
         return "\n\n".join([*parts, *([f"Stored in {self.written}."] if self.written else [])])
 
+    @property
+    def _health(self) -> list[str]:
+        """The findings that are not below the table of figures already."""
+        shown, found = remarks(self.metrics), findings(self.metrics)
+        return [each for each in found if each not in shown] if found else ["Health: no problem found."]
+
     def record(self) -> Record:
         """Returns all figures as plain values."""
         found: dict[str, object] = {"name": self.name, "variant": self.variant, **self.metrics}
+        found["health"] = findings(self.metrics)
         if self.literature is not None:
             found["literature"] = {**self.literature.metrics, **self.literature.facts}
         if self.stored is not None:
@@ -122,6 +130,7 @@ def measure(
     device: str = "auto",
     write: bool = False,
     batch_size: int | None = None,
+    thorough: bool = False,
     bar: Callable[[int, int], None] | None = None,
 ) -> Measured:
     """Returns the metrics of a model, with those in its folder; `write` replaces them.
@@ -140,6 +149,7 @@ def measure(
         limit=limit,
         report=bar,
         batch_size=batch_size,
+        thorough=thorough,
     ).as_dict()
     config = model.config or {}
     recipe = config.get("recipe")
