@@ -71,17 +71,9 @@ def evaluate(
         return
     with nothing, closing(ShownProgress("draw", FASTER if samples is None else "")) as bar:
         found = measure(
-            name,
-            data=data,
-            samples=samples,
-            limit=limit,
-            binarize=binarize,
-            device=device,
-            write=write,
-            batch_size=batch_size,
-            thorough=thorough,
-            bar=bar,
-        )
+            name, data=data, samples=samples, limit=limit, binarize=binarize, device=device, write=write,
+            batch_size=batch_size, thorough=thorough, bar=bar,
+        )  # fmt: skip
     if not print_records([found.record()], json=json, csv=csv):
         console().print(found.text(), markup=False)
     if code_use is not None:

@@ -29,7 +29,7 @@ from .latents import perplexity as perplexity
 from .manifolds import Neighborhoods as Neighborhoods
 from .manifolds import neighborhoods as neighborhoods
 from .manifolds import sample_quality as sample_quality
-from .metric import Estimate as Estimate
+from .means import Estimate as Estimate
 from .metric import Measurement as Measurement
 from .metric import Metric as Metric
 from .probes import ProbeAccuracy as ProbeAccuracy

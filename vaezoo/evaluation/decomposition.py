@@ -18,7 +18,7 @@ from vaezoo.data import Dataset
 from vaezoo.distributions import DiagonalNormal
 from vaezoo.errors import CompositionError, DataError
 from vaezoo.evaluation.batches import batches
-from vaezoo.evaluation.metric import Estimate
+from vaezoo.evaluation.means import Estimate
 from vaezoo.evaluation.test_sets import limited, test_set
 from vaezoo.hierarchy.distributions import ChainPosterior, HierarchicalPosterior
 from vaezoo.hierarchy.parts import PathPrior

@@ -9,6 +9,7 @@ from functools import cached_property
 from string import Formatter
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
+from vaezoo.evaluation.means import Estimate as Estimate  # also a public name of `evaluation`
 from vaezoo.registry import Registry
 
 if TYPE_CHECKING:
@@ -19,23 +20,6 @@ if TYPE_CHECKING:
     from vaezoo.evaluation.decomposition import RateDecomposition
     from vaezoo.evaluation.manifolds import Neighborhoods
     from vaezoo.evaluation.probes import ProbeAccuracy
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A mean over examples and its standard error; None where there is no density."""
-
-    mean: float | None
-    error: float | None = None
-
-    @classmethod
-    def of(cls, values: Tensor) -> Estimate:
-        """Returns the mean of per-example `values` (N,) with its standard error; None if any of them is infinite."""
-        if not bool(values.isfinite().all()):
-            return cls(mean=None)
-        values = values.double()
-        error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
-        return cls(mean=values.mean().item(), error=error)
 
 
 class Terms(NamedTuple):
