@@ -99,6 +99,10 @@ class ConversionError(VaezooError, ValueError):
     """Weights of another project that are not a plain state dict, or that cannot be represented exactly."""
 
 
+class ExportError(VaezooError, ValueError):
+    """A model that cannot be exported, or an exported program that computes other values."""
+
+
 class NonFiniteLossError(VaezooError, ArithmeticError):
     """A loss became NaN or infinite; the message names step, term and batch."""
 

@@ -1,4 +1,6 @@
-"""Commands for the Hub and for weights of other projects."""
+"""Commands for the Hub, for other runtimes and for weights of other projects."""
+
+# ruff: noqa: D417  # parameters with a type such as `Model` are described there
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,7 +8,7 @@ from typing import Annotated, TypeVar
 
 from cyclopts import Parameter
 
-from vaezoo.cli.app import app, console, print_table
+from vaezoo.cli.app import Model, app, console, print_table
 
 T = TypeVar("T")
 Listed = Annotated[list[T] | None, Parameter(consume_multiple=True, negative=())]  # --decoder fc3 fc4
@@ -150,6 +152,21 @@ def convert(
         scale=scale,
     )
     console().print(str(done), markup=False)
+
+
+@app.command
+def export(name: Model, *, format: str = "onnx", out: Path, part: list[str] | None = None) -> None:
+    """Write a model's encoder and decoder for another runtime, and compare them with the model.
+
+    Args:
+        format: onnx (needs vaezoo[onnx]) or torch-export.
+        out: Folder to write, new or empty.
+        part: encoder or decoder; both by default.
+    """
+    from vaezoo.storage.export.programs import PARTS
+    from vaezoo.workflows.export import export as run
+
+    console().print(str(run(name, out, format=format, parts=part or PARTS)), markup=False)
 
 
 @app.command

@@ -48,7 +48,7 @@ def options_text(config: Mapping[str, object]) -> str:
 
 #: methods that models of other libraries have -> what takes their place
 ELSEWHERE = {
-    **dict.fromkeys(("save", "save_pretrained", "export"), "vaezoo.save(model, FOLDER)"),
+    **dict.fromkeys(("save", "save_pretrained"), "vaezoo.save(model, FOLDER)"),
     **dict.fromkeys(("load", "from_pretrained", "load_weights", "load_from_checkpoint"), "vaezoo.load(NAME)"),
     **dict.fromkeys(("fit", "train_step", "training_step"), "vaezoo.train(RECIPE, data=…)"),
     **dict.fromkeys(("push_to_hub", "push"), "vaezoo.push(…)"),
@@ -56,7 +56,7 @@ ELSEWHERE = {
     **dict.fromkeys(("predict", "reconstruction"), "model.reconstruct(x)"),
     **dict.fromkeys(("loss", "loss_function", "elbo", "kl", "kl_divergence"), "model(x), which returns an ELBO"),
     **dict.fromkeys(("latent_dim", "latent_size", "z_dim"), "model.latent"),
-    "to_onnx": "torch.onnx.export",
+    **dict.fromkeys(("to_onnx", "export"), "vaezoo.export(model, FOLDER)"),
     "summary": "print(model)",
     **dict.fromkeys(("evaluate", "score", "test"), "vaezoo.evaluate(model, data)"),
 }
