@@ -14,6 +14,7 @@ from .registry import register as register
 from .storage.conversion import convert as convert
 from .storage.model_folder import save as save
 from .workflows.compare import compare as compare
+from .workflows.embed import embed as embed
 from .workflows.export import export as export
 from .workflows.fit_sampler import fit_sampler as fit_sampler
 from .workflows.fit_sampler import load_sampler as load_sampler

@@ -5,7 +5,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+from cyclopts import Parameter
 
 from vaezoo.cli.app import (
     Csv,
@@ -131,6 +133,38 @@ def latents(
         )
     if not print_records([found.record()] if json else [], json=json, csv=False):
         console().print(found.text(), markup=False)
+
+
+@app.command
+def embed(
+    name: Model,
+    data: str,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    split: str = "all",
+    scaled: bool = False,
+    binarize: str | None = None,
+    batch_size: int | None = None,
+    device: Device = "auto",
+) -> None:
+    """Write the latents of a data set into a file, with labels and file names; an interrupted call continues.
+
+    Args:
+        data: Data set, such as mnist or folder:PATH; also one larger than memory.
+        out: A new file that ends in .npz, .safetensors or .parquet (needs vaezoo[parquet]).
+        split: Split of the data set.
+        scaled: Normalize the latents by the factors that `vaezoo latents --write` stored.
+        binarize: "none", "dynamic" or "static"; that of the training data by default.
+        batch_size: Number of examples at a time, if memory runs out.
+    """
+    from vaezoo.workflows.embed import embed as run
+
+    with interruptible("the same command continues"), closing(ShownProgress("example")) as bar:
+        path = run(
+            name, data, out, split=split, scaled=scaled, binarize=binarize, batch_size=batch_size, device=device,
+            bar=bar,
+        )  # fmt: skip
+    console().print(f"Wrote {path}")
 
 
 @app.command

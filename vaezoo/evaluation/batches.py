@@ -30,13 +30,16 @@ def context_of(model: VAE, data: Dataset) -> Tensor | None:
     return data.labels
 
 
-def batches(model: VAE, data: Dataset, size: int | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
+def batches(
+    model: VAE, data: Dataset, size: int | None = None, start: int = 0
+) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Yields (x, c) on the model's device, x (B, *shape) in the model's dtype.
 
     Args:
         model: the model.
         data: the examples.
         size: B; None for 500, or fewer where examples are large.
+        start: number of examples at the beginning that are left out.
 
     Raises:
         ShapeError: the set's examples do not have the model's shape.
@@ -52,6 +55,6 @@ def batches(model: VAE, data: Dataset, size: int | None = None) -> Iterator[tupl
     device = next(model.parameters()).device
     context = context_of(model, data)
     rows = rows_at_once(data.shape) if size is None else whole_number(size, "batch_size", 1)
-    parts = torch.arange(len(data)).split(rows)
+    parts = torch.arange(start, len(data)).split(rows) if start < len(data) else ()
     for indices, x in zip(parts, data.batches(parts), strict=True):
         yield model.check(x.to(device), None if context is None else context[indices].to(device))

@@ -45,7 +45,7 @@ def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | N
     if loaded.shape != model.shape:
         loaded = pad(fit_images(loaded, options), padding)
     same = isinstance(data, str) and known.get("name") == public_name(data)
-    if same and known.get("split") == "all" and split != "train":
+    if same and known.get("split") == "all" and split not in ("train", "all"):
         warn(f"The model was trained on all images of {data}, these included; its figures are too good.")
     return binarized(loaded, str(known.get("binarize", "none")) if binarize is None else binarize)
 

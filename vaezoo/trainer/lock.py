@@ -18,8 +18,12 @@ DYING = 10.0  # seconds: children of a killed process, which share its lock, end
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, use: str = "training") -> Iterator[None]:
     """Holds the lock of a folder, which is created, for the block; the operating system releases it after a crash.
+
+    Args:
+        folder: the folder.
+        use: of the folder, for messages.
 
     Raises:
         CheckpointError: another process holds it, which is named; or the folder cannot be written.
@@ -33,7 +37,7 @@ def locked(folder: Path) -> Iterator[None]:
             lock.acquire(timeout=DYING if owner_has_ended(folder) else 0)
     except Timeout:
         raise CheckpointError(
-            f"{folder} is in use by another training ({owner_text(folder)}). Wait until it has ended, stop it, or "
+            f"{folder} is in use by another {use} ({owner_text(folder)}). Wait until it has ended, stop it, or "
             "choose another folder (--out)."
         ) from None
     except (OSError, NotImplementedError) as error:
