@@ -22,11 +22,12 @@ from vaezoo.evaluation import frechet_distance
 FORMATS = {"PNG": {"optimize": True}, "WebP": {"lossless": True, "quality": 100, "method": 6}}
 
 
-def row(name: str, data: str, n: int) -> str:
+def row(name: str, data: str | Dataset, n: int) -> str:
     """Returns the row of a model: a name, or the path of a folder."""
     model = vaezoo.load(name).eval()
     report = vaezoo.evaluate(model, data, samples=0)
-    figures = [report.bits_per_dimension, report.psnr, report.ssim, report.perceptual_distance]
+    bits = None if report.bits_per_dimension is None else report.bits_per_dimension.mean
+    figures = [bits, report.psnr, report.ssim, report.perceptual_distance]
     texts = ["–" if each is None else f"{each:.3f}" for each in figures]
     with torch.no_grad():
         texts += [f"{frechet_distance(model, data, of='reconstructions', n=n):.2f}"]
@@ -41,7 +42,7 @@ def row(name: str, data: str, n: int) -> str:
     return f"| {name} | " + " | ".join(texts) + " |"
 
 
-def bits(images: Tensor, name: str) -> float:
+def bits_in_files(images: Tensor, name: str) -> float:
     """Returns the mean bits per value of images uint8 (N, C, H, W) as files of a format, headers included."""
     total = 0
     for image in images:
@@ -59,7 +60,9 @@ def formats(data: Dataset) -> list[str]:
     for number, artist in enumerate(("google", "twitter", "fluent", "all")):
         images = data.images if artist == "all" else data.images[artists == number]
         lines.append(
-            f"| {artist} | {len(images):,} | " + " | ".join(f"{bits(images, each):.3f}" for each in FORMATS) + " |"
+            f"| {artist} | {len(images):,} | "
+            + " | ".join(f"{bits_in_files(images, each):.3f}" for each in FORMATS)
+            + " |"
         )
     return lines
 

@@ -19,6 +19,7 @@ from vaezoo.quantization import CodeSource
 FOLDER = str(Path(__file__).resolve().parent.parent / "benchmarks")
 sys.path.insert(0, FOLDER)
 try:
+    import color_images
     import disentanglement
     import peers
     import quantizers
@@ -153,6 +154,21 @@ def test_all_quantizers_have_codes_of_nine_bits_and_one_is_measured(monkeypatch)
     found = quantizers.run("bsq-vae", 0, 1, 1, "mnist")
     assert found.keys() == quantizers.FIGURES.keys()
     assert found["prior_rate"] == pytest.approx(576.0) and float(str(found["codes_per_second"])) > 0.0
+
+
+def test_a_row_of_color_images_has_all_figures(monkeypatch) -> None:
+    images = bundled_images("emoji")
+    parts = {"backbone": {"name": "resnet", "channels": [4], "patch": 4}, "likelihood": "logistic-mixture"}
+    model = vaezoo.create("conv-vae", shape=(3, 64, 64), latent=[1, 16, 16], **parts)
+    monkeypatch.setattr(color_images.vaezoo, "load", lambda name: model)
+    cells = [each.strip() for each in color_images.row("one", images, 27).strip("|").split("|")]
+    report = vaezoo.evaluate(model, images, samples=0)
+    assert report.bits_per_dimension is not None and report.psnr is not None
+    assert cells[:3] == ["one", f"{report.bits_per_dimension.mean:.3f}", f"{report.psnr:.3f}"]
+    assert all(float(each) > 0.0 for each in cells[1:]) and len(cells) == 8
+    assert (
+        0.0 < color_images.bits_in_files(images.images, "WebP") < color_images.bits_in_files(images.images, "PNG") < 8.0
+    )
 
 
 @pytest.mark.full
