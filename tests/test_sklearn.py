@@ -80,6 +80,7 @@ def test_the_score_is_the_bound_in_the_units_of_the_columns(fitted: VAETransform
     assert best - 5 < fitted.score(table) < best
 
 
+@pytest.mark.full
 def test_unusual_rows_are_detected(table: np.ndarray):
     detector = VAEAnomalyDetector(latent=2, hidden=(32,), steps=300, contamination=0.05, random_state=0).fit(table)
     assert (detector.predict(table) == -1).sum() == 15
@@ -90,6 +91,7 @@ def test_unusual_rows_are_detected(table: np.ndarray):
         assert np.isfinite(clone(detector).set_params(kind=kind, steps=5).fit(table).score_samples(table)).all()
 
 
+@pytest.mark.full
 def test_pipelines_and_searches(table: np.ndarray):
     y = table[:, 0] > 0
     pipeline = make_pipeline(StandardScaler(), VAETransformer(**{**SMALL, "steps": 200}), LogisticRegression())
@@ -164,6 +166,7 @@ def test_bad_parameters_are_refused(parameters: dict[str, object], message: str,
         VAEAnomalyDetector(**{**SMALL, **parameters}).fit(table)
 
 
+@pytest.mark.full
 def test_scikit_learn_is_imported_by_this_module_alone():
     code = "import sys, vaezoo.workflows.train, vaezoo.evaluation; assert 'sklearn' not in sys.modules\n"
     code += "sys.modules['sklearn'] = None\ntry:\n    import vaezoo.sklearn\nexcept ImportError as error: print(error)"
