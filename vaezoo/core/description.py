@@ -1,9 +1,17 @@
 """The line that describes a model."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from torch import nn
+
+from vaezoo.core.weights import weights_digest
+
+if TYPE_CHECKING:
+    from vaezoo.core.model import VAE
+
+
+FIGURES = ("bound", "distortion", "rate", "log_evidence")
 
 
 class Described(Protocol):
@@ -13,6 +21,30 @@ class Described(Protocol):
     latent: tuple[int, ...] | None
     context: int
     config: Mapping[str, object] | None
+    figures: Mapping[str, object] | None
+
+
+def description(model: Described, parts: Sequence[str]) -> str:
+    """Returns the headline, the class and the size of each part, and the figures of the weights if they are known."""
+    lines = [headline(model)]
+    for name in parts:
+        part = cast(nn.Module, model).get_submodule(name)
+        count = sum(each.numel() for each in part.parameters())
+        lines.append(f"  {name}: {type(part).__name__}" + (f", {count:,} parameters" if count else ""))
+    if model.config is not None and model.figures is not None:
+        lines.append(f"  {figures_text(model, model.figures)}")
+    return "\n".join(lines)
+
+
+def figures_text(model: Described, figures: Mapping[str, object]) -> str:
+    """Returns the figures that were stored with the weights, and whether the weights are still these."""
+    means = {key: each["mean"] for key, each in figures.items() if isinstance(each, Mapping) and "mean" in each}
+    shown = [f"{key.replace('_', '-')} {means[key]:.2f}" for key in FIGURES if isinstance(means.get(key), float)]
+    shown = [f"{', '.join(shown)} nats"] if shown else []
+    shown += [f"PSNR {psnr:.2f} dB"] if isinstance(psnr := figures.get("psnr"), float) else []
+    same = figures.get("weights") == weights_digest(cast("VAE", model))
+    of = "figures" if same else "figures before the weights were changed"
+    return f"{of} ({figures.get('data')}, {figures.get('split')}): {', '.join(shown) or 'none'}"
 
 
 def headline(model: Described) -> str:

@@ -21,10 +21,11 @@ from vaezoo.core.checks import (
     whole_number,
 )
 from vaezoo.core.copies import is_frozen, shallow_copy
-from vaezoo.core.description import elsewhere, headline
+from vaezoo.core.description import description, elsewhere
 from vaezoo.core.elbo import ELBO, Inference
 from vaezoo.core.latents import LatentMethods
 from vaezoo.core.modes import differentiable, evaluating, recording
+from vaezoo.core.notebook import html_of
 from vaezoo.core.part import PARTS, Context, Likelihood, Objective, Part, as_part
 from vaezoo.core.posterior import center, has_density, is_deterministic, sample_with_log_prob, tempered, truncated
 from vaezoo.core.random import seeded
@@ -66,6 +67,8 @@ class VAE(LatentMethods, nn.Module):
         self.context = context
         #: how to build this model again by name; None for one that was assembled by hand
         self.config: Mapping[str, object] | None = None
+        #: as in `metrics.json`, of the weights as they were loaded; None for others
+        self.figures: Mapping[str, object] | None = None
         self.encoder, self.decoder, self.prior, self.objective = encoder, decoder, prior, objective
         self._bind()
 
@@ -88,8 +91,12 @@ class VAE(LatentMethods, nn.Module):
         return {name: module for name, module in modules.items() if isinstance(module, Part)}
 
     def __repr__(self) -> str:
-        """Returns one line with variant, shapes and size, and the modules below it."""
-        return f"{headline(self)}\n{super().__repr__()}"
+        """Returns variant, shapes, sizes and parts, figures of pretrained weights, and the modules."""
+        return f"{description(self, PARTS)}\n{super().__repr__()}"
+
+    def _repr_html_(self) -> str:
+        """Returns the description and eight samples, seed 0, for notebooks; random states are unchanged."""
+        return html_of(self, description(self, PARTS))
 
     def __getattr__(self, name: str) -> Any:  # Any: as nn.Module's
         """Returns a module, parameter or buffer; an error for a name of other libraries states that of this one."""

@@ -2,14 +2,16 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from vaezoo.core.model import VAE
+if TYPE_CHECKING:
+    from vaezoo.core.model import VAE
 
 
-def published_state(model: VAE) -> dict[str, Tensor]:
+def published_state(model: "VAE") -> dict[str, Tensor]:
     """Returns the saved tensors of a model: all but the critics of adversarial objectives."""
     critics = tuple(f"objective.{name}." for name in model.objective.critics)
     state = model.state_dict()
@@ -24,9 +26,9 @@ def add_to_digest(total: "hashlib._Hash", **tensors: Tensor | None) -> None:
             total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
-def weights_digest(weights: VAE | Mapping[str, Tensor]) -> str:
+def weights_digest(weights: "VAE | Mapping[str, Tensor]") -> str:
     """Returns the SHA-256 of a model's saved tensors: names, types, shapes and bytes; independent of their files."""
-    state = published_state(weights) if isinstance(weights, VAE) else weights
+    state = weights if isinstance(weights, Mapping) else published_state(weights)
     total = hashlib.sha256()
     add_to_digest(total, **dict(sorted(state.items())))
     return total.hexdigest()

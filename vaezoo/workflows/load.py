@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 
 from vaezoo.core import VAE, choose_device, differentiable
-from vaezoo.errors import ConfigError, UnknownNameError, printable, shorten
+from vaezoo.errors import ConfigError, UnknownNameError, VaezooError, printable, shorten
 from vaezoo.hub.remote import LOG, fetched, on_the_hub
 from vaezoo.recipe import OF_A_RUN, list_recipes
 from vaezoo.registry import is_variant
 from vaezoo.storage.config import CONFIG, WEIGHTS
 from vaezoo.storage.figures import METRICS
-from vaezoo.storage.model_folder import CARD, copy_folder, read_model, verified_folder
+from vaezoo.storage.model_folder import CARD, copy_folder, read_model, stored_figures, verified_folder
 from vaezoo.storage.unfinished import is_unfinished, read_unfinished
 from vaezoo.zoo.index import PACKAGE_FOLDER, read_index, verified
 
@@ -58,13 +58,22 @@ def load(
     if remote is None:
         folder = locate(name)
         model = read_model(folder) if (folder / CONFIG).is_file() else read_unfinished(folder)
+        model.figures = figures_in(folder)
     else:
         repository = remote.repository
-        _, commit, model = fetched(remote, read_model)
+        folder, commit, model = fetched(remote, read_model)
+        model.figures = figures_in(folder)
         if not repository.pinned:
             LOG.info("hf:%s is at commit %s; hf:%s@%s never changes.", repository.name, commit, repository.name, commit)
         model.config = {**(model.config or {}), "source": {"repository": repository.name, "commit": commit}}
     return model.to(device=target, dtype=dtype)
+
+
+def figures_in(folder: Path) -> dict[str, object] | None:
+    """Returns the figures in a model folder, for display; None without any, or if they are damaged."""
+    with suppress(VaezooError, OSError):
+        return stored_figures(folder)
+    return None
 
 
 def pull(
