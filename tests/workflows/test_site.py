@@ -18,7 +18,7 @@ from vaezoo.workflows import site
 from vaezoo.zoo.index import PACKAGE_FOLDER, bundled_models, list_models, read_index
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BIBLIOGRAPHY = (ROOT / "docs" / "references.bib").read_text(encoding="utf-8")
+BIBLIOGRAPHY = (ROOT / "vaezoo" / "variants" / "references.bib").read_text(encoding="utf-8")
 KEYS = {  # of metrics.json, for the titles and headings of the pages
     "bound": "bound",
     "distortion": "distortion",

@@ -87,6 +87,18 @@ def show(name: str, *, json: Json = False) -> None:
         out.print(sample_strip(name, out.width))
 
 
+@app.command
+def cite(name: str) -> None:
+    """Print the BibTeX entries of the papers of a variant or a model.
+
+    Args:
+        name: Variant such as vamp-vae+iwae, pretrained model, or model folder.
+    """
+    from vaezoo.workflows.cite import cite as run
+
+    print(run(name))
+
+
 @data_app.command(name="get")
 def data_get(name: str, *, only: str = "", verbose: bool = False) -> None:
     """Download and verify a data set.
