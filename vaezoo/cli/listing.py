@@ -2,6 +2,8 @@
 
 # ruff: noqa: D417  # parameters with a type such as `Json` are described there
 
+from typing import Literal
+
 from cyclopts import App
 
 from vaezoo.cli.app import Csv, Json, app, console, print_records, print_tables
@@ -97,6 +99,23 @@ def cite(name: str) -> None:
     from vaezoo.workflows.cite import cite as run
 
     print(run(name))
+
+
+@app.command
+def new(kind: Literal["variant", "recipe", "dataset"], name: str) -> None:
+    """Write a variant, a recipe or a data set to start from, with a test that passes, into the current folder.
+
+    Args:
+        kind: What to write.
+        name: Lower-case words joined by "-", such as my-vae; no file is overwritten.
+    """
+    from vaezoo.workflows.skeletons import new as run
+    from vaezoo.workflows.skeletons import next_step
+
+    files = run(kind, name)
+    test = next(file for file in files if file.name.startswith("test_"))
+    console().print(f"Wrote {', '.join(map(str, files))}. Test: python -m pytest {test}")
+    console().print(next_step(kind, name))
 
 
 @data_app.command(name="get")
