@@ -90,6 +90,16 @@ def show(name: str, *, json: Json = False) -> None:
 
 
 @app.command
+def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
+    """Print a script that completes commands and options in a shell.
+
+    Args:
+        shell: bash, zsh or fish.
+    """
+    print(app.generate_completion(shell=shell))
+
+
+@app.command
 def cite(name: str) -> None:
     """Print the BibTeX entries of the papers of a variant or a model.
 
