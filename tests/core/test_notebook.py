@@ -4,6 +4,7 @@ import base64
 import copy
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from support.cases import Case
 import vaezoo
 from vaezoo.core import VAE
 from vaezoo.core.notebook import SAMPLES, png
+
+CASES = [Case("vae"), Case("vae", (3, 32, 32), "conv", "gaussian"), Case("cvae", context=3)]
 
 
 def strip(model: VAE) -> np.ndarray | None:
@@ -40,7 +43,17 @@ def test_a_pretrained_model_has_the_figures_of_its_weights():
     assert "figures" not in repr(model.replace()) and "figures" not in repr(Case("vae").build())
 
 
-@pytest.mark.parametrize("case", [Case("vae"), Case("vae", (3, 32, 32), "conv", "gaussian"), Case("cvae", context=3)])
+def test_figures_of_a_damaged_table_are_left_out(tmp_path: Path):
+    model = Case("vae").build()
+    vaezoo.save(model, tmp_path / "m")
+    file = tmp_path / "m" / "metrics.json"
+    for text, end in {"[1]": None, "{": None, '{"data": "a\\u001b[2J", "bound": {"mean": "x"}}': "none"}.items():
+        file.write_text(text)
+        lines = [line for line in repr(vaezoo.load(tmp_path / "m")).splitlines() if "figures" in line]
+        assert lines == ([] if end is None else ["  figures before the weights were changed (a?[2J, None): none"])
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_the_strip_shows_the_samples_of_a_seed(case: Case):
     model = case.build().train()
     state = torch.get_rng_state()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from torch import nn
 
 from vaezoo.core.weights import weights_digest
+from vaezoo.errors import printable
 
 if TYPE_CHECKING:
     from vaezoo.core.model import VAE
@@ -44,7 +45,8 @@ def figures_text(model: Described, figures: Mapping[str, object]) -> str:
     shown += [f"PSNR {psnr:.2f} dB"] if isinstance(psnr := figures.get("psnr"), float) else []
     same = figures.get("weights") == weights_digest(cast("VAE", model))
     of = "figures" if same else "figures before the weights were changed"
-    return f"{of} ({figures.get('data')}, {figures.get('split')}): {', '.join(shown) or 'none'}"
+    data = printable(f"{figures.get('data')}, {figures.get('split')}", 100)
+    return f"{of} ({data}): {', '.join(shown) or 'none'}"
 
 
 def headline(model: Described) -> str:

@@ -12,7 +12,8 @@ from vaezoo.recipe import OF_A_RUN, list_recipes
 from vaezoo.registry import is_variant
 from vaezoo.storage.config import CONFIG, WEIGHTS
 from vaezoo.storage.figures import METRICS
-from vaezoo.storage.model_folder import CARD, copy_folder, read_model, stored_figures, verified_folder
+from vaezoo.storage.json_files import LARGEST_JSON, parse_json, read_bytes
+from vaezoo.storage.model_folder import CARD, copy_folder, read_model, verified_folder
 from vaezoo.storage.unfinished import is_unfinished, read_unfinished
 from vaezoo.zoo.index import PACKAGE_FOLDER, read_index, verified
 
@@ -70,9 +71,10 @@ def load(
 
 
 def figures_in(folder: Path) -> dict[str, object] | None:
-    """Returns the figures in a model folder, for display; None without any, or if they are damaged."""
+    """Returns the figures in a model folder, for display, unchecked; None without any, or if they are no table."""
     with suppress(VaezooError, OSError):
-        return stored_figures(folder)
+        found = parse_json(read_bytes(folder / METRICS, LARGEST_JSON), METRICS)
+        return found if isinstance(found, dict) else None
     return None
 
 
