@@ -75,7 +75,7 @@ class Tabular(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         self.scale_ = np.where(deviation > 0, deviation, 1.0) if self.standardize else np.ones(x.shape[1])
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         run = train(self._recipe(seed), data=self._tensor(x).float(), out=None, trackers=(), device=self.device)
-        self.model_ = run.model.double()  # so that the result of a row does not depend on the others
+        self.model_ = run.model.cpu().double()  # so that the latents of a row do not depend on the others
         self.history_ = run.history
         return self
 
@@ -127,7 +127,7 @@ class Tabular(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             raise CorruptWeightsError(
                 f"{folder} does not hold a saved {cls.__name__}: {error}. Fit and save it again."
             ) from None
-        found.model_, found.n_features_in_ = model.to(found.device), width
+        found.model_, found.n_features_in_ = model, width
         for name, values in arrays.items():
             setattr(found, name, values.numpy() if values.ndim else float(values))
         if state["feature_names"] is not None:
@@ -184,7 +184,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tabular)
         standardize: whether to subtract the mean of each column and divide by its standard deviation.
         samples: draws of each posterior for `score` and `score_samples`.
         random_state: an int for the same result at every fit; else as in scikit-learn.
-        device: "cpu", "cuda", … or "auto".
+        device: of the training, "cpu", "cuda", … or "auto"; later results are computed on the CPU.
 
     Attributes:
         model_: the trained `vaezoo.VAE`, float64, of standardized columns.
@@ -196,13 +196,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tabular)
     def transform(self, X: object) -> Rows:
         """Returns the centers of the posteriors of rows (N, D), (N, latent)."""
         x = self._checked(X)
-        return self.model_.latents(self._tensor(x)).flatten(1).cpu().numpy().astype(x.dtype)
+        return self.model_.latents(self._tensor(x)).flatten(1).numpy().astype(x.dtype)
 
     def inverse_transform(self, X: object) -> Rows:
         """Returns the means of p(x|z) of latents (N, latent), (N, D)."""
         check_is_fitted(self)
         z = cast(Rows, check_array(X, dtype=(np.float64, np.float32)))
-        x = self.model_.decode(torch.from_numpy(z.astype(np.float64))).mean.cpu().numpy()
+        x = self.model_.decode(torch.from_numpy(z.astype(np.float64))).mean.numpy()
         return cast(Rows, (x * self.scale_ + self.mean_).astype(z.dtype))
 
     def score(self, X: object, y: object = None) -> float:
