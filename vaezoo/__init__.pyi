@@ -16,6 +16,7 @@ from .storage.model_folder import save as save
 from .workflows.compare import compare as compare
 from .workflows.embed import embed as embed
 from .workflows.export import export as export
+from .workflows.export_diffusers import export_diffusers as export_diffusers
 from .workflows.fit_sampler import fit_sampler as fit_sampler
 from .workflows.fit_sampler import load_sampler as load_sampler
 from .workflows.fit_sampler import save_sampler as save_sampler

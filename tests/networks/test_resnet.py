@@ -100,3 +100,12 @@ def test_halving_and_doubling() -> None:
     nn.init.normal_(shuffled.layer.weight)  # the initial kernels of a block are equal
     block = shuffled.layer(small)[0, :4, 1, 2]  # the four values of channel 0 at one position
     torch.testing.assert_close(shuffled(small)[0, 0, 2:4, 4:6].flatten(), block)
+
+
+def test_attention_without_gradients_is_that_with_them() -> None:
+    torch.manual_seed(0)
+    layer, x = Attention(8).double(), torch.randn(3, 8, 5, 7, dtype=torch.float64)
+    with torch.no_grad():
+        found = layer(x)
+    assert layer(x).requires_grad and not found.requires_grad
+    torch.testing.assert_close(found, layer(x).detach(), rtol=1e-12, atol=1e-12)

@@ -1,9 +1,7 @@
 """Hostile configs, recipes and names: refused, without any side effect."""
 
-import json
 import os
 import pickle
-import subprocess
 import sys
 from collections.abc import Callable
 from copy import deepcopy
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from support.auditing import audited
 from support.foreign import Example, System, pythae_folder, saved
 from support.mutations import KEYS, NAMES, config_of, small, write_config
 
@@ -26,7 +25,6 @@ from vaezoo.storage.json_files import sha256
 from vaezoo.storage.model_folder import WEIGHTS
 from vaezoo.workflows.measure import data_of
 
-TESTS = Path(__file__).parents[1]
 Table = dict[str, Any]
 
 
@@ -284,25 +282,6 @@ def cached(cache: Path, name: str, files: dict[str, bytes]) -> str:
         (place / "snapshots" / commit / file).symlink_to(f"../../blobs/{sha256(data)}")
     (place / "refs" / "main").write_text(commit)
     return commit
-
-
-def audited(place: Path, read: list[Path], modules: list[str], **job: object) -> Table:
-    """Runs `audited.py` in an empty folder; it may read `read`, vaezoo and the installation."""
-    place.mkdir()
-    roots = [sys.prefix, sys.base_prefix, os.path.dirname(os.path.dirname(os.__file__)), TESTS.parent, *read]
-    job |= {"read": sorted({os.path.realpath(each) for each in roots}), "modules": modules}
-    done = subprocess.run(
-        [sys.executable, str(TESTS / "support" / "audited.py")],
-        input=json.dumps(job), capture_output=True, text=True, cwd=place, timeout=300,
-        env={
-            **os.environ, "PYTHONPATH": str(TESTS.parent), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
-            "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_CACHE": str(place.parent / "cache"),
-        },
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert not list(place.iterdir())
-    answer: Table = json.loads(done.stdout.splitlines()[-1])
-    return answer
 
 
 @pytest.mark.parametrize("warm", [True, pytest.param(False, marks=pytest.mark.full)], ids=["warm", "cold"])

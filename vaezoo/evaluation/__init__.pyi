@@ -18,6 +18,7 @@ from .factor_scores import factor_vae_score as factor_vae_score
 from .factor_scores import gaussian_total_correlation as gaussian_total_correlation
 from .factor_scores import modularity as modularity
 from .factor_scores import mutual_information_gap as mutual_information_gap
+from .fit_scale import fit_scale as fit_scale
 from .frechet import TrainedFeatures as TrainedFeatures
 from .frechet import frechet_distance as frechet_distance
 from .frechet import gaussian_frechet_distance as gaussian_frechet_distance

@@ -2,9 +2,10 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,17 +16,31 @@ from vaezoo.errors import ConfigError, CorruptWeightsError, DownloadError, Vaezo
 from vaezoo.hub.limits import TIMEOUT, Limits, limited
 from vaezoo.recipe import OF_A_RUN
 from vaezoo.storage.config import CONFIG, read_config, weight_files
+from vaezoo.storage.diffusers.reading import (
+    INDEX,
+    PICKLES,
+    largest_weights,
+    missing_weights,
+    settings_of,
+    shard_names,
+    tensors_of,
+    weight_names,
+)
+from vaezoo.storage.diffusers.reading import WEIGHTS as DIFFUSERS_WEIGHTS
+from vaezoo.storage.diffusers.settings import described
 from vaezoo.storage.figures import METRICS
 from vaezoo.storage.files import library_version, write_file
-from vaezoo.storage.json_files import LARGEST_JSON
+from vaezoo.storage.json_files import LARGEST_JSON, read_bytes
 from vaezoo.storage.model_folder import CARD, check_total
 
 LOG = logging.getLogger("vaezoo")
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+SUBFOLDER = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95}){0,7}", re.ASCII)
 REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)  # the client uses it as a path: no leading slash
 COMMIT = re.compile(r"[0-9a-f]{40}")
 TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 ETAG = re.compile(r"(?!.*\.\.)[\w.+=-]{1,200}", re.ASCII)  # the client names a file in the cache after it
+PIPELINE = "model_index.json"  # of diffusers: each of its models has a folder
 LARGEST_PAGE = 2**16  # bytes of an answer that states an error
 SLOWEST = 10_000  # bytes per second of a download, on average
 SECRETS = (
@@ -46,6 +61,7 @@ class Repository:
         cache_dir: the folder of cached files; None for the Hub's own cache (`HF_HOME`).
         token: None for the stored one (`HF_TOKEN`).
         local_files_only: whether requests are forbidden.
+        subfolder: the folder of the model in the repository; empty for its root.
     """
 
     name: str
@@ -53,9 +69,11 @@ class Repository:
     cache_dir: Path | None = None
     token: str | None = field(default=None, repr=False)
     local_files_only: bool = False
+    subfolder: str = ""
 
     def __post_init__(self) -> None:
         """Removes whitespace around the token, and raises ConfigError if it holds characters that no token has."""
+        check_subfolder(self.subfolder)
         if self.token is None:
             return
         token = self.token.strip() if isinstance(self.token, str) else ""
@@ -85,9 +103,24 @@ class Repository:
         """Whether the revision is a commit, which never changes."""
         return self.revision is not None and COMMIT.fullmatch(self.revision) is not None
 
+    def path(self, file: str) -> str:
+        """Returns the path of a file in the repository."""
+        return f"{self.subfolder}/{file}" if self.subfolder else file
+
+    def snapshot(self, folder: Path) -> Path:
+        """Returns the cached folder of the whole repository, for that of the model."""
+        return folder.parents[self.subfolder.count("/")] if self.subfolder else folder
+
     def __str__(self) -> str:
         """Returns the name that `of` parses."""
         return f"hf:{self.name}" + (f"@{self.revision}" if self.revision else "")
+
+
+def check_subfolder(subfolder: object) -> None:
+    """Raises ConfigError unless it is empty or a path of folders below another one."""
+    good = isinstance(subfolder, str) and ".." not in subfolder
+    if not good or (subfolder and not SUBFOLDER.fullmatch(str(subfolder))):
+        raise ConfigError(f"Got subfolder {shorten(subfolder)}; expected names joined by slashes, such as 'vae'.")
 
 
 class Answer(msgspec.Struct):
@@ -188,28 +221,61 @@ def download(repository: Repository, again: bool) -> tuple[Path, str]:
     names = [each.rfilename for each in found.siblings or ()]
     answer = msgspec.convert({"sha": found.sha, "names": names}, Answer, strict=True)
     commit, available = answer.sha, set(answer.names)
-    folder = download_file(api, repository, commit, CONFIG, LARGEST_JSON, again).parent
-    config = read_config(folder)
-    check_total(config, folder.name)
-    sizes = {file: LARGEST_JSON for file in sorted({METRICS, CARD, OF_A_RUN} & available)}
-    sizes |= {weights.file: weights.size for weights in weight_files(config)}
+    get = partial(download_file, api, repository, commit, again=again)
+    if repository.path(CONFIG) not in available and repository.path(PIPELINE) in available:
+        raise ConfigError(f"{repository} is a pipeline of diffusers. Pass subfolder='vae' for its autoencoder.")
+    folder = get(CONFIG, LARGEST_JSON).parent
+    settings = settings_of(folder)
+    if settings is None:
+        config = read_config(folder)
+        check_total(config, folder.name)
+        others = [file for file in sorted((METRICS, CARD, OF_A_RUN)) if repository.path(file) in available]
+        sizes = dict.fromkeys(others, LARGEST_JSON)
+        sizes |= {weights.file: weights.size for weights in weight_files(config)}
+    else:
+        sizes = foreign_files(repository, settings, available, lambda: get(INDEX, LARGEST_JSON))
     for file, largest in sizes.items():
-        download_file(api, repository, commit, file, largest, again)
+        get(file, largest)
     if not repository.pinned:  # last, since this makes the commit the cached one of its branch
-        reference = folder.parent.parent / "refs" / (repository.revision or "main")
+        reference = repository.snapshot(folder).parent.parent / "refs" / (repository.revision or "main")
         with suppress(OSError):  # a read-only cache
             reference.parent.mkdir(parents=True, exist_ok=True)
             write_file(reference, commit.encode())
     return folder, commit
 
 
-def download_file(api: Any, repository: Repository, commit: str, file: str, largest: int, again: bool) -> Path:
+def foreign_files(
+    repository: Repository, settings: Mapping[str, object], available: Set[str], index: Callable[[], Path]
+) -> dict[str, int]:
+    """Returns the files of weights of a model of diffusers, and the largest size of each, in bytes.
+
+    Args:
+        repository: where it is.
+        settings: its config.
+        available: the files of the repository.
+        index: downloads the index of several files.
+
+    Raises:
+        ConfigError, UnknownNameError, ShapeError: the config has no counterpart, or the weights are in pickles alone.
+        CorruptWeightsError: there are no weights, or the index is malformed.
+    """
+    wanted = tensors_of(described(settings))
+    if repository.path(DIFFUSERS_WEIGHTS) in available:
+        files = [DIFFUSERS_WEIGHTS]
+    elif repository.path(INDEX) in available:
+        files = shard_names(read_bytes(index()), INDEX)
+    else:
+        raise missing_weights([name for name in PICKLES if repository.path(name) in available], str(repository))
+    return dict.fromkeys(files[: len(wanted)], largest_weights(wanted))
+
+
+def download_file(api: Any, repository: Repository, commit: str, name: str, largest: int, again: bool) -> Path:
     """Returns the cached path of a file, downloaded if it is missing; its metadata is checked before the content.
 
     Raises:
         ValueError: the Hub announces another commit, more than `largest` bytes, or an ETag that is no file name.
     """
-    client = the_client()
+    client, file = the_client(), repository.path(name)
     known = client.try_to_load_from_cache(repository.name, file, cache_dir=repository.cache_dir, revision=commit)
     if isinstance(known, str) and not again:
         return Path(known)
@@ -235,14 +301,20 @@ def in_cache(repository: Repository) -> tuple[Path, str] | None:
     """Returns the cached folder of a repository and its commit; None when a file is missing."""
     place = {"cache_dir": repository.cache_dir, "revision": repository.revision}
     try:
-        config = the_client().try_to_load_from_cache(repository.name, CONFIG, **place)
+        config = the_client().try_to_load_from_cache(repository.name, repository.path(CONFIG), **place)
     except (OSError, ValueError):
         return None
     if not isinstance(config, str):
         return None
     folder = Path(config).parent
-    try:
-        files = weight_files(read_config(folder))
-    except CorruptWeightsError:
-        files = []  # the caller reads it, reports the damage and fetches it again
-    return (folder, folder.name) if all((folder / file.file).exists() for file in files) else None
+    files: list[str] = []
+    with suppress(CorruptWeightsError):  # the caller reads it, reports the damage and fetches it again
+        if settings_of(folder) is not None:
+            try:
+                files = weight_names(folder)
+            except VaezooError:
+                return None
+        else:
+            files = [file.file for file in weight_files(read_config(folder))]
+    whole = all((folder / file).exists() for file in files)
+    return (folder, repository.snapshot(folder).name) if whole else None

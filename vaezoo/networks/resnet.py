@@ -36,7 +36,9 @@ class ResnetOptions:
     each grid. `attention`: self-attention on the last grid. `patch`: side of the squares of pixels that the first layer
     takes as channels. `upsampling`: how grids are doubled. `dense`: hidden widths between the last grid and a vector.
     `activation`: the non-linearity. `checkpointing`: whether activations inside blocks are computed again for the
-    backward pass instead of stored.
+    backward pass instead of stored. `groups`: of each normalization; 0 chooses by width. `grid_attention`: for each
+    grid, the largest first, whether self-attention follows each of its blocks; () for none. `last_activation`: the
+    non-linearity before the last layer; None for `activation`.
     """
 
     channels: Sequence[int]
@@ -47,6 +49,9 @@ class ResnetOptions:
     dense: Sequence[int]
     activation: Activation
     checkpointing: bool
+    groups: int = 0
+    grid_attention: Sequence[bool] = ()
+    last_activation: Activation | None = None
 
     def grids(self, size: Sequence[int], widths: int = 0) -> list[tuple[int, int]]:
         """Returns the grids of an image of `size` (H, W), one for each of so many `widths` (those of `channels`)."""
@@ -63,27 +68,38 @@ class ResnetOptions:
     def middle(self) -> list[nn.Module]:
         """Returns the blocks on the last grid that the encoder ends with and the decoder begins with."""
         width = self.channels[-1]
-        attention = [Attention(width)] if self.attention else []
+        attention = [Attention(width, self.groups)] if self.attention else []
         return [self.block(width, width), *attention, self.block(width, width)]
 
     def block(self, before: int, after: int) -> "Block":
         """Returns a residual block."""
-        return Block(before, after, self.activation, self.checkpointing)
+        return Block(before, after, self.activation, self.checkpointing, self.groups)
+
+    def on_grid(self, grid: int, widths: Sequence[int]) -> list[nn.Module]:
+        """Returns the blocks between `widths` on the grid of this number, 0 for the largest, and their attention."""
+        attends = bool(self.grid_attention) and self.grid_attention[grid]
+        return [
+            layer
+            for before, after in pairwise(widths)
+            for layer in (self.block(before, after), *([Attention(after, self.groups)] if attends else []))
+        ]
 
     def last(self, width: int) -> list[nn.Module]:
         """Returns the normalization and the non-linearity before the last layer."""
-        return [normalization(width), ACTIVATIONS[self.activation]()]
+        return [normalization(width, self.groups), ACTIVATIONS[self.last_activation or self.activation]()]
 
 
 class Block(nn.Module):
     """A residual block: twice group normalization, non-linearity and a 3 x 3 convolution."""
 
-    def __init__(self, before: int, after: int, activation: Activation, checkpointing: bool = False) -> None:
+    def __init__(
+        self, before: int, after: int, activation: Activation, checkpointing: bool = False, groups: int = 0
+    ) -> None:
         super().__init__()
         act = ACTIVATIONS[activation]
         self.layers = nn.Sequential(
-            normalization(before), act(), nn.Conv2d(before, after, 3, padding=1),
-            normalization(after), act(), nn.Conv2d(after, after, 3, padding=1),
+            normalization(before, groups), act(), nn.Conv2d(before, after, 3, padding=1),
+            normalization(after, groups), act(), nn.Conv2d(after, after, 3, padding=1),
         )  # fmt: skip
         self.shortcut = nn.Identity() if before == after else nn.Conv2d(before, after, 1)
         self.checkpointing = checkpointing
@@ -100,17 +116,20 @@ class Block(nn.Module):
 class Attention(nn.Module):
     """Self-attention with one head over the positions of a grid, added to its input."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, groups: int = 0) -> None:
         super().__init__()
-        self.normalize = normalization(width)
+        self.normalize = normalization(width, groups)
         self.inputs, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns (rows, width, h, w)."""
         positions = rearrange(self.normalize(x), "n c h w -> n (h w) c")
         query, key, value = self.inputs(positions).chunk(3, -1)
-        # Not torch's fused function, whose gradients have no gradients, which some objectives need.
-        found = (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1) @ value
+        if torch.is_grad_enabled():
+            # Not torch's fused function, whose gradients have no gradients, which some objectives need.
+            found = (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1) @ value
+        else:  # without a matrix of all pairs of positions
+            found = functional.scaled_dot_product_attention(query, key, value)
         out: Tensor = x + rearrange(self.output(found), "n (h w) c -> n c h w", h=x.shape[2])
         return out
 
@@ -144,9 +163,7 @@ class ResnetDown(Network):
         options.check(max(inputs, out[0] * out[1] if len(out) == 4 else 0))
         layers: list[nn.Module] = [nn.Conv2d(inputs, widths[0], 3, padding=1)]
         for stage, width in enumerate(widths):
-            layers += [
-                options.block(widths[max(0, stage - 1)] if not i else width, width) for i in range(options.blocks)
-            ]
+            layers += options.on_grid(stage, [widths[max(0, stage - 1)], *[width] * options.blocks])
             if stage < len(widths) - 1:
                 layers.append(Halve(width))
         self.stages = nn.Sequential(*layers, *options.middle(), *options.last(widths[-1]))
@@ -194,8 +211,8 @@ class ResnetUp(Network):
             self.stem = MLP(shape, grid, context, options.dense[::-1], options.activation, advice=DENSE_ADVICE)
         layers = options.middle()
         for stage, width in enumerate(widths):
-            before = [widths[max(0, stage - 1)], *[width] * options.blocks]
-            layers += [options.block(each, width) for each in before]
+            between = [widths[max(0, stage - 1)], *[width] * (options.blocks + 1)]
+            layers += options.on_grid(len(widths) - 1 - stage, between)
             if stage < len(widths) - 1:
                 layers.append(Double(width, width, grids[stage + 1], options.upsampling))
         self.stages = nn.Sequential(*layers, *options.last(widths[-1]))
@@ -218,6 +235,6 @@ class ResnetUp(Network):
             cast(Tensor, self.head.bias).copy_(means.repeat_interleave(self.patch**2))
 
 
-def normalization(width: int) -> nn.GroupNorm:
-    """Returns group normalization with up to 32 groups, of at least 4 channels where there are so many."""
-    return nn.GroupNorm(math.gcd(32, max(1, width // 4), width), width, eps=1e-6)
+def normalization(width: int, groups: int = 0) -> nn.GroupNorm:
+    """Returns group normalization; 0 groups: up to 32, of at least 4 channels where there are so many."""
+    return nn.GroupNorm(groups or math.gcd(32, max(1, width // 4), width), width, eps=1e-6)

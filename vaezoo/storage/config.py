@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from vaezoo.errors import ConfigError, CorruptWeightsError, shorten
-from vaezoo.storage.json_files import read_bytes, unseal
+from vaezoo.storage.diffusers.settings import is_diffusers
+from vaezoo.storage.json_files import parse_json, read_bytes, unseal
 
 FORMATS = (1, 2)  # weights in one file, in several files
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -106,15 +107,15 @@ class LatentFacts(Strict, frozen=True):
     """Factors that normalize the latents, one for all or one for each channel, and the data that gave them.
 
     Scaled latents are (z - `shift_factor`) * `scaling_factor`. `noise` states whether the latents were drawn from the
-    posterior (True) or its centers (False).
+    posterior (True) or its centers (False). Factors that a converted model brings have no data.
     """
 
     scaling_factor: Scale | Annotated[list[Scale], Channels]
     shift_factor: Shift | Annotated[list[Shift], Channels]
-    noise: bool
-    data: str
-    split: str
-    examples: Count
+    noise: bool | None = None
+    data: str | None = None
+    split: str | None = None
+    examples: Count | None = None
 
 
 class Config(Strict, frozen=True):
@@ -246,9 +247,15 @@ def read_config(folder: Path) -> dict[str, object]:
 
     Raises:
         CorruptWeightsError: missing, malformed, or with a value that was changed after it was written.
+        ConfigError: it is that of a model of diffusers.
     """
-    name = f"{folder.name}/{CONFIG}"
-    config = unseal(read_bytes(folder / CONFIG, LARGEST_CONFIG), name)
+    name, data = f"{folder.name}/{CONFIG}", read_bytes(folder / CONFIG, LARGEST_CONFIG)
+    if b'"_class_name"' in data and is_diffusers(parse_json(data, name)):
+        raise ConfigError(
+            f"{folder} is a folder of diffusers, which vaezoo.load reads. For everything else save its model in "
+            "vaezoo's own layout first: vaezoo.save(vaezoo.load(…), FOLDER)."
+        )
+    config = unseal(data, name)
     if config.get("format") not in FORMATS:
         raise CorruptWeightsError(
             f"{folder.name} has format {shorten(config.get('format'))}; this vaezoo reads {FORMATS}. Update vaezoo."

@@ -109,11 +109,22 @@ def sections(address: str, config: Mapping[str, object], metrics: Mapping[str, o
     if config.get("origin") is not None:
         origin = cast(Mapping[str, str], config["origin"])
         facts = "; ".join(f"{key} `{value}`" for key, value in sorted(origin.items()))
-        parts += ["## Origin", f"Converted from weights of another project: {facts}."]
+        parts += ["## Origin", f"Converted from weights of another project: {facts}.{added_likelihood(config)}"]
     if config.get("latents") is not None:
         parts += ["## Latents", latents_text(cast(Mapping[str, object], config["latents"]))]
     shown = {key: config[key] for key in ("variant", "architecture", "options", "data")}
     return [*parts, f"## Config\n\n```json\n{json.dumps(shown, indent=1, sort_keys=True)}\n```"]
+
+
+def added_likelihood(config: Mapping[str, object]) -> str:
+    """Returns a sentence on the likelihood of weights that came without one, otherwise an empty text."""
+    if cast(Mapping[str, str], config["origin"]).get("layout") != "diffusers":
+        return ""
+    likelihood = field_text(cast(Mapping[str, object], config["architecture"])["likelihood"])
+    return (
+        f" These weights have no likelihood: {likelihood} was added by vaezoo, so that densities, bounds and rates in "
+        "nats exist. Reconstructions do not depend on it."
+    )
 
 
 def packages_of(config: Mapping[str, object]) -> list[str]:
@@ -175,11 +186,16 @@ def has_name(data: str) -> bool:
 
 
 def latents_text(facts: Mapping[str, object]) -> str:
-    """Returns the factors of `VAE.latents(x, scaled=True)`, and the data on which they were measured."""
-    noise = "draws of the posterior" if facts["noise"] else "centers of the posterior"
+    """Returns the factors of `VAE.latents(x, scaled=True)`, and the data on which they were measured, if any."""
+    noise = "draws of the posterior" if facts.get("noise") else "centers of the posterior"
+    measured = (
+        f", which has mean 0 and standard deviation 1 over {facts['examples']:,} {facts['split']} examples of "
+        f"{facts['data']} ({noise})"
+        if facts.get("data")
+        else ", with the factors of the weights' source"
+    )
     return (
-        "`model.latents(x, scaled=True)` returns (z − shift_factor) · scaling_factor, which has mean 0 and standard "
-        f"deviation 1 over {facts['examples']:,} {facts['split']} examples of {facts['data']} ({noise}); "
+        f"`model.latents(x, scaled=True)` returns (z − shift_factor) · scaling_factor{measured}; "
         "`model.decode_latents(z, scaled=True)` inverts it.\n\n"
         f"| factor | value |\n| --- | --- |\n| scaling_factor | {numbers_text(facts['scaling_factor'])} |\n"
         f"| shift_factor | {numbers_text(facts['shift_factor'])} |"

@@ -1,16 +1,20 @@
 """`load`: a model by name, from a folder, or from the Hugging Face Hub."""
 
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from vaezoo.core import VAE, choose_device, differentiable
 from vaezoo.errors import ConfigError, UnknownNameError, VaezooError, printable, shorten
+from vaezoo.hub.client import PIPELINE, check_subfolder
 from vaezoo.hub.remote import LOG, fetched, on_the_hub
 from vaezoo.recipe import OF_A_RUN, list_recipes
 from vaezoo.registry import is_variant
 from vaezoo.storage.config import CONFIG, WEIGHTS
+from vaezoo.storage.diffusers.reading import read_diffusers, settings_of
 from vaezoo.storage.figures import METRICS
 from vaezoo.storage.json_files import LARGEST_JSON, parse_json, read_bytes
 from vaezoo.storage.model_folder import CARD, copy_folder, read_model, verified_folder
@@ -23,6 +27,8 @@ def load(
     name: str | Path,
     *,
     revision: str | None = None,
+    subfolder: str | None = None,
+    size: int | Sequence[int] | None = None,
     device: str = "cpu",
     dtype: torch.dtype | None = None,
     cache_dir: str | Path | None = None,
@@ -35,9 +41,12 @@ def load(
         name: a pretrained model's name ("beta-vae-mnist"), a folder (anything with a slash: "runs/mine"), or a Hub
             repository ("hf:owner/name" or "hf:owner/name@revision"). A pretrained model that is not bundled is
             downloaded from the Hub once, and compared with the hashes in the package's index. The folder of a run that
-            has not ended, or a checkpoint in it, gives the best weights so far, or else the newest ones.
+            has not ended, or a checkpoint in it, gives the best weights so far, or else the newest ones. Repositories
+            and folders may also hold an image autoencoder in the layout of diffusers (docs/guides/diffusers.md).
         revision: of a Hub repository: a branch, a tag, or a commit of 40 digits, which needs no request once it is
             cached. The commit of a branch is logged and recorded as `model.config["source"]`.
+        subfolder: of a repository or folder, "vae" for the autoencoder of a pipeline of diffusers.
+        size: side or sides (H, W) of the images of an autoencoder of diffusers; None for those of its config.
         device: "cpu", "cuda", … or "auto", which chooses a GPU if there is one.
         dtype: the floating type of the weights; None for the type in which the model was saved.
         cache_dir: the folder of cached files; None for the Hub's own cache (`HF_HOME`).
@@ -49,21 +58,22 @@ def load(
         CorruptWeightsError: bytes, names, shapes or hashes differ from the recorded ones; a damaged cached file is
             first fetched once more.
         DownloadError: the Hub could not be reached, or has no such repository.
-        ConfigError: a malformed repository, a revision of a model without revisions, or a type that is not floating.
+        ConfigError: a malformed repository, a revision of a model without revisions, a type that is not floating, or
+            an autoencoder of diffusers that has no counterpart.
     """
     target = choose_device(device)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ConfigError(f"Got dtype {shorten(dtype)}; expected a floating torch.dtype such as torch.float32.")
     place = None if cache_dir is None else Path(cache_dir)
-    remote = on_the_hub(name, revision, cache_dir=place, token=token, local_files_only=local_files_only)
+    check_subfolder(subfolder or "")
+    options = {"cache_dir": place, "local_files_only": local_files_only, "subfolder": subfolder or ""}
+    remote = on_the_hub(name, revision, token=token, **options)
+    read = partial(read_folder, size=size)
     if remote is None:
-        folder = locate(name)
-        model = read_model(folder) if (folder / CONFIG).is_file() else read_unfinished(folder)
-        model.figures = figures_in(folder)
+        model = read(locate(Path(name) / subfolder if subfolder else name))
     else:
         repository = remote.repository
-        folder, commit, model = fetched(remote, read_model)
-        model.figures = figures_in(folder)
+        _, commit, model = fetched(remote, read)
         if not repository.pinned:
             LOG.info("hf:%s is at commit %s; hf:%s@%s never changes.", repository.name, commit, repository.name, commit)
         model.config = {**(model.config or {}), "source": {"repository": repository.name, "commit": commit}}
@@ -76,6 +86,18 @@ def figures_in(folder: Path) -> dict[str, object] | None:
         found = parse_json(read_bytes(folder / METRICS, LARGEST_JSON), METRICS)
         return found if isinstance(found, dict) else None
     return None
+
+
+def read_folder(folder: Path, size: int | Sequence[int] | None = None) -> VAE:
+    """Returns the model of a folder: one of vaezoo, of a run that has not ended, or of diffusers; see `load`."""
+    finished = (folder / CONFIG).is_file()
+    if finished and settings_of(folder) is not None:
+        return read_diffusers(folder, size)
+    if size is not None:
+        raise ConfigError(f"Got size = {shorten(size)}; only an autoencoder of diffusers has images of any size.")
+    model = read_model(folder) if finished else read_unfinished(folder)
+    model.figures = figures_in(folder)
+    return model
 
 
 def pull(
@@ -124,6 +146,9 @@ def locate(name: str | Path) -> Path:
             if is_unfinished(Path(name)):
                 return Path(name)
         hint = f"Expected a folder with {CONFIG} and {WEIGHTS}, or a run."
+        with suppress(OSError, ValueError):
+            if (Path(name) / PIPELINE).is_file():
+                hint = "It is a pipeline of diffusers: pass subfolder='vae' for its autoencoder."
         raise UnknownNameError("model folder", str(name), (), f"{hint} {about_file(name)}".strip())
     known = list[str]()  # not listed where the name is that of something else
     if isinstance(name, str) and name in list_recipes():
