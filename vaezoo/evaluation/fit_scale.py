@@ -21,7 +21,7 @@ def fit_scale(
     \sigma^2 = \tfrac1N \sum (x - \hat x)^2 \quad \text{(gaussian)}$$
 
     over all values x of the data and their reconstructions. Networks, and so reconstructions and latents, are those of
-    `model`, which is unchanged; distortions, bounds and rates of a training to come are not.
+    `model`, which is unchanged; distortions and bounds are others.
 
     Args:
         model: with a likelihood of a fixed scale, as `vaezoo.load` adds to an autoencoder of diffusers.
@@ -37,8 +37,7 @@ def fit_scale(
     """
     check_model(model)
     likelihood = model.decoder.likelihood
-    fixed = isinstance(likelihood, ScaledLikelihood) and not likelihood.learned and not likelihood.optimal
-    if model.config is None or not fixed:
+    if model.config is None or not isinstance(likelihood, ScaledLikelihood) or likelihood.learned or likelihood.optimal:
         raise ConfigError(
             f"Got a model with the likelihood {type(likelihood).__name__}; expected one created by name with a "
             "likelihood of a fixed scale: laplace or gaussian."

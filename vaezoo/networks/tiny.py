@@ -125,7 +125,8 @@ class TinyUp(Network):
         """Returns (rows, *out)."""
         x = torch.tanh(x / LARGEST_LATENT) * LARGEST_LATENT
         features = self.stem(append_context_planes(x, c)) if isinstance(self.stem, nn.Conv2d) else self.stem(x, c)
-        return rearrange(self.head(self.stages(features)), "n (p c) h w -> n p c h w", p=self.out[0])
+        pixels: Tensor = self.head(self.stages(features))
+        return rearrange(pixels, "n (p c) h w -> n p c h w", p=self.out[0])
 
     def last_layer(self) -> nn.Module:
         """Returns the last convolution."""

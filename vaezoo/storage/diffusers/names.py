@@ -13,12 +13,13 @@ from vaezoo.networks.diffusers import DiffusersDown, DiffusersUp
 from vaezoo.networks.resnet import Attention, Block, Halve, ResnetDown, ResnetUp
 from vaezoo.networks.tiny import TinyBlock, TinyDown, TinyUp
 
-#: name inside a layer -> names in files; several are stacked along the first axis
-BLOCK = {
+Inner = Mapping[str, str | tuple[str, ...]]  # name inside a layer -> names in files, stacked along the first axis
+
+BLOCK: Inner = {
     "layers.0": "norm1", "layers.2": "conv1", "layers.3": "norm2", "layers.5": "conv2", "shortcut": "conv_shortcut",
 }  # fmt: skip
-ATTENTION = {"normalize": "group_norm", "inputs": ("to_q", "to_k", "to_v"), "output": "to_out.0"}
-INNER: dict[type[nn.Module], Mapping[str, str | tuple[str, ...]]] = {
+ATTENTION: Inner = {"normalize": "group_norm", "inputs": ("to_q", "to_k", "to_v"), "output": "to_out.0"}
+INNER: dict[type[nn.Module], Inner] = {
     Block: BLOCK,
     Attention: ATTENTION,
     Halve: {"layer": "conv"},

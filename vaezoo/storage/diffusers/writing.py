@@ -58,7 +58,7 @@ def diffusers_settings(model: VAE) -> Table:
         )
     check_parts(model)
     forms = {GaussianEncoder: kl_settings, CodebookEncoder: vq_settings, PointEncoder: tiny_settings}
-    found = forms[type(model.encoder)](model, backbone)  # type: ignore[index]  # `check_parts` permits no others
+    found = forms[type(model.encoder)](model, backbone)
     shape = cast("tuple[int, ...]", model.shape)
     if "encoder_block_out_channels" not in found:
         found["sample_size"] = shape[1] if shape[1] == shape[2] else list(shape[1:])
