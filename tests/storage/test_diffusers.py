@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import vaezoo
+from vaezoo.cli import main
 from vaezoo.core import VAE, closed_form_rate
 from vaezoo.distributions import DiagonalNormal
 from vaezoo.errors import ConfigError, CorruptWeightsError
@@ -259,6 +260,14 @@ def test_model_of_this_package_is_exported(tmp_path: Path) -> None:
         x = images(model)
         vaezoo.export_diffusers(model, tmp_path / variant)
         assert_equal(outputs(again(tmp_path / variant), x), outputs_here(model, x))
+
+
+def test_command_exports(plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["export", str(plain), "--format", "diffusers", "--out", str(out)]) == 0
+    assert str(out) in capsys.readouterr().out and (out / WEIGHTS).read_bytes() == (plain / WEIGHTS).read_bytes()
+    assert main(["export", str(plain), "--format", "diffusers", "--part", "encoder", "--out", str(out)]) == 1
+    assert "holds both parts" in capsys.readouterr().err
 
 
 REFUSED = {

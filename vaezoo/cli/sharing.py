@@ -159,14 +159,27 @@ def export(name: Model, *, format: str = "onnx", out: Path, part: list[str] | No
     """Write a model's encoder and decoder for another runtime, and compare them with the model.
 
     Args:
-        format: onnx (needs vaezoo[onnx]) or torch-export.
+        format: onnx (needs vaezoo[onnx]), torch-export, or diffusers: a folder that the package diffusers loads.
         out: Folder to write, new or empty.
         part: encoder or decoder; both by default.
     """
+    if format == "diffusers":
+        export_folder(name, out, part)
+        return
     from vaezoo.storage.export.programs import PARTS
     from vaezoo.workflows.export import export as run
 
     console().print(str(run(name, out, format=format, parts=part or PARTS)), markup=False)
+
+
+def export_folder(name: str, out: Path, part: list[str] | None) -> None:
+    """Writes a folder for diffusers, which holds both parts, and prints how it is loaded."""
+    from vaezoo.errors import ConfigError
+    from vaezoo.workflows.export_diffusers import export_diffusers
+
+    if part:
+        raise ConfigError(f"Got --part {' '.join(part)}; a folder for diffusers holds both parts. Leave it out.")
+    console().print(f"Wrote {export_diffusers(name, out)}: from_pretrained of the class in its config.json loads it.")
 
 
 @app.command
