@@ -1,6 +1,7 @@
 """The `diffusers-kl` backbone: networks whose weights the image autoencoders of diffusers have."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from msgspec import Meta
@@ -58,20 +59,15 @@ def diffusers_kl(
         mask_encoder: whether the decoder keeps weights for filling in masked images, which it does not use.
         checkpointing: whether activations inside blocks are computed twice instead of stored, which saves memory.
     """
-
-    def options(widths: Sequence[int], count: int, attends: Sequence[bool]) -> ResnetOptions:
-        check_form(channels, widths, attends, groups)
-        return ResnetOptions(
-            channels=widths, blocks=count, attention=attention, patch=1, upsampling="nearest", dense=(),
-            activation=activation, checkpointing=checkpointing, groups=groups, grid_attention=attends,
-            last_activation="silu",
-        )  # fmt: skip
-
-    down = options(channels, blocks, down_attention)
-    up = options(up_channels or channels, up_blocks or blocks, up_attention)
-    for given, width in ((quant_convolution, "quant_convolution"), (post_quant_convolution, "post_quant_convolution")):
-        if latent_channels and not given:
-            raise ConfigError(f"Got latent_channels = {latent_channels} without {width}, which maps them to latents.")
+    shared = ResnetOptions(
+        channels=channels, blocks=blocks, attention=attention, patch=1, upsampling="nearest", dense=(),
+        activation=activation, checkpointing=checkpointing, groups=groups, last_activation="silu",
+    )  # fmt: skip
+    down = replace(shared, grid_attention=down_attention)
+    up = replace(shared, channels=up_channels or channels, blocks=up_blocks or blocks, grid_attention=up_attention)
+    check_form(down, up)
+    if latent_channels and not (quant_convolution and post_quant_convolution):
+        raise ConfigError(f"Got latent_channels = {latent_channels}; expected both 1 x 1 convolutions with it.")
 
     def grid(shape: Sequence[int], channels: int) -> tuple[int, ...]:
         check_image(shape, "diffusers-kl")
@@ -86,15 +82,16 @@ def diffusers_kl(
     )
 
 
-def check_form(channels: Sequence[int], widths: Sequence[int], attends: Sequence[bool], groups: int) -> None:
-    """Raises ConfigError unless there is one width and flag for each of `channels`, and the groups divide them."""
-    for what, given in (("widths", widths), ("flags of attention", attends or widths)):
-        if len(given) != len(channels):
+def check_form(down: ResnetOptions, up: ResnetOptions) -> None:
+    """Raises ConfigError unless both have a width and a flag for each grid, and groups that divide the widths."""
+    count = len(down.channels)
+    for options in (down, up):
+        for what, given in (("widths", options.channels), ("flags of attention", options.grid_attention)):
+            if given and len(given) != count:
+                raise ConfigError(f"Got {len(given)} {what} for {count} grids of diffusers-kl; expected one for each.")
+        odd = [width for width in options.channels if width % options.groups]
+        if odd:
             raise ConfigError(
-                f"Got {len(given)} {what} for {len(channels)} grids of diffusers-kl; expected one for each."
+                f"Got groups = {options.groups} and a width of {odd[0]}; expected groups that divide each width of "
+                "diffusers-kl."
             )
-    odd = [width for width in widths if width % groups]
-    if odd:
-        raise ConfigError(
-            f"Got groups = {groups} and a width of {odd[0]}; expected groups that divide each width of diffusers-kl."
-        )
