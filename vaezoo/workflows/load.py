@@ -90,12 +90,12 @@ def figures_in(folder: Path) -> dict[str, object] | None:
 
 def read_folder(folder: Path, size: int | Sequence[int] | None = None) -> VAE:
     """Returns the model of a folder: one of vaezoo, of a run that has not ended, or of diffusers; see `load`."""
-    finished = (folder / CONFIG).is_file()
-    if finished and settings_of(folder) is not None:
+    saved = (folder / CONFIG).is_file()
+    if saved and settings_of(folder) is not None:
         return read_diffusers(folder, size)
     if size is not None:
         raise ConfigError(f"Got size = {shorten(size)}; only an autoencoder of diffusers has images of any size.")
-    model = read_model(folder) if finished else read_unfinished(folder)
+    model = read_model(folder) if saved else read_unfinished(folder)
     model.figures = figures_in(folder)
     return model
 
