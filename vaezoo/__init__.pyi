@@ -20,6 +20,7 @@ from .workflows.export_diffusers import export_diffusers as export_diffusers
 from .workflows.fit_sampler import fit_sampler as fit_sampler
 from .workflows.fit_sampler import load_sampler as load_sampler
 from .workflows.fit_sampler import save_sampler as save_sampler
+from .workflows.impute import impute as impute
 from .workflows.load import load as load
 from .workflows.publish import push as push
 from .workflows.train import train as train

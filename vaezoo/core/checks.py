@@ -17,6 +17,7 @@ class Values(Protocol):
     """The values of x that a likelihood accepts; see `vaezoo.core.Likelihood`."""
 
     domain: str
+    gaps: bool
 
     def accepts(self, x: Tensor) -> Tensor:
         """Returns for each example (B,) whether all its values may be trained on."""
@@ -234,6 +235,12 @@ def shape_remedy(found: tuple[int, ...], shape: tuple[int, ...]) -> str:
     return ""
 
 
+def finite_or_gap(x: Tensor, likelihood: Values | None) -> Tensor:
+    """Returns a mask of the finite elements of x, and of NaN if the likelihood takes them as gaps."""
+    finite = torch.isfinite(x)
+    return finite | x.isnan() if likelihood is not None and likelihood.gaps else finite
+
+
 def invalid_values(x: Tensor, likelihood: Values | None) -> SupportError:
     """Returns the error for a batch `x` with values that `likelihood` does not accept; None: values of any encoder."""
 
@@ -241,16 +248,17 @@ def invalid_values(x: Tensor, likelihood: Values | None) -> SupportError:
         bad = (~valid).nonzero().flatten().tolist()
         return f"examples {bad[:8]}{f' and {len(bad) - 8:,} others' if len(bad) > 8 else ''} of x"
 
-    finite = torch.isfinite(x).reshape(len(x), -1).all(1)
+    finite = finite_or_gap(x, likelihood).reshape(len(x), -1).all(1)
     if not bool(finite.all()):
         return SupportError(
             f"Got NaN or infinite values ({x.dtype}) in {rows(finite)}; expected finite ones. Clean them."
         )
     if likelihood is None:
-        small = (x.abs() <= LARGEST_VALUE).reshape(len(x), -1).all(1)
+        small = (~(x.abs() > LARGEST_VALUE)).reshape(len(x), -1).all(1)
         return SupportError(f"Got values beyond ±{LARGEST_VALUE:g} in {rows(small)}; expected smaller ones. Scale x.")
+    known = x[torch.isfinite(x)]
     return SupportError(
-        f"Got x from {x.min().item():.6g} to {x.max().item():.6g}; the {type(likelihood).__name__} likelihood expected "
-        f"{likelihood.domain}, which does not hold in {rows(likelihood.accepts(x))}. Scale the data or choose another "
-        "likelihood."
+        f"Got x from {known.min().item():.6g} to {known.max().item():.6g}; the "
+        f"{type(likelihood).__name__} likelihood expected {likelihood.domain}, which does not hold in "
+        f"{rows(likelihood.accepts(x))}. Scale the data or choose another likelihood."
     )

@@ -1,6 +1,6 @@
 """`Part` and `Objective`, the base classes of everything that a `VAE` is made of."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, cast
 
 import torch
@@ -110,6 +110,8 @@ class Likelihood(Part):
     outputs = 1
     #: whether p(x|z) is a probability mass, of discrete x; False for a density, whose nats depend on the units of x
     mass = False
+    #: whether x may have gaps, marked by NaN: log p(x|z) is over the observed elements, and encoders receive a mask
+    gaps = False
     #: description of the values that `accepts` accepts, for messages
     domain = f"finite values of magnitude up to {LARGEST_VALUE:g}"
     #: description of the values that `contains` contains, for messages
@@ -136,6 +138,14 @@ class Likelihood(Part):
     def initial_raw(self, mean: Tensor) -> Tensor | None:
         """Returns raw outputs (P, *shape) whose distribution has the data's mean (*shape), or None to start at 0."""
         return None
+
+    def features(self) -> Callable[[Tensor], Tensor]:
+        """Returns the function of x that precedes an encoder's network, if x may have gaps; no bound method."""
+        return nn.Identity()
+
+    def point(self, mean: Tensor) -> Tensor:
+        """Returns values (..., *shape) of x for means of p(x|z): the most probable ones instead of probabilities."""
+        return mean
 
 
 class Objective(Part):

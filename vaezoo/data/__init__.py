@@ -10,6 +10,8 @@ from vaezoo.data.load import as_dataset, datasets, download_dataset, is_register
 from vaezoo.data.procedural.dataset import DrawnDataset
 from vaezoo.data.streaming.dataset import StreamedDataset
 from vaezoo.data.streaming.limits import MEMORY_LIMIT
+from vaezoo.data.tables.layout import Column, TableLayout, layout_of
+from vaezoo.data.tables.table import as_table, table
 from vaezoo.data.transforms.augment import augment, check_augmentation
 from vaezoo.data.transforms.binarize import (
     BINARIZATIONS,
@@ -31,13 +33,16 @@ __all__ = [
     "MEMORY_LIMIT",
     "STATIC_SEED",
     "TEST_SEED",
+    "Column",
     "Dataset",
     "DrawnDataset",
     "EndlessDataset",
     "Factors",
     "ImageOptions",
     "StreamedDataset",
+    "TableLayout",
     "as_dataset",
+    "as_table",
     "augment",
     "binarize",
     "binarize_fixed",
@@ -50,9 +55,11 @@ __all__ = [
     "fit_images",
     "from_tensors",
     "is_registered",
+    "layout_of",
     "load_dataset",
     "pad",
     "sample_binary",
+    "table",
     "with_columns",
 ]
 

@@ -14,6 +14,7 @@ from vaezoo.core import add_to_digest, rows_at_once, whole_number, whole_seed
 from vaezoo.data.checks import check_type
 from vaezoo.data.factors import Factors
 from vaezoo.data.indexing import Indices, as_indices, is_single
+from vaezoo.data.tables.layout import TableLayout
 from vaezoo.errors import DataError, ShapeError
 
 MOST_CLASSES: Final = 100_000
@@ -44,6 +45,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         scale: The `uint8` value that represents 1.0: 255, or 1 for binary images. Floating images are not scaled.
         factors: Ground-truth factors of the images, for disentanglement metrics, or None; never an input of a model.
         names: Name of each example, such as its file in a folder, (N,), or None.
+        layout: Columns of a table with several kinds of columns, see `table`; NaN is then a gap. None for other data.
 
     Raises:
         DataError: The set is empty or not finite, or labels or pixels are out of range.
@@ -62,6 +64,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
     scale: int = 255
     factors: Factors | None = None
     names: Sequence[str] | None = None
+    layout: TableLayout | None = None
 
     def __post_init__(self) -> None:
         """Validates the fields."""
@@ -265,7 +268,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
                 f"{self.name}: got images of shape {tuple(images.shape)}; expected (N, *shape) with at least one "
                 "example and one pixel. Check that the source has data, and add a first dimension if it is missing."
             )
-        check_finite(images, "images", self.name)
+        check_finite(images, "images", self.name, gaps=self.layout is not None)
         if images.dtype == torch.uint8 and int(images.max()) > self.scale:
             raise DataError(
                 f"{self.name}: got a pixel of {int(images.max())}; expected at most scale = {self.scale}. "
@@ -314,10 +317,11 @@ def stable_permutation(count: int, seed: int) -> "np.ndarray[tuple[int], np.dtyp
     return np.argsort(np.random.PCG64(whole_seed(seed, 0)).random_raw(count), kind="stable")
 
 
-def check_finite(tensor: Tensor, field: str, name: str) -> None:
-    """Raises DataError with the number of the first example that has NaN or infinite values."""
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-        first = int((~torch.isfinite(tensor)).flatten(1).any(1).nonzero()[0])
+def check_finite(tensor: Tensor, field: str, name: str, *, gaps: bool = False) -> None:
+    """Raises DataError with the number of the first example that has infinite values, or NaN without `gaps`."""
+    good = torch.isfinite(tensor) | tensor.isnan() if gaps else torch.isfinite(tensor)
+    if tensor.is_floating_point() and not bool(good.all()):
+        first = int((~good).flatten(1).any(1).nonzero()[0])
         raise DataError(
             f"{name}: got NaN or infinite values in {field}, first in example {first}; expected finite numbers. "
             "Remove or impute them before training."
@@ -361,6 +365,7 @@ def _check_alike(each: Dataset, first: Dataset) -> None:
             "context": None if one.context is None else one.context.shape[1],
             "labels": one.labels is not None,
             "class_names": one.class_names,
+            "layout": one.layout,
         }
         for one in (each, first)
     ]

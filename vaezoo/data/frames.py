@@ -67,15 +67,15 @@ def frame_tensor(frame: Any, name: str) -> Tensor:
     if wrong or not columns:
         got = f"columns that are not: {shorten(', '.join(wrong), 300)}" if wrong else "none"
         raise ShapeError(
-            f"{name}: expected a data frame of numeric columns; got {got}. Drop those, or encode them as numbers "
-            "(a column for each category)."
+            f"{name}: expected a data frame of numeric columns; got {got}. Drop those, encode them as numbers, or pass "
+            "vaezoo.data.table(frame) to the likelihood mixed."
         )
     values = [_numbers(column) for column in columns]
     for key, each in zip(frame.columns, values, strict=True):
         if np.isnan(each).any():
             raise DataError(
                 f"{name}: got missing values in column {key!r}, first in row {int(np.isnan(each).argmax())}; expected "
-                "numbers. Fill them in, or drop those rows."
+                "numbers. Fill them in, drop those rows, or pass vaezoo.data.table(frame) to the likelihood mixed."
             )
     return torch.from_numpy(np.stack(values, 1))
 

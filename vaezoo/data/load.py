@@ -15,6 +15,8 @@ from vaezoo.data.download.cache import Collection, Report, ensure
 from vaezoo.data.from_tensors import from_tensors
 from vaezoo.data.readers.image_folder import load_folder
 from vaezoo.data.readers.torchvision import load_torchvision
+from vaezoo.data.tables.reading import FILES
+from vaezoo.data.tables.table import PREFIX, table
 from vaezoo.data.transforms.image_options import ImageOptions
 from vaezoo.data.transforms.resize import fit_images
 from vaezoo.errors import DataError, UnknownNameError, printable, warn
@@ -54,7 +56,8 @@ def load_dataset(
 
     Args:
         name: A registered name such as `"mnist"` (`datasets.names()` lists them), `"folder:PATH"` for images on disk,
-            or `"torchvision:NAME"` for a class of `torchvision.datasets`.
+            `"torchvision:NAME"` for a class of `torchvision.datasets`, or `"table:FILE.csv"` (or .parquet) for all rows
+            of a table, whose kinds of columns are found, see `vaezoo.data.table`.
         split: `"train"`, `"test"`, or `"all"` for both; hold a validation set out with `Dataset.split_off`. A folder
             may have a `"validation"` split of its own.
         cache_dir: Folder of the cache; None means `$VAEZOO_HOME`, else `vaezoo` in the user's cache folder.
@@ -82,6 +85,8 @@ def load_dataset(
     scheme, colon, rest = name.partition(":")
     if colon and scheme == "folder":
         return load_folder(expanded(rest), split, options=options, limit=memory_limit, workers=workers)
+    if colon and scheme == "table":
+        return table(rest, split=split)
     if colon and scheme == "torchvision":
         load = partial(
             load_torchvision, rest, options=options, cache=cache, download=download, limit=memory_limit, workers=workers
@@ -147,7 +152,8 @@ def as_dataset(
         DataError, ShapeError: The data is invalid.
     """
     if isinstance(data, os.PathLike):
-        data = f"folder:{os.fspath(data)}"
+        path = os.fspath(data)
+        data = f"{PREFIX if path.endswith(FILES) else 'folder:'}{path}"
     if isinstance(data, str):
         return load_dataset(data, split, workers=workers, **(options or ImageOptions()).facts())
     found = from_tensors(

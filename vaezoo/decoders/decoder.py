@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 
 from vaezoo.core import Inference, Model, Part, full_precision, network_inputs
 from vaezoo.likelihoods import Likelihood
-from vaezoo.networks import Network
+from vaezoo.networks import Network, fill_gaps
 
 
 class Decoder(Part):
@@ -38,7 +38,8 @@ class Decoder(Part):
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
         """Sets the network's last bias so that the mean of p(x|z) is the mean of the data."""
         self.likelihood.initialize(model, batches)
-        mean = torch.stack([x.mean(0) for x, _ in batches]).mean(0)
+        filled = (fill_gaps(x) if self.likelihood.gaps else x for x, _ in batches)
+        mean = torch.stack([x.mean(0) for x in filled]).mean(0)
         raw = self.likelihood.initial_raw(mean)
         if raw is not None and isinstance(self.network, Network):
             self.network.set_output_bias(raw)

@@ -7,6 +7,7 @@ from vaezoo.distributions.hamiltonian import HamiltonianPosterior
 from vaezoo.distributions.joint_sampling import LOG_SCALE_LIMIT, LOG_TWO_PI, JointlyDrawn, sum_event
 from vaezoo.distributions.labeled import LabeledPosterior, condition_on_labels
 from vaezoo.distributions.laplace import DiagonalLaplace
+from vaezoo.distributions.mixed import MixedRows
 from vaezoo.distributions.mixture import Mixture, log_prob_of_each
 from vaezoo.distributions.normal import DiagonalNormal, StandardNormal, kl_normal_normal, normal_from
 from vaezoo.distributions.pixel_mixture import CategoricalPixels, LogisticMixturePixels
@@ -33,6 +34,7 @@ __all__ = [
     "JointlyDrawn",
     "LabeledPosterior",
     "LogisticMixturePixels",
+    "MixedRows",
     "Mixture",
     "OneHotCategoricals",
     "ProductDistribution",

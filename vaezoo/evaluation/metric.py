@@ -75,7 +75,7 @@ class Measurement:
             for x, c in batches(self.model, self.data, self.batch_size):
                 elbo = cast("ELBO", self.model(x, c))
                 made = self.model.reconstruct(x, c)
-                error = (made - x).square().flatten(1).mean(1)
+                error = (made - torch.where(x.isnan(), made, x)).square().flatten(1).mean(1)  # NaN is a gap
                 dense = torch.ones_like(error) if likelihood is None else likelihood.contains(x).to(error)
                 found = (elbo.bound, elbo.distortion, elbo.rate, error, dense, *pairs(x, made))
                 rows.append(torch.stack([each.to(error.dtype) for each in found]).cpu())

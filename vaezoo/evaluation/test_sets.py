@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 
 from vaezoo.core import VAE, check_model, public_name, whole_number
-from vaezoo.data import Dataset, ImageOptions, as_dataset, binarize, fit_images, pad, with_columns
+from vaezoo.data import (
+    Dataset,
+    ImageOptions,
+    as_dataset,
+    as_table,
+    binarize,
+    fit_images,
+    layout_of,
+    pad,
+    with_columns,
+)
 from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import DataError, warn
 from vaezoo.evaluation.batches import context_of
@@ -37,6 +47,8 @@ def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | N
     check_model(model)
     table = (model.config or {}).get("data")
     known = cast(dict[str, object], table) if isinstance(table, dict) else {}
+    if (layout := layout_of(model)) is not None:
+        data = as_table(data, split, cast("str | None", known.get("name")), layout)
     data = with_columns(data, cast("list[str] | None", known.get("columns")))
     options, padding = options_of(model, known, data), int(cast(int, known.get("pad", 0)))
     # Own data of the model's shape, padded already, are not resized to the size before padding.

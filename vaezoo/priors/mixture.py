@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from vaezoo.core import Model, Part, as_part, full_precision, has_density, require, sample_with_log_prob
 from vaezoo.distributions import LOG_SCALE_LIMIT, DiagonalNormal, Mixture
 from vaezoo.errors import CompositionError
-from vaezoo.networks import check_weights, normal_init
+from vaezoo.networks import check_weights, fill_gaps, normal_init
 
 INITIALIZATIONS = 10  # of the fit, of which the most likely is chosen
 EXAMPLES_PER_LATENT = 10  # in each cluster, for full covariances
@@ -107,7 +107,7 @@ class VampPrior(Part):
         x = torch.cat([each for each, _ in batches])
         chosen = torch.randperm(len(x), device=x.device)[torch.arange(len(self.inputs), device=x.device) % len(x)]
         with torch.no_grad():
-            self.inputs.copy_(x[chosen])
+            self.inputs.copy_(fill_gaps(x)[chosen])
             if self.contexts is not None:
                 self.contexts.copy_(torch.cat([c for _, c in batches if c is not None])[chosen])
 

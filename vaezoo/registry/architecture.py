@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 from vaezoo.errors import ConfigError, shorten
@@ -49,7 +49,24 @@ class Architecture:
 
     def network(self) -> Backbone:
         """Returns the backbone that `backbone` names."""
-        return cast("Backbone", _build(backbones, self.backbone))
+        backbone = cast("Backbone", _build(backbones, self.backbone))
+        return (
+            self._with_gaps(backbone)
+            if getattr(likelihoods.get(str(self.likelihood["name"])), "gaps", False)
+            else backbone
+        )
+
+    def _with_gaps(self, backbone: Backbone) -> Backbone:
+        """Returns a backbone whose networks of x take gaps: they receive zeros in their place, and the mask."""
+        from vaezoo.networks import GapNetwork, with_mask
+
+        def down(shape: Sequence[int], out: Sequence[int], context: int) -> Network:
+            if tuple(shape) != self.shape:
+                return backbone.down(shape, out, context)
+            return GapNetwork(backbone.down(with_mask(shape), out, context), shape, features)
+
+        features = self.head().features()
+        return replace(backbone, down=down)
 
     def down(self, outputs: int) -> Network:
         """Returns the network of an encoder, from x and c to (B, outputs, *latent)."""

@@ -61,6 +61,7 @@ class DataFacts(Strict, frozen=True):
     digest: str | None = None
     class_names: Annotated[list[ClassName], Meta(min_length=1, max_length=MOST_NAMES)] | None = None
     columns: Annotated[list[ColumnName], Meta(min_length=1, max_length=MOST_NAMES)] | None = None  # of a data frame
+    table: Annotated[dict[str, object], Meta(max_length=8)] | None = None  # a `vaezoo.data.TableLayout`
 
 
 class Extension(Strict, frozen=True, rename={"before": "from"}):
@@ -204,7 +205,21 @@ def check_config(config: Mapping[str, object]) -> None:
         check_names(known.data.class_names, known.architecture.context)
     if known.data is not None and known.data.columns is not None:
         check_names(known.data.columns, table_width(known.architecture.shape))
+    if known.data is not None and known.data.table is not None:
+        check_layout(known.data.table, known.architecture.shape)
     weight_files(config)
+
+
+def check_layout(table: Mapping[str, object], shape: Sequence[int]) -> None:
+    """Raises ConfigError unless a table's layout is valid and describes rows of a shape."""
+    from vaezoo.data import TableLayout  # here: what only shows cards needs no torch
+
+    try:
+        width = msgspec.convert(table, TableLayout, strict=True).width
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise ConfigError(f"its table: {str(error)[:300]}") from None
+    if width != table_width(shape):
+        raise ConfigError(f"its table: expected {width} elements of x; got the shape {shorten(list(shape))}")
 
 
 def table_width(shape: Sequence[int]) -> int:

@@ -61,6 +61,8 @@ def notes_on_scale(model: VAE, feed: BatchStream) -> Iterator[str]:
     likelihood = as_part(model.decoder).likelihood
     if likelihood is None or isinstance(likelihood, UnitLikelihood) or not feed.data.images.is_floating_point():
         return
+    if likelihood.gaps:  # columns of several kinds, which a layout has scaled
+        return
     sizes, deviations = column_figures(feed)
     fixed = isinstance(likelihood, ScaledLikelihood) and not likelihood.learned and not likelihood.optimal
     scale = float(torch.tensor(likelihood.start).exp()) if isinstance(likelihood, ScaledLikelihood) and fixed else 1.0

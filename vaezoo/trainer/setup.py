@@ -9,7 +9,7 @@ from vaezoo.core import VAE, rows_at_once, seeded
 from vaezoo.data import Dataset, EndlessDataset, check_augmentation
 from vaezoo.errors import ContextError, RecipeError, ShapeError, SupportError
 from vaezoo.recipe import Recipe
-from vaezoo.registry import create
+from vaezoo.registry import Named, create
 from vaezoo.trainer.batches import BUILD, BatchStream, EndlessStream, noise_seed
 
 
@@ -33,10 +33,18 @@ def build_model(recipe: Recipe, data: Dataset, options: dict[str, object] | None
             latent=table.latent,
             context=context_width(recipe, data),
             backbone=table.backbone,
-            likelihood=table.likelihood,
+            likelihood=likelihood_of(table.likelihood, data),
             examples=data.total or len(data) if isinstance(data, EndlessDataset) else len(data),
             **(recipe.options if options is None else options),
         )
+
+
+def likelihood_of(choice: Named | None, data: Dataset) -> Named | None:
+    """Returns the likelihood of a recipe; for a table with a layout that is `mixed` by default, with its columns."""
+    given: dict[str, object] = {"name": choice or "mixed"} if isinstance(choice, str | None) else dict(choice)
+    if data.layout is None or given["name"] != "mixed" or "columns" in given:
+        return choice
+    return {**given, "columns": data.layout.families()}
 
 
 def context_width(recipe: Recipe, data: Dataset) -> int:

@@ -9,6 +9,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import TypeVar, cast
 
+from msgspec import to_builtins
 from msgspec.structs import asdict
 from msgspec.structs import replace as with_fields
 
@@ -19,6 +20,7 @@ from vaezoo.data import (
     ImageOptions,
     StreamedDataset,
     as_dataset,
+    as_table,
     binarize,
     columns_of,
     load_dataset,
@@ -131,7 +133,9 @@ def facts_of(recipe: Recipe, training: Dataset, data: object | None = None) -> d
     labelled = recipe.data.context and training.context is None
     names = recordable_names(training.class_names, training.classes or 0) if labelled else None
     columns = recordable_names(columns_of(data), table_width(training.shape), columns=True)
-    named = {key: value for key, value in {"class_names": names, "columns": columns}.items() if value is not None}
+    table = None if training.layout is None else to_builtins(training.layout)
+    facts = {"class_names": names, "columns": columns, "table": table}
+    named = {key: value for key, value in facts.items() if value is not None}
     return {
         "data": {**images, "digest": training.digest, **named},
         "recipe": {"name": printable(recipe.name), "digest": recipe.digest},
@@ -195,7 +199,8 @@ def training_data(
     if held is None and recipe.data.validation == OWN_SPLIT:
         held = own_validation(recipe, data)
     if held is not None:
-        held = with_columns(held, columns_of(data))
+        held = with_columns(held, columns_of(data)) if whole.layout is None else held
+        held = held if whole.layout is None else as_table(held, "validation", recipe.data.name, whole.layout)
         found = as_dataset(held, "validation", options=options, workers=workers, name=recipe.data.name)
         held_out = pad(replace(found, split="validation"), recipe.data.pad)
         if held_out.shape != whole.shape:
@@ -244,6 +249,8 @@ def given_data(recipe: Recipe, data: object, options: ImageOptions, workers: int
         sum(stage.steps * stage.batch_size * stage.accumulation for stage in recipe.stages) * Processes.current().size
     )
     held_out = recipe.data.validation if isinstance(recipe.data.validation, int) else 0
+    if likelihood_name(recipe) == "mixed":
+        data = as_table(data, recipe.data.split, recipe.data.name)
     beginning = held_out + max(largest, min(BEGINNING * largest, total))
     found = as_dataset(
         data,
@@ -255,6 +262,12 @@ def given_data(recipe: Recipe, data: object, options: ImageOptions, workers: int
         name=recipe.data.name,
     )
     return replace(found, total=total) if isinstance(found, EndlessDataset) else found
+
+
+def likelihood_name(recipe: Recipe) -> str:
+    """Returns the name of the likelihood that a recipe sets; "" if it sets none."""
+    choice = recipe.architecture.likelihood
+    return str(choice.get("name") if isinstance(choice, dict) else choice or "")
 
 
 def start_from(model: VAE, init: str | None) -> list[str] | None:
