@@ -186,6 +186,17 @@ def test_a_trained_model_gives_frames_of_its_own_table(people: Dataset, tmp_path
         vaezoo.evaluate(model, f"table:{file}", samples=5)
 
 
+def test_a_recipe_names_a_file(people: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a,b,town\n" + "\n".join(f"{n / 7},{-n},{'xyz'[n % 3]}" for n in range(20)))
+    tables = recipe("vae") | {"data": {"name": f"table:{tmp_path / 'rows.csv'}"}}
+    vaezoo.train(tables, out=tmp_path / "run", trackers=())
+    model = vaezoo.load(tmp_path / "run")
+    data = (model.config or {})["data"]
+    assert isinstance(data, dict) and data["name"] == "table:rows.csv" and "folder" not in str(data)
+    assert layout_of(model) == table(tmp_path / "rows.csv").layout
+    assert (model.config or {})["architecture"]["likelihood"]["name"] == "mixed"  # type: ignore[index]
+
+
 def test_a_frame_is_a_table_for_the_likelihood_of_tables(people: Dataset) -> None:
     pandas = pytest.importorskip("pandas")
     assert people.layout is not None

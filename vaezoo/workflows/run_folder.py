@@ -24,6 +24,7 @@ from vaezoo.trainer.metrics_log import METRICS as LINES
 
 RUNS = Path("runs")
 LOCAL = "local.json"  # never published: it has a path of this machine
+OF_FILES = ("folder", "table")  # schemes of data sets that are files of this machine
 
 
 def auto_folder(recipe: Recipe, resume: bool, source: object = None) -> Path:
@@ -79,9 +80,10 @@ def record_data(folder: Path, data: object) -> None:
         with suppress(OSError):
             (folder / LOCAL).unlink(missing_ok=True)
         return
-    if data.startswith("folder:"):
-        path = expanded(data.removeprefix("folder:")).absolute()
-        data = f"folder:{path}"
+    scheme, colon, rest = data.partition(":")
+    if colon and scheme in OF_FILES:
+        path = expanded(rest).absolute()
+        data = f"{scheme}:{path}"
         end_remarks(path)
     write_file(folder / LOCAL, canonical({"data": data, **identity(folder)}).encode("utf-8", "surrogateescape"))
 
@@ -147,7 +149,7 @@ def describe_folder(folder: Path) -> str:
 def again(folder: Path, data: str) -> str:
     """Returns how to train a run again, as the end of a sentence about its data."""
     name = printable(str(folder))
-    if data.startswith("folder:") or has_name(data):
+    if data.partition(":")[0] in OF_FILES or has_name(data):
         return f": vaezoo train {name}"
     return (
         f", data passed from Python: pass them again, vaezoo.train({name!r}, data=data), or name a data set, "
