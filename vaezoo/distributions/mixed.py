@@ -42,6 +42,11 @@ def runs_of(columns: Sequence[tuple[str, int]]) -> tuple[Run, ...]:
     return tuple(found)
 
 
+def grouped(x: Tensor, run: Run) -> Tensor:
+    """Returns the elements (..., n) of a run as (..., columns, width)."""
+    return x.reshape(*x.shape[:-1], -1, run.width)
+
+
 def log_of_sizes(x: Tensor, runs: Sequence[Run]) -> Tensor:
     """Returns x (..., D) with log x in the place of positive numbers and log(1 + x) of counts, for a network."""
     change = {"log-normal": lambda part: part.clamp(min=1e-9).log(), **dict.fromkeys(COUNTS, _log1p)}
@@ -118,7 +123,7 @@ class MixedRows(Distribution):
                 logits, target = torch.broadcast_tensors(loc, value)
                 return -binary_cross_entropy_with_logits(logits, target, reduction="none")
             case "categorical":
-                return (loc.unflatten(-1, (-1, run.width)).log_softmax(-1).flatten(-2)) * value
+                return grouped(loc, run).log_softmax(-1).flatten(-2) * value
             case "poisson":
                 return value * loc - loc.exp() - torch.lgamma(value + 1.0)
             case _:
@@ -136,13 +141,16 @@ class MixedRows(Distribution):
     def mean(self) -> Tensor:
         """The mean of each element, (*batch, *event); probabilities of flags and categories."""
         parts = [_mean(*part) for part in self._parts()]
-        return torch.cat(parts, -1).unflatten(-1, self.event_shape)
+        return self._event(torch.cat(parts, -1))
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Returns rows without gaps, (*sample, *batch, *event)."""
         with torch.no_grad():
             parts = [self._drawn(torch.Size(sample_shape), *part) for part in self._parts()]
-            return torch.cat(parts, -1).unflatten(-1, self.event_shape)
+            return self._event(torch.cat(parts, -1))
+
+    def _event(self, flat: Tensor) -> Tensor:
+        return flat.reshape(flat.shape[:-1] + self.event_shape)
 
     def _drawn(self, sample: torch.Size, run: Run, loc: Tensor, log_scale: Tensor) -> Tensor:
         """Returns draws (*sample, *batch, elements) of a run."""
@@ -157,9 +165,10 @@ class MixedRows(Distribution):
             case "bernoulli":
                 return torch.bernoulli(loc.sigmoid().expand(shape))
             case "categorical":
-                logits = loc.unflatten(-1, (-1, run.width))
+                logits = grouped(loc, run)
                 one_hot = torch.distributions.OneHotCategorical(logits=logits, validate_args=False)
-                return one_hot.sample(sample).flatten(-2)
+                drawn: Tensor = one_hot.sample(sample)
+                return drawn.flatten(-2)
             case "poisson":
                 return torch.poisson(loc.exp().expand(shape))
             case _:
@@ -180,6 +189,6 @@ def _mean(run: Run, loc: Tensor, log_scale: Tensor) -> Tensor:
         case "bernoulli":
             return loc.sigmoid()
         case "categorical":
-            return loc.unflatten(-1, (-1, run.width)).softmax(-1).flatten(-2)
+            return grouped(loc, run).softmax(-1).flatten(-2)
         case _:
             return loc.exp()

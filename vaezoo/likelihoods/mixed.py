@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaezoo.core import LARGEST_VALUE
-from vaezoo.distributions.mixed import COUNTS, FAMILIES, MixedRows, Run, log_of_sizes, runs_of
+from vaezoo.distributions.mixed import COUNTS, FAMILIES, MixedRows, Run, grouped, log_of_sizes, runs_of
 from vaezoo.errors import ConfigError, shorten
 from vaezoo.likelihoods import Likelihood
 
@@ -111,7 +111,7 @@ def _fits(run: Run, x: Tensor) -> Tensor:
     """Returns a mask (B, n) of the values of a run that have a density, or are gaps."""
     gap = x.isnan()
     if run.family == "categorical":
-        groups = x.unflatten(-1, (-1, run.width))
+        groups = grouped(x, run)
         one_hot = ((groups == 0) | (groups == 1)).all(-1) & (groups.sum(-1) == 1)
         return one_hot | groups.isnan().all(-1)
     if run.family == "bernoulli":
@@ -138,5 +138,5 @@ def _point(run: Run, mean: Tensor) -> Tensor:
         return (mean > 0.5).to(mean.dtype)
     if run.family != "categorical":
         return mean
-    groups = mean.unflatten(-1, (-1, run.width))
+    groups = grouped(mean, run)
     return torch.zeros_like(groups).scatter_(-1, groups.argmax(-1, keepdim=True), 1.0).flatten(-2)

@@ -17,8 +17,10 @@ Byte = Annotated[int, Meta(ge=0, le=255)]
 Color = Annotated[list[Byte], Meta(min_length=3, max_length=3)]
 Rate = Annotated[float, Meta(gt=0, le=10)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
-# Neither a path nor an address, except `folder:PATH`.
-DataName = Annotated[str, Meta(pattern=r"^((?!\w*(tps?|file|s3):)[^:/\\]+(:[\w,]+)?|folder:.+)$", max_length=1000)]
+# Neither a path nor an address, except `folder:PATH` and `table:FILE`.
+DataName = Annotated[
+    str, Meta(pattern=r"^((?!\w*(tps?|file|s3):)[^:/\\]+(:[\w,]+)?|(folder|table):.+)$", max_length=1000)
+]
 Name = Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
@@ -39,7 +41,7 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     labels to keep in the training set, balanced over classes, 0 for all; `labelled_share` is the share of labeled
     examples in each batch, 0 for that of the set. Both are for semi-supervised variants.
 
-    `name` is a registered name, `torchvision:NAME` or `folder:PATH`; with data passed from Python, any text. A folder
+    `name` is a registered name, `torchvision:NAME`, `folder:PATH` or `table:FILE`; with data passed from Python, any text. A folder
     is read with the rights of the user who runs the recipe: read recipes of others before running them. Loading a model
     runs no recipe.
     """

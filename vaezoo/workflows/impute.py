@@ -41,7 +41,8 @@ def impute(
 
     Self-normalized importance sampling (Mattei & Frellsen, 2019, https://arxiv.org/abs/1812.02633): with $z_k \sim
     q(z|x)$ of the observed part x and weights $w_k \propto p(x|z_k)\,p(z_k)/q(z_k|x)$, of sum 1, a gap is filled with
-    $\sum_k w_k\,\mathbb{E}[x|z_k]$, its conditional mean as K grows (rounded for counts), or with the most probable category or flag.
+    $\sum_k w_k\,\mathbb{E}[x|z_k]$, its conditional mean as K grows (rounded for counts), or with the
+    most probable category or flag.
 
     Args:
         model: one whose likelihood takes gaps, such as `mixed`.
