@@ -41,9 +41,9 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     labels to keep in the training set, balanced over classes, 0 for all; `labelled_share` is the share of labeled
     examples in each batch, 0 for that of the set. Both are for semi-supervised variants.
 
-    `name` is a registered name, `torchvision:NAME`, `folder:PATH` or `table:FILE`; with data passed from Python, any text. A folder
-    is read with the rights of the user who runs the recipe: read recipes of others before running them. Loading a model
-    runs no recipe.
+    `name` is a registered name, `torchvision:NAME`, `folder:PATH` or `table:FILE`; with data passed from Python, any
+    text. Folders and files are read with the rights of the user who runs the recipe: read recipes of others before
+    running them. Loading a model runs no recipe.
     """
 
     name: DataName
