@@ -125,8 +125,8 @@ def _whole_rows(rows: Iterator[list[str]], names: list[str], file: str) -> Itera
 
 
 def _read_parquet(path: Path) -> Columns:
-    pyarrow = require("pyarrow.parquet", "'vaezoo[tables]'", "Reading a .parquet file")
-    library: Any = require("pyarrow", "'vaezoo[tables]'", "Reading a .parquet file")
+    pyarrow = require("pyarrow.parquet", "'vaezoo[parquet]'", "Reading a .parquet file")
+    library: Any = require("pyarrow", "'vaezoo[parquet]'", "Reading a .parquet file")
     try:
         table = pyarrow.read_table(path)
     except library.ArrowException as error:
