@@ -103,6 +103,10 @@ class ExportError(VaezooError, ValueError):
     """A model that cannot be exported, or an exported program that computes other values."""
 
 
+class CompressionError(VaezooError, ValueError):
+    """A compressed file that is damaged, or was made with another model or where probabilities differ."""
+
+
 class NonFiniteLossError(VaezooError, ArithmeticError):
     """A loss became NaN or infinite; the message names step, term and batch."""
 

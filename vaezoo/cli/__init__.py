@@ -6,11 +6,11 @@ import os
 import sys
 import warnings
 
-from vaezoo.cli import drawing, evaluation, listing, sharing, training
+from vaezoo.cli import compression, drawing, evaluation, listing, sharing, training
 from vaezoo.cli.app import app
 from vaezoo.errors import VaezooError, escaped
 
-__all__ = ["app", "drawing", "evaluation", "listing", "main", "sharing", "training"]
+__all__ = ["app", "compression", "drawing", "evaluation", "listing", "main", "sharing", "training"]
 
 
 class StandardError(logging.Handler):

@@ -20,12 +20,18 @@ class ShownProgress:
         hint: printed once if more than a minute is left.
         console: standard error by default.
         clock: seconds, from any origin.
+        title: what takes long.
     """
 
     def __init__(
-        self, unit: str, hint: str = "", console: Console | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        unit: str,
+        hint: str = "",
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        title: str = "evaluation",
     ) -> None:
-        self.unit, self.hint, self.console, self.clock = unit, hint, console, clock
+        self.unit, self.hint, self.console, self.clock, self.title = unit, hint, console, clock, title
         self.bar: Bar | None = None
         self._began = 0.0
 
@@ -35,7 +41,7 @@ class ShownProgress:
 
         if self.bar is None:
             self.bar, self._began = Bar(self.console, self.clock, unit=self.unit, few=0), self.clock()
-            self.bar.start("evaluation", total, 0)
+            self.bar.start(self.title, total, 0)
         self.bar.advance(done)
         if self.hint and self.clock() - self._began >= FIRST and (self.bar.remaining or 0.0) > LONG:
             self.bar.console.print(self.hint, markup=False, highlight=False, soft_wrap=True)
