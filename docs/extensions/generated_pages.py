@@ -5,14 +5,13 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 from vaezoo.cli import app as command_line
-from vaezoo.workflows.cite import BIBLIOGRAPHY
 from vaezoo.workflows.site import write_pages
 
 
 def write(app: Sphinx) -> None:
     """Writes the pages into the folder of the sources, where git ignores them."""
     source = Path(app.srcdir)
-    write_pages(source / "reference", BIBLIOGRAPHY.read_text(encoding="utf-8"))
+    write_pages(source / "reference")
     text = command_line.generate_docs(output_format="markdown")
     before, _, commands = text.partition("\n## Table of Contents\n")
     commands = commands.partition("**Commands**:")[2]

@@ -17,7 +17,7 @@ from vaezoo.evaluation.metric import metrics
 from vaezoo.evaluation.report import measured
 from vaezoo.evaluation.test_sets import limited
 from vaezoo.evaluation.test_sets import test_set as set_for
-from vaezoo.storage.model_card import figures_table, hub_card
+from vaezoo.storage.model_card import figures_table, model_card
 from vaezoo.workflows import comparison, listing
 
 
@@ -70,7 +70,7 @@ def test_report_of_a_model(model, digits):
     assert set(stored) == {  # the keys of metrics.json
         "data", "split", "binarization", "binarization_seed", "examples", "samples", "seed", "latents", "bound",
         "distortion", "rate", "log_evidence", "psnr", "active_units", "perplexity", "parameters", "measure", "weights",
-        "bits_per_dimension", "effective_samples",
+        "bits_per_dimension", "effective_samples", "mean_psnr",
     }  # fmt: skip
     assert stored["bound"] == {"mean": report.bound.mean, "error": report.bound.error} and stored["perplexity"] is None
     with pytest.raises(AttributeError, match="'fid'"):
@@ -293,7 +293,7 @@ def test_a_registered_metric_appears_in_report_card_and_tables(digits, monkeypat
         stored = reports[0].as_dict()
         assert f"| ink, % | {text} |" in figures_table(stored)
         assert "ink" not in figures_table(reports[1].as_dict())
-        assert "name: ink (%)" in hub_card("me/mine", {**models[0].config, "data": None}, stored, None)
+        assert "name: ink (%)" in model_card("mine", {**models[0].config, "data": None}, stored)
         facts = {"seeds": 1, "spread": None, "images_per_second": 1.0, "evidences": None, "statistics": ""}
         pairs = zip(reports, models, strict=True)
         rows = [comparison.Row(name="model", report=report, model=model, **facts) for report, model in pairs]

@@ -45,7 +45,7 @@ def test_published_model_loads_unchanged(hub: Hub, name: str) -> None:
     repository = hub.repositories[f"them/{name}"]
     assert len(repository.commits) == 1 and place == f"hf:them/{name}@{repository.names['main']}"
     files = repository.commits[repository.names["main"]]
-    assert set(files) == {*FILES, CARD, OF_A_RUN, "samples.png"}
+    assert set(files) == {*FILES, CARD, OF_A_RUN, "samples.png", "reconstructions.png"}
     assert read_recipe(json.loads(files[OF_A_RUN])).digest == read_recipe(name).digest
     for file in FILES:
         assert files[file] == (PACKAGE_FOLDER / name / file).read_bytes()
@@ -65,7 +65,8 @@ def test_card_has_the_metadata_of_the_hub(hub: Hub) -> None:
     figures = {result.metric_name: result.metric_value for result in card.data.eval_results}
     metrics = json.loads((PACKAGE_FOLDER / "vae-mnist" / METRICS).read_bytes())
     assert figures["log-evidence (nats, K = 5000)"] == pytest.approx(metrics["log_evidence"]["mean"], abs=1e-3)
-    assert card.text.count("# vae-mnist") == 1 and "![Samples from the prior](samples.png)" in card.text
+    assert card.text.count("# vae-mnist") == 1 and "![Samples of the prior, seed 0](samples.png)" in card.text
+    assert "![Test images and their reconstructions](reconstructions.png)" in card.text
     texts = ('vaezoo.load("hf:them/vae-mnist")', "vaezoo train vae-mnist", "CC BY-SA 3.0;", "```bibtex")
     assert all(text in card.text for text in texts)
 

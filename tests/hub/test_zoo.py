@@ -27,6 +27,12 @@ BUNDLED, NAME = "vq-vae-mnist", "tiny-digits"
 Pinned = tuple[vaezoo.VAE, str]
 
 
+def drawn(model: vaezoo.VAE, folder: Path) -> dict[str, str]:
+    """Writes one file in place of the pictures, which have tests of their own."""
+    (folder / "samples.png").write_bytes(b"a picture")
+    return {"samples.png": "Samples"}
+
+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package folder with one bundled model, whose index the test may change."""
@@ -34,8 +40,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.copytree(PACKAGE_FOLDER / BUNDLED, place / BUNDLED)
     for module in (index, bundle):
         monkeypatch.setattr(module, "PACKAGE_FOLDER", place)
-    # Pictures have tests of their own.
-    monkeypatch.setattr(publishing, "draw_samples", lambda model, path: path.write_bytes(b"a picture") > 0)
+    monkeypatch.setattr(publishing, "draw_pictures", drawn)
     read_index.cache_clear()
     bundle.reindex()
     yield place

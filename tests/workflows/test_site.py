@@ -14,11 +14,11 @@ import pytest
 
 import vaezoo
 from vaezoo.registry import variants
+from vaezoo.registry.docstrings import BIBLIOGRAPHY, bibliography, references_of
 from vaezoo.workflows import site
 from vaezoo.zoo.index import PACKAGE_FOLDER, bundled_models, list_models, read_index
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BIBLIOGRAPHY = (ROOT / "vaezoo" / "variants" / "references.bib").read_text(encoding="utf-8")
 KEYS = {  # of metrics.json, for the titles and headings of the pages
     "bound": "bound",
     "distortion": "distortion",
@@ -31,6 +31,7 @@ KEYS = {  # of metrics.json, for the titles and headings of the pages
     "bits per dimension": "bits_per_dimension",
     "active units": "active_units",
     "parameters": "parameters",
+    "effective samples": "effective_samples",
     "perplexity of the codes": "perplexity",
     "wrong labels": "label_error",
     "clustering accuracy": "clustering_accuracy",
@@ -44,7 +45,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("reference")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(site, "write_pictures", lambda name, target: None)
-        written = site.write_pages(folder, BIBLIOGRAPHY)
+        written = site.write_pages(folder)
     return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in written}
 
 
@@ -63,7 +64,7 @@ def numbers(text: str) -> list[tuple[float, float]]:
 def check_figure(title: str, text: str, metrics: Mapping[str, object]) -> None:
     """Raises AssertionError unless a text is the rounded value of the metric with this title."""
     name, _, samples = title.partition(" (K = ")
-    value = metrics[KEYS[name.partition(",")[0]]]
+    value = metrics[KEYS[name.partition(",")[0].partition(" (of K")[0]]]
     if samples:
         assert int(samples.partition(")")[0].replace(",", "")) == metrics["samples"], (title, text)
     expected = [value["mean"], value["error"]] if isinstance(value, Mapping) else [value]
@@ -90,7 +91,8 @@ def table_rows(page: str, first: str) -> list[dict[str, str]]:
     """Returns the rows of the table whose first heading is given, as heading -> cell."""
     table = page.partition(f"| {first} |")[2].partition("\n\n")[0]
     headings, _, *rows = [
-        [cell.strip() for cell in line.strip("| ").split(" | ")] for line in f"{first} |{table}".splitlines()
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])]
+        for line in f"| {first} |{table}".splitlines()
     ]
     return [dict(zip(headings, row, strict=True)) for row in rows]
 
@@ -115,7 +117,7 @@ def test_pages_of_names_that_no_longer_exist_are_removed(tmp_path, monkeypatch):
     old = tmp_path / "models" / "of-an-earlier-build.md"
     old.parent.mkdir()
     old.write_text("# of-an-earlier-build\n")
-    site.write_pages(tmp_path, BIBLIOGRAPHY)
+    site.write_pages(tmp_path)
     assert not old.exists()
 
 
@@ -157,7 +159,7 @@ def test_page_of_a_variant_has_equation_use_options_and_references(name, pages):
     assert all(row["values"] and row["meaning"] for row in rows)
     assert "## See also" in page
     assert entry.url in page
-    assert page.count("```bibtex\n") == len(site.references_of(inspect.getdoc(entry.builder)))
+    assert page.count("```bibtex\n") == len(references_of(inspect.getdoc(entry.builder)))
 
 
 def test_code_of_variant_pages_runs(pages):
@@ -169,11 +171,11 @@ def test_code_of_variant_pages_runs(pages):
 
 
 def test_references_have_a_bibtex_entry_of_the_same_author_and_year():
-    known, used = site.bibliography_of(BIBLIOGRAPHY), set()
-    keys = re.findall(r"^@\w+\{(\w+),", BIBLIOGRAPHY, re.MULTILINE)
+    known, used = bibliography(), set()
+    keys = re.findall(r"^@\w+\{(\w+),", BIBLIOGRAPHY.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(keys) == len(set(keys)) == len(known)
     for name in variants.names():
-        for _, paper, address in site.references_of(inspect.getdoc(variants.get(name).builder)):
+        for _, paper, address in references_of(inspect.getdoc(variants.get(name).builder)):
             entry = known[address]
             year = paper.partition("(")[2].rstrip(")")
             assert f"year = {{{year}}}" in entry, (paper, entry)

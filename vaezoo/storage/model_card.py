@@ -1,10 +1,12 @@
 """The model card of a folder."""
 
+import inspect
 import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import cast
 
 from vaezoo.errors import VaezooError
@@ -13,6 +15,9 @@ from vaezoo.evaluation.metric import all_metrics, titled
 from vaezoo.recipe import list_recipes, read_recipe
 from vaezoo.storage.terms import Terms
 
+UNSTATED = Terms()
+NO_PICTURES: Mapping[str, str] = MappingProxyType({})
+CITATION = "@software{vaezoo,\n  title = {vaezoo: a zoo of variational autoencoders}\n}"
 USAGE = """```python
 import vaezoo
 
@@ -69,9 +74,13 @@ def model_card(
     *,
     address: str = "",
     recipe: str = "",
+    before: Sequence[str] = (),
     moved: bool = False,
+    pictures: Mapping[str, str] = NO_PICTURES,
+    terms: Terms = UNSTATED,
+    published: bool = False,
 ) -> str:
-    """Returns the README.md of a model folder.
+    """Returns the README.md of a model folder, or of a repository on the Hub; both have the same sections.
 
     Args:
         name: the title.
@@ -79,14 +88,63 @@ def model_card(
         metrics: its figures, if it has some.
         address: the name that `load` takes; the title if it is empty.
         recipe: path of the recipe that `vaezoo train` takes, if there is one.
+        before: commands that bring the recipe there.
         moved: see `recipe_section`.
+        pictures: file of a picture -> what it shows.
+        terms: licenses of weights and data.
+        published: whether the card states the license of the weights.
     """
-    front = "\n".join(["---", "library_name: vaezoo", "tags:", *(f"- {tag}" for tag in tags(config)), "---"])
-    *parts, shown = sections(address or name, config, metrics)
-    recipes = recipe_section(config, recipe, moved=moved)
-    data = str((cast("Mapping[str, object] | None", config.get("data")) or {}).get("name", ""))
-    about = data_section(config, UNSTATED) if licence_of(data) else []
-    return "\n\n".join([front, f"# {name}", *parts, *recipes, *about, shown]) + "\n"
+    architecture = cast(Mapping[str, object], config["architecture"])
+    usage = USAGE.format(name=address or name, context=", c=0" if architecture["context"] else "")
+    parts = [front_matter(name, config, metrics or {}, terms), f"# {name}", about(config)]
+    parts += [f"![{text}]({file})" for file, text in pictures.items()] + [usage, *use_section(config)]
+    if metrics is not None:
+        parts += ["## Figures", figures_table(metrics), *evaluate_command(address or name, config, metrics)]
+    parts += recipe_section(config, metrics, recipe, *before, moved=moved)
+    parts += [*(["## License", terms.sentence] if published else []), *data_section(config, terms), *sections(config)]
+    return "\n\n".join(parts) + "\n"
+
+
+def about(config: Mapping[str, object]) -> str:
+    """Returns the first lines of a card: variant, version, data, and the packages that it needs."""
+    data = cast(Mapping[str, object] | None, config.get("data"))
+    made = f"A `{config['variant']}` made with vaezoo {config.get('vaezoo', '')}".rstrip()
+    trained = f", trained on {data['name']} (binarization: {data['binarize']})." if data else "."
+    packages = packages_of(config)
+    return f"{made}{trained}" + (f"\n\nIt needs `pip install {' '.join(packages)}`." if packages else "")
+
+
+def use_section(config: Mapping[str, object]) -> list[str]:
+    """Returns the section on what the model is for, by the docstrings of its variants, and where its figures end."""
+    from vaezoo.registry.docstrings import split_use  # here: what only shows figures needs no torch
+
+    docs = {name: docstring_of(name) for name in str(config["variant"]).split("+")}
+    uses = {name: " ".join(split_use(doc)[1].split()) for name, doc in docs.items()}
+    lines = [f"`{name}`: {use}" if len(docs) > 1 else use for name, use in uses.items() if use]
+    shape = tuple(cast(Sequence[int], cast(Mapping[str, object], config["architecture"])["shape"]))
+    expected = f"images of shape {shape} with values in [0, 1]" if len(shape) == 3 else f"x of shape {shape}"
+    data = cast(Mapping[str, object] | None, config.get("data"))
+    limits = f" Its figures hold for {data['name']} alone; for other data, fine-tune or train it." if data else ""
+    return ["## Intended use", *lines, f"It expects {expected}.{limits}"]
+
+
+def docstring_of(variant: str) -> str:
+    """Returns the docstring of a variant; an empty text if it is not registered here."""
+    from vaezoo.registry import variants  # here: what only shows figures needs no torch
+
+    with suppress(VaezooError):
+        return inspect.getdoc(variants.get(variant).builder) or ""
+    return ""
+
+
+def evaluate_command(address: str, config: Mapping[str, object], metrics: Mapping[str, object]) -> list[str]:
+    """Returns the command that measures the figures again, none if their data have no name."""
+    data = str(metrics.get("data"))
+    if not has_name(data):
+        return []
+    trained_on = str((cast("Mapping[str, object] | None", config.get("data")) or {}).get("name"))
+    option = "" if data == trained_on else f" --data {shlex.quote(data)}"
+    return [f"```sh\nvaezoo evaluate {shlex.quote(address)}{option}\n```"]
 
 
 def tags(config: Mapping[str, object]) -> list[str]:
@@ -94,18 +152,9 @@ def tags(config: Mapping[str, object]) -> list[str]:
     return list(dict.fromkeys(["vae", *str(config["variant"]).split("+")]))
 
 
-def sections(address: str, config: Mapping[str, object], metrics: Mapping[str, object] | None) -> list[str]:
-    """Returns the sections of all cards: usage of `load(address)`, figures, origin, and at the end the config."""
-    architecture = cast(Mapping[str, object], config["architecture"])
-    data = cast(Mapping[str, object] | None, config.get("data"))
-    parts = [
-        f"A `{config['variant']}` made with vaezoo {config.get('vaezoo', '')}".rstrip()
-        + (f", trained on {data['name']} (binarization: {data['binarize']})." if data else "."),
-        *([f"It needs `pip install {' '.join(packages)}`."] if (packages := packages_of(config)) else []),
-        USAGE.format(name=address, context=", c=0" if architecture["context"] else ""),
-    ]
-    if metrics is not None:
-        parts += ["## Figures", figures_table(metrics)]
+def sections(config: Mapping[str, object]) -> list[str]:
+    """Returns the last sections of a card: origin, latents, config, citation."""
+    parts = list[str]()
     if config.get("origin") is not None:
         origin = cast(Mapping[str, str], config["origin"])
         facts = "; ".join(f"{key} `{value}`" for key, value in sorted(origin.items()))
@@ -113,7 +162,18 @@ def sections(address: str, config: Mapping[str, object], metrics: Mapping[str, o
     if config.get("latents") is not None:
         parts += ["## Latents", latents_text(cast(Mapping[str, object], config["latents"]))]
     shown = {key: config[key] for key in ("variant", "architecture", "options", "data")}
-    return [*parts, f"## Config\n\n```json\n{json.dumps(shown, indent=1, sort_keys=True)}\n```"]
+    parts += ["## Config", f"```json\n{json.dumps(shown, indent=1, sort_keys=True)}\n```"]
+    return [*parts, "## Citation", "```bibtex\n" + "\n\n".join([CITATION, *papers_of(config)]) + "\n```"]
+
+
+def papers_of(config: Mapping[str, object]) -> list[str]:
+    """Returns the BibTeX entries of the papers of a config's variants, each once."""
+    from vaezoo.registry.docstrings import citations  # here: what only shows figures needs no torch
+
+    found = dict[str, str]()
+    for name in str(config["variant"]).split("+"):
+        found |= {key: text for key, text in citations(docstring_of(name)).items() if key not in found}
+    return [*found.values()]
 
 
 def added_likelihood(config: Mapping[str, object]) -> str:
@@ -138,11 +198,14 @@ def packages_of(config: Mapping[str, object]) -> list[str]:
     return sorted(parts | backbones.packages([backbone]) | likelihoods.packages([likelihood]))
 
 
-def recipe_section(config: Mapping[str, object], file: str, *before: str, moved: bool = False) -> list[str]:
-    """Returns the section on how to train the model again, none for a model without a recipe.
+def recipe_section(
+    config: Mapping[str, object], metrics: Mapping[str, object] | None, file: str, *before: str, moved: bool = False
+) -> list[str]:
+    """Returns the section on how to train the model again and what it took, none for a model without a recipe.
 
     Args:
         config: that of the model.
+        metrics: its figures, with the cost of the training if it is known.
         file: path of the recipe, if there is one.
         before: commands that bring it there.
         moved: whether the data, if they are a folder, may not be where the recipe says.
@@ -150,11 +213,12 @@ def recipe_section(config: Mapping[str, object], file: str, *before: str, moved:
     recipe = cast(Mapping[str, object] | None, config.get("recipe"))
     if recipe is None:
         return []
+    cost = cost_text((metrics or {}).get("training"))
     name, digest = recipe["name"], f"recipe digest `{str(recipe['digest'])[:12]}`"
     if is_packaged(recipe):
-        return ["## Recipe", f"`vaezoo train {name}` makes it again ({digest})."]
+        return ["## Training", f"`vaezoo train {name}` makes it again ({digest}).{cost}"]
     if not file:
-        return ["## Recipe", f"Trained by the recipe `{name}`, which is not in this folder ({digest})."]
+        return ["## Training", f"Trained by the recipe `{name}`, which is not in this folder ({digest}).{cost}"]
     data = str(cast(Mapping[str, object], config.get("data") or {}).get("name", ""))
     folder = data.startswith("folder:")
     command, note = f"vaezoo train {shlex.quote(file)}", f"The recipe is `{file.rpartition('/')[2]}` ({digest})."
@@ -166,7 +230,18 @@ def recipe_section(config: Mapping[str, object], file: str, *before: str, moved:
         note += f" Its data, {data}, were passed from Python: `{call}` trains it on yours."
         command = ""
     commands = "\n".join([*before, *([command] if command else [])])
-    return ["## Recipe", note, *([f"```sh\n{commands}\n```"] if commands else [])]
+    return ["## Training", note + cost, *([f"```sh\n{commands}\n```"] if commands else [])]
+
+
+def cost_text(cost: object) -> str:
+    """Returns a sentence on steps, images, time and machine of a training, or an empty text."""
+    if not isinstance(cost, Mapping):
+        return ""
+    try:
+        took = f" It took {cost['steps']:,} steps, {cost['images']:,} images, {cost['seconds'] / 60:,.0f} minutes"
+    except (LookupError, TypeError, ValueError):
+        return ""
+    return f"{took} on {machine}." if (machine := cost.get("machine")) else f"{took}."
 
 
 def is_packaged(recipe: Mapping[str, object]) -> bool:
@@ -209,40 +284,6 @@ def numbers_text(value: object) -> str:
 
 #: data set -> its name on the Hub
 ON_THE_HUB = {"mnist": "ylecun/mnist", "fashion-mnist": "zalando-datasets/fashion_mnist"}
-UNSTATED = Terms()
-CITATION = """```bibtex
-@software{vaezoo,
-  title = {vaezoo: a zoo of variational autoencoders}
-}
-```"""
-
-
-def hub_card(
-    repository: str,
-    config: Mapping[str, object],
-    metrics: Mapping[str, object],
-    picture: str | None,
-    terms: Terms = UNSTATED,
-    recipe: str = "",
-) -> str:
-    """Returns the README.md of a repository on the Hub: metadata, picture, usage, figures, recipe, license, citation.
-
-    Args:
-        repository: owner/name.
-        config: that of the model.
-        metrics: its figures.
-        picture: name of the file of samples, if there is one.
-        terms: licenses of weights and data.
-        recipe: name of the file of the recipe, if there is one.
-    """
-    name = repository.partition("/")[2]
-    *parts, shown = sections(f"hf:{repository}", config, metrics)
-    image = [] if picture is None else [f"![Samples from the prior]({picture})"]
-    pull = f"vaezoo pull hf:{repository} --to {name}"
-    recipes = recipe_section(config, recipe and f"{name}/{recipe}", pull, moved=True)
-    about = ["## License", terms.sentence, *data_section(config, terms)]
-    head = [front_matter(repository, config, metrics, terms), f"# {name}", *image]
-    return "\n\n".join([*head, *parts, *recipes, *about, shown, "## Citation", CITATION]) + "\n"
 
 
 def data_section(config: Mapping[str, object], terms: Terms) -> list[str]:
@@ -254,7 +295,7 @@ def data_section(config: Mapping[str, object], terms: Terms) -> list[str]:
     own = f"`{name.removeprefix('folder:')}`, a folder of images" if name.startswith("folder:") else f"`{name}`"
     licence = licence_of(name) if terms.data_license is None else f"{own}, license: {terms.data_license}"
     padded = f", with {data['pad']} zeros on each side" if data.get("pad") else ""
-    text = f"{licence or f'{own}; their license is not stated'}; seen with binarization `{data['binarize']}`{padded}."
+    text = f"{licence or f'{own}; their license is not stated'}; binarization `{data['binarize']}`{padded}."
     place = f" On the Hub: [{terms.dataset}](https://huggingface.co/datasets/{terms.dataset})." if terms.dataset else ""
     return ["## Data", text + place]
 
@@ -273,9 +314,9 @@ def licence_of(data: str) -> str:
 
 
 def front_matter(
-    repository: str, config: Mapping[str, object], metrics: Mapping[str, object], terms: Terms = UNSTATED
+    name: str, config: Mapping[str, object], metrics: Mapping[str, object], terms: Terms = UNSTATED
 ) -> str:
-    """Returns the metadata of a card for the Hub: library, license, tags, data, and the figures as a model index."""
+    """Returns the metadata of a card, which the Hub reads: library, license, tags, data, figures as a model index."""
     from huggingface_hub import EvalResult, ModelCardData
 
     data = str(metrics.get("data"))
@@ -305,7 +346,7 @@ def front_matter(
         license_link=terms.license_link,
         tags=tags(config),
         datasets=[hub_name] if hub_name else None,
-        model_name=repository.partition("/")[2],
+        model_name=name,
         eval_results=results,
     )
     return f"---\n{card.to_yaml()}\n---"

@@ -2,16 +2,13 @@
 
 import inspect
 from pathlib import Path
-from typing import Final
 
 from vaezoo.errors import ConfigError, UnknownNameError
 from vaezoo.registry import variants
+from vaezoo.registry.docstrings import citations
 from vaezoo.storage.config import CONFIG, read_config
 from vaezoo.workflows.load import locate
-from vaezoo.workflows.site import bibliography_of, references_of
 from vaezoo.zoo.index import list_models, read_index
-
-BIBLIOGRAPHY: Final = Path(__file__).parents[1] / "variants" / "references.bib"
 
 
 def cite(name: str | Path) -> str:
@@ -24,13 +21,12 @@ def cite(name: str | Path) -> str:
         UnknownNameError: no such variant or model, with the closest names.
         ConfigError: a variant of another package that states no papers.
     """
-    known, found = bibliography_of(BIBLIOGRAPHY.read_text(encoding="utf-8")), dict[str, str]()
+    found = dict[str, str]()
     for entry in (variants.get(each.strip()) for each in variant_of(name).split("+")):
-        references = references_of(inspect.getdoc(entry.builder) or "")
-        for _, paper, address in references:
-            found[address] = known.get(address, f"% {paper}, {address}")  # a paper of another package: a comment
-        if not references:
+        own = citations(inspect.getdoc(entry.builder) or "")
+        if not own:
             raise ConfigError(f"The variant {entry.name!r} states no papers. Cite its package.")
+        found |= {address: text for address, text in own.items() if address not in found}
     return "\n\n".join(found.values())
 
 

@@ -19,6 +19,7 @@ from vaezoo.storage.model_folder import read_metrics, write_metrics
 from vaezoo.workflows.load import is_published, load, locate, own_folder
 from vaezoo.workflows.run_folder import own_data
 from vaezoo.workflows.tables import Record, markdown
+from vaezoo.workflows.training_cost import training_cost
 
 
 def data_of(model: VAE, data: str | None) -> str:
@@ -154,7 +155,8 @@ def measure(
     config = model.config or {}
     recipe = config.get("recipe")
     if write:
-        write_metrics(folder, report)
+        cost = training_cost(folder) or (stored or {}).get("training")
+        write_metrics(folder, report | ({"training": cost} if cost else {}))
     return Measured(
         name=str(name),
         variant=str(config.get("variant")),

@@ -18,13 +18,15 @@ from vaezoo.storage.config import read_config
 from vaezoo.storage.figures import METRICS
 from vaezoo.storage.files import write_file
 from vaezoo.storage.json_files import canonical
-from vaezoo.storage.model_card import UNSTATED, hub_card
+from vaezoo.storage.model_card import UNSTATED, model_card
 from vaezoo.storage.model_folder import CARD, copy_folder, read_metrics, save, write_metrics
 from vaezoo.storage.terms import Terms
+from vaezoo.workflows.draw import has_public_images, some_images
 from vaezoo.workflows.load import finished, load
 from vaezoo.zoo.index import bundled_models
 
-SAMPLES = "samples.png"
+SAMPLES, RECONSTRUCTIONS = "samples.png", "reconstructions.png"
+PAIRS = 8  # images with their reconstructions
 PATIENCE, TRIES = 30.0, 2  # seconds without a byte, and attempts, of each request
 MEASURED = ("data", "split", "examples", "samples", "distortion", "rate")
 
@@ -47,8 +49,8 @@ def push(
 ) -> str:
     """Publishes a model on the Hugging Face Hub in one commit, and returns "hf:owner/name@COMMIT", which loads it.
 
-    The commit holds config, weights, metrics, a picture of samples, a model card and, for the folder of a run and for
-    models of the package, the recipe. Folders of data are named without the path to them.
+    The commit holds config, weights, metrics, pictures (samples, and reconstructions of public test images), a model
+    card and, for the folder of a run and for models of the package, the recipe. Folders of data are named without the path to them.
 
     Args:
         model: a model, a pretrained model's name, or a model folder.
@@ -186,8 +188,19 @@ def staged(
     recipe = public_recipe(source, config)
     if recipe is not None:
         write_file(folder / OF_A_RUN, canonical(recipe).encode())
-    picture = SAMPLES if draw_samples(load(folder), folder / SAMPLES) else None
-    card = hub_card(target.name, config, figures, picture, terms, OF_A_RUN if recipe is not None else "")
+    name = target.name.partition("/")[2]
+    card = model_card(
+        name,
+        config,
+        figures,
+        address=f"hf:{target.name}",
+        recipe=f"{name}/{OF_A_RUN}" if recipe is not None else "",
+        before=[f"vaezoo pull hf:{target.name} --to {name}"],
+        moved=True,
+        pictures=draw_pictures(load(folder), folder),
+        terms=terms,
+        published=True,
+    )
     write_file(folder / CARD, card.encode())
     check_private(folder)
     return folder
@@ -224,13 +237,20 @@ def check_private(folder: Path) -> None:
                 )
 
 
-def draw_samples(model: VAE, path: Path) -> bool:
-    """Draws 64 samples, and returns whether that was possible: models of other data than images have no pictures."""
+def draw_pictures(model: VAE, folder: Path) -> dict[str, str]:
+    """Draws samples, and reconstructions if test images of the data are in the package or drawn; returns file -> text.
+
+    Models of other data than images have no pictures. Images of the user are never published.
+    """
     from vaezoo import pictures
 
-    context = torch.arange(64) % model.context if model.context else None
-    try:
-        pictures.samples(model, 64, path, context, 0)
-    except VaezooError:
-        return False
-    return True
+    context, found = torch.arange(64) % model.context if model.context else None, dict[str, str]()
+    with suppress(VaezooError):
+        pictures.samples(model, 64, folder / SAMPLES, context, 0)
+        found[SAMPLES] = "Samples of the prior, seed 0"
+    if has_public_images((model.config or {}).get("data")):
+        with suppress(VaezooError):
+            x, c = some_images(model, None, PAIRS)
+            pictures.reconstructions(model, x, folder / RECONSTRUCTIONS, c)
+            found[RECONSTRUCTIONS] = "Test images and their reconstructions"
+    return found

@@ -4,7 +4,6 @@
 """
 
 import inspect
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from vaezoo.errors import ConfigError
 from vaezoo.evaluation.metric import all_metrics
 from vaezoo.recipe import list_recipes, published_metrics
+from vaezoo.registry.docstrings import bibliography, references_of, section_of, split_use
 from vaezoo.storage.model_card import USAGE, architecture_text, figures_table
 from vaezoo.storage.model_folder import CARD
 from vaezoo.workflows.building_blocks import option_texts
@@ -35,13 +35,9 @@ if TYPE_CHECKING:  # the registry imports torch
 IMAGES = 16  # samples in a picture
 HIGHLIGHTS, LISTED = "Probabilities: binarized images, 1 × 28 × 28", 8
 PAIRS = 8  # images with their reconstructions
-SECTION = r"^{}:(?: +(.*)|((?:\n    .*|\n(?=\n    ))+))(?:\n|\Z)"  # on one line, or indented below
-ENTRY = re.compile(r"^@\w+\{.*?^\}$", re.DOTALL | re.MULTILINE)
-ADDRESS = re.compile(r"^\s*url = \{(.*)\},?$", re.MULTILINE)
-REFERENCE = re.compile(r"(?:(.+): )?([^:]+ \(\d{4}\)), (\S+)")
 
 
-def write_pages(folder: Path, bibliography: str) -> list[Path]:
+def write_pages(folder: Path) -> list[Path]:
     """Writes the pages of all variants and all pretrained models with their pictures, and returns the pages.
 
     Pages of earlier builds whose variant or model no longer exists are removed. Nothing is downloaded: models that are
@@ -49,10 +45,8 @@ def write_pages(folder: Path, bibliography: str) -> list[Path]:
 
     Args:
         folder: receives `variants/NAME.md`, `models/NAME.md` and `models/pictures/`.
-        bibliography: BibTeX entries, each with the `url` of a reference of a docstring.
     """
-    entries = bibliography_of(bibliography)
-    texts = {folder / "variants" / f"{entry.name}.md": variant_page(entry, entries) for entry in variant_entries()}
+    texts = {folder / "variants" / f"{entry.name}.md": variant_page(entry) for entry in variant_entries()}
     texts |= {folder / "models" / f"{name}.md": model_page(name) for name in list_models()}
     for old in {*folder.glob("variants/*.md"), *folder.glob("models/*.md")} - {*texts}:
         old.unlink()
@@ -82,33 +76,15 @@ def bound_of(name: str) -> float | None:
     return cast(Mapping[str, float | None], metrics_of(name)["bound"])["mean"]
 
 
-def bibliography_of(text: str) -> dict[str, str]:
-    """Returns address -> BibTeX entry."""
-    return {ADDRESS.findall(entry)[0]: entry for entry in ENTRY.findall(text)}
-
-
-def variant_page(entry: "Variant", bibliography: Mapping[str, str]) -> str:
+def variant_page(entry: "Variant") -> str:
     """Returns the page of a variant: equation, facts, use, options, weights, references."""
     doc = inspect.getdoc(entry.builder) or ""
-    text, *use = re.split(r"\s*\b(?=Use\s+it\b)", "\n\n".join(prose_of(doc)), maxsplit=1)
+    text, use = split_use(doc)
     parts = [f"# {entry.name}", summary_of(entry), text, facts_table(entry)]
-    parts += ["## When to use it", *use, usage_of(entry)]
+    parts += ["## When to use it", *([use] if use else []), usage_of(entry)]
     parts += ["## Options", options_table(entry), *see_also(doc)]
     parts += ["## Pretrained models", *weights_sections(entry.name)]
-    return "\n\n".join([*parts, *references_section(doc, bibliography)]) + "\n"
-
-
-def prose_of(doc: str) -> list[str]:
-    """Returns the paragraphs of a variant's docstring between its first line and `See also:`, without its options."""
-    for name in ("Hyperparameters", "See also", "References"):
-        doc = re.sub(SECTION.format(name), "", doc, flags=re.MULTILINE)
-    return [each.strip() for each in doc.split("\n\n")[1:] if each.strip()]
-
-
-def section_of(doc: str, name: str) -> str:
-    """Returns the text of a section of a docstring, or an empty string."""
-    found = re.search(SECTION.format(name), doc, re.MULTILINE)
-    return inspect.cleandoc(found[1] or found[2]) if found else ""
+    return "\n\n".join([*parts, *references_section(doc)]) + "\n"
 
 
 def facts_table(entry: "Variant") -> str:
@@ -191,18 +167,13 @@ def strip(name: str, page: str) -> str:
     return f"{image}\n*Samples of [{name}](../{page}), seed 0.*"
 
 
-def references_section(doc: str, bibliography: Mapping[str, str]) -> list[str]:
+def references_section(doc: str) -> list[str]:
     """Returns the references of a docstring, each with its BibTeX entry."""
-    parts = ["## References"]
+    parts, known = ["## References"], bibliography()
     for use, paper, address in references_of(doc):
         parts.append(f"{use}: [{paper}]({address})" if use else f"[{paper}]({address})")
-        parts += [f"```bibtex\n{bibliography[address]}\n```"] if address in bibliography else []
+        parts += [f"```bibtex\n{known[address]}\n```"] if address in known else []
     return parts
-
-
-def references_of(doc: str) -> list[tuple[str, str, str]]:
-    """Returns (use, authors and year, address) of each reference of a docstring; the first one has no use."""
-    return REFERENCE.findall(section_of(doc, "References"))
 
 
 def model_page(name: str) -> str:
@@ -214,7 +185,6 @@ def model_page(name: str) -> str:
     figures, last, config = figures.partition("\n## Config\n")
     published = published_metrics(name)
     parts = [about.strip(), *(model_pictures(name) if bundled else []), heading.strip(), figures.strip()]
-    parts += ["## Measure it again", f"```sh\nvaezoo evaluate {name}\n```"]
     if published is not None:
         parts += ["## In the literature", in_the_literature(published, metrics_of(name))]
     if name in list_recipes():
@@ -248,9 +218,9 @@ def model_pictures(name: str) -> list[str]:
 
 def shows_reconstructions(name: str) -> bool:
     """Returns whether test images of a model's data are in the package, or are drawn."""
-    from vaezoo.data.bundled import BUNDLED  # imports torch
+    from vaezoo.workflows.draw import has_public_images  # imports torch
 
-    return metrics_of(name).get("data") in (*BUNDLED, "dsprites")
+    return has_public_images(metrics_of(name).get("data"))
 
 
 def write_pictures(name: str, folder: Path) -> None:

@@ -36,6 +36,7 @@ from vaezoo.trainer.processes import Processes, process_group
 from vaezoo.trainer.tracking import Service, Tracker, chosen_trackers
 from vaezoo.workflows.load import load
 from vaezoo.workflows.run_folder import LOCAL, auto_folder, record_data, removed_if_empty
+from vaezoo.workflows.training_cost import record_machine
 
 Result = TypeVar("Result")
 Around = Callable[[Trainer], AbstractContextManager[object]]
@@ -106,6 +107,7 @@ def train(
             prepare_folder(folder, resume or extend)
             if not (folder / LOCAL).exists():
                 record_data(folder, chosen.data.name if data is None else data)
+            record_machine(folder, place)
         trainer = Trainer(
             chosen, model, training, held_out=held_out, folder=folder, device=place, trackers=receivers, fresh=fresh,
             any_size=any_size,
