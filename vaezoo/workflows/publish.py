@@ -50,7 +50,8 @@ def push(
     """Publishes a model on the Hugging Face Hub in one commit, and returns "hf:owner/name@COMMIT", which loads it.
 
     The commit holds config, weights, metrics, pictures (samples, and reconstructions of public test images), a model
-    card and, for the folder of a run and for models of the package, the recipe. Folders of data are named without the path to them.
+    card and, for the folder of a run and for models of the package, the recipe. Folders of data are named without the
+    path to them.
 
     Args:
         model: a model, a pretrained model's name, or a model folder.
