@@ -121,6 +121,12 @@ def in_the_literature(published: Published, metrics: Mapping[str, object]) -> st
     return f"In the literature: {', '.join(values)} ({published.origin}).{own}"
 
 
+def cost_of(folder: Path, stored: Mapping[str, object] | None) -> dict[str, object]:
+    """Returns the cost of the training in a folder, that of the run or of the stored figures, as a table of figures."""
+    cost = training_cost(folder) or (stored or {}).get("training")
+    return {"training": cost} if cost else {}
+
+
 def measure(
     name: str | Path,
     *,
@@ -155,8 +161,7 @@ def measure(
     config = model.config or {}
     recipe = config.get("recipe")
     if write:
-        cost = training_cost(folder) or (stored or {}).get("training")
-        write_metrics(folder, report | ({"training": cost} if cost else {}))
+        write_metrics(folder, report | cost_of(folder, stored))
     return Measured(
         name=str(name),
         variant=str(config.get("variant")),

@@ -189,19 +189,12 @@ def staged(
     recipe = public_recipe(source, config)
     if recipe is not None:
         write_file(folder / OF_A_RUN, canonical(recipe).encode())
-    name = target.name.partition("/")[2]
+    name, pictures = target.name.partition("/")[2], draw_pictures(load(folder), folder)
     card = model_card(
-        name,
-        config,
-        figures,
-        address=f"hf:{target.name}",
-        recipe=f"{name}/{OF_A_RUN}" if recipe is not None else "",
-        before=[f"vaezoo pull hf:{target.name} --to {name}"],
-        moved=True,
-        pictures=draw_pictures(load(folder), folder),
-        terms=terms,
+        name, config, figures, address=f"hf:{target.name}", recipe=f"{name}/{OF_A_RUN}" if recipe is not None else "",
+        before=[f"vaezoo pull hf:{target.name} --to {name}"], moved=True, pictures=pictures, terms=terms,
         published=True,
-    )
+    )  # fmt: skip
     write_file(folder / CARD, card.encode())
     check_private(folder)
     return folder
