@@ -249,6 +249,7 @@ def test_every_public_function_restores_the_mode_of_each_module(digits):
             "active_units",
             "cluster",
             "embed",
+            "fit_scale",
             "label_error",
             "latent_report",
             "path_lengths",
@@ -266,7 +267,7 @@ def test_every_public_function_restores_the_mode_of_each_module(digits):
     functions = {name: inspect.signature(each).parameters for name, each in public.items() if inspect.isfunction(each)}
     assert calls.keys() == {name for name, parameters in functions.items() if {"model", "source"} & parameters.keys()}
     for training in (True, False):
-        model = vaezoo.create("vade", shape=(1, 8, 8), latent=2).train(training)
+        model = vaezoo.create("vade", shape=(1, 8, 8), latent=2, likelihood="gaussian").train(training)
         model.decoder.train(not training)  # the mode of each module, not of the whole
         before = [module.training for module in model.modules()]
         for name, arguments in calls.items():

@@ -213,7 +213,7 @@ def during(stage: str, fault: Fault) -> Fault:
 @pytest.fixture
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Publishes no picture, which takes half a second."""
-    monkeypatch.setattr(publish, "draw_samples", lambda *_: False)
+    monkeypatch.setattr(publish, "draw_pictures", lambda *_: {})
 
 
 @pytest.mark.usefixtures("no_picture")

@@ -267,6 +267,8 @@ def test_models_without_test_images_on_this_machine_show_their_samples(
     monkeypatch.setenv("VAEZOO_HOME", str(tmp_path))
     mnist = explorer.prepare("vae-mnist")
     assert not mnist.note and torch.equal(mnist.examples.labels, bundled_images().labels)
+    assert not explorer.prepare("vae-fashion-mnist").note
+    monkeypatch.setattr(explorer, "BUNDLED", {})
     fashion = explorer.prepare("vae-fashion-mnist")
     assert "its own samples" in fashion.note and len(fashion.examples) == explorer.IMAGES
     assert explorer.view(fashion, explorer.example(fashion, 0)).z is not None

@@ -33,6 +33,11 @@ KEYS = {  # of metrics.json, for the titles and headings of the pages
     "parameters": "parameters",
     "effective samples": "effective_samples",
     "perplexity of the codes": "perplexity",
+    "codes": "codes",
+    "codes in use": "used_codes",
+    "effective dimension of the codes in use": "code_dimension",
+    "quantization error": "quantization_error",
+    "numbers in codebooks": "codebook_numbers",
     "wrong labels": "label_error",
     "clustering accuracy": "clustering_accuracy",
 }
