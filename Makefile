@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-deep lint format docs wheel clean
+.PHONY: help demo test test-all test-rest test-deep lint format docs wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -41,6 +41,9 @@ test: $(STAMP)  ## run the tests (under 5 minutes on two cores)
 
 test-all: $(ALL_STAMP)  ## run the tests over the full product of combinations
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not deep" --numprocesses auto --dist worksteal
+
+test-rest: $(ALL_STAMP)  ## run the tests of test-all that are not in test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "full and not deep" --numprocesses auto --dist worksteal
 
 test-deep: $(ALL_STAMP)  ## run the slow checks too
 	$(BIN)/python -m pytest -m "deep or not deep" --timeout 3600

@@ -161,15 +161,6 @@ def product(name: str) -> list[Case]:
     return [Case(name, shape, backbone, likelihood, context) for likelihood, (shape, backbone, context) in axes]
 
 
-def alternating(name: str) -> list[Case]:
-    """Returns a case for each backbone and likelihood on the small shape; the contexts take turns over both."""
-    choices, contexts, found = likelihoods_of(name), contexts_of(name), list[Case]()
-    for case in product(name):
-        turn = choices.index(case.likelihood) + sorted(backbones.names()).index(case.backbone)
-        found += [case] if case.context == contexts[turn % len(contexts)] else []
-    return found
-
-
 def rotating(name: str) -> list[Case]:
     """Returns one case for each backbone and context on the small shape; the likelihoods take turns over variants."""
     choices, number = likelihoods_of(name), NAMES.index(name)
@@ -197,14 +188,8 @@ def pairwise(name: str) -> list[Case]:
 
 #: one for each variant, backbone and context
 ROTATING = [case for name in NAMES for case in rotating(name)]
-#: the product for `vae`; for the others any two of backbone, likelihood and context, and of shape, backbone and context
-EVERYWHERE = [
-    *dict.fromkeys(
-        case
-        for name in NAMES
-        for case in (*(product if name == "vae" else alternating)(name), *rotating(name), *pairwise(name))
-    )
-]
+#: the product for `vae`; for each variant any two of shape, backbone and context, where the likelihoods take turns
+EVERYWHERE = [*dict.fromkeys([*product("vae"), *ROTATING, *(case for name in NAMES for case in pairwise(name))])]
 #: one for each variant, with a multilayer perceptron and binary data
 ONE_EACH = [Case(name, context=contexts_of(name)[0]) for name in NAMES]
 #: one for each variant, in which backbones, likelihoods and contexts take turns
