@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.deep
 WAIT = 120.0  # seconds, for slow machines
 MOVES = int(os.environ.get("VAEZOO_TEST_MOVES", "3"))  # of a slider; their median time is printed
 
