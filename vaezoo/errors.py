@@ -112,7 +112,7 @@ class NonFiniteLossError(VaezooError, ArithmeticError):
 
 
 class InterruptedTrainingError(VaezooError, RuntimeError):
-    """Training was stopped by a signal; the message says how to resume.
+    """Training was stopped by a signal; the message states how to resume.
 
     Args:
         message: what was saved, and how to resume.
@@ -127,7 +127,7 @@ class InterruptedTrainingError(VaezooError, RuntimeError):
 
 
 class MissingExtraError(VaezooError, ImportError):
-    """An optional package is needed; the message says how to install it."""
+    """An optional package is needed; the message states how to install it."""
 
 
 class PluginWarning(UserWarning):

@@ -1,25 +1,12 @@
 """Commands that compress data without loss."""
 
 # ruff: noqa: D417  # parameters with a type such as `Model` are described there
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 from vaezoo.cli.app import Model, app, console, interruptible
 from vaezoo.cli.progress import ShownProgress
-
-
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """Computes with one thread inside the block, on which probabilities may depend; the number is restored."""
-    import torch
-
-    most = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(most)
+from vaezoo.cli.threads import with_threads
 
 
 @app.command
@@ -34,8 +21,9 @@ def compress(data: str, *, model: Model, out: Path, split: str | None = None, li
     """
     from vaezoo.workflows.compress import compress_files
 
+    # Probabilities may depend on the number of threads; the coder needs the same ones twice.
     nothing = interruptible("no file was written")
-    with nothing, single_thread(), closing(ShownProgress("example", title="compression")) as bar:
+    with nothing, with_threads(1), closing(ShownProgress("example", title="compression")) as bar:
         found = compress_files(data, model=model, out=out, split=split, limit=limit, report=bar)
     console().print(
         f"Wrote {out}: {found.images:,} examples in {len(found.data):,} bytes, "
@@ -55,6 +43,6 @@ def decompress(file: Path, *, out: Path, model: str | None = None) -> None:
     from vaezoo.workflows.compress import decompress_files
 
     nothing = interruptible("nothing was written")
-    with nothing, single_thread(), closing(ShownProgress("example", title="decompression")) as bar:
+    with nothing, with_threads(1), closing(ShownProgress("example", title="decompression")) as bar:
         count = decompress_files(file, out=out, model=model, report=bar)
     console().print(f"Wrote {out}: {count:,} examples.")

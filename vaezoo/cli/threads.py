@@ -29,16 +29,25 @@ def thread_setter(requested: int | None) -> "Around":
 
     @contextmanager
     def around(trainer: "Trainer") -> Iterator[None]:
-        import torch
-
-        most = torch.get_num_threads()
-        set_threads(trainer, requested)
-        try:
+        with with_threads():
+            set_threads(trainer, requested)
             yield
-        finally:
-            torch.set_num_threads(most)
 
     return around
+
+
+@contextmanager
+def with_threads(number: int | None = None) -> Iterator[None]:
+    """Sets the number of threads, if one is given, and restores it at the end of the block."""
+    import torch
+
+    most = torch.get_num_threads()
+    try:
+        if number is not None:
+            torch.set_num_threads(number)
+        yield
+    finally:
+        torch.set_num_threads(most)
 
 
 def set_threads(trainer: "Trainer", requested: int | None) -> None:

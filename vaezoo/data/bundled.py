@@ -50,6 +50,15 @@ BUNDLED: Final = {
 """data set -> its images in the package"""
 
 
+DRAWN: Final = ("dsprites", "color-dsprites", "digits")
+"""data sets that are computed, or come with scikit-learn"""
+
+
+def needs_no_download(name: object) -> bool:
+    """Returns whether there are test images of a data set without a download."""
+    return name in (*BUNDLED, *DRAWN)
+
+
 def bundled_images(name: str = "mnist") -> Dataset:
     """Returns test images of a data set that are part of the package, with labels.
 

@@ -40,7 +40,7 @@ def _draws(values: Mapping[str, object]) -> Iterator[str]:
     if isinstance(share, int | float) and isinstance(samples, int) and samples >= MANY and share * samples < FEW:
         yield (
             f"On average {share * samples:.1f} of the {samples:,} draws decide the log-evidence of an example: it is "
-            "too low, and its standard error does not say by how much. It rises with K; the bound is more reliable."
+            "too low, and its standard error does not show by how much. It rises with K; the bound is more reliable."
         )
 
 

@@ -15,7 +15,7 @@ from vaezoo.core.checks import whole_number
 from vaezoo.errors import ConfigError, DataError, SupportError, printable
 from vaezoo.evaluation.batches import batches
 from vaezoo.evaluation.latents import draws_for
-from vaezoo.evaluation.moments import MOST_CHANNELS, LatentMoments, seen
+from vaezoo.evaluation.moments import MOST_CHANNELS, LatentMoments, latent_batch
 from vaezoo.evaluation.test_sets import limited, test_set
 
 CONSTANT = 1e-6  # of the scale of all latents: a standard deviation below it is rounding
@@ -210,7 +210,7 @@ def latent_report(
     moments = LatentMoments(noise=noise)
     with evaluating(model), seeded(seed):
         for x, c in batches(model, chosen, batch_size):
-            batch = seen(cast(Distribution, model.encoder(x, c)), model.prior(c), draws_for(len(chosen)))
+            batch = latent_batch(cast(Distribution, model.encoder(x, c)), model.prior(c), draws_for(len(chosen)))
             moments.add(batch)
             if report is not None:
                 report(moments.examples, len(chosen))

@@ -44,7 +44,7 @@ class Comoments:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class LatentBatch:
     """One batch of latents, float64 on the CPU.
 
     `means` (2, B, *latent), twice the mean of the posterior, as `two_means` returns it. With its noise, the latents are
@@ -69,7 +69,7 @@ def factorized(distribution: Distribution) -> Distribution | None:
     return None
 
 
-def seen(posterior: Distribution, prior: Distribution, draws: int) -> Seen:
+def latent_batch(posterior: Distribution, prior: Distribution, draws: int) -> LatentBatch:
     """Returns the facts of a batch; draws where the posterior is neither factorized nor a point, or the rate needs it.
 
     Args:
@@ -95,7 +95,7 @@ def seen(posterior: Distribution, prior: Distribution, draws: int) -> Seen:
         several, log_q = sample_with_log_prob(posterior, 1)
         drawn = drawn if exact else several[0]
         rates = (log_q - prior.log_prob(several))[0] if dense and rates is None else rates
-    return Seen(
+    return LatentBatch(
         means=drawn.expand(2, *drawn.shape).cpu().double() if exact else two_means(posterior, draws).double().cpu(),
         drawn=drawn.cpu().double(),
         noise=noise.expand_as(z).cpu().double(),
@@ -141,7 +141,7 @@ class LatentMoments:
     rate: Tensor | None = field(default_factory=lambda: torch.zeros(()))
     rates: Tensor | None = field(default_factory=lambda: torch.zeros(()))
 
-    def add(self, batch: Seen) -> None:
+    def add(self, batch: LatentBatch) -> None:
         """Adds a batch."""
         z = batch.drawn if self.noise else batch.center
         if not self.examples:

@@ -54,7 +54,7 @@ def fetched(remote: Remote, use: Callable[[Path], T]) -> tuple[Path, str, T]:
             data = read_bytes(folder / file, size if isinstance(size, int) else 0)
             found = {"size": len(data), "sha256": sha256(data)}
             if found != facts:
-                raise CorruptWeightsError(f"{file} has {found}; the index of pretrained models says {facts}.")
+                raise CorruptWeightsError(f"{file} has {found}; the index of pretrained models has {facts}.")
         return folder, commit, use(folder)
 
     try:

@@ -117,7 +117,7 @@ def register(
         rate: how the rate is computed: in "closed form"; "sampled"; or "no density" if the posterior is a point mass
             in a continuous space, whose reported rate is -log p(z).
         codes_follow_prior: whether the objective makes the codes follow the variant's own prior. If not, samples are
-            not like data, nor of the class that a context asks for, until another prior is fitted to them.
+            not like data, nor of the class in the context, until another prior is fitted to them.
         yields: parts that the builder replaces unless another variant does: {"prior": "codes"} leaves the prior to a
             variant that `requires` "codes", {"objective": "any"} leaves the objective to any variant that changes it.
         requires: a value of `yields` that one of the other variants in a composition must have.

@@ -19,7 +19,7 @@ Loss = Callable[[Tensor, Tensor | None, Tensor], ELBO]
 
 
 def loss_function(model: VAE, stage: Stage, device: torch.device, noise: Seeded) -> Loss:
-    """Returns the objective as a function of x, c and step, with `noise`; compiled where the stage says so.
+    """Returns the objective as a function of x, c and step, with `noise`; compiled where the stage sets it.
 
     `compile = "reduce-overhead"` also replays CUDA graphs on a GPU. Compiled code draws from torch's process-wide
     generators, which have the state of `noise` for the call: other threads must not draw from them meanwhile.
@@ -56,7 +56,7 @@ def loss_function(model: VAE, stage: Stage, device: torch.device, noise: Seeded)
 
 @contextmanager
 def memory_format(model: VAE, stage: Stage) -> Iterator[None]:
-    """Stores convolution weights channels last for the block if the stage says so."""
+    """Stores convolution weights channels last for the block if the stage sets it."""
     if stage.channels_last:
         restride(model, torch.channels_last)
     try:

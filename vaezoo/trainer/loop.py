@@ -81,7 +81,7 @@ class Trainer:
     Args:
         recipe: the stages and their settings.
         model: the model, built by `build_model` or pretrained; moved to `device`.
-        data: the training set, binarized as the recipe says (`vaezoo.data.binarize`).
+        data: the training set, binarized as the recipe states (`vaezoo.data.binarize`).
         held_out: validation set that selects the best weights, binarized likewise; None keeps the last weights.
         folder: for checkpoints and metrics; None writes nothing.
         device: where to train.

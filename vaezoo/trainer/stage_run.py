@@ -26,7 +26,7 @@ class StageRun:
     """One stage of a run, step by step.
 
     Args:
-        model: the model; its parts are frozen and its objective is scheduled as the stage says.
+        model: the model; its parts are frozen and its objective is scheduled as the stage states.
         stage: the settings of the stage.
         feed: the batches.
         offset: number of steps of the earlier stages, on which the noise depends.

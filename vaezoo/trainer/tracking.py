@@ -22,7 +22,7 @@ class Tracker(Protocol):
         """A stage of `steps` steps begins, or continues after `done` steps; a run has one or more stages."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """`metrics` were measured up to `step` of the stage: nats, or as their names say. All are finite."""
+        """`metrics` were measured up to `step` of the stage: nats, or as their names state. All are finite."""
 
     def close(self) -> None:
         """The run has ended, successfully or not."""

@@ -27,7 +27,7 @@ def geco_vae(
 
     Hyperparameters:
         target: $D_{target}$, nats per example; has no default, since it depends on data and likelihood: a number above
-            the distortion that `vae` reaches on the data asks for a smaller rate, one below it for a larger one. The
+            the distortion that `vae` reaches on the data leads to a smaller rate, one below it to a larger one. The
             paper bounds a squared error, which is the distortion of Gaussian pixels of a fixed σ up to scale and a
             constant.
         speed: $\nu > 0$, change of $\log \lambda$ per step for each nat between the running mean of D and the target;

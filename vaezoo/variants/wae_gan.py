@@ -32,7 +32,7 @@ def wae_gan(
 
     The players are `model` and `critic`, whose loss is that of `aae`. There is no density of z and so no bound; the
     reported rate is $-\log p(z)$. With a learned prior for each class (`cvae+wae-gan`) a narrow critic fails: on 8 x 8
-    digits 16 % of the samples were of the asked class with 32 units, 100 % with two layers of 128. Use it where
+    digits 16 % of the samples were of the given class with 32 units, 100 % with two layers of 128. Use it where
     `wae-mmd` leaves the distribution of codes too far from the prior.
 
     See also: `aae`, which is this with $\lambda = 1$; the Wasserstein GAN, whose critic has images as inputs.

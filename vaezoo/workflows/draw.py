@@ -56,12 +56,6 @@ def some_images(
     return chosen.batch(torch.arange(len(chosen))), context_of(model, chosen)
 
 
-def has_public_images(data: object) -> bool:
-    """Returns whether test images of `data`, a config's table or a name, are in the package or are drawn."""
-    name = data.get("name") if isinstance(data, Mapping) else data
-    return name in (*BUNDLED, "dsprites")
-
-
 def target(out: Path, name: str, what: str) -> Path:
     """Returns the path of a picture of a model: `out` if it ends in .png, else a file in this folder."""
     if out.suffix.lower() == ".png" and not out.is_dir():

@@ -10,6 +10,7 @@ from typing import cast
 import torch
 
 from vaezoo.core import VAE, public_name
+from vaezoo.data.bundled import needs_no_download
 from vaezoo.errors import ConfigError, VaezooError, shorten
 from vaezoo.hub.client import Repository, hub_api, hub_errors, session, the_client
 from vaezoo.hub.limits import Limits, limited
@@ -21,7 +22,7 @@ from vaezoo.storage.json_files import canonical
 from vaezoo.storage.model_card import UNSTATED, model_card
 from vaezoo.storage.model_folder import CARD, copy_folder, read_metrics, save, write_metrics
 from vaezoo.storage.terms import Terms
-from vaezoo.workflows.draw import has_public_images, some_images
+from vaezoo.workflows.draw import some_images
 from vaezoo.workflows.load import finished, load
 from vaezoo.zoo.index import bundled_models
 
@@ -242,7 +243,8 @@ def draw_pictures(model: VAE, folder: Path) -> dict[str, str]:
     with suppress(VaezooError):
         pictures.samples(model, 64, folder / SAMPLES, context, 0)
         found[SAMPLES] = "Samples of the prior, seed 0"
-    if has_public_images((model.config or {}).get("data")):
+    data = cast("Mapping[str, object] | None", (model.config or {}).get("data")) or {}
+    if needs_no_download(data.get("name")):
         with suppress(VaezooError):
             x, c = some_images(model, None, PAIRS)
             pictures.reconstructions(model, x, folder / RECONSTRUCTIONS, c)

@@ -218,9 +218,9 @@ def model_pictures(name: str) -> list[str]:
 
 def shows_reconstructions(name: str) -> bool:
     """Returns whether test images of a model's data are in the package, or are drawn."""
-    from vaezoo.workflows.draw import has_public_images  # imports torch
+    from vaezoo.data.bundled import needs_no_download  # imports torch
 
-    return has_public_images(metrics_of(name).get("data"))
+    return needs_no_download(metrics_of(name).get("data"))
 
 
 def write_pictures(name: str, folder: Path) -> None:

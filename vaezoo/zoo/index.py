@@ -76,6 +76,6 @@ def verified(name: str) -> Path:
     found, wanted = sha256(seal(config)), str(files[CONFIG]["sha256"])
     if found != wanted:
         raise CorruptWeightsError(
-            f"{name}/{CONFIG} has SHA-256 {found[:12]}…; the index says {wanted[:12]}…. Reinstall vaezoo."
+            f"{name}/{CONFIG} has SHA-256 {found[:12]}…; the index has {wanted[:12]}…. Reinstall vaezoo."
         )
     return folder
