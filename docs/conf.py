@@ -41,8 +41,8 @@ html_theme_options = {
 }
 
 nitpicky = True
-# What annotations contain beside names with a page: numbers of ranges, unpacked shapes, aliases without a module.
-nitpick_ignore_regex = [("py:class", r"[\d.e-]+|\*\w+|tuple\[str|msgspec\.Meta|Context|Named|Rate")]
+# What annotations contain beside names with a page: numbers of ranges, texts of literals, unpacked shapes, aliases.
+nitpick_ignore_regex = [("py:class", r"[\d.e+-]+|'[\w-]*'|\*\w+|tuple\[str|msgspec\.Meta|Context|Named|Rate")]
 intersphinx_timeout = 5
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"

@@ -224,8 +224,7 @@ class VAEAnomalyDetector(OutlierMixin, Tabular):  # type: ignore[misc]  # scikit
     """Detects rows that are unlike the training rows by `vaezoo.evaluation.anomaly_scores`.
 
     Args:
-        variant, options, latent, hidden, likelihood, steps, batch_size, learning_rate, standardize, samples,
-            random_state, device: see `VAETransformer`.
+        variant: for this and all others up to `device` see `VAETransformer`.
         kind: "bound", "evidence", "distortion" or "rate": the score.
         contamination: share of the training rows that `predict` calls outliers, above 0 and up to ½.
 

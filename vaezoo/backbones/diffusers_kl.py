@@ -10,7 +10,7 @@ from vaezoo.backbones import Backbone
 from vaezoo.errors import ConfigError
 from vaezoo.networks import Activation
 from vaezoo.networks.convolutional import MOST_STAGES, Width, check_image
-from vaezoo.networks.diffusers import DiffusersDown, DiffusersUp
+from vaezoo.networks.diffusers_kl import DiffusersDown, DiffusersUp
 from vaezoo.networks.resnet import ResnetOptions
 
 Blocks = Annotated[int, Meta(ge=1, le=16)]

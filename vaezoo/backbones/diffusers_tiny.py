@@ -9,7 +9,7 @@ from vaezoo.backbones import Backbone
 from vaezoo.errors import ConfigError
 from vaezoo.networks import Activation
 from vaezoo.networks.convolutional import MOST_STAGES, Width, check_image
-from vaezoo.networks.tiny import TinyDown, TinyOptions, TinyUp
+from vaezoo.networks.diffusers_tiny import TinyDown, TinyOptions, TinyUp
 
 Numbers = Annotated[tuple[Annotated[int, Meta(ge=0, le=16)], ...], Meta(min_length=1, max_length=MOST_STAGES)]
 

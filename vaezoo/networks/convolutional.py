@@ -117,7 +117,24 @@ class Double(nn.Module):
         return x[..., : self.size[0], : self.size[1]]
 
 
-class ConvDown(Network):
+class GridsDown(Network):
+    """Base of networks with `stages` from images to a grid and a `head`: a convolution to a grid, an MLP to a vector."""
+
+    stages: nn.Sequential
+    head: nn.Conv2d | MLP
+
+    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """Returns (rows, *out)."""
+        features = self.stages(append_context_planes(x, c))
+        out: Tensor = self.head(features) if isinstance(self.head, nn.Conv2d) else self.head(features, c)
+        return out
+
+    def last_layer(self) -> nn.Module:
+        """Returns the last convolution, or the MLP's output layer."""
+        return self.head.last_layer() if isinstance(self.head, MLP) else self.head
+
+
+class ConvDown(GridsDown):
     """Strided convolutions, each halving the grid; then a small MLP to a vector, or a 1 x 1 convolution to a grid.
 
     Args:
@@ -140,23 +157,12 @@ class ConvDown(Network):
         layers[-1:-1] = options.make_blocks()
         self.stages = nn.Sequential(*layers)
         grid = (options.channels[-1], *grids[-1])
-        self.head: nn.Conv2d | MLP
         if is_on_grid(out[1:], grid[1:]):
             check_grid(out[1:], shape, len(options.channels), grid_sizes(shape[1:], MOST_STAGES)[1:])
             check_weights("convolutional head", [grid[0] * out[0] * out[1]])
             self.head = nn.Conv2d(grid[0], out[0] * out[1], 1)
         else:
             self.head = options.mlp(grid, out, context, options.dense)
-
-    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
-        """Returns (rows, *out)."""
-        features = self.stages(append_context_planes(x, c))
-        out: Tensor = self.head(features) if isinstance(self.head, nn.Conv2d) else self.head(features, c)
-        return out
-
-    def last_layer(self) -> nn.Module:
-        """Returns the 1 x 1 convolution, or the MLP's output layer."""
-        return self.head.last_layer() if isinstance(self.head, MLP) else self.head
 
 
 class ConvUp(Network):

@@ -16,6 +16,7 @@ from vaezoo.networks.convolutional import (
     DENSE_ADVICE,
     MOST_STAGES,
     Double,
+    GridsDown,
     append_context_planes,
     check_grid,
     check_image,
@@ -147,7 +148,7 @@ class Halve(nn.Module):
         return cast(Tensor, self.layer(functional.pad(x, (width % 2, 1, height % 2, 1))))
 
 
-class ResnetDown(Network):
+class ResnetDown(GridsDown):
     """Residual blocks and strided convolutions; then a convolution to a grid, or dense layers to a vector.
 
     Args:
@@ -168,7 +169,6 @@ class ResnetDown(Network):
                 layers.append(Halve(width))
         self.stages = nn.Sequential(*layers, *options.middle(), *options.last(widths[-1]))
         grid = (widths[-1], *grids[-1])
-        self.head: nn.Conv2d | MLP
         if is_on_grid(out[1:], grid[1:]):
             check_grid(out[1:], shape, len(widths), options.grids(shape[1:], MOST_STAGES))
             self.head = nn.Conv2d(grid[0], out[0] * out[1], 3, padding=1)
@@ -180,13 +180,7 @@ class ResnetDown(Network):
         height, width = (-side % self.patch for side in x.shape[2:])
         if self.patch > 1:
             x = functional.pixel_unshuffle(functional.pad(x, (0, width, 0, height), mode="replicate"), self.patch)
-        features = self.stages(append_context_planes(x, c))
-        out: Tensor = self.head(features) if isinstance(self.head, nn.Conv2d) else self.head(features, c)
-        return out
-
-    def last_layer(self) -> nn.Module:
-        """Returns the last convolution, or the MLP's output layer."""
-        return self.head.last_layer() if isinstance(self.head, MLP) else self.head
+        return super().rows(x, c)
 
 
 class ResnetUp(Network):

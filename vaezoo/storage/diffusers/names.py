@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from vaezoo.core import VAE
 from vaezoo.networks.convolutional import Double
-from vaezoo.networks.diffusers import DiffusersDown, DiffusersUp
+from vaezoo.networks.diffusers_kl import DiffusersDown, DiffusersUp
+from vaezoo.networks.diffusers_tiny import TinyBlock, TinyDown, TinyUp
 from vaezoo.networks.resnet import Attention, Block, Halve, ResnetDown, ResnetUp
-from vaezoo.networks.tiny import TinyBlock, TinyDown, TinyUp
 
 Inner = Mapping[str, str | tuple[str, ...]]  # name inside a layer -> names in files, stacked along the first axis
 

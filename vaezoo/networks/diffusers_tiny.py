@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vaezoo.networks.convolutional import (
     DENSE_ADVICE,
     Double,
+    GridsDown,
     append_context_planes,
     check_grid,
     check_image,
@@ -58,7 +59,7 @@ class TinyBlock(nn.Module):
         return torch.relu(self.layers(x) + x)
 
 
-class TinyDown(Network):
+class TinyDown(GridsDown):
     """Blocks and strided convolutions; then a convolution to a grid, or a dense layer to a vector.
 
     Args:
@@ -77,22 +78,11 @@ class TinyDown(Network):
             layers.append(halve if grid else nn.Conv2d(shape[0] + context, width, 3, padding=1))
             layers += [options.block() for _ in range(blocks)]
         self.stages = nn.Sequential(*layers)
-        self.head: nn.Conv2d | MLP
         if is_on_grid(out[1:], grids[-1]):
             check_grid(out[1:], shape, len(grids), options.grids(shape[1:], 8))
             self.head = nn.Conv2d(width, out[0] * out[1], 3, padding=1)
         else:
             self.head = MLP((width, *grids[-1]), out, context, (), options.activation, advice=DENSE_ADVICE)
-
-    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
-        """Returns (rows, *out)."""
-        features = self.stages(append_context_planes(x, c))
-        out: Tensor = self.head(features) if isinstance(self.head, nn.Conv2d) else self.head(features, c)
-        return out
-
-    def last_layer(self) -> nn.Module:
-        """Returns the last convolution, or the MLP's output layer."""
-        return self.head.last_layer() if isinstance(self.head, MLP) else self.head
 
 
 class TinyUp(Network):
