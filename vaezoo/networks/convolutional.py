@@ -118,7 +118,7 @@ class Double(nn.Module):
 
 
 class GridsDown(Network):
-    """Base of networks with `stages` from images to a grid and a `head`: a convolution to a grid, an MLP to a vector."""
+    """Base of networks that halve grids: `stages`, then a `head` to a grid (a convolution) or a vector (an MLP)."""
 
     stages: nn.Sequential
     head: nn.Conv2d | MLP
