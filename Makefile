@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-rest test-deep lint format docs wheel clean
+.PHONY: help demo test test-all test-rest test-browser test-deep lint format docs wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -44,6 +44,9 @@ test-all: $(ALL_STAMP)  ## run the tests over the full product of combinations
 
 test-rest: $(ALL_STAMP)  ## run the tests of test-all that are not in test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "full and not deep" --numprocesses auto --dist worksteal
+
+test-browser: $(ALL_STAMP)  ## test the page of vaezoo explore in Chromium
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m deep tests/workflows/test_explorer_browser.py
 
 test-deep: $(ALL_STAMP)  ## run the slow checks too
 	$(BIN)/python -m pytest -m "deep or not deep" --timeout 3600
