@@ -1,10 +1,11 @@
 """Confidence of an MNIST classifier in a model's samples, in samples of the uniform prior, and in test images.
 
     python benchmarks/samples.py MODEL [MODEL …] [--samples 1000] [--epochs 3] [--seed 0]
+        [--temperature 1] [--top-p 1]
 
 Trains a small convolutional classifier on the training images (padded like the model's), and prints the share of
-samples whose most probable class has a probability of at least 0.8. A model of codes is measured a second time, with
-the uniform prior of its first training stage.
+samples whose most probable class has a probability of at least 0.8, and the Fréchet distance of the samples from the
+test images. A model of codes is measured a second time, with the uniform prior of its first training stage.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from torch.nn.functional import cross_entropy
 import vaezoo
 from vaezoo.core import VAE
 from vaezoo.data import Dataset, load_dataset, pad
+from vaezoo.evaluation import frechet_distance
 from vaezoo.quantization import CodeSource, UniformCodePrior
 
 SURE = 0.8
@@ -62,9 +64,10 @@ def sureness(network: nn.Module, x: Tensor) -> float:
     return float(sure.double().mean())
 
 
-def drawn(model: VAE, count: int, seed: int) -> Tensor:
+def drawn(model: VAE, count: int, seed: int, temperature: float = 1.0, top_p: float | None = None) -> Tensor:
     """Returns samples (count, *shape); those of a conditional model cycle through the classes."""
-    return model.sample(count, torch.arange(count) % model.context if model.context else None, seed=seed)
+    c = torch.arange(count) % model.context if model.context else None
+    return model.sample(count, c, seed=seed, temperature=temperature, top_p=top_p)
 
 
 def under_uniform_codes(model: VAE) -> VAE | None:
@@ -74,14 +77,18 @@ def under_uniform_codes(model: VAE) -> VAE | None:
     return model.replace(prior=UniformCodePrior()).eval()
 
 
-def figures(name: str, count: int, epochs: int, seed: int) -> dict[str, float]:
-    """Returns the classifier's accuracy and its confidence in test images, samples and samples of uniform codes."""
+def figures(
+    name: str, count: int, epochs: int, seed: int, temperature: float = 1.0, top_p: float | None = None
+) -> dict[str, float]:
+    """Returns the classifier's accuracy, its confidence in test images and samples, and their Fréchet distance."""
     model = vaezoo.load(name)
     margin = (model.shape or (1, 28, 28))[-1] - 28
     training, test = (pad(load_dataset("mnist", split), margin // 2) for split in ("train", "test"))
     network = classifier(training, epochs, seed)
     found = {"accuracy": accuracy(network, test), "test images": sureness(network, test.batch(torch.arange(count)))}
-    found["samples"] = sureness(network, drawn(model, count, seed))
+    samples = drawn(model, count, seed, temperature, top_p)
+    found["samples"] = sureness(network, samples)
+    found["Fréchet distance"] = frechet_distance(samples, test.batch(torch.arange(len(test))))
     uniform = under_uniform_codes(model)
     return found if uniform is None else found | {"uniform codes": sureness(network, drawn(uniform, count, seed))}
 
@@ -93,9 +100,11 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--top-p", type=float)
     given = parser.parse_args()
     for name in given.models:
-        found = figures(name, given.samples, given.epochs, given.seed)
+        found = figures(name, given.samples, given.epochs, given.seed, given.temperature, given.top_p)
         print(name, ", ".join(f"{key} {value:.3f}" for key, value in found.items()))
 
 
