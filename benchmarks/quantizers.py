@@ -25,6 +25,7 @@ ROWS: dict[str, tuple[dict[str, object], int]] = {
     "sim-vq-vae": ({"codes": 512}, 64),
     "ibq-vae": ({"codes": 512}, 64),
     "sq-vae": ({"codes": 512}, 64),
+    "vq-wae": ({"codes": 512}, 64),
     "gumbel-vq-vae": ({"codes": 512, "beta": 0.1}, 64),
     "grouped-vq-vae": ({"codes": 8, "groups": 3}, 63),
     "residual-vq-vae": ({"codes": 8, "depth": 3}, 64),

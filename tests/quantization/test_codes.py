@@ -277,7 +277,7 @@ def test_samples_of_a_model_are_limited_to_probable_codes_on_request() -> None:
             Case(name, backbone="conv", likelihood="gaussian").build().sample(2, top_k=3)
 
 
-OVER_CODES = ("grouped-vq-vae", "residual-vq-vae", "vq-vae-2", "bsq-vae", "sim-vq-vae", "sq-vae")
+OVER_CODES = ("grouped-vq-vae", "residual-vq-vae", "vq-vae-2", "bsq-vae", "sim-vq-vae", "sq-vae", "vq-wae")
 
 
 @pytest.mark.parametrize("name", OVER_CODES)

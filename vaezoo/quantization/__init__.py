@@ -14,7 +14,7 @@ from vaezoo.quantization.codes import (
 )
 from vaezoo.quantization.gumbel import GumbelCodes, GumbelEncoder, StochasticCodes, StochasticEncoder
 from vaezoo.quantization.lattice import LatticeEncoder, ScalarEncoder, SignEncoder, SphereEncoder
-from vaezoo.quantization.learned import IndexEncoder, IndexPoint, LinearCodebookEncoder
+from vaezoo.quantization.learned import IndexEncoder, IndexPoint, LearnedCodebookEncoder, LinearCodebookEncoder
 from vaezoo.quantization.multi_codebook import (
     GroupedEncoder,
     MultiCodebook,
@@ -38,6 +38,7 @@ from vaezoo.quantization.objective import (
 )
 from vaezoo.quantization.prior import CodePrior, CodeSequences, UniformCodePrior, code_source
 from vaezoo.quantization.table import CodeTable
+from vaezoo.quantization.transport import transport_distance, transport_plan
 
 __all__ = [
     "CodeObjective",
@@ -57,6 +58,7 @@ __all__ = [
     "IndexEncoder",
     "IndexPoint",
     "LatticeEncoder",
+    "LearnedCodebookEncoder",
     "LinearCodebookEncoder",
     "MultiCodebook",
     "QuantizedLevel",
@@ -85,4 +87,6 @@ __all__ = [
     "orthogonality",
     "scaled_distance",
     "straight_through",
+    "transport_distance",
+    "transport_plan",
 ]

@@ -17,17 +17,15 @@ from vaezoo.quantization.codes import CodePoint, Gradient, QuantizedLevel, look_
 from vaezoo.quantization.table import CodeTable, encoder_output, products
 
 
-class LinearCodebookEncoder(CodeTable):
-    """An encoder to the nearest of V codes that are a learned linear map of constant vectors.
-
-    Zhu et al., 2024, https://arxiv.org/abs/2411.02038. All codes move with the map, also those that no vector chooses.
+class NearestCodeEncoder(CodeTable):
+    """Base of encoders to the nearest code of a table that gradients move.
 
     Args:
         network: maps x (B, *shape) and c (B, context) to (B, 1, D, *grid).
         latent: (D, *grid).
         codes: V.
         gradient: gradient of the quantization, see `straight_through`.
-        from_data: whether the constant vectors are centers of k-means on the network's outputs, and not normal.
+        from_data: whether the vectors `codebook` are centers of k-means on the network's outputs, and not normal.
     """
 
     codebook: Tensor
@@ -36,18 +34,9 @@ class LinearCodebookEncoder(CodeTable):
         self, network: nn.Module, latent: Sequence[int], *, codes: int, gradient: Gradient, from_data: bool
     ) -> None:
         super().__init__()
-        width = latent[0]
-        check_weights("codebook", [codes * width, width * width])
+        check_weights("codebook", [codes * latent[0]])
         self.describe(network, latent, codes)
         self.gradient, self.from_data = gradient, from_data
-        self.register_buffer("codebook", normal_init(codes, width, scale=width**-0.5))
-        self.map = nn.Parameter(
-            torch.zeros(width, width).fill_diagonal_(1.0)
-        )  # torch.eye imports the compiler on the meta device
-
-    def table(self) -> Tensor:
-        """Returns the codes (V, D), with a gradient for the map."""
-        return products(self.codebook, self.map)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the point mass on the nearest codes, with the gradient of `straight_through`."""
@@ -57,11 +46,48 @@ class LinearCodebookEncoder(CodeTable):
         return CodePoint(passed(self, level, self.gradient), [level])
 
     def initialize(self, model: Model, batches: Sequence[tuple[Tensor, Tensor | None]]) -> None:
-        """Initializes the constant vectors by k-means on the network's outputs if `from_data`."""
+        """Initializes the vectors by k-means on the network's outputs if `from_data`."""
         if self.from_data:
             with torch.no_grad():
                 rows = rows_of(torch.cat([encoder_output(self.network, x, c) for x, c in batches]))
                 self.codebook.copy_(kmeans(rows, self.codebook))
+
+
+class LinearCodebookEncoder(NearestCodeEncoder):
+    """An encoder to the nearest of V codes that are a learned linear map of constant vectors.
+
+    Zhu et al., 2024, https://arxiv.org/abs/2411.02038. All codes move with the map, also those that no vector chooses.
+    For the arguments see `NearestCodeEncoder`.
+    """
+
+    def __init__(
+        self, network: nn.Module, latent: Sequence[int], *, codes: int, gradient: Gradient, from_data: bool
+    ) -> None:
+        super().__init__(network, latent, codes=codes, gradient=gradient, from_data=from_data)
+        width = latent[0]
+        check_weights("codebook", [codes * width, width * width])
+        self.register_buffer("codebook", normal_init(codes, width, scale=width**-0.5))
+        self.map = nn.Parameter(
+            torch.zeros(width, width).fill_diagonal_(1.0)
+        )  # torch.eye imports the compiler on the meta device
+
+    def table(self) -> Tensor:
+        """Returns the codes (V, D), with a gradient for the map."""
+        return products(self.codebook, self.map)
+
+
+class LearnedCodebookEncoder(NearestCodeEncoder):
+    """An encoder to the nearest of V codes that are parameters. For the arguments see `NearestCodeEncoder`."""
+
+    def __init__(
+        self, network: nn.Module, latent: Sequence[int], *, codes: int, gradient: Gradient, from_data: bool
+    ) -> None:
+        super().__init__(network, latent, codes=codes, gradient=gradient, from_data=from_data)
+        self.codebook = nn.Parameter(normal_init(codes, latent[0], scale=latent[0] ** -0.5))
+
+    def table(self) -> Tensor:
+        """Returns the codes (V, D)."""
+        return full_precision(self.codebook)
 
 
 class IndexPoint(CodePoint):
