@@ -1,6 +1,6 @@
 """All quantizers on the same network, data, steps and size of the codes, over seeds.
 
-    python benchmarks/quantizers.py [--rows vq-vae sq-vae …] [--seeds 3] [--steps 800] [--prior-steps 200]
+    python benchmarks/quantizers.py [--rows vq-vae sq-vae …] [--seeds 3] [--steps 2000] [--prior-steps 300]
         [--data mnist] [--results quantizers.jsonl]
 
 Images of 32 x 32 pixels are encoded as 8 x 8 positions of 9 bits each: one code out of 512, or their product. The
@@ -43,7 +43,7 @@ FIGURES = {
     "codes_per_second": ("codes/s", 0),
     "seconds": ("training, s", 0),
 }
-TRAIN = {"batch_size": 64, "schedule": "cosine", "final_learning_rate": 1e-5}
+TRAIN = {"batch_size": 32, "schedule": "cosine", "final_learning_rate": 1e-5}
 PRIOR = {"prior_width": 64, "prior_depth": 2, "prior_heads": 4}
 TIMED = 512  # images that are encoded to measure the time
 
@@ -59,7 +59,7 @@ def recipe_of(row: str, seed: int, steps: int, prior_steps: int, data: str) -> d
         "options": options | PRIOR,
         "architecture": {
             "latent": [dimension, 8, 8],
-            "backbone": {"name": "conv", "channels": [32, 64], "blocks": 1, "activation": "relu"},
+            "backbone": {"name": "conv", "channels": [16, 32], "blocks": 1, "activation": "relu"},
             "likelihood": {"name": "gaussian", "scale": 0.1, "scale_kind": "optimal"},
         },
         "data": {"name": data, "size": 32},
@@ -104,8 +104,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--prior-steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=2_000)
+    parser.add_argument("--prior-steps", type=int, default=300)
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--results", type=Path, default=Path("quantizers.jsonl"))
     given = parser.parse_args()
