@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image as image
 
+import vaezoo
 from vaezoo.data import Dataset, bundled_images, from_tensors
 from vaezoo.data.bundled import BUNDLED
 from vaezoo.errors import DataError, ShapeError
@@ -202,3 +203,11 @@ def test_labels_from_one_are_noticed() -> None:
         warnings.simplefilter("error")
         from_tensors((x, torch.tensor([1, 2, 3, 1, 2, 3])), classes=4)
         from_tensors((x, torch.tensor([0, 2, 3, 1, 2, 3])))
+
+
+def test_classes_of_known_sets_have_names() -> None:
+    fashion = bundled_images("fashion-mnist")
+    assert fashion.class_names is not None and fashion.class_names[9] == "ankle boot"
+    model = vaezoo.load("vq-vae-emoji")
+    drawn, numbered = (model.sample(1, c, seed=0) for c in ("Flags", 3))
+    assert torch.equal(drawn, numbered)

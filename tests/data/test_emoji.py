@@ -28,6 +28,7 @@ def test_images_are_on_white_with_category_artist_and_skin_tone(cache: Path) -> 
     found = load_dataset("emoji", "all", cache_dir=cache)
     assert found.shape == (3, 64, 64) and len(found) == 11
     assert found.images[0, :, 32, 10].tolist() == [255, 0, 0] and found.images[0, :, 32, 50].tolist() == [255] * 3
+    assert found.class_names == emoji.CATEGORIES
     assert [emoji.CATEGORIES[i] for i in found.labels[:5]] == [  # type: ignore[index]  # in the order of file names
         "Flags", "Animals & Nature", "Smileys & Emotion", "People & Body", "People & Body",
     ]  # fmt: skip

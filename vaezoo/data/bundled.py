@@ -37,7 +37,7 @@ BUNDLED: Final = {
         64,
         "8e186e2df93d9582cea1d7f0dd805f44ba758feefb671a2b5d02f855d203fcfa",
         True,
-        {"classes": 10, "licence": fashion_mnist.LICENCE},
+        {"classes": 10, "class_names": fashion_mnist.CLASSES, "licence": fashion_mnist.LICENCE},
     ),
     "emoji": BundledFile(
         "emoji27.safetensors",

@@ -108,6 +108,7 @@ def emoji(split: str, *, cache: Path, download: bool, choice: str = "") -> Datas
         images=images,
         labels=torch.tensor([CATEGORIES.index(fact["category"]) for fact in facts]),
         classes=len(CATEGORIES),
+        class_names=CATEGORIES,
         licence=licence(choice),
         factors=Factors.of(values, ["artist", "skin tone"], [len(ARTISTS), 1 + len(_SKIN_TONES)]),
     )

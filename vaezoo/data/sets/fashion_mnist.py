@@ -1,5 +1,6 @@
 """Fashion-MNIST: 60,000 + 10,000 articles of clothing, 28x28 gray (Xiao, Rasul and Vollgraf, 2017)."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,9 @@ from vaezoo.data.download.registries import DebianPackage
 from vaezoo.data.download.sources import Mirror
 
 LICENCE: Final = "Fashion-MNIST: Zalando SE, MIT"
+CLASSES: Final = (  # without slashes, which names in a config cannot have
+    "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
 
 COLLECTION: Final = Collection(
     name="fashion-mnist",
@@ -36,4 +40,5 @@ def fashion_mnist(split: str, *, cache: Path, download: bool) -> Dataset:
         DataError: `split` is neither `"train"` nor `"test"`.
         DownloadError: No source has a verified copy.
     """
-    return load_idx_split(COLLECTION, split, LICENCE, cache=cache, download=download)
+    data = load_idx_split(COLLECTION, split, LICENCE, cache=cache, download=download)
+    return replace(data, class_names=CLASSES)
