@@ -1,5 +1,6 @@
 """`vaezoo.sklearn`: scikit-learn's own checks, values against the model, pipelines, searches, saved estimators."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -16,9 +17,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import vaezoo
-from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError
+from vaezoo.data import Dataset
+from vaezoo.errors import ConfigError, CorruptWeightsError, DataError, NoDensityError, UnknownNameError
 from vaezoo.evaluation import anomaly_scores
-from vaezoo.sklearn import VAEAnomalyDetector, VAETransformer
+from vaezoo.sklearn import VAEAnomalyDetector, VAEImputer, VAETransformer
 
 SMALL = {"latent": 2, "hidden": (8,), "steps": 3, "samples": 2, "random_state": 0}
 #: scores are means over draws; the draw of a row depends on its place among the rows
@@ -35,8 +37,10 @@ def test_checks_of_scikit_learn(estimator: object, check: object):
 
 
 @pytest.mark.full
-@parametrize_with_checks([VAEAnomalyDetector(**SMALL)], expected_failed_checks=lambda estimator: DRAWN)
-def test_checks_of_scikit_learn_on_outliers(estimator: object, check: object):
+@parametrize_with_checks(
+    [VAEAnomalyDetector(**SMALL), VAEImputer(**SMALL)], expected_failed_checks=lambda estimator: DRAWN
+)
+def test_checks_of_scikit_learn_on_outliers_and_gaps(estimator: object, check: object):
     check(estimator)  # type: ignore[operator]
 
 
@@ -89,6 +93,87 @@ def test_unusual_rows_are_detected(table: np.ndarray):
     np.testing.assert_array_equal(detector.decision_function(table) < 0, detector.predict(table) == -1)
     for kind in ("evidence", "distortion", "rate"):
         assert np.isfinite(clone(detector).set_params(kind=kind, steps=5).fit(table).score_samples(table)).all()
+
+
+@pytest.fixture(scope="module")
+def gappy(table: np.ndarray) -> np.ndarray:
+    """Returns the table without 20 % of its entries, and without any entry in row 7."""
+    removed = np.random.default_rng(1).random(table.shape) < 0.2
+    removed[7] = True
+    return np.where(removed, np.nan, table)
+
+
+@pytest.fixture(scope="module")
+def imputer(gappy: np.ndarray) -> VAEImputer:
+    return VAEImputer(latent=2, hidden=(32,), steps=200, learning_rate=1e-2, samples=50, random_state=0).fit(gappy)
+
+
+def test_gaps_are_filled_by_imputation_and_observed_values_stay(
+    imputer: VAEImputer, gappy: np.ndarray, table: np.ndarray
+):
+    filled, gap = imputer.transform(gappy), np.isnan(gappy)
+    np.testing.assert_array_equal(filled[~gap], gappy[~gap])
+    np.testing.assert_array_equal(filled, imputer.transform(gappy))
+    center, scale = np.nanmean(gappy, 0), np.nanstd(gappy, 0)
+    x = torch.from_numpy((gappy - center) / scale)
+    expected = vaezoo.impute(imputer.model_, x, samples=50, seed=0).numpy() * scale + center
+    np.testing.assert_allclose(filled[gap], expected[gap], rtol=1e-9)
+    errors = ((filled - table) / scale)[gap], ((center - table) / scale)[gap]
+    assert (errors[0] ** 2).mean() < 0.3 * (errors[1] ** 2).mean(), "of the variance that the column means leave"
+    assert imputer.transform(gappy.astype(np.float32)).dtype == np.float32
+
+
+def test_several_tables_are_drawn_from_the_conditional_distribution(imputer: VAEImputer, gappy: np.ndarray):
+    several, gap = copy.copy(imputer).set_params(samples=500).draw(gappy, 200, seed=1), np.isnan(gappy)
+    assert several.shape == (200, *gappy.shape)
+    np.testing.assert_array_equal(several[:, ~gap], np.broadcast_to(gappy[~gap], (200, (~gap).sum())))
+    spread = several.std(0) / np.nanstd(gappy, 0)
+    assert 0.5 < spread[7].mean() < 1.5  # without any entry, as wide as the columns
+    assert spread[gap & (gap.sum(1) == 1)[:, None]].mean() < 0.5
+
+
+def test_the_score_of_rows_with_gaps_is_in_the_units_of_the_observed_columns(imputer: VAEImputer, gappy: np.ndarray):
+    scores = imputer.score_samples(gappy)
+    x = torch.from_numpy((gappy - imputer.mean_) / imputer.scale_).float()
+    standard = anomaly_scores(
+        imputer.model_, Dataset(name="x", split="test", images=x, layout=imputer._layout()), samples=50
+    ).numpy()
+    unit = np.where(np.isnan(gappy), 0.0, np.log(np.nanstd(gappy, 0))).sum(1)
+    np.testing.assert_allclose(scores, -standard - unit)
+    assert scores[7] == pytest.approx(-standard[7]) and abs(scores[7]) < 1.0  # without any entry
+    assert imputer.score(gappy) == pytest.approx(scores.mean())
+
+
+def test_frames_with_gaps_keep_their_names_in_pipelines_and_saved_imputers(gappy: np.ndarray, tmp_path: Path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(gappy, columns=[*"abcdef"])
+    imputer = VAEImputer(**SMALL).set_output(transform="pandas").fit(frame)
+    filled = imputer.transform(frame)
+    assert list(filled) == list(imputer.get_feature_names_out()) == [*"abcdef"] and not filled.isna().any().any()
+    loaded = VAEImputer.load(imputer.save(tmp_path / "imputer"))
+    np.testing.assert_array_equal(loaded.transform(frame), filled.to_numpy())
+    assert vaezoo.load(tmp_path / "imputer").shape == (6,)
+    y = np.nan_to_num(gappy[:, 0]) > 0
+    pipeline = make_pipeline(VAEImputer(**SMALL), StandardScaler(), LogisticRegression())
+    search = GridSearchCV(pipeline, {"vaeimputer__latent": [1, 2]}, cv=2).fit(gappy, y)
+    assert search.best_score_ > 0.6
+
+
+def test_what_an_imputer_takes_and_refuses(gappy: np.ndarray, tmp_path: Path):
+    empty = gappy.copy()
+    empty[:, 2] = np.nan
+    with pytest.raises(DataError, match="no value in column 2"):
+        VAEImputer(**SMALL).fit(empty)
+    with pytest.raises(ValueError, match="infinity"):
+        VAEImputer(**SMALL).fit(np.where(np.isnan(gappy), np.inf, gappy))
+    with pytest.raises(ConfigError, match=r"likelihood = 'gaussian'.*expected one that takes gaps"):
+        VAEImputer(**SMALL, likelihood="gaussian").fit(gappy)
+    wide = np.where(np.eye(4, 1_000, dtype=bool), np.nan, np.arange(4_000.0).reshape(4, 1_000))
+    VAEImputer.load(VAEImputer(**SMALL).fit(wide).save(tmp_path / "wide")).transform(wide)
+    with pytest.raises(NoDensityError, match="point mass"):
+        VAEImputer("ae", **SMALL).fit(gappy).transform(gappy)
+    with pytest.raises(ValueError, match="NaN"):
+        VAETransformer(**SMALL).fit(gappy)
 
 
 @pytest.mark.full

@@ -1,4 +1,4 @@
-"""Estimators of scikit-learn for rows of numbers: `VAETransformer` and `VAEAnomalyDetector`.
+"""Estimators of scikit-learn for rows of numbers: `VAETransformer`, `VAEImputer` and `VAEAnomalyDetector`.
 
 Needs scikit-learn (`pip install 'vaezoo[train]'`), which no other module imports when it is imported.
 """
@@ -6,7 +6,7 @@ Needs scikit-learn (`pip install 'vaezoo[train]'`), which no other module import
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self, cast
+from typing import Any, ClassVar, Final, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -14,16 +14,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaezoo.core import VAE
-from vaezoo.errors import ConfigError, CorruptWeightsError, MissingExtraError, shorten
+from vaezoo.data import Column, Dataset, TableLayout
+from vaezoo.errors import ConfigError, CorruptWeightsError, DataError, MissingExtraError, shorten
 from vaezoo.evaluation import anomaly_scores
-from vaezoo.registry import resolve
+from vaezoo.registry import likelihoods, resolve
 from vaezoo.storage.checkpoint import Checkpoint, limit_for, read_folder, write_folder
 from vaezoo.storage.model_folder import save
+from vaezoo.workflows.impute import impute
 from vaezoo.workflows.load import load
 from vaezoo.workflows.train import train
 
 try:
-    from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin
+    from sklearn.base import (
+        BaseEstimator,
+        ClassNamePrefixFeaturesOutMixin,
+        OneToOneFeatureMixin,
+        OutlierMixin,
+        TransformerMixin,
+    )
     from sklearn.utils import Tags, check_random_state
     from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 except ImportError as missing:
@@ -42,6 +50,8 @@ class Tabular(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A VAE of rows of numbers, trained on standardized columns; see `VAETransformer` for the arguments."""
 
     model_: VAE
+    _finite: ClassVar[Literal[True, "allow-nan"]] = True
+    _likelihood: ClassVar[str | Mapping[str, object]] = "gaussian"  # where neither user nor variant names one
 
     def __init__(
         self,
@@ -69,12 +79,19 @@ class Tabular(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         Raises:
             ValueError: NaN, infinite values, another shape; the options of a variant or of the training.
         """
-        x = cast(Rows, validate_data(self, X, dtype=(np.float64, np.float32), ensure_min_samples=2))
-        deviation = x.std(0, dtype=np.float64)
-        self.mean_ = x.mean(0, dtype=np.float64) if self.standardize else np.zeros(x.shape[1])
+        x = cast(
+            Rows,
+            validate_data(
+                self, X, dtype=(np.float64, np.float32), ensure_all_finite=self._finite, ensure_min_samples=2
+            ),
+        )
+        if (empty := np.isnan(x).all(0)).any():
+            raise DataError(f"Got no value in column {int(empty.argmax())}; expected at least one. Drop the column.")
+        deviation = np.nanstd(x, 0, dtype=np.float64)
+        self.mean_ = np.nanmean(x, 0, dtype=np.float64) if self.standardize else np.zeros(x.shape[1])
         self.scale_ = np.where(deviation > 0, deviation, 1.0) if self.standardize else np.ones(x.shape[1])
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        run = train(self._recipe(seed), data=self._tensor(x).float(), out=None, trackers=(), device=self.device)
+        run = train(self._recipe(seed), data=self._rows(x, "train"), out=None, trackers=(), device=self.device)
         self.model_ = run.model.cpu().double()  # so that the latents of a row do not depend on the others
         self.history_ = run.history
         return self
@@ -134,9 +151,9 @@ class Tabular(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             found.feature_names_in_ = np.array(state["feature_names"], object)
         return found
 
-    def _recipe(self, seed: int) -> dict[str, object]:
+    def _recipe(self, seed: int) -> dict[str, Any]:  # Any: tables
         fixed = any(entry.fixed.get("likelihood") for entry in resolve(self.variant))
-        head = self.likelihood or (None if fixed else "gaussian")
+        head = self.likelihood or (None if fixed else self._likelihood)
         architecture: dict[str, object] = {
             "latent": self.latent,
             "backbone": {"name": "mlp", "hidden": list(self.hidden)},
@@ -157,17 +174,39 @@ class Tabular(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
 
     def _checked(self, X: object) -> Rows:
         check_is_fitted(self)
-        return cast(Rows, validate_data(self, X, dtype=(np.float64, np.float32), reset=False))
+        types = (np.float64, np.float32)
+        return cast(Rows, validate_data(self, X, dtype=types, ensure_all_finite=self._finite, reset=False))
 
     def _tensor(self, x: Rows) -> Tensor:
         return torch.from_numpy((x.astype(np.float64) - self.mean_) / self.scale_)
 
+    def _rows(self, x: Rows, split: str) -> Dataset:
+        return Dataset(name="table", split=split, images=self._tensor(x).float(), layout=self._layout())
+
+    def _layout(self) -> TableLayout | None:
+        """Returns a layout, with which NaN in the rows is a gap; None where all values are finite."""
+        return None
+
     def _scores(self, x: Rows, kind: Any) -> Rows:  # Any: a literal of `anomaly_scores`
-        scores = -anomaly_scores(self.model_, self._tensor(x).float(), kind, samples=self.samples).numpy()
-        return scores if kind == "rate" else cast(Rows, scores - np.log(self.scale_).sum())
+        scores = -anomaly_scores(self.model_, self._rows(x, "test"), kind, samples=self.samples).numpy()
+        return scores if kind == "rate" else cast(Rows, scores - (~np.isnan(x)) @ np.log(self.scale_))
 
 
-class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tabular):  # type: ignore[misc]  # no types
+class TabularTransformer(TransformerMixin, Tabular):  # type: ignore[misc]  # scikit-learn has no types
+    """A transformer whose score is the bound, and which keeps float32."""
+
+    def score(self, X: object, y: object = None) -> float:
+        """Returns the mean bound of rows (N, D) on log p(x), nats; the higher, the better."""
+        return float(self.score_samples(X).mean())
+
+    def __sklearn_tags__(self) -> Tags:
+        """Returns the tags of scikit-learn: float32 stays float32."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+class VAETransformer(ClassNamePrefixFeaturesOutMixin, TabularTransformer):  # type: ignore[misc]  # no types
     """Latents of rows as features, and rows of latents; a transformer of scikit-learn.
 
     Columns are standardized before the training; results are in their own units.
@@ -205,18 +244,107 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tabular)
         x = self.model_.decode(torch.from_numpy(z.astype(np.float64))).mean.numpy()
         return cast(Rows, (x * self.scale_ + self.mean_).astype(z.dtype))
 
-    def score(self, X: object, y: object = None) -> float:
-        """Returns the mean bound of rows (N, D) on log p(x), nats; the higher, the better."""
-        return float(self.score_samples(X).mean())
-
     @property
     def _n_features_out(self) -> int:
         return int(np.prod(self.model_.latent or ()))
 
+
+class VAEImputer(OneToOneFeatureMixin, TabularTransformer):  # type: ignore[misc]  # scikit-learn has no types
+    """Fills gaps (NaN) of rows with their conditional means by `vaezoo.impute`; all columns are numbers.
+
+    It trains on rows with gaps. For tables with categories, counts and dates see `vaezoo.data.table`.
+
+    Args:
+        variant: for this and all others see `VAETransformer`.
+        likelihood: one that takes gaps; None for `mixed`, a Gaussian for each column.
+        samples: draws of each posterior, whose importance weights give the means; and draws for scores.
+
+    Attributes:
+        mean_, scale_: of the observed values of the columns, (D,); others are those of `VAETransformer`.
+    """
+
+    _finite = "allow-nan"
+    _likelihood: ClassVar[str | Mapping[str, object]] = {"name": "mixed", "columns": ()}  # all columns are Gaussian
+
+    def __init__(
+        self,
+        variant: str = "vae",
+        *,
+        options: Mapping[str, object] | None = None,
+        latent: int = 8,
+        hidden: Sequence[int] = (64, 64),
+        likelihood: str | Mapping[str, object] | None = None,
+        steps: int = 1000,
+        batch_size: int = 100,
+        learning_rate: float = 3e-3,
+        standardize: bool = True,
+        samples: int = 200,
+        random_state: object = None,
+        device: str = "cpu",
+    ) -> None:
+        super().__init__(
+            variant, options=options, latent=latent, hidden=hidden, likelihood=likelihood, steps=steps,
+            batch_size=batch_size, learning_rate=learning_rate, standardize=standardize, samples=samples,
+            random_state=random_state, device=device,
+        )  # fmt: skip
+
+    def fit(self, X: object, y: object = None) -> Self:
+        """Trains the model on rows (N, D), N ≥ 2, with NaN in the gaps; `y` is ignored.
+
+        Raises:
+            ValueError: see `VAETransformer.fit`; or a column without any value.
+            ConfigError: the likelihood takes no gaps.
+        """
+        likelihood = self._recipe(0)["architecture"].get("likelihood")
+        name = likelihood.get("name") if isinstance(likelihood, Mapping) else likelihood
+        if name is None or not getattr(likelihoods.get(name), "gaps", False):
+            raise ConfigError(
+                f"Got likelihood = {shorten(self.likelihood)} and variant = {shorten(self.variant)}; expected one that "
+                "takes gaps, such as 'mixed', and a variant with a likelihood of your choice, such as 'vae'."
+            )
+        super().fit(X)
+        config = dict(self.model_.config or {})
+        data = cast("dict[str, object]", config["data"])
+        self.model_.config = {**config, "data": {key: value for key, value in data.items() if key != "table"}}
+        return self
+
+    def _layout(self) -> TableLayout:
+        columns = (
+            Column(name=str(place), kind="number", dtype="float64", family="gaussian")
+            for place in range(len(self.mean_))
+        )
+        return TableLayout(columns=tuple(columns))
+
+    def transform(self, X: object) -> Rows:
+        """Returns rows (N, D) with conditional means in the place of NaN; the same at every call with these rows.
+
+        Raises:
+            ConfigError: the likelihood takes no gaps.
+            NoDensityError: the variant's posterior is a point mass.
+        """
+        x = self._checked(X)
+        return self._filled(x, impute(self.model_, self._tensor(x), samples=self.samples, seed=0))
+
+    def draw(self, X: object, draws: int = 5, seed: int | None = None) -> Rows:
+        """Returns `draws` tables (M, N, D) with random values in the place of NaN: multiple imputation.
+
+        Args:
+            X: rows (N, D).
+            draws: M.
+            seed: for the same tables at every call; None draws from the random state of torch.
+        """
+        x = self._checked(X)
+        return self._filled(x, impute(self.model_, self._tensor(x), samples=self.samples, draws=draws, seed=seed))
+
+    def _filled(self, x: Rows, filled: Tensor) -> Rows:
+        """Returns x (N, D) with standardized values, (..., N, D), in the place of NaN."""
+        values = (filled.numpy() * self.scale_ + self.mean_).astype(x.dtype)
+        return cast(Rows, np.where(np.isnan(x), values, x))
+
     def __sklearn_tags__(self) -> Tags:
-        """Returns the tags of scikit-learn: float32 stays float32."""
+        """Returns the tags of scikit-learn: NaN is taken."""
         tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.allow_nan = True
         return tags
 
 

@@ -66,6 +66,15 @@ def test_half_precision_is_stored_and_loaded_as_float32(tmp_path: Path, kind: st
     assert "dtype" not in json.loads((vaezoo.save(loaded, tmp_path / "wide") / CONFIG).read_text())
 
 
+def test_a_config_that_could_not_be_read_again_is_refused(tmp_path: Path) -> None:
+    columns = ["negative-binomial"] * 3000
+    model = vaezoo.create("vae", shape=3000, latent=1, backbone={"name": "mlp", "hidden": [1]},
+                          likelihood={"name": "mixed", "columns": columns})  # fmt: skip
+    with pytest.raises(ConfigError, match=r"config\.json of [\d,]+ bytes; expected at most 65,536"):
+        vaezoo.save(model, tmp_path / "wide")
+    assert not list(tmp_path.iterdir())
+
+
 def test_half_precision_refuses_what_it_cannot_store(tmp_path: Path) -> None:
     model = vaezoo.create("vae", shape=4, latent=2)
     for kind in ("float64", torch.float32, "int8", 16):

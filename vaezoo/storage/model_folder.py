@@ -17,6 +17,8 @@ from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, Va
 from vaezoo.recipe import OF_A_RUN, read_recipe
 from vaezoo.registry import recreate
 from vaezoo.storage.config import (
+    CONFIG,
+    LARGEST_CONFIG,
     LOADED_AS,
     ORIGIN,
     WEIGHTS,
@@ -181,6 +183,11 @@ def check_recordable(config: Mapping[str, object]) -> dict[str, object]:
     body |= without_paths(config)
     body |= {key: config[key] for key in (ORIGIN, LOADED_AS, LATENTS) if config.get(key) is not None}
     check_config(body)
+    if (size := len(canonical(body).encode())) > LARGEST_CONFIG:
+        raise ConfigError(
+            f"a {CONFIG} of {size:,} bytes; expected at most {LARGEST_CONFIG:,}. Leave out columns of the table, or "
+            "give columns, categories and classes shorter names"
+        )
     return body
 
 
