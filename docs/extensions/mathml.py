@@ -10,6 +10,8 @@ from sphinx.errors import ExtensionError
 from sphinx.writers.html5 import HTML5Translator
 
 TAG = re.compile(r"<math .*</math>", re.DOTALL)
+# Browsers stretch a bar only with a font for formulas; the style sheet draws it as a border instead.
+OVERLINE = re.compile(r'<mover>((?:(?!<mover>).)*?)<mo accent="true">&#x02015;</mo></mover>', re.DOTALL)
 
 
 def mathml(formula: str, display: str) -> str:
@@ -20,7 +22,7 @@ def mathml(formula: str, display: str) -> str:
         raise ExtensionError(f"Got the formula {formula!r}, which latex2mathml cannot convert: {error}") from error
     if found is None or "\\" in re.sub(r"<annotation.*?</annotation>", "", found[0]):
         raise ExtensionError(f"Got the formula {formula!r}, of which latex2mathml leaves commands.")
-    return found[0]
+    return OVERLINE.sub(r'<mrow class="overline">\1</mrow>', found[0])
 
 
 def inline(writer: HTML5Translator, node: nodes.math) -> None:

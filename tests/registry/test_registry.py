@@ -37,6 +37,7 @@ from vaezoo.registry import Architecture, Registry, backbones, create, likelihoo
 from vaezoo.registry.options import allowed, expectation
 from vaezoo.storage.model_folder import meta_twin
 from vaezoo.workflows.compare import expand
+from vaezoo.workflows.listing import describe
 
 SHAPE = (1, 8, 8)
 
@@ -249,6 +250,13 @@ def test_your_own_variant_composes_and_is_validated(clean: None) -> None:
     with pytest.raises(CompositionError, match="'my-vae' and 'iwae'"):
         create("my-vae+iwae", shape=SHAPE)
     assert "my-vae" in variants.names()
+
+
+def test_a_variant_is_described_without_the_facts_that_it_lacks(clean: None) -> None:
+    register("mine", changes="objective")(builder)
+    register("dated", changes="objective", year=2030)(builder)
+    assert describe("mine").startswith("mine\n\n") and describe("dated").startswith("dated (2030)\n\n")
+    assert describe("beta-vae").startswith("beta-vae (Higgins et al., 2017; https://")
 
 
 def test_collisions_name_both_owners(clean: None) -> None:

@@ -21,6 +21,10 @@ def test_the_list_is_last_and_names_each_once() -> None:
     assert str(UnknownNameError("thing", 3, [])) == "Unknown thing 3."
     found = message(read_recipe, "nofile.toml")
     assert found.startswith("Unknown recipe 'nofile.toml'. There is no such file, and no run") and "in all)." in found
+    own = message(lambda name: vaezoo.create(name, shape=(2,)), "zzz")
+    assert own.startswith("Unknown variant 'zzz'. Your own variant has a name after its module is imported; ")
+    assert "an installed package with an entry point of the group vaezoo.variants. Known: aae" in own
+    assert "entry point" not in message(lambda name: vaezoo.create(name, shape=(2,)), "beta_vae")
     names = message(describe, "zzz").partition("Known: ")[2].partition(", …")[0].split(", ")
     assert len(names) == len(set(names)) == 24
 

@@ -7,8 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,7 +42,14 @@ KEYS = {  # of metrics.json, for the titles and headings of the pages
     "wrong labels": "label_error",
     "clustering accuracy": "clustering_accuracy",
 }
+OTHER_KEYS = {"bits/dim": "bits_per_dimension", "active latents": "active_units", "active": "active_units"}
 NUMBER = re.compile(r"-?[\d,]+(?:\.\d+)?")
+FIGURES_OF_README = [  # (model, key, text before the figure, unit)
+    ("top-down-vae-mnist", "log_evidence", "(log p(x) ≥ ", 1.0),
+    ("flow-prior-vae-mnist", "log_evidence", "(", 1.0),
+    ("vade-mnist", "clustering_accuracy", ": ", 0.01),
+    ("m2-vae-mnist", "label_error", ": ", 0.01),
+]
 
 
 @pytest.fixture(scope="module")
@@ -131,11 +139,75 @@ def test_figures_of_model_pages_are_those_of_metrics_json(pages):
         assert check_model_page(pages[f"models/{name}.md"], metrics_of(name)) >= 5, name
 
 
+def stated(page: Path) -> Iterator[tuple[str, str, str]]:
+    """Yields (model, heading, cell) of the tables of a written page whose first column has pretrained models."""
+    text = page.read_text(encoding="utf-8")
+    for place in re.finditer(r"^\| model \|", text, re.MULTILINE):
+        for row in table_rows(text[place.start() :], "model"):
+            name = re.match(r"`([\w-]+)`", row["model"])
+            if name and name[1] in list_models():
+                yield from ((name[1], heading, cell) for heading, cell in row.items() if cell)
+
+
+def check_stated(name: str, heading: str, cell: str) -> bool:
+    """Raises AssertionError if a cell differs from the metrics; returns False for a figure that is not among them."""
+    title = re.split(r",| \(", heading)[0]
+    key = (KEYS | OTHER_KEYS).get(title)
+    if key is None:
+        return False
+    metrics = metrics_of(name)
+    value = metrics.get(key)
+    expected = value["mean"] if isinstance(value, Mapping) else value
+    samples = re.search(r"\((?:K = )?(\d+)\)", f"{heading} {cell}")
+    assert samples is None or int(samples[1]) == metrics["samples"], (name, heading, cell)
+    if expected is None:
+        assert cell == "–", (name, heading, cell)
+    else:
+        (number, step), *_ = numbers(cell.replace("−", "-"))
+        assert abs(number - expected) <= step, (name, heading, cell, expected)
+    return True
+
+
+def test_tables_of_written_pages_have_the_measured_figures():
+    other = ROOT / "docs" / "explanation" / "benchmarks.md"  # has measurements on fewer images
+    generated = {ROOT / "docs" / "reference" / each for each in ("variants", "models", "models.md")}
+    written = [path for path in (ROOT / "docs").rglob("*.md") if not {path, *path.parents} & {other, *generated}]
+    cells = [cell for page in written for cell in stated(page)]
+    assert sum(check_stated(*cell) for cell in cells) > 50
+
+
+def test_figures_of_the_readme_are_the_measured_ones():
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("−", "-")
+    for name, key, before, unit in FIGURES_OF_README:
+        (shown,) = re.findall(re.escape(f"`{name}`{' ' * (before[0] == '(')}{before}") + r"(-?[\d.]+)", text)
+        value = metrics_of(name)[key]
+        expected = value["mean"] if isinstance(value, Mapping) else value
+        ((number, step),) = numbers(shown)
+        assert abs(number * unit - expected) <= step * unit, (name, shown, expected)
+
+
 def test_a_page_with_another_figure_than_its_metrics_is_found(pages):
     page = pages["models/vae-mnist.md"]
     (bound,) = re.findall(r"^\| bound, nats \| (\S+)", page, re.MULTILINE)
     with pytest.raises(AssertionError):
         check_model_page(page.replace(bound, f"{float(bound) + 0.02:.2f}"), metrics_of("vae-mnist"))
+    assert check_stated("vae-mnist", "bound", f"−{bound[1:]}")
+    for wrong in (f"−{abs(float(bound)) + 0.02:.2f}", f"−{bound[1:]} (999)"):
+        with pytest.raises(AssertionError):
+            check_stated("vae-mnist", "bound", wrong)
+
+
+def test_every_pretrained_model_has_pictures_on_its_page_and_they_are_written(pages, tmp_path, monkeypatch):
+    monkeypatch.setattr("vaezoo.workflows.load.load", lambda name: SimpleNamespace(context=0))
+    monkeypatch.setattr("vaezoo.workflows.draw.some_images", lambda *given: (None, None))
+    monkeypatch.setattr("vaezoo.pictures.samples", lambda model, count, path, c: path.touch())
+    monkeypatch.setattr("vaezoo.pictures.reconstructions", lambda model, x, path, c: path.touch())
+    for name in list_models():
+        (tmp_path / name).mkdir()
+        site.write_pictures(name, tmp_path / name)
+        written = {path.name for path in (tmp_path / name).iterdir()}
+        shown = re.findall(r"!\[[^\]]+\]\(pictures/([\w.-]+)\)", pages[f"models/{name}.md"])
+        assert f"{name}-samples.png" in shown and set(shown) == written, name
 
 
 def test_tables_of_variant_pages_and_of_the_home_page_have_the_measured_figures(pages):
@@ -229,6 +301,9 @@ def test_site_builds_without_a_warning_and_is_searchable(tmp_path):
     for name in bundled_models():
         page = (target / "reference" / "models" / f"{name}.html").read_text(encoding="utf-8")
         assert re.search(rf"{name}-samples\d*\.png", page), name  # numbered if a page shows a file of the same name
+    assert '<mrow class="overline">' in (target / "reference" / "variants" / "geco-vae.html").read_text(
+        encoding="utf-8"
+    )
     index = json.loads((target / "searchindex.js").read_text(encoding="utf-8").removeprefix("Search.setIndex(")[:-1])
     titles = [title.lower() for title in index["alltitles"]]
     assert any("posterior collapse" in title for title in titles)

@@ -203,7 +203,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         if not 0 < count < len(self):
             raise DataError(
                 f"{self.name}: got {count} examples to hold out; expected 1 to {len(self) - 1}, as the set has "
-                f"{len(self)}. Choose a smaller validation set, or a larger data set."
+                f"{len(self)}. Hold out fewer (`validation` in a recipe), or use a larger data set."
             )
         order = stable_permutation(len(self), seed)
         held_out, rest = np.sort(order[:count]), np.sort(order[count:])

@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import Generic, TypeVar, cast
 
-from vaezoo.errors import PluginWarning, RegistryCollisionError, UnknownNameError, printable, shorten
+from vaezoo.errors import PluginWarning, RegistryCollisionError, UnknownNameError, did_you_mean, printable, shorten
 
 T = TypeVar("T")
 
@@ -137,6 +137,11 @@ class Registry(Generic[T]):
                 reason = printable(f"{type(error).__name__}: {error}", 300).removesuffix(".")
                 hint = f"The plug-in {owner_of(point)} that offers it failed to load: {reason}."
                 self._warn(point, hint)
+        if not points and not did_you_mean(name, self.names()):
+            hint = (
+                f"Your own {self.kind} has a name after its module is imported; a command finds it in an installed "
+                f"package with an entry point of the group {self.group}."
+            )
         raise UnknownNameError(self.kind, name, () if points else self.names(), hint)
 
     def _checked(self, loaded: object) -> T:

@@ -73,9 +73,9 @@ def page(names: Sequence[str] = ()) -> Gradio:
     load = cache(explorer.prepare)
     with gradio.Blocks(title="vaezoo explore", analytics_enabled=False) as blocks:
         gradio.Markdown("## vaezoo explore\nReconstruct, move and sample the latents of variational autoencoders.")
-        with gradio.Row():
-            chosen = gradio.Dropdown(known, value=first, label="Model")
-            second = gradio.Dropdown([NONE, *known], value=NONE, label="Second model, next to it")
+        with gradio.Row():  # below each other on a telephone, where half a line is narrower than a name
+            chosen = gradio.Dropdown(known, value=first, label="Model", min_width=240)
+            second = gradio.Dropdown([NONE, *known], value=NONE, label="Second model, next to it", min_width=240)
         with gradio.Row():
             source = gradio.State({"index": 0})
             with gradio.Column(scale=1, min_width=300):

@@ -322,7 +322,9 @@ def describe(name: str) -> str:
     if name in registry.names():
         entry = registry.get(name)
         options = "\n".join(map(option_line, entry.options.values()))
-        head = f"{name} ({entry.paper}, {entry.year}; {entry.url})"
+        paper = ", ".join(filter(None, (entry.paper, str(entry.year or ""))))
+        source = "; ".join(filter(None, (paper, entry.url)))  # a variant of one's own may have none
+        head = f"{name} ({source})" if source else name
         return f"{head}\n\n{plain(reflowed(inspect.getdoc(entry.builder) or ''))}\n\nOptions:\n{options or '  none'}"
     if kinds := kinds_of(name):
         return "\n\n".join(describe_block(kind, name) for kind in kinds)

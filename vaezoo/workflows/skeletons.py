@@ -150,9 +150,11 @@ def test_a_model_trains_on_it():
 }
 SKELETONS: Final[Mapping[str, Mapping[str, str]]] = {"variant": VARIANT, "recipe": RECIPE, "dataset": DATASET}
 NEXT: Final = {
-    "variant": 'In a package: [project.entry-points."vaezoo.variants"] {name} = "PACKAGE.{module}:{module}".',
+    "variant": "In Python: import {module} before vaezoo.train. For commands, in a package: "
+    '[project.entry-points."vaezoo.variants"] {name} = "PACKAGE.{module}:{module}".',
     "recipe": "Train it: vaezoo train ./{name}.toml",
-    "dataset": 'In a package: [project.entry-points."vaezoo.datasets"] {name} = "PACKAGE.{module}:{module}".',
+    "dataset": "In Python: datasets.register, as in the test. For commands, in a package: "
+    '[project.entry-points."vaezoo.datasets"] {name} = "PACKAGE.{module}:{module}".',
 }
 
 
