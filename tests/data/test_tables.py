@@ -88,14 +88,44 @@ def test_frames_of_pandas_have_their_types_again() -> None:
     assert list(table(numbered).layout.frame(table(numbered).images).columns) == ["3"]
 
 
+def test_categories_of_pandas_keep_their_order() -> None:
+    pandas = pytest.importorskip("pandas")
+    size = pandas.CategoricalDtype(["small", "medium", "large", "huge"], ordered=True)
+    frame = pandas.DataFrame({
+        "size": pandas.Series(["large", "small", None, "large"], dtype=size),  # two of four declared ones
+        "level": pandas.Categorical([2, 1, 3, 2], categories=[3, 1, 2]),
+        "answer": pandas.Categorical(["yes", "no", "no", None], categories=["yes", "no"]),
+    })  # fmt: skip
+    rows = table(frame)
+    layout = rows.layout
+    assert layout is not None and [each.kind for each in layout.columns] == ["category", "category", "flag"]
+    assert layout.columns[0].values == ("small", "medium", "large", "huge") and layout.columns[1].values == (3, 1, 2)
+    pandas.testing.assert_frame_equal(layout.frame(rows.images), frame)
+    counts = table(frame[["level"]], kinds={"level": "count"})
+    assert counts.layout is not None and counts.layout.frame(counts.images)["level"].tolist() == [2, 1, 3, 2]
+    many = pandas.DataFrame({"a": pandas.Categorical(["b", "a"], categories=[*"cba", *map(str, range(200))])})
+    found = table(many).layout
+    assert found is not None and found.columns[0].values == ("b", "a")
+    with pytest.raises(DataError, match="no value in column 'a'"):
+        table({"a": pandas.Series([None, None], dtype=size), "b": [1.5, 2.0]})
+    with pytest.raises(DataError, match="no value in column 'size'"):
+        table(pandas.DataFrame({"size": pandas.Series([None, None], dtype=size)}))
+
+
 def test_frames_of_polars_have_their_types_again() -> None:
     polars = pytest.importorskip("polars")
     from polars.testing import assert_frame_equal
 
-    frame = polars.DataFrame(ROWS).with_columns(polars.col("kids").cast(polars.UInt8))
+    towns = polars.Enum(["Ulm", "Rom", "Bern", "Trier"])
+    frame = polars.DataFrame(ROWS).with_columns(
+        polars.col("kids").cast(polars.UInt8),
+        polars.col("town").cast(towns),
+        polars.col("smoker").cast(polars.Categorical),
+    )
     rows = table(frame)
     assert rows.layout is not None and rows.layout.library == "polars"
     assert_frame_equal(rows.layout.frame(rows.images), frame)
+    assert rows.layout.columns[4].values == ("Ulm", "Rom", "Bern", "Trier")
     assert_same(rows.layout.frame(rows.images, "columns"), ROWS)
 
 

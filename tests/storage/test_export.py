@@ -100,6 +100,25 @@ def test_refusals_are_those_on_the_page():
 
 
 @torch.no_grad()
+def test_a_graph_of_a_model_of_tables_takes_gaps(tmp_path: Path):
+    import onnxruntime
+
+    columns = ["gaussian", "log-normal", "categorical-3", "bernoulli", "negative-binomial", "student-t"]
+    torch.manual_seed(0)
+    model = vaezoo.create("vae", shape=8, latent=2, likelihood={"name": "mixed", "columns": columns}).eval()
+    done = vaezoo.export(model, tmp_path / "out")
+    assert max(each.difference for each in done.files) <= 1e-4
+    x = torch.tensor([[0.3, 2.5, 0.0, 1.0, 0.0, 1.0, 3.0, -1.0]] * 3)
+    x[1, [0, 1, 6]], x[1, 2:5], x[2] = torch.nan, torch.nan, torch.nan
+    encoder, decoder = (onnxruntime.InferenceSession(tmp_path / "out" / each.file) for each in done.files)
+    latents, stddev = encoder.run(None, {"x": x.numpy()})
+    np.testing.assert_allclose(latents, model.encode(x).mean.numpy(), atol=1e-4)
+    np.testing.assert_allclose(stddev, model.encode(x).stddev.numpy(), atol=1e-4)
+    (means,) = decoder.run(None, {"latents": latents})
+    np.testing.assert_allclose(means, model.reconstruct(x).numpy(), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
 def test_standard_deviations_of_a_normal_posterior_are_exported():
     model = vaezoo.load("beta-vae-mnist")
     (encoder, _) = programs_of(model)

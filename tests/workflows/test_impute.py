@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.utils.data import DataLoader, Subset
 
 import vaezoo
 from vaezoo.core import VAE, Part
@@ -184,6 +185,35 @@ def test_a_trained_model_gives_frames_of_its_own_table(people: Dataset, tmp_path
     file.write_text(file.read_text().replace("Ulm", "Paris"))
     with pytest.raises(DataError, match="'Paris' in column 'town', row"):
         vaezoo.evaluate(model, f"table:{file}", samples=5)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_samples_are_frames_with_the_types_of_the_training_frame(people: Dataset, library: str) -> None:
+    pytest.importorskip(library)
+    assert people.layout is not None
+    frame = people.layout.frame(people.images, library)  # type: ignore[arg-type]  # a parameter
+    if library == "pandas":
+        towns = ["Ulm", "Rom", "Bern"]
+        frame["town"] = frame["town"].astype("category").cat.set_categories(towns, ordered=True)
+        frame["kids"] = frame["kids"].astype("Int8")
+    run = vaezoo.train(recipe("vae"), data=table(frame, families={"kids": "poisson"}), out=None, trackers=())
+    layout = layout_of(run.model)
+    assert layout is not None and layout.families()[2:4] == ["poisson", "categorical-3"]
+    drawn = layout.frame(run.model.sample(5, seed=0))
+    assert type(drawn) is type(frame) and drawn.shape == (5, 5) and list(drawn.dtypes) == list(frame.dtypes)
+
+
+def test_a_loader_of_a_table_is_that_table(people: Dataset) -> None:
+    for data in (DataLoader(people, batch_size=8, shuffle=True), Subset(people, range(40))):
+        run = vaezoo.train(recipe("vae"), data=data, out=None, trackers=())
+        assert layout_of(run.model) == people.layout
+
+
+def test_training_on_a_table_ends_when_the_held_out_bound_stops_improving(people: Dataset) -> None:
+    patient = recipe("vae") | {"train": {"steps": 400, "batch_size": 64, "learning_rate": 0.05, "patience": 2}}
+    run = vaezoo.train(patient, data=people, out=None, trackers=())
+    bounds = [each["validation_bound"] for each in run.history if "validation_bound" in each]
+    assert len(bounds) < 20 and max(bounds) == bounds[-3]  # of twenty validations; two without a higher bound
 
 
 def test_a_recipe_names_a_file(people: Dataset, tmp_path: Path) -> None:

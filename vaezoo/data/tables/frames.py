@@ -10,6 +10,9 @@ from vaezoo.errors import ConfigError, ShapeError, shorten
 Values = list[Any]  # of a column: numbers, texts, booleans or dates, None for a gap
 Library = Literal["columns", "pandas", "polars"]
 COLUMNS: Final = "columns"
+CATEGORY: Final = "category"  # the name of the type of pandas, and that of one whose categories are ordered
+ORDERED: Final = "ordered category"
+ENUM: Final = "Enum"  # of polars
 
 _WIDTHS = r"(8|16|32|64)"
 _PANDAS = re.compile(
@@ -44,14 +47,29 @@ def is_gap(value: object) -> bool:
         return True  # NA of pandas, which has no truth value
 
 
-def frame_columns(frame: Any) -> tuple[dict[str, Values], dict[str, str]]:
-    """Returns the columns of a data frame and the names of their types; raises ShapeError if two have one name."""
+def frame_columns(frame: Any) -> tuple[dict[str, Values], dict[str, str], dict[str, Values]]:
+    """Returns the columns of a data frame, the names of their types, and the categories that types declare, in order.
+
+    Raises:
+        ShapeError: two columns have one name, or there is none.
+    """
     names = list(map(str, frame.columns))
     if len(set(names)) < len(names) or not names:
         raise ShapeError(f"Got a data frame with the columns {shorten(names)}; expected different names. Rename them.")
     columns = [frame[key] for key in frame.columns]
-    types = (re.sub(r"\(.*", "", str(each.dtype))[:40] for each in columns)
-    return dict(zip(names, map(values_of, columns), strict=True)), dict(zip(names, types, strict=True))
+    values, types = map(values_of, columns), (_type_name(each.dtype) for each in columns)
+    declared = ((name, getattr(each.dtype, "categories", None)) for name, each in zip(names, columns, strict=True))
+    categories = {
+        name: [each for each in found.to_list() if not is_gap(each)]
+        for name, found in declared
+        if hasattr(found, "to_list")
+    }
+    return dict(zip(names, values, strict=True)), dict(zip(names, types, strict=True)), categories
+
+
+def _type_name(dtype: Any) -> str:
+    name = re.sub(r"\(.*", "", str(dtype))[:40]
+    return ORDERED if name == CATEGORY and dtype.ordered else name
 
 
 def as_frame(
@@ -67,12 +85,12 @@ def as_frame(
     if library != "polars":
         raise ConfigError(f"Got library = {shorten(library)}; expected 'columns', 'pandas' or 'polars'.")
     polars = require("polars", "polars", "A frame of polars")
-    return polars.DataFrame([_polars_series(polars, name, columns[name], types[name][0]) for name in columns])
+    return polars.DataFrame([_polars_series(polars, name, columns[name], *types[name]) for name in columns])
 
 
 def _pandas_series(pandas: Any, values: Values, dtype: str, categories: Sequence[object]) -> Any:
-    if dtype == "category":
-        return pandas.Series(pandas.Categorical(values, categories=list(categories)))
+    if dtype in (CATEGORY, ORDERED):
+        return pandas.Series(pandas.Categorical(values, categories=list(categories), ordered=dtype == ORDERED))
     if not _PANDAS.fullmatch(dtype):
         return pandas.Series(values, dtype=object if dtype == "date" else None)
     if None in values and re.fullmatch(rf"u?int{_WIDTHS}", dtype):  # which has no gaps
@@ -80,7 +98,9 @@ def _pandas_series(pandas: Any, values: Values, dtype: str, categories: Sequence
     return pandas.Series(values, dtype="boolean" if None in values and dtype == "bool" else dtype)
 
 
-def _polars_series(polars: Any, name: str, values: Values, dtype: str) -> Any:
+def _polars_series(polars: Any, name: str, values: Values, dtype: str, categories: Sequence[object]) -> Any:
+    if dtype == ENUM:
+        return polars.Series(name, values, dtype=polars.Enum(list(categories)))
     if dtype.lower().startswith("datetime"):
         return polars.Series(name, values, dtype=polars.Datetime("us"))
     found = _POLARS_NAMES.get(dtype, dtype.replace("uint", "UInt").replace("int", "Int").replace("float", "Float"))

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 import msgspec
 import numpy as np
 
-from vaezoo.data.tables.frames import Values
+from vaezoo.data.tables.frames import CATEGORY, ENUM, ORDERED, Values
 from vaezoo.data.tables.layout import (
     FAMILIES,
     KINDS,
@@ -50,7 +50,8 @@ def find_layout(
         values, dtype = parsed_column(texts) if given.text else (texts, given.types[name])
         if given.text and kinds.get(name) in ("category", "flag") and dtype != "bool":
             values, dtype = texts, "str"
-        columns.append(_column(name, values, dtype, kinds.get(name), families.get(name), standardize))
+        declared = _declared(values, given.categories.get(name))
+        columns.append(_column(name, values, dtype, declared, kinds.get(name), families.get(name), standardize))
     try:
         layout = TableLayout(columns=tuple(columns), library=given.library)
         plain = msgspec.convert(msgspec.to_builtins(layout), TableLayout, strict=True)
@@ -77,13 +78,33 @@ def _check_size(layout: TableLayout) -> None:
         )
 
 
+def _declared(values: Values, categories: Values | None) -> Values | None:
+    """Returns the categories that a type declares, in their order; of many those alone that have rows.
+
+    None for a type that declares none or other ones than texts, numbers and truth values, and for a column of gaps.
+    """
+    if not categories or not all(isinstance(each, str | int | float) for each in categories):
+        return None
+    found = set(values) - {None}
+    if not found:
+        return None
+    return categories if len(categories) <= MOST_TEXTS else [each for each in categories if each in found]
+
+
 def _column(
-    name: str, values: Values, dtype: str, kind: str | None, family: str | None, standardize: Standardize
+    name: str,
+    values: Values,
+    dtype: str,
+    declared: Values | None,
+    kind: str | None,
+    family: str | None,
+    standardize: Standardize,
 ) -> Column:
     known = [each for each in values if each is not None]
     if kind is not None and kind not in KINDS:
         raise ConfigError(f"Got kind {shorten(kind)} of column {name!r}; expected one of {', '.join(KINDS)}.")
-    chosen = cast(Kind, kind or kind_of(name, known))
+    found = kind_of(name, known) if declared is None else "flag" if len(declared) == 2 else "category"
+    chosen = cast(Kind, kind or found)
     choices = FAMILIES[chosen]
     if family is not None and family not in choices:
         raise ConfigError(
@@ -94,9 +115,11 @@ def _column(
     if chosen == "date" and not any(isinstance(each, datetime) for each in known):
         dtype = "date"
     if chosen in ("category", "flag"):
-        facts["values"] = _categories(name, known, chosen)
+        facts["values"] = _categories(name, known, chosen, declared)
     elif chosen != "count":
         facts = _scales(name, known, chosen, standardize)
+    if "values" not in facts and dtype in (CATEGORY, ORDERED, ENUM):
+        dtype = "object"
     return Column(name=name, kind=chosen, dtype=dtype, family=family or choices[0], **facts)
 
 
@@ -154,12 +177,13 @@ def _skew(numbers: "np.ndarray[Any, np.dtype[np.float64]]") -> float:
     return 0.0 if spread == 0.0 else abs(float((deviations**3).mean())) / spread**3
 
 
-def _categories(name: str, known: Values, kind: str) -> tuple[Category, ...]:
+def _categories(name: str, known: Values, kind: str, declared: Values | None) -> tuple[Category, ...]:
+    """Returns the categories in the order of their elements of x: that of a type that declares them, or sorted."""
     found = {key_of(each): each for each in known}
-    if kind == "flag" and known and all(isinstance(each, bool) for each in known):
+    if declared is None and kind == "flag" and known and all(isinstance(each, bool) for each in known):
         return False, True
     try:
-        values = sorted(found.values(), key=lambda each: (isinstance(each, str), each))
+        values = declared or sorted(found.values(), key=lambda each: (isinstance(each, str), each))
     except TypeError:
         values = []
     if not values or not all(isinstance(each, str | int | float) for each in values):

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +36,7 @@ class Columns:
         where: the description of a row in errors.
         library: of a frame.
         text: whether all values are texts, as in a CSV file.
+        categories: the categories that the types of columns declare, in their order.
     """
 
     values: dict[str, Values]
@@ -43,6 +44,7 @@ class Columns:
     where: Callable[[int], str] = "row {}".format
     library: Library = COLUMNS
     text: bool = False
+    categories: Mapping[str, Values] = field(default_factory=dict)
 
 
 def read_columns(table: object) -> Columns:
@@ -57,7 +59,8 @@ def read_columns(table: object) -> Columns:
     elif isinstance(table, str | os.PathLike):
         found = _read_file(expanded(os.fspath(table).removeprefix("table:")))
     elif is_frame(table):
-        found = Columns(*frame_columns(table), library=library_of(table))
+        columns, types, categories = frame_columns(table)
+        found = Columns(columns, types, library=library_of(table), categories=categories)
     elif isinstance(table, Mapping) and table:
         values = {str(name): values_of(column) for name, column in table.items()}
         found = Columns(values, {name: _type_of(column) for name, column in values.items()})
