@@ -3,17 +3,20 @@
 import math
 import sys
 from argparse import Namespace
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import vaezoo
-from vaezoo.data import Dataset, binarize_fixed, bundled_images, load_dataset
+from vaezoo.core import VAE, seeded
+from vaezoo.data import Dataset, TableLayout, binarize_fixed, bundled_images, load_dataset, table
 from vaezoo.quantization import CodeSource
 
 FOLDER = str(Path(__file__).resolve().parent.parent / "benchmarks")
@@ -25,6 +28,7 @@ try:
     import quantizers
     import speed
     import straight
+    import tables
     from clock import Clock
     from samples import accuracy, classifier, drawn, figures, sureness, under_uniform_codes
     from tasks import OPTION_SETS, TASKS, loops, twin
@@ -169,6 +173,74 @@ def test_a_row_of_color_images_has_all_figures(monkeypatch) -> None:
     assert (
         0.0 < color_images.bits_in_files(images.images, "WebP") < color_images.bits_in_files(images.images, "PNG") < 8.0
     )
+
+
+@pytest.fixture(scope="module")
+def customers() -> tuple[Dataset, TableLayout]:
+    """200 rows of the drawn table, with gaps, and its layout."""
+    source = tables.customers(200)
+    kinds = source.kinds()
+    assert set(kinds.values()) == {"number", "positive", "integer", "count", "category", "flag", "date"}
+    data = table(source.rows(np.arange(200), np.random.default_rng(0).random((200, 9)) < 0.2), kinds=kinds)
+    assert data.layout is not None
+    return data, data.layout
+
+
+@pytest.mark.parametrize("variant", ["vae", "iwae"])
+@torch.no_grad()
+def test_the_parts_of_a_bound_on_a_table_sum_to_the_bound_that_the_model_reports(
+    variant: str, customers: tuple[Dataset, TableLayout]
+) -> None:
+    data, layout = customers
+    model: VAE = vaezoo.create(variant, shape=data.shape, latent=2,
+                               **({} if variant == "vae" else {"samples": 7}),
+                               likelihood={"name": "mixed", "columns": layout.families()}).eval()  # fmt: skip
+    x = data.batch(slice(None))
+    parts = dict(tables.parts_of(model, x, layout, draws=2))
+    bounds, rates = [], []
+    for seed in range(2):
+        with seeded(seed):
+            report = model(x)
+        with seeded(seed):
+            inference = model.infer(x, None, 1 if variant == "vae" else 7)
+        shares = inference.log_weights().softmax(0)
+        weighted = shares * (inference.log_q - inference.prior.log_prob(inference.z)) + torch.xlogy(shares, 7 * shares)
+        bounds.append(report.bound.mean())
+        rates.append(report.rate.mean() if variant == "vae" else weighted.sum(0).mean())
+    distortions = [value for key, value in parts.items() if key.startswith("distortion of ")]
+    assert len(distortions) == 7
+    assert parts["bound"] == pytest.approx(float(sum(bounds)) / 2, rel=1e-5)
+    assert parts["rate"] == pytest.approx(float(sum(rates)) / 2, rel=1e-3, abs=1e-4)
+    assert -sum(distortions) - parts["rate"] == pytest.approx(parts["bound"])
+
+
+def test_errors_of_imputed_values_are_those_of_removed_entries(customers: tuple[Dataset, TableLayout]) -> None:
+    data, layout = customers
+    given, scale = data.images, torch.rand(data.shape, dtype=torch.float64) + 0.5
+    scale[tables.mask_of(layout, "flag", "category")] = 1.0
+    again = tables.of_imputers(tables.for_imputers(given, layout, scale), layout, scale)
+    torch.testing.assert_close(again, given, equal_nan=True)
+    truth = torch.where(given.isnan(), 0.0, given)
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    errors = tables.Errors(layout, truth, given, scale, found)
+    errors.add("right", truth)
+    errors.add("wrong", torch.where(given.isnan(), truth + 2.0 * scale, truth + 9.0))
+    for (method, figure), (value,) in found.items():
+        error, accuracy = {"right": (0.0, 1.0), "wrong": (2.0, 0.0)}[method]
+        assert value == pytest.approx(error if "RMSE" in figure else accuracy)
+
+
+def test_all_figures_of_a_table_are_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"--data": "customers", "--variants": "iwae", "--seeds": 2, "--steps": 2, "--rows": 150, "--samples": 3}
+    monkeypatch.setattr(sys, "argv", ["x", *(str(each) for pair in options.items() for each in pair)])
+    tables.main()
+    lines = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
+    figures = {(line[1].strip(), line[2].strip()): float(line[3]) for line in lines}
+    for method in ("iwae", "mean", "k-NN (5)", "iterated regressions"):
+        assert {"RMSE", "RMSE of date columns", "accuracy of flag columns"} < {b for a, b in figures if a == method}
+    assert all(math.isfinite(each) for each in figures.values()) and ("isolation forest", "AUROC") in figures
 
 
 @pytest.mark.full
