@@ -115,8 +115,9 @@ def test_commands_and_make_targets_exist(monkeypatch: pytest.MonkeyPatch):
             if command.__name__ == "train":
                 settings = bound.arguments.get("overrides", ())
                 assert all("=" in each for each in settings), (place, words)
+                named = [f"data.name={json.dumps(each)}" for each in [bound.arguments.get("data")] if each]
                 if not bound.arguments["recipe"].startswith(("my", "./")):
-                    read_recipe(bound.arguments["recipe"], settings)
+                    read_recipe(bound.arguments["recipe"], [*settings, *named])
 
 
 @pytest.mark.parametrize("name", ["models", "variants", "recipes-list", "building-blocks"])

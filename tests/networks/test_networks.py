@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.cases import SMALL_BACKBONES, Case
+from support.cases import SMALL_BACKBONES, Case, shaped
 from torch import Tensor
 
 import vaezoo
@@ -25,7 +25,7 @@ def make(name: str, **options: object) -> Backbone:
 @pytest.mark.parametrize("shape", SIZES, ids=str)
 @pytest.mark.parametrize("name", backbones.names())
 def test_down_and_up_at_any_size(name: str, shape: tuple[int, ...], context: int) -> None:
-    backbone, c = make(name), torch.randn(4, context) if context else None
+    backbone, c, shape = make(name), torch.randn(4, context) if context else None, shaped(name, shape)
     for latent in ((7,), backbone.grid(shape, 5)):
         down, up = backbone.down(shape, (2, *latent), context), backbone.up(latent, (3, *shape), context)
         features = down(torch.randn(4, *shape), c)
@@ -35,26 +35,28 @@ def test_down_and_up_at_any_size(name: str, shape: tuple[int, ...], context: int
 @pytest.mark.parametrize("context", [0, 3])
 @pytest.mark.parametrize("name", backbones.names())
 def test_any_leading_dimensions_broadcast_the_context(name: str, context: int) -> None:
-    up = make(name).up((4,), (1, 1, 8, 8), context).double()
+    shape = shaped(name, (1, 8, 8))
+    up = make(name).up((4,), (1, *shape), context).double()
     z = torch.randn(2, 3, 5, 4, dtype=torch.float64)
     c = torch.randn(5, context, dtype=torch.float64) if context else None
     whole = up(z, c)
-    assert whole.shape == (2, 3, 5, 1, 1, 8, 8)
+    assert whole.shape == (2, 3, 5, 1, *shape)
     torch.testing.assert_close(whole[1, 2], up(z[1, 2], c))
     torch.testing.assert_close(whole[1, 2, 4], up(z[1, 2, 4], None if c is None else c[4]))
     torch.testing.assert_close(whole[1, 2, 4], up(z[1, 2, 4], None if c is None else c[4:]))
     if c is not None:
-        assert not torch.allclose(whole, up(z, c + 1.0)) and up(z[:, :, :0], c[:0]).shape == (2, 3, 0, 1, 1, 8, 8)
+        assert not torch.allclose(whole, up(z, c + 1.0)) and up(z[:, :, :0], c[:0]).shape == (2, 3, 0, 1, *shape)
 
 
 @pytest.mark.parametrize("name", backbones.names())
 def test_any_activation_precision_and_last_bias(name: str) -> None:
+    shape = shaped(name, (1, 8, 8))
     for activation in ACTIVATIONS:
         backbone = make(name, activation=activation)
         for dtype in (torch.float64, torch.bfloat16):
-            found = backbone.down((1, 8, 8), (2, 4), 3).to(dtype)(torch.randn(2, 1, 8, 8), torch.randn(2, 3))
+            found = backbone.down(shape, (2, 4), 3).to(dtype)(torch.randn(2, *shape), torch.randn(2, 3))
             assert found.dtype == dtype and torch.isfinite(found).all()
-    up, target = make(name).up((4,), (2, 1, 8, 8), 0), torch.randn(2, 1, 8, 8)
+    up, target = make(name).up((4,), (2, *shape), 0), torch.randn(2, *shape)
     if name == "resnet" or name.startswith("diffusers-"):  # they have one bias for each channel
         target = torch.randn(2, 1, 1, 1).expand(2, 1, 8, 8)
     up.set_output_bias(torch.zeros_like(target))

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import typing
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ SMALL_BACKBONES: dict[str, dict[str, object]] = {
     "mlp": {"hidden": [12]},
     "conv": {"channels": [4, 6], "dense": [8]},
     "resnet": {"channels": [4, 6], "attention": True},
+    "conv1d": {"channels": [4, 6], "dense": [8]},
     "diffusers-kl": {"channels": [4, 6], "groups": 2},
     "diffusers-tiny": {"width": 4, "blocks": [1, 1], "up_blocks": [1, 0]},
 }
@@ -109,10 +111,16 @@ def fits(backbone: str, shape: tuple[int, ...]) -> bool:
     return True
 
 
+def shaped(backbone: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns a shape of as many elements that a backbone takes: series (C, H * W) in place of images for `conv1d`."""
+    return (shape[0], math.prod(shape[1:])) if backbone == "conv1d" and len(shape) == 3 else shape
+
+
 def axes_of(name: str, *shapes: tuple[int, ...]) -> list[tuple[tuple[int, ...], str, int]]:
     """Returns all combinations of shape, backbone and context that a variant permits."""
     axes = itertools.product(shapes, permitted(name, "backbone") or BACKBONES, contexts_of(name))
-    return [(shape, backbone, context) for shape, backbone, context in axes if fits(backbone, shape)]
+    found = [(shaped(backbone, shape), backbone, context) for shape, backbone, context in axes]
+    return [each for each in found if fits(each[1], each[0])]
 
 
 def likelihood_choices() -> tuple[str, ...]:

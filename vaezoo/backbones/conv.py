@@ -7,7 +7,15 @@ from msgspec import Meta
 
 from vaezoo.backbones import Backbone
 from vaezoo.networks import Activation, ConvDown, ConvUp
-from vaezoo.networks.convolutional import MOST_STAGES, ConvOptions, Upsampling, Width, check_image, grid_sizes
+from vaezoo.networks.convolutional import (
+    MOST_STAGES,
+    ConvOptions,
+    Upsampling,
+    Width,
+    check_image,
+    grid_sizes,
+    with_stages_for,
+)
 
 DENSE_GRID = 32  # longest side of the grid before dense layers, by default: bounds their number of weights
 
@@ -48,14 +56,5 @@ def conv(
         down=lambda shape, out, context: ConvDown(shape, out, context, options),
         up=lambda shape, out, context: ConvUp(shape, out, context, options),
         grid=grid,
-        defaults=lambda shape, latent: {"channels": channels_for(shape, latent, channels)},
+        defaults=lambda shape, latent: {"channels": with_stages_for(channels, shape, latent, DENSE_GRID, axes=2)},
     )
-
-
-def channels_for(shape: Sequence[int], latent: Sequence[int], channels: Sequence[int]) -> tuple[int, ...]:
-    """Returns `channels`, for a vector latent with the last one repeated until dense layers see a small grid."""
-    if len(shape) != 3 or len(latent) != 1:
-        return tuple(channels)
-    grids = grid_sizes(shape[1:], MOST_STAGES)
-    stages = next((depth for depth, grid in enumerate(grids) if max(grid) <= DENSE_GRID), MOST_STAGES)
-    return (*channels, *[channels[-1]] * (stages - len(channels)))

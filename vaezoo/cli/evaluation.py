@@ -246,9 +246,13 @@ def written(lines: "Iterable[Row | Failure]", folder: Path) -> "tuple[Comparison
 
 def pictures_of(rows: "Sequence[Row]", data: str, folder: Path) -> list[Path]:
     """Draws the models that have images of the same shape as the first one; names the others."""
+    from vaezoo.data import SeriesLayout, layout_of
     from vaezoo.workflows.draw import comparisons
 
     models = {row.name: row.model for row in rows if row.model.shape == rows[0].model.shape}
+    if any(isinstance(layout_of(model), SeriesLayout) for model in models.values()):
+        print("Pictures of several models are drawn for images alone.", file=sys.stderr)
+        return []
     if left := [row.name for row in rows if row.name not in models]:
         print(f"The pictures leave out models of other shapes: {', '.join(left)}.", file=sys.stderr)
     return [*comparisons(models, data, folder)] if models else []

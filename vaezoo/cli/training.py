@@ -37,7 +37,9 @@ def demo(*, out: Path = Path("demo"), seconds: float = 60.0, threads: int | None
 def train(
     recipe: str,
     *overrides: str,
-    data: Annotated[str | None, Parameter(help="Data set, in place of the recipe's: a name or folder:PATH.")] = None,
+    data: Annotated[
+        str | None, Parameter(help="Data set, in place of the recipe's: a name, folder:PATH or series:FILE.")
+    ] = None,
     out: Out = None,
     resume: bool = False,
     any_size: bool = False,
@@ -52,7 +54,8 @@ def train(
     Several processes, on one machine or many: torchrun --nproc-per-node N -m vaezoo train RECIPE.
 
     Args:
-        recipe: Name of a recipe, a path that ends in .toml, or the folder of a run, which is trained again.
+        recipe: Name of a recipe, a path that ends in .toml, or the folder of a run, which is trained again; with
+            --data also the name of a variant.
         overrides: Settings as key=value: train.steps=1000, beta=2.
         resume: Continue from the newest valid checkpoint.
         any_size: Continue also with another number of processes.

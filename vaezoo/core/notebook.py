@@ -3,6 +3,7 @@
 import base64
 import struct
 import zlib
+from collections.abc import Mapping
 from html import escape
 from typing import Final, Protocol, cast
 
@@ -21,6 +22,7 @@ class Sampled(Protocol):
 
     shape: tuple[int, ...] | None
     context: int
+    config: Mapping[str, object] | None
 
     def sample(self, n: int, c: Tensor | None, seed: int) -> Tensor:
         """Returns samples (n, *shape)."""
@@ -41,7 +43,9 @@ def html_of(model: Sampled, text: str) -> str:
 
 def strip_of(model: Sampled) -> str:
     """Returns an image of samples side by side, conditional ones of one class each; "" unless x are images."""
-    shape = model.shape or ()
+    shape, data = model.shape or (), (model.config or {}).get("data")
+    if isinstance(data, Mapping) and data.get("series") is not None:
+        return ""
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] not in (1, 3)):
         return ""
     if any(each.is_meta for each in cast(nn.Module, model).parameters()):

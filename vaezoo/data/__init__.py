@@ -6,11 +6,14 @@ from vaezoo.data.endless import EndlessDataset
 from vaezoo.data.factors import Factors
 from vaezoo.data.frames import columns_of, with_columns
 from vaezoo.data.from_tensors import from_tensors
-from vaezoo.data.load import as_dataset, datasets, download_dataset, is_registered, load_dataset
+from vaezoo.data.layouts import Layout, layout_of
+from vaezoo.data.load import as_dataset, datasets, download_dataset, in_layout, is_registered, load_dataset
 from vaezoo.data.procedural.dataset import DrawnDataset
+from vaezoo.data.series.layout import SeriesLayout
+from vaezoo.data.series.series import as_series, series
 from vaezoo.data.streaming.dataset import StreamedDataset
 from vaezoo.data.streaming.limits import MEMORY_LIMIT
-from vaezoo.data.tables.layout import Column, TableLayout, layout_of
+from vaezoo.data.tables.layout import Column, TableLayout
 from vaezoo.data.tables.table import as_table, table
 from vaezoo.data.transforms.augment import augment, check_augmentation
 from vaezoo.data.transforms.binarize import (
@@ -39,9 +42,12 @@ __all__ = [
     "EndlessDataset",
     "Factors",
     "ImageOptions",
+    "Layout",
+    "SeriesLayout",
     "StreamedDataset",
     "TableLayout",
     "as_dataset",
+    "as_series",
     "as_table",
     "augment",
     "binarize",
@@ -54,11 +60,13 @@ __all__ = [
     "download_dataset",
     "fit_images",
     "from_tensors",
+    "in_layout",
     "is_registered",
     "layout_of",
     "load_dataset",
     "pad",
     "sample_binary",
+    "series",
     "table",
     "with_columns",
 ]

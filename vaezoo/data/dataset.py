@@ -14,7 +14,7 @@ from vaezoo.core import add_to_digest, rows_at_once, whole_number, whole_seed
 from vaezoo.data.checks import check_type
 from vaezoo.data.factors import Factors
 from vaezoo.data.indexing import Indices, as_indices, is_single
-from vaezoo.data.tables.layout import TableLayout
+from vaezoo.data.layouts import Layout
 from vaezoo.errors import DataError, ShapeError
 
 MOST_CLASSES: Final = 100_000
@@ -45,7 +45,10 @@ class Dataset(torch.utils.data.Dataset[Any]):
         scale: The `uint8` value that represents 1.0: 255, or 1 for binary images. Floating images are not scaled.
         factors: Ground-truth factors of the images, for disentanglement metrics, or None; never an input of a model.
         names: Name of each example, such as its file in a folder, (N,), or None.
-        layout: Columns of a table with several kinds of columns, see `table`; NaN is then a gap. None for other data.
+        layout: Columns of a table with several kinds of columns, see `table`, or channels of series, see `series`; NaN
+            is then a gap. None for other data.
+        groups: Number of the source of each example, such as the series that a window was cut from, (N,) `int64`, or
+            None; `split_off` does not separate the examples of one source.
 
     Raises:
         DataError: The set is empty or not finite, or labels or pixels are out of range.
@@ -64,7 +67,8 @@ class Dataset(torch.utils.data.Dataset[Any]):
     scale: int = 255
     factors: Factors | None = None
     names: Sequence[str] | None = None
-    layout: TableLayout | None = None
+    layout: Layout | None = None
+    groups: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Validates the fields."""
@@ -73,6 +77,11 @@ class Dataset(torch.utils.data.Dataset[Any]):
             self._check_labels(self.labels)
         if self.context is not None:
             self._check_context(self.context)
+        if self.groups is not None and (self.groups.dtype != torch.int64 or self.groups.shape != (len(self),)):
+            raise ShapeError(
+                f"{self.name}: got groups of type {self.groups.dtype} and shape {tuple(self.groups.shape)}; expected "
+                f"int64 and ({len(self)},), one number for each example."
+            )
         if self.factors is not None and len(self.factors) != len(self):
             raise ShapeError(
                 f"{self.name}: got factors of {len(self.factors)} examples; expected one row for each of {len(self)}."
@@ -189,6 +198,9 @@ class Dataset(torch.utils.data.Dataset[Any]):
     def split_off(self, count: int, seed: int) -> tuple[Self, Self]:
         """Holds out `count` examples, chosen by `seed`; both parts keep the order of the set.
 
+        Of a set with `groups`, whole groups are held out, such as all windows of a series, until they have at least
+        `count` examples.
+
         Args:
             count: Number of examples to hold out, 1 ≤ count < N.
             seed: The same seed holds out the same examples on every platform and library version.
@@ -206,8 +218,25 @@ class Dataset(torch.utils.data.Dataset[Any]):
                 f"{len(self)}. Hold out fewer (`validation` in a recipe), or use a larger data set."
             )
         order = stable_permutation(len(self), seed)
+        if self.groups is not None:
+            order, count = self._by_group(self.groups.cpu().numpy(), count, seed)
         held_out, rest = np.sort(order[:count]), np.sort(order[count:])
         return self.subset(torch.from_numpy(rest)), replace(self.subset(torch.from_numpy(held_out)), split="validation")
+
+    def _by_group(
+        self, groups: "np.ndarray[Any, np.dtype[np.int64]]", count: int, seed: int
+    ) -> tuple["np.ndarray[Any, np.dtype[np.intp]]", int]:
+        """Returns an order of the examples by groups, and the number of the first of whole groups, `count` or more."""
+        names, group = np.unique(groups, return_inverse=True)
+        rank = np.argsort(stable_permutation(len(names), seed))
+        sizes = np.bincount(rank[group]).cumsum()
+        held = int(sizes[np.searchsorted(sizes, count)])
+        if held == len(self):
+            raise DataError(
+                f"{self.name}: got {count} examples to hold out of {len(names)} series; expected one series at least "
+                "in both parts, since the windows of a series are not separated. Choose a smaller validation set."
+            )
+        return np.argsort(rank[group], kind="stable"), held
 
     def hide_labels(self, count: int, seed: int) -> Self:
         """Returns the set with `count` labels, balanced over classes to within one, and -1 for the other examples.
@@ -246,8 +275,8 @@ class Dataset(torch.utils.data.Dataset[Any]):
         return replace(self, images=self.images.to(device), **self._beside(lambda each: each.to(device)))
 
     def _beside(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
-        """Returns labels and context, changed."""
-        tensors = {"labels": self.labels, "context": self.context}
+        """Returns labels, context and groups, changed."""
+        tensors = {"labels": self.labels, "context": self.context, "groups": self.groups}
         return {key: None if each is None else change(each) for key, each in tensors.items()}
 
     def _selected(self, index: Tensor) -> dict[str, Any]:
@@ -351,6 +380,7 @@ def concatenate(sets: Sequence[Dataset]) -> Dataset:
         context=_joined([each.context for each in sets]),
         classes=max(each.classes or 0 for each in sets) or None,
         factors=_joined_factors([each.factors for each in sets]),
+        groups=_joined_groups([each.groups for each in sets]),
         names=None if any(each.names is None for each in sets) else [n for each in sets for n in each.names or ()],
     )
 
@@ -380,6 +410,15 @@ def _check_alike(each: Dataset, first: Dataset) -> None:
 def _joined(tensors: Sequence[Tensor | None]) -> Tensor | None:
     found = [each for each in tensors if each is not None]
     return torch.cat([each.to(found[0]) for each in found]) if len(found) == len(tensors) else None
+
+
+def _joined_groups(groups: Sequence[Tensor | None]) -> Tensor | None:
+    """Returns the groups of several sets, numbered anew, so that no group has examples of two sets."""
+    found, first = list[Tensor | None](), 0
+    for each in groups:
+        found.append(None if each is None else each + first)
+        first += 0 if each is None else int(each.max()) + 1
+    return _joined(found)
 
 
 def _joined_factors(factors: Sequence[Factors | None]) -> Factors | None:

@@ -12,14 +12,20 @@ from typing import Final
 from vaezoo.core import cache_root, expanded
 from vaezoo.data.dataset import Dataset, concatenate
 from vaezoo.data.download.cache import Collection, Report, ensure
+from vaezoo.data.frames import with_columns
 from vaezoo.data.from_tensors import from_tensors
+from vaezoo.data.layouts import Layout
 from vaezoo.data.readers.image_folder import load_folder
 from vaezoo.data.readers.torchvision import load_torchvision
+from vaezoo.data.series.reading import FILE as SERIES_FILE
+from vaezoo.data.series.reading import PREFIX as SERIES
+from vaezoo.data.series.series import as_series, series
+from vaezoo.data.tables.layout import TableLayout
 from vaezoo.data.tables.reading import FILES
-from vaezoo.data.tables.table import PREFIX, table
+from vaezoo.data.tables.table import PREFIX, as_table, table
 from vaezoo.data.transforms.image_options import ImageOptions
 from vaezoo.data.transforms.resize import fit_images
-from vaezoo.errors import DataError, UnknownNameError, printable, warn
+from vaezoo.errors import ConfigError, DataError, UnknownNameError, printable, warn
 from vaezoo.registry import Registry
 
 datasets: Final[Registry[Callable[..., Dataset]]] = Registry(
@@ -49,6 +55,8 @@ def load_dataset(
     crop: str = "center",
     channels: str | None = None,
     background: str | Sequence[int] | None = None,
+    window: int = 0,
+    stride: int = 0,
 ) -> Dataset:
     """Returns a split of a data set: in memory, or streamed for folders and torchvision sets above the memory limit.
 
@@ -56,8 +64,9 @@ def load_dataset(
 
     Args:
         name: A registered name such as `"mnist"` (`datasets.names()` lists them), `"folder:PATH"` for images on disk,
-            `"torchvision:NAME"` for a class of `torchvision.datasets`, or `"table:FILE.csv"` (or .parquet) for all rows
-            of a table, whose kinds of columns are found, see `vaezoo.data.table`.
+            `"torchvision:NAME"` for a class of `torchvision.datasets`, `"table:FILE.csv"` (or .parquet) for all rows
+            of a table, whose kinds of columns are found, see `vaezoo.data.table`, or `"series:FILE.npz"` for all
+            series of a file, see `vaezoo.data.series`.
         split: `"train"`, `"test"`, or `"all"` for both; hold a validation set out with `Dataset.split_off`. A folder
             may have a `"validation"` split of its own.
         cache_dir: Folder of the cache; None means `$VAEZOO_HOME`, else `vaezoo` in the user's cache folder.
@@ -72,6 +81,8 @@ def load_dataset(
         channels: `"gray"`, `"color"`, or None to keep them.
         background: Color behind transparent pixels of files, and of margins: a name such as `"white"`, a code such as
             `"#ff8000"`, or red, green and blue from 0 to 255. None is black.
+        window: Length of the windows that series are cut into; 0 for whole series.
+        stride: Distance of the starts of windows; 0 for that of `window`.
 
     Raises:
         ConfigError: `memory_limit` or `workers` is not a non-negative integer, or an option of images is invalid.
@@ -87,6 +98,12 @@ def load_dataset(
         return load_folder(expanded(rest), split, options=options, limit=memory_limit, workers=workers)
     if colon and scheme == "table":
         return table(rest, split=split)
+    if colon and scheme == "series":
+        return series(name, split=split, window=window, stride=stride)
+    if window or stride:
+        raise ConfigError(
+            f"Got window = {window} and stride = {stride} for {printable(name)}; expected series:FILE.npz."
+        )
     if colon and scheme == "torchvision":
         load = partial(
             load_torchvision, rest, options=options, cache=cache, download=download, limit=memory_limit, workers=workers
@@ -153,7 +170,7 @@ def as_dataset(
     """
     if isinstance(data, os.PathLike):
         path = os.fspath(data)
-        data = f"{PREFIX if path.endswith(FILES) else 'folder:'}{path}"
+        data = f"{PREFIX if path.endswith(FILES) else SERIES if path.endswith(SERIES_FILE) else 'folder:'}{path}"
     if isinstance(data, str):
         return load_dataset(data, split, workers=workers, **(options or ImageOptions()).facts())
     found = from_tensors(
@@ -166,6 +183,23 @@ def as_dataset(
         workers=workers or 0,
     )
     return fit_images(found, options or ImageOptions())
+
+
+def in_layout(
+    data: object, split: str, name: str | None, layout: Layout | None, columns: Sequence[str] | None = None
+) -> object:
+    """Returns tables and series in the layout of a model's training data as a `Dataset`; other data unchanged.
+
+    Args:
+        data: as for `as_dataset`; names "table:FILE" and "series:FILE", and data frames.
+        split: the split that it is.
+        name: of a table that has none.
+        layout: of the training data; None leaves frames as they are, with the columns of the training data.
+        columns: names of these columns; None for data without names.
+    """
+    if isinstance(layout, TableLayout):
+        return as_table(data, split, name, layout)
+    return with_columns(data, columns) if layout is None else as_series(data, split, layout)
 
 
 def download_dataset(

@@ -30,7 +30,7 @@ def check_alike(tensor: Tensor, shape: Sequence[int], dtype: torch.dtype, got: s
         raise ShapeError(
             f"{got} of shape {tuple(tensor.shape)} and type {tensor.dtype} in item {item}; expected "
             f"{tuple(shape)} and {dtype}, as in item 0. Resize or convert the items first, or set size and channels "
-            "(data.size, data.channels of a recipe)."
+            "(data.size, data.channels of a recipe); pass series of varying length to vaezoo.data.series."
         )
 
 

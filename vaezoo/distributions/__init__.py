@@ -10,6 +10,7 @@ from vaezoo.distributions.laplace import DiagonalLaplace
 from vaezoo.distributions.mixed import MixedRows
 from vaezoo.distributions.mixture import Mixture, log_prob_of_each
 from vaezoo.distributions.normal import DiagonalNormal, StandardNormal, kl_normal_normal, normal_from
+from vaezoo.distributions.observed import ObservedElements
 from vaezoo.distributions.pixel_mixture import CategoricalPixels, LogisticMixturePixels
 from vaezoo.distributions.pixels import BernoulliPixels, ContinuousBernoulliPixels, DiscretizedLogisticPixels
 from vaezoo.distributions.point import ContinuousDelta, Delta
@@ -36,6 +37,7 @@ __all__ = [
     "LogisticMixturePixels",
     "MixedRows",
     "Mixture",
+    "ObservedElements",
     "OneHotCategoricals",
     "ProductDistribution",
     "StandardNormal",

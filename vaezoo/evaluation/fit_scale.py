@@ -45,7 +45,7 @@ def fit_scale(
     chosen, total, count = limited(test_set(model, data, split=split), limit)[0], 0.0, 0
     with evaluating(model):
         for x, c in batches(model, chosen, batch_size):
-            errors = (model.reconstruct(x, c) - x).double().abs().pow(likelihood.power)
+            errors = (model.reconstruct(x, c) - x)[~x.isnan()].double().abs().pow(likelihood.power)
             total, count = total + float(errors.sum()), count + errors.numel()
     scale = (total / count) ** (1.0 / likelihood.power)
     if not 1e-6 <= scale <= 1e6:

@@ -26,7 +26,8 @@ class Terms(NamedTuple):
     """Bound, distortion and rate (nats) of each example, and measures of its reconstruction, (N,) each.
 
     `dense` is 1 for examples to which the likelihood gives a probability or a density, otherwise 0. `similarity` (SSIM)
-    and `perceptual` (perceptual distance) are NaN for examples to which they do not apply.
+    and `perceptual` (perceptual distance) are NaN for examples to which they do not apply. `observed` is the number of
+    elements that are no gaps, over which `squared_error` is the mean.
     """
 
     bound: Tensor
@@ -36,6 +37,7 @@ class Terms(NamedTuple):
     dense: Tensor
     similarity: Tensor
     perceptual: Tensor
+    observed: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,6 +60,11 @@ class Measurement:
     batch_size: int | None = None
     report: Callable[[int, int], None] | None = None
 
+    @property
+    def of_images(self) -> bool:
+        """Whether x are images, (H, W) or (C, H, W), and no rows of a table or series."""
+        return len(self.data.shape) > 1 and self.data.layout is None
+
     @cached_property
     def terms(self) -> Terms:
         """Terms of the ELBO, and reconstruction errors."""
@@ -75,9 +82,11 @@ class Measurement:
             for x, c in batches(self.model, self.data, self.batch_size):
                 elbo = cast("ELBO", self.model(x, c))
                 made = self.model.reconstruct(x, c)
-                error = (made - torch.where(x.isnan(), made, x)).square().flatten(1).mean(1)  # NaN is a gap
+                known = ~x.isnan()  # NaN is a gap
+                observed = known.flatten(1).sum(1).to(made)
+                error = torch.where(known, made - x, 0.0).square().flatten(1).sum(1) / observed.clamp(min=1.0)
                 dense = torch.ones_like(error) if likelihood is None else likelihood.contains(x).to(error)
-                found = (elbo.bound, elbo.distortion, elbo.rate, error, dense, *pairs(x, made))
+                found = (elbo.bound, elbo.distortion, elbo.rate, error, dense, *pairs(x, made), observed)
                 rows.append(torch.stack([each.to(error.dtype) for each in found]).cpu())
                 if self.report is not None:  # before the first draw of an evidence
                     done += len(x)

@@ -12,12 +12,11 @@ from vaezoo.data import (
     Dataset,
     ImageOptions,
     as_dataset,
-    as_table,
     binarize,
     fit_images,
+    in_layout,
     layout_of,
     pad,
-    with_columns,
 )
 from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import DataError, warn
@@ -47,13 +46,12 @@ def test_set(model: VAE, data: object, *, split: str = "test", binarize: str | N
     check_model(model)
     table = (model.config or {}).get("data")
     known = cast(dict[str, object], table) if isinstance(table, dict) else {}
-    if (layout := layout_of(model)) is not None:
-        data = as_table(data, split, cast("str | None", known.get("name")), layout)
-    data = with_columns(data, cast("list[str] | None", known.get("columns")))
+    name, columns = cast("str | None", known.get("name")), cast("list[str] | None", known.get("columns"))
+    data = in_layout(data, split, name, layout_of(model), columns)
     options, padding = options_of(model, known, data), int(cast(int, known.get("pad", 0)))
     # Own data of the model's shape, padded already, are not resized to the size before padding.
     options_now = None if padding and not isinstance(data, str) else options
-    loaded = as_dataset(data, split, options=options_now, name=cast("str | None", known.get("name")))
+    loaded = as_dataset(data, split, options=options_now, name=name)
     if loaded.shape != model.shape:
         loaded = pad(fit_images(loaded, options), padding)
     same = isinstance(data, str) and known.get("name") == public_name(data)

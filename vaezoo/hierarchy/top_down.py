@@ -59,7 +59,7 @@ def level_specs(finest: Sequence[int], blocks: Sequence[int]) -> list[LevelSpec]
     grids = grid_sizes(finest, len(blocks) - 1)
     for place, (grid, count) in enumerate(zip(grids, reversed(blocks), strict=True)):
         wider *= 2 if place and grid != grids[place - 1] else 1
-        found += [LevelSpec(grid, wider)] * count
+        found += [LevelSpec((grid[0], grid[1]), wider)] * count
     return found[::-1]
 
 

@@ -14,8 +14,8 @@ from msgspec import Meta
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaezoo.core import Inference, Likelihood
-from vaezoo.distributions import LOG_SCALE_LIMIT
+from vaezoo.core import LARGEST_VALUE, Inference, Likelihood
+from vaezoo.distributions import LOG_SCALE_LIMIT, DiagonalLaplace, DiagonalNormal, ObservedElements
 from vaezoo.distributions.normal import location_and_scale
 
 __all__ = ["LevelsLikelihood", "Likelihood", "ScaleKind", "ScaledLikelihood", "UnitLikelihood"]
@@ -23,6 +23,7 @@ __all__ = ["LevelsLikelihood", "Likelihood", "ScaleKind", "ScaledLikelihood", "U
 ScaleKind = Literal["fixed", "learned", "optimal"]
 
 LEAST_ERROR = 1e-12  # mean error that an optimal scale follows
+SHARE = "observed"  # name of the share of observed elements among the statistics of a step
 MEMORY = 100  # optimizer steps that the running error of an optimal scale averages over
 
 
@@ -72,6 +73,8 @@ class ScaledLikelihood(Likelihood):
         shape: the event shape of x.
         scale: the scale; the initial value for "learned" and "optimal".
         scale_kind: "fixed", "learned" or "optimal".
+        gaps: whether x may have gaps, marked by NaN, such as the padded ends of series: log p(x|z) is then that of the
+            observed elements, and the encoder receives 0 in place of gaps, and the mask of the observed elements.
     """
 
     #: exponent of the error whose mean an optimal scale follows
@@ -88,8 +91,12 @@ class ScaledLikelihood(Likelihood):
         *,
         scale: Annotated[float, Meta(ge=1e-6, le=1e6)] = 1.0,
         scale_kind: ScaleKind = "fixed",
+        gaps: bool = False,
     ) -> None:
         super().__init__(shape)
+        self.gaps = gaps
+        if gaps:
+            self.domain = self.support = f"{self.domain}, or NaN for a gap"
         self.learned, self.optimal = scale_kind == "learned", scale_kind == "optimal"
         self.outputs = 2 if self.learned else 1
         self.start = math.log(scale)
@@ -107,33 +114,48 @@ class ScaledLikelihood(Likelihood):
     def forward(self, raw: Tensor) -> Distribution:
         """Returns p(x|z) for locations (..., 1, *shape), or locations and log scales (..., 2, *shape)."""
         if self.learned:
-            return self.distribution(*location_and_scale(raw, len(self.shape), self.start))
-        loc = raw.squeeze(-1 - len(self.shape))
-        log_scale = self.log_scale.to(loc.dtype) if self.optimal else loc.new_full((), self.start)
-        return self.distribution(loc, log_scale.expand_as(loc))
+            loc, log_scale = location_and_scale(raw, len(self.shape), self.start)
+        else:
+            loc = raw.squeeze(-1 - len(self.shape))
+            log_scale = self.log_scale.to(loc.dtype) if self.optimal else loc.new_full((), self.start)
+        found = self.distribution(loc, log_scale.expand_as(loc), 0 if self.gaps else len(self.shape))
+        return ObservedElements(found, len(self.shape)) if self.gaps else found
 
-    def distribution(self, loc: Tensor, log_scale: Tensor) -> Distribution:
-        """Returns p(x|z) for locations and log scales (*batch, *shape)."""
+    def distribution(self, loc: Tensor, log_scale: Tensor, event_dims: int) -> DiagonalNormal | DiagonalLaplace:
+        """Returns p(x|z) for locations and log scales (*batch, *shape), whose last `event_dims` axes are the event."""
         raise NotImplementedError
+
+    def accepts(self, x: Tensor) -> Tensor:
+        """Returns for each example (B,) whether all its values may be trained on; NaN only if it marks gaps."""
+        good = x.abs() <= LARGEST_VALUE
+        return (good | x.isnan() if self.gaps else good).flatten(1).all(1)
 
     def initial_raw(self, mean: Tensor) -> Tensor | None:
         """Returns the data's mean (P, *shape), with log scales of 0 above the configured start."""
         return torch.stack([mean, torch.zeros_like(mean)][: self.outputs])
 
     def observe(self, inference: Inference) -> dict[str, Tensor]:
-        """Returns the mean error of this pass, 0-dim, for an optimal scale; draws count by their weights."""
+        """Returns the mean error of this pass, 0-dim, for an optimal scale; draws count by their weights.
+
+        With gaps, the mean is over all elements with an error of 0 at gaps, beside the share of observed elements.
+        """
         if not self.optimal:
             return {}
-        errors = (inference.likelihood.mean.detach() - inference.x).abs().pow(self.power)
+        errors, found = (inference.likelihood.mean.detach() - inference.x).abs().pow(self.power), dict[str, Tensor]()
+        if self.gaps:
+            known = ~inference.x.isnan()
+            errors, found = torch.where(known, errors, 0.0), {SHARE: known.to(errors.dtype).mean()}
         if inference.weights is None:
-            return {self.error: errors.mean()}
-        return {self.error: (inference.weights * errors.flatten(2).mean(2)).sum(0).mean()}
+            return {self.error: errors.mean(), **found}
+        return {self.error: (inference.weights * errors.flatten(2).mean(2)).sum(0).mean(), **found}
 
     def after_step(self, statistics: Sequence[Mapping[str, Tensor]], step: Tensor) -> None:
         """Updates an optimal scale towards that of the step."""
         if not self.optimal:
             return
         error = torch.stack([each[self.error] for each in statistics]).mean().to(self.log_scale.dtype)
+        if self.gaps:
+            error = error / torch.stack([each[SHARE] for each in statistics]).mean().to(error.dtype)
         self.updates += 1
         share = (1.0 / self.updates).clamp(min=1.0 / MEMORY)
         mean = torch.lerp((self.power * self.log_scale).exp(), error.clamp(min=LEAST_ERROR), share)

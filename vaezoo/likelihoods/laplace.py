@@ -17,11 +17,12 @@ class Laplace(ScaledLikelihood):
         scale: $b > 0$; the initial value for "learned" and "optimal".
         scale_kind: "fixed"; "learned", an output of the decoder per element; "optimal", one number for all, kept at the
             running mean absolute error, the value that maximizes the likelihood, as for `gaussian`.
+        gaps: as for `gaussian`.
     """
 
     power = 1
     error = "absolute_error"
 
-    def distribution(self, loc: Tensor, log_scale: Tensor) -> DiagonalLaplace:
+    def distribution(self, loc: Tensor, log_scale: Tensor, event_dims: int) -> DiagonalLaplace:
         """Returns the Laplace distributions of locations and log scales (*batch, *shape)."""
-        return DiagonalLaplace(loc, log_scale, len(self.shape))
+        return DiagonalLaplace(loc, log_scale, event_dims)

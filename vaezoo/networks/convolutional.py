@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Literal, cast
+from typing import Annotated, Final, Literal, cast
 
 import torch
 from einops import rearrange
@@ -20,6 +20,8 @@ DENSE_ADVICE = "Add entries to channels, each of which halves the grid, or choos
 
 Width = Annotated[int, Meta(ge=1, le=8192)]
 Upsampling = Literal["transposed", "nearest", "pixel-shuffle"]
+CONVOLUTIONS: Final[dict[int, type[nn.Conv1d | nn.Conv2d]]] = {1: nn.Conv1d, 2: nn.Conv2d}
+"""The convolutions of grids with so many axes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class ConvOptions:
         """Returns the residual blocks."""
         return [ResidualBlock(self.channels[-1], self.odd_kernel, self.activation) for _ in range(self.blocks)]
 
-    def upsample(self, before: int, after: int, size: tuple[int, int], *, bias: bool) -> nn.Module:
+    def upsample(self, before: int, after: int, size: tuple[int, ...], *, bias: bool) -> nn.Module:
         """Returns a layer from `before` channels to `after` on the grid `size`, twice the previous one."""
         if self.upsampling != "transposed":
             return Double(before, after, size, self.upsampling, self.odd_kernel, bias=bias)
@@ -73,23 +75,32 @@ class ConvOptions:
 
 
 class ResidualBlock(nn.Module):
-    """A residual block: activation, k x k convolution, activation, 1 x 1 convolution."""
+    """A residual block: activation, convolution, activation, convolution of kernel 1.
 
-    def __init__(self, channels: int, kernel: int, activation: Activation) -> None:
+    Args:
+        channels: of input and output.
+        kernel: size of the first convolution, odd.
+        activation: the non-linearity.
+        axes: of the grid, 2 for images and 1 for series.
+        dilation: distance of the elements of the first kernel.
+    """
+
+    def __init__(
+        self, channels: int, kernel: int, activation: Activation, axes: Literal[1, 2] = 2, dilation: int = 1
+    ) -> None:
         super().__init__()
-        act = ACTIVATIONS[activation]
-        self.layers = nn.Sequential(
-            act(), nn.Conv2d(channels, channels, kernel, padding=kernel // 2), act(), nn.Conv2d(channels, channels, 1)
-        )
+        act, conv = ACTIVATIONS[activation], CONVOLUTIONS[axes]
+        wide = conv(channels, channels, kernel, padding=dilation * (kernel // 2), dilation=dilation)
+        self.layers = nn.Sequential(act(), wide, act(), conv(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns (rows, channels, h, w)."""
+        """Returns (rows, channels, *grid)."""
         out: Tensor = x + self.layers(x)
         return out
 
 
 class Double(nn.Module):
-    """An upsampling to twice a grid, cropped to `size` (H, W), and a convolution.
+    """An upsampling to twice a grid, cropped to `size`, (H, W) or (T,) with "nearest" alone, and a convolution.
 
     "nearest" repeats each position 2 x 2 before the convolution. "pixel-shuffle" arranges channels of the convolution
     as squares of 2 x 2; the kernels of such a square start equal (Aitken et al., 2017,
@@ -98,11 +109,12 @@ class Double(nn.Module):
     """
 
     def __init__(
-        self, before: int, after: int, size: tuple[int, int], upsampling: Upsampling, kernel: int = 3, bias: bool = True
+        self, before: int, after: int, size: tuple[int, ...], upsampling: Upsampling, kernel: int = 3, bias: bool = True
     ) -> None:
         super().__init__()
         self.size, self.shuffle = size, upsampling == "pixel-shuffle"
-        self.layer = nn.Conv2d(before, after * (4 if self.shuffle else 1), kernel, padding=kernel // 2, bias=bias)
+        conv = CONVOLUTIONS[len(size)]
+        self.layer = conv(before, after * (4 if self.shuffle else 1), kernel, padding=kernel // 2, bias=bias)
         if self.shuffle:
             with torch.no_grad():
                 for parameter in self.layer.parameters():
@@ -114,19 +126,24 @@ class Double(nn.Module):
             x = functional.pixel_shuffle(self.layer(x), 2)
         else:
             x = cast(Tensor, self.layer(functional.interpolate(x, scale_factor=2.0, mode="nearest")))
-        return x[..., : self.size[0], : self.size[1]]
+        for axis, side in enumerate(self.size, 2):
+            x = x.narrow(axis, 0, side)
+        return x
 
 
 class GridsDown(Network):
     """Base of networks that halve grids: `stages`, then a `head` to a grid (a convolution) or a vector (an MLP)."""
 
     stages: nn.Sequential
-    head: nn.Conv2d | MLP
+    head: nn.Module
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Returns (rows, *out)."""
-        features = self.stages(append_context_planes(x, c))
-        out: Tensor = self.head(features) if isinstance(self.head, nn.Conv2d) else self.head(features, c)
+        return self.last(self.stages(append_context_planes(x, c)), c)
+
+    def last(self, features: Tensor, c: Tensor | None) -> Tensor:
+        """Returns the output (rows, *out) of the head for features (rows, channels, *grid)."""
+        out: Tensor = self.head(features, c) if isinstance(self.head, MLP) else self.head(features)
         return out
 
     def last_layer(self) -> nn.Module:
@@ -212,18 +229,33 @@ class ConvUp(Network):
 
 
 def append_context_planes(x: Tensor, c: Tensor | None) -> Tensor:
-    """Returns images (rows, C, h, w) with the context (rows, c) appended as constant planes, (rows, C + c, h, w)."""
+    """Returns x (rows, C, *grid) with the context (rows, c) appended as constant planes, (rows, C + c, *grid)."""
     if c is None:
         return x
-    return torch.cat([x, c.to(x.dtype)[..., None, None].expand(-1, -1, *x.shape[2:])], 1)
+    planes = c.to(x.dtype).reshape(*c.shape, *[1] * (x.dim() - 2))
+    return torch.cat([x, planes.expand(-1, -1, *x.shape[2:])], 1)
 
 
-def grid_sizes(size: Sequence[int], stages: int) -> list[tuple[int, int]]:
-    """Returns the grids from `size` (H, W) down, each half of the previous one, rounded up."""
-    grids = [(size[0], size[1])]
+def grid_sizes(size: Sequence[int], stages: int) -> list[tuple[int, ...]]:
+    """Returns the grids from `size`, (H, W) or (T,), down, each half of the previous one, rounded up."""
+    grids = [tuple(size)]
     for _ in range(stages):
-        grids.append(((grids[-1][0] + 1) // 2, (grids[-1][1] + 1) // 2))
+        grids.append(tuple((side + 1) // 2 for side in grids[-1]))
     return grids
+
+
+def with_stages_for(
+    channels: Sequence[int], shape: Sequence[int], latent: Sequence[int], longest: int, *, axes: int
+) -> tuple[int, ...]:
+    """Returns `channels`, for a vector latent with the last one repeated until no side of the grid is over `longest`.
+
+    `shape` is that of x, a grid of so many `axes`; any other one leaves `channels` as they are.
+    """
+    if len(shape) != 1 + axes or len(latent) != 1:
+        return tuple(channels)
+    grids = grid_sizes(shape[1:], MOST_STAGES)
+    stages = next((depth for depth, grid in enumerate(grids) if max(grid) <= longest), MOST_STAGES)
+    return (*channels, *[channels[-1]] * (stages - len(channels)))
 
 
 def is_on_grid(event: Sequence[int], grid: Sequence[int]) -> bool:
@@ -236,15 +268,18 @@ def is_on_grid(event: Sequence[int], grid: Sequence[int]) -> bool:
 
 def check_image(shape: Sequence[int], backbone: str = "conv") -> None:
     """Raises ShapeError unless `shape` is (channels, height, width)."""
-    if len(shape) != 3:
+    check_axes(shape, backbone, ("channels", "height", "width"))
+
+
+def check_axes(shape: Sequence[int], backbone: str, axes: Sequence[str]) -> None:
+    """Raises ShapeError unless `shape` has these axes."""
+    if len(shape) != len(axes):
         single = f"Leave out the batch dimension: shape={tuple(shape[1:])}."
-        remedy = single if len(shape) == 4 else "Use backbone 'mlp'."
-        raise ShapeError(
-            f"Got shape {tuple(shape)}; the {backbone} backbone expected (channels, height, width). {remedy}"
-        )
+        remedy = single if len(shape) == 4 and len(axes) == 3 else "Use backbone 'mlp'."
+        raise ShapeError(f"Got shape {tuple(shape)}; the {backbone} backbone expected ({', '.join(axes)}). {remedy}")
 
 
-def check_grid(event: Sequence[int], shape: Sequence[int], widths: int, grids: Sequence[tuple[int, int]]) -> None:
+def check_grid(event: Sequence[int], shape: Sequence[int], widths: int, grids: Sequence[tuple[int, ...]]) -> None:
     """Raises ShapeError unless a latent (channels, h, w) has the last grid of an image of this shape.
 
     Args:
@@ -254,7 +289,7 @@ def check_grid(event: Sequence[int], shape: Sequence[int], widths: int, grids: S
         grids: grids that 1, 2, … entries reach.
     """
     if tuple(event[1:]) != grids[widths - 1]:
-        sizes = ["", *(f"{high}x{wide}" for high, wide in grids)]
+        sizes = ["", *("x".join(map(str, grid)) for grid in grids)]
         reach = ", ".join(
             f"{size} with {depth}" for depth, size in enumerate(sizes) if size != sizes[max(0, depth - 1)]
         )

@@ -31,7 +31,7 @@ class TinyOptions:
     blocks: Sequence[int]
     activation: Activation
 
-    def grids(self, size: Sequence[int], count: int = 0) -> list[tuple[int, int]]:
+    def grids(self, size: Sequence[int], count: int = 0) -> list[tuple[int, ...]]:
         """Returns `count` grids from `size` (H, W) down; 0: one for each number of blocks."""
         return grid_sizes(size, (count or len(self.blocks)) - 1)
 

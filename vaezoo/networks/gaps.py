@@ -20,6 +20,7 @@ class GapNetwork(Network):
     def __init__(self, network: Network, shape: Sequence[int], features: Callable[[Tensor], Tensor]) -> None:
         super().__init__(shape, network.out, network.context)
         self.network, self.features = network, features
+        network.mask_channels = shape[0]
         self.takes_smaller_grids = network.takes_smaller_grids
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:

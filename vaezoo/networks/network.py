@@ -31,6 +31,8 @@ class Network(nn.Module):
 
     #: whether x may also be a grid with smaller sides; the sides of the output are then smaller by the same factor
     takes_smaller_grids = False
+    #: how many of the last channels of x are the mask of the observed elements; set by `GapNetwork`
+    mask_channels = 0
 
     def __init__(self, shape: Sequence[int], out: Sequence[int], context: int) -> None:
         super().__init__()
@@ -120,7 +122,7 @@ def scale_last_layer_to_data(network: nn.Module, outputs: Tensor, scale: float) 
     """
     layer = network.last_layer() if isinstance(network, Network) else network
     values = outputs.transpose(0, 1).flatten(1).float()
-    if not isinstance(layer, nn.Linear | nn.Conv2d) or values.shape[1] < 2:
+    if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d) or values.shape[1] < 2:
         return
     deviation, mean = torch.std_mean(values, 1)
     varies = deviation > 1e-6 * mean.abs()

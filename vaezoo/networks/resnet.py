@@ -54,7 +54,7 @@ class ResnetOptions:
     grid_attention: Sequence[bool] = ()
     last_activation: Activation | None = None
 
-    def grids(self, size: Sequence[int], widths: int = 0) -> list[tuple[int, int]]:
+    def grids(self, size: Sequence[int], widths: int = 0) -> list[tuple[int, ...]]:
         """Returns the grids of an image of `size` (H, W), one for each of so many `widths` (those of `channels`)."""
         first = [math.ceil(side / self.patch) for side in size]
         return grid_sizes(first, (widths or len(self.channels)) - 1)

@@ -44,7 +44,8 @@ class PatchAdversarialObjective(AdversarialObjective, WeightedObjective):
     def add_critic(self, model: Model, inference: Inference, c: Tensor | None, step: Tensor | None, elbo: ELBO) -> ELBO:
         """Returns the ELBO with the terms `adversarial`, G, `adversarial_weight`, λ, and `critic_accuracy`."""
         assert self.critic is not None
-        x, generated = inference.x, inference.likelihood.mean[0]
+        generated = inference.likelihood.mean[0]
+        x = torch.where(inference.x.isnan(), generated.detach(), inference.x)  # NaN is a gap
         on = 1.0 if step is None or not self.start else (step >= self.start).to(elbo.distortion.dtype)
         adversarial = -self.logits(generated).mean(1)
         weight = adaptive_weight(elbo.losses["model"], adversarial, last_weights(model))

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaezoo.core import VAE, Context, SampleOptions, as_context, check_model, class_names, evaluating
+from vaezoo.data import SeriesLayout, layout_of
 from vaezoo.errors import DataError, ShapeError, shorten
 from vaezoo.evaluation.test_sets import examples_of
+from vaezoo.pictures.lines import lines
 from vaezoo.pictures.sheet import SLIDE, Panel, as_images, columns_of_slide, enlarged, save_sheet, tiles_of
 
 MAX_PANELS = 12  # models next to each other in a comparison; more are drawn as rows
@@ -58,15 +60,18 @@ def grid(
 def reconstructions(model: VAE, x: object, path: str | os.PathLike[str], c: Tensor | None = None) -> Path:
     """Writes images above their reconstructions, the means of p(x|z) at the posterior's center.
 
-    `x` is a tensor (B, *shape), or other data that `vaezoo.data.as_dataset` takes; at most 16 examples are drawn.
+    Series are drawn as lines, in their own units, reconstructions over them. `x` is a tensor (B, *shape),
+    or other data that `vaezoo.data.as_dataset` takes; at most 16 examples are drawn.
 
     Raises:
-        ShapeError, SupportError, ContextError: x are not images, or not valid inputs of the model.
+        ShapeError, SupportError, ContextError: x are neither images nor series, or not valid inputs of the model.
     """
-    check_images(model)
+    check_images(model, or_series=True)
     x, c = examples_of(model, x, c)
     with evaluating(model):
         made = model.reconstruct(x, c)
+    if isinstance(layout := layout_of(model), SeriesLayout):
+        return lines({"original": layout.series(x), "reconstruction": layout.series(made, like=x)}, path)
     tiles = torch.cat([tiles_of(x, "x"), tiles_of(made, "reconstructions")])
     width = min(len(x), columns_of_slide(len(tiles), tiles.shape[-1] / tiles.shape[-2]))
     rows = math.ceil(len(x) / width)
@@ -86,17 +91,20 @@ def samples(
 ) -> Path:
     """Writes `n` samples, the means of p(x|z,c) for z ~ p(z|c), above the names of their classes if the model has them.
 
-    `c`, `seed` and `options` (temperature, top_k, top_p) are as in `VAE.sample`.
+    Series are drawn as lines, in their own units. `c`, `seed` and `options` (temperature, top_k, top_p) are as in
+    `VAE.sample`.
 
     Raises:
-        ShapeError, ContextError: the model's x are not images, or `c` is not a valid context.
+        ShapeError, ContextError: the model's x are neither images nor series, or `c` is not a valid context.
     """
-    check_images(model)
+    check_images(model, or_series=True)
     names, c = class_names(model.config), as_context(c, model.config)
     with evaluating(model):
         images = model.sample(n, c, seed=seed, **options)
     indices = [] if c is None or not names or c.dim() > 1 else c.expand(n).tolist()
     labels = [names[index] if index >= 0 else "" for index in indices]
+    if isinstance(layout := layout_of(model), SeriesLayout):
+        return lines({"sample": layout.series(images)}, path, labels)
     return grid(images, path, labels=labels or None)
 
 
@@ -124,9 +132,14 @@ def comparison(columns: Mapping[str, object], path: str | os.PathLike[str]) -> P
     return save_sheet(list(map(Panel, tiles.split(count), repeat(width), columns)), path)
 
 
-def check_images(model: VAE) -> None:
-    """Raises ShapeError unless the model's x are images."""
+def check_images(model: VAE, *, or_series: bool = False) -> None:
+    """Raises ShapeError unless the model's x are images, or series where these are drawn, too."""
     check_model(model)
+    if isinstance(layout_of(model), SeriesLayout) and not or_series:
+        raise ShapeError(
+            "This model's x are series, of which reconstructions and samples are drawn, but not traversals and "
+            "interpolations. Plot layout_of(model).series(model.decode(z).mean) of latents z that you choose."
+        )
     if model.shape is not None and len(model.shape) not in (2, 3):
         raise ShapeError(
             f"This model's x has shape {model.shape}; expected images (H, W) or (C, H, W). Rows of a table cannot be "

@@ -46,7 +46,10 @@ def find_recipe(name: str | Path) -> Path:
     hint = "For your own recipe, pass a path that ends in .toml; for a run its folder with a slash, such as ./mine."
     if is_variant(name):
         known = {}  # not listed where the name is that of something else
-        hint = f"{name!r} is a variant: write a recipe for it, or pass {{'variant': {name!r}, 'data': …}}."
+        hint = (
+            f"{name!r} is a variant: name its data (--data NAME), write a recipe for it, or pass "
+            f"{{'variant': {name!r}, 'data': …}}."
+        )
     if isinstance(name, Path) or (isinstance(name, str) and (name.endswith((".toml", ".json")) or "/" in name)):
         hint = "There is no such file, and no run in a folder of this name."
         try:
@@ -63,7 +66,7 @@ def read_recipe(source: str | Path | Mapping[str, object], overrides: Sequence[s
 
     Args:
         source: a recipe's name, a path that ends in `.toml`, the folder of a run or its `recipe.json`, or the tables
-            (which may have a `name`).
+            (which may have a `name`); or the name of a variant, if an override sets `data.name` (see `of_variant`).
         overrides: `key=value` strings; the key dotted ("train.steps", "stage.0.steps") or bare and unique ("steps"),
             the value as in TOML. "train.steps" applies to every stage.
         **changes: overrides as keywords, such as `steps=1000`.
@@ -72,14 +75,16 @@ def read_recipe(source: str | Path | Mapping[str, object], overrides: Sequence[s
         UnknownNameError: there is no such recipe.
         RecipeError: all mistakes at once, each with its path.
     """
+    texts = [overrides] if isinstance(overrides, str) else overrides
     if isinstance(source, Mapping):
         name, given = printable(str(source.get("name") or "")), {key: source[key] for key in source if key != "name"}
     else:
-        name, given = read_toml(find_recipe(source))
+        names_data = "data.name" in changes or any(text.startswith("data.name=") for text in texts)
+        own = of_variant(source) if names_data and isinstance(source, str) else None
+        name, given = read_toml(find_recipe(source)) if own is None else (str(source), own)
     mistakes: list[str] = []
     tables = cast("dict[str, object]", plain(given, "", mistakes) or {})
     if not mistakes:
-        texts = [overrides] if isinstance(overrides, str) else overrides
         pairs = [split_override(text, mistakes) for text in texts]
         for key, value in [*(pair for pair in pairs if pair), *changes.items()]:
             apply_override(tables, key, plain(value, key, mistakes), mistakes)
@@ -89,6 +94,21 @@ def read_recipe(source: str | Path | Mapping[str, object], overrides: Sequence[s
         whose = f"Recipe {name!r}" if name else "The recipe"
         raise RecipeError(f"{whose} has {len(mistakes)} mistake{'s' * (len(mistakes) > 1)}:\n{lines}")
     return recipe
+
+
+def of_variant(name: str) -> dict[str, object] | None:
+    """Returns a recipe of a variant, 5,000 steps, to which its data are to be added; None unless it is one's name.
+
+    A recipe of the same name comes first.
+    """
+    if name in list_recipes():
+        return None
+    from vaezoo.registry import is_variant, resolve  # imports torch
+
+    if not is_variant(name):
+        return None
+    context = any(entry.context != "optional" for entry in resolve(name))
+    return {"variant": name, "data": {"context": context}, "train": {"steps": 5_000, "schedule": "cosine"}}
 
 
 def published_metrics(name: str) -> Published | None:

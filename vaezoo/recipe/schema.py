@@ -17,9 +17,9 @@ Byte = Annotated[int, Meta(ge=0, le=255)]
 Color = Annotated[list[Byte], Meta(min_length=3, max_length=3)]
 Rate = Annotated[float, Meta(gt=0, le=10)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
-# Neither a path nor an address, except `folder:PATH` and `table:FILE`.
+# Neither a path nor an address, except `folder:PATH`, `table:FILE` and `series:FILE`.
 DataName = Annotated[
-    str, Meta(pattern=r"^((?!\w*(tps?|file|s3):)[^:/\\]+(:[\w,]+)?|(folder|table):.+)$", max_length=1000)
+    str, Meta(pattern=r"^((?!\w*(tps?|file|s3):)[^:/\\]+(:[\w,]+)?|(folder|table|series):.+)$", max_length=1000)
 ]
 Name = Annotated[str, Meta(min_length=1, max_length=1000)]
 
@@ -39,11 +39,12 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     trains on the test images, too. `size` (pixels, or height and width), `crop`, `channels` and `background` are those
     of `load_dataset`; they precede `pad`, the number of zeros on each side of an image. `labels` is the number of
     labels to keep in the training set, balanced over classes, 0 for all; `labelled_share` is the share of labeled
-    examples in each batch, 0 for that of the set. Both are for semi-supervised variants.
+    examples in each batch, 0 for that of the set. Both are for semi-supervised variants. `window` and `stride` cut
+    series into windows, see `vaezoo.data.series`; 0 for whole series.
 
-    `name` is a registered name, `torchvision:NAME`, `folder:PATH` or `table:FILE`; with data passed from Python, any
-    text. Folders and files are read with the rights of the user who runs the recipe: read recipes of others before
-    running them. Loading a model runs no recipe.
+    `name` is a registered name, `torchvision:NAME`, `folder:PATH`, `table:FILE` or `series:FILE`; with data passed from
+    Python, any text. Folders and files are read with the rights of the user who runs the recipe: read recipes of others
+    before running them. Loading a model runs no recipe.
     """
 
     name: DataName
@@ -61,6 +62,8 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     flip: bool = False
     shift: Annotated[int, Meta(ge=0, le=4096)] = 0
     image_key: Name | None = None
+    window: Count = 0
+    stride: Count = 0
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):

@@ -158,7 +158,7 @@ def convert(value: object, kind: object, path: str, mistakes: list[str]) -> obje
             text, hint = text.partition(", got `")[0].replace("object", "table").replace("array", "list"), ""
             text = text.replace("`int`", "a whole number")
         if kind is DataName:
-            text, hint = "expected a data set's name, torchvision:NAME, folder:PATH or table:FILE", ""
+            text, hint = "expected a data set's name, torchvision:NAME, folder:PATH, table:FILE or series:FILE", ""
         mistakes.append(f"{path}{place.rstrip('`')}: {text[0].lower()}{text[1:]}; got {shorten(value)}.{hint}")
         return None
 

@@ -12,6 +12,8 @@ from vaezoo.registry.options import options_of, parse_options, plain
 from vaezoo.registry.registry import Registry
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vaezoo.backbones import Backbone
     from vaezoo.likelihoods import Likelihood
     from vaezoo.networks.network import Network
@@ -50,13 +52,10 @@ class Architecture:
     def network(self) -> Backbone:
         """Returns the backbone that `backbone` names."""
         backbone = cast("Backbone", _build(backbones, self.backbone))
-        return (
-            self._with_gaps(backbone)
-            if getattr(likelihoods.get(str(self.likelihood["name"])), "gaps", False)
-            else backbone
-        )
+        head = self.head()
+        return self._with_gaps(backbone, head.features()) if head.gaps else backbone
 
-    def _with_gaps(self, backbone: Backbone) -> Backbone:
+    def _with_gaps(self, backbone: Backbone, features: Callable[[Tensor], Tensor]) -> Backbone:
         """Returns a backbone whose networks of x take gaps: they receive zeros in their place, and the mask."""
         from vaezoo.networks import GapNetwork, with_mask
 
@@ -65,7 +64,6 @@ class Architecture:
                 return backbone.down(shape, out, context)
             return GapNetwork(backbone.down(with_mask(shape), out, context), shape, features)
 
-        features = self.head().features()
         return replace(backbone, down=down)
 
     def down(self, outputs: int) -> Network:

@@ -62,6 +62,7 @@ class DataFacts(Strict, frozen=True):
     class_names: Annotated[list[ClassName], Meta(min_length=1, max_length=MOST_NAMES)] | None = None
     columns: Annotated[list[ColumnName], Meta(min_length=1, max_length=MOST_NAMES)] | None = None  # of a data frame
     table: Annotated[dict[str, object], Meta(max_length=8)] | None = None  # a `vaezoo.data.TableLayout`
+    series: Annotated[dict[str, object], Meta(max_length=8)] | None = None  # a `vaezoo.data.SeriesLayout`
 
 
 class Extension(Strict, frozen=True, rename={"before": "from"}):
@@ -205,21 +206,28 @@ def check_config(config: Mapping[str, object]) -> None:
         check_names(known.data.class_names, known.architecture.context)
     if known.data is not None and known.data.columns is not None:
         check_names(known.data.columns, table_width(known.architecture.shape))
-    if known.data is not None and known.data.table is not None:
-        check_layout(known.data.table, known.architecture.shape)
+    if known.data is not None:
+        check_layouts(known.data, known.architecture.shape)
     weight_files(config)
 
 
-def check_layout(table: Mapping[str, object], shape: Sequence[int]) -> None:
-    """Raises ConfigError unless a table's layout is valid and describes rows of a shape."""
-    from vaezoo.data import TableLayout  # here: what only shows cards needs no torch
+def check_layouts(data: DataFacts, shape: Sequence[int]) -> None:
+    """Raises ConfigError unless the layout of a table or of series is valid and describes x of a shape."""
+    for what, layout in (("table", data.table), ("series", data.series)):
+        if layout is None:
+            continue
+        from vaezoo.data import SeriesLayout, TableLayout  # here: what only shows cards needs no torch
 
-    try:
-        width = msgspec.convert(table, TableLayout, strict=True).width
-    except (msgspec.ValidationError, OverflowError) as error:
-        raise ConfigError(f"its table: {str(error)[:300]}") from None
-    if width != table_width(shape):
-        raise ConfigError(f"its table: expected {width} elements of x; got the shape {shorten(list(shape))}")
+        try:
+            expected: tuple[int, ...] = (
+                (msgspec.convert(layout, TableLayout, strict=True).width,)
+                if what == "table"
+                else msgspec.convert(layout, SeriesLayout, strict=True).shape
+            )
+        except (msgspec.ValidationError, OverflowError) as error:
+            raise ConfigError(f"its {what}: {str(error)[:300]}") from None
+        if tuple(shape) != expected:
+            raise ConfigError(f"its {what}: expected x of shape {expected}; got {shorten(list(shape))}")
 
 
 def table_width(shape: Sequence[int]) -> int:

@@ -138,7 +138,7 @@ def has_relative_data(folder: Path) -> bool:
     """Returns whether the recipe in a folder gives its data by a path that depends on the current folder."""
     with suppress(VaezooError):
         kind, _, path = read_recipe(folder).data.name.partition(":")
-        return kind == "folder" and not expanded(path).is_absolute()
+        return kind in ("folder", "table", "series") and not expanded(path).is_absolute()
     return False
 
 

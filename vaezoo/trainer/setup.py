@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from vaezoo.core import VAE, rows_at_once, seeded
-from vaezoo.data import Dataset, EndlessDataset, check_augmentation
+from vaezoo.data import Dataset, EndlessDataset, SeriesLayout, check_augmentation
 from vaezoo.errors import ContextError, RecipeError, ShapeError, SupportError
 from vaezoo.recipe import Recipe
-from vaezoo.registry import Named, create
+from vaezoo.registry import Named, create, likelihoods, options_of
+from vaezoo.registry.architecture import named
 from vaezoo.trainer.batches import BUILD, BatchStream, EndlessStream, noise_seed
 
 
@@ -32,15 +33,27 @@ def build_model(recipe: Recipe, data: Dataset, options: dict[str, object] | None
             shape=data.shape,
             latent=table.latent,
             context=context_width(recipe, data),
-            backbone=table.backbone,
+            backbone=backbone_of(table.backbone, data),
             likelihood=likelihood_of(table.likelihood, data),
             examples=data.total or len(data) if isinstance(data, EndlessDataset) else len(data),
             **(recipe.options if options is None else options),
         )
 
 
+def backbone_of(choice: Named | None, data: Dataset) -> Named | None:
+    """Returns the backbone of a recipe; for series that is `conv1d` by default."""
+    return "conv1d" if choice is None and isinstance(data.layout, SeriesLayout) else choice
+
+
 def likelihood_of(choice: Named | None, data: Dataset) -> Named | None:
-    """Returns the likelihood of a recipe; for a table with a layout that is `mixed` by default, with its columns."""
+    """Returns the likelihood of a recipe, which takes the gaps of data that have a layout.
+
+    For a table it is `mixed` by default, with its columns; for series `gaussian` with an optimal scale.
+    """
+    if isinstance(data.layout, SeriesLayout):
+        chosen = named({"name": "gaussian", "scale_kind": "optimal"} if choice is None else choice, "likelihood")
+        takes_gaps = "gaps" in options_of(likelihoods.get(str(chosen["name"])))
+        return {"gaps": True, **chosen} if takes_gaps else chosen
     given: dict[str, object] = {"name": choice or "mixed"} if isinstance(choice, str | None) else dict(choice)
     if data.layout is None or given["name"] != "mixed" or "columns" in given:
         return choice

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from vaezoo import pictures
 from vaezoo.core import VAE, SampleOptions, class_names
-from vaezoo.data import bundled_images
+from vaezoo.data import SeriesLayout, bundled_images, layout_of
 from vaezoo.data.bundled import BUNDLED
 from vaezoo.errors import ConfigError, DataError, shorten
 from vaezoo.evaluation.batches import context_of
 from vaezoo.evaluation.test_sets import SUBSET_SEED, limited, test_set
+from vaezoo.pictures.lines import lines
 from vaezoo.workflows.fit_sampler import fit_sampler, load_sampler, saved_samplers
 from vaezoo.workflows.load import load, locate
 from vaezoo.workflows.measure import data_of
@@ -88,7 +89,14 @@ def samples(
         else:
             model = load(name)
             fitted = fit_sampler(model, data_of(model, own_data(name, data)), sampler, seed=seed)
-        return pictures.grid(fitted.sample(n, seed=seed), target(out, name, f"{sampler}-samples"))
+        drawn, path, layout = (
+            fitted.sample(n, seed=seed),
+            target(out, name, f"{sampler}-samples"),
+            layout_of(fitted.model),
+        )
+        if isinstance(layout, SeriesLayout):
+            return lines({"sample": layout.series(drawn)}, path)
+        return pictures.grid(drawn, path)
     model = load(name)
     context = torch.arange(n) % model.context if model.context and c is None else class_of(model, c)
     return pictures.samples(model, n, target(out, name, "samples"), context, seed, **options)

@@ -21,7 +21,7 @@ from vaezoo.core import (
     whole_number,
 )
 from vaezoo.core.checks import from_array
-from vaezoo.data import TableLayout, layout_of
+from vaezoo.data import SeriesLayout, TableLayout, layout_of, series
 from vaezoo.data.tables.reading import read_columns
 from vaezoo.errors import ConfigError, NoDensityError
 
@@ -45,9 +45,9 @@ def impute(
     most probable category or flag.
 
     Args:
-        model: one whose likelihood takes gaps, such as `mixed`.
+        model: one whose likelihood takes gaps, such as `mixed`, or `gaussian` with `gaps = true`.
         rows: x (N, *shape) with NaN in the gaps; or, for a model of a table with a layout, a data frame, a dict of
-            columns, or the path of a .csv or .parquet file.
+            columns, or the path of a .csv or .parquet file; or for a model of series those of `vaezoo.data.series`.
         c: the context, as for `model(x, c)`.
         samples: K, the number of draws of z.
         draws: None for the means; a number M for M rows drawn at random, $z_k$ with probability $w_k$ and then x from
@@ -55,7 +55,8 @@ def impute(
         seed: leaves all random states unchanged; None draws from the caller's.
 
     Returns:
-        x (N, *shape), or (M, N, *shape) with `draws`; for a table the frame, or a list of M frames.
+        x (N, *shape), or (M, N, *shape) with `draws`; for a table the frame, or a list of M frames; for series N
+        tensors (C, t) in their own units, up to the last observed value of each, or a list of M such lists.
 
     Raises:
         ConfigError: the likelihood takes no gaps; or rows of a table for a model without a layout.
@@ -69,17 +70,20 @@ def impute(
             f"Got a model with the likelihood {type(likelihood).__name__}, which takes no gaps; expected one such as "
             "mixed. Train with likelihood = 'mixed' (architecture.likelihood)."
         )
-    samples = whole_number(samples, "samples", 1, error=ConfigError)
+    samples, layout = whole_number(samples, "samples", 1, error=ConfigError), layout_of(model)
     if draws is not None:
         draws = whole_number(draws, "draws", 1, error=ConfigError)
     given = from_array(rows)
     if isinstance(given, Tensor):
         return _filled(model, likelihood, given, c, samples, draws, seed)
-    layout = layout_of(model)
+    if isinstance(layout, SeriesLayout):
+        x = series(rows, layout=layout).images
+        found = _filled(model, likelihood, x, c, samples, draws, seed)
+        return layout.series(found, x) if draws is None else [layout.series(each, x) for each in found]
     if layout is None:
         raise ConfigError(
-            f"Got rows of type {type(rows).__name__} and a model without the layout of a table; expected a tensor "
-            "(N, *shape) with NaN in the gaps."
+            f"Got rows of type {type(rows).__name__} and a model without the layout of a table or series; expected a "
+            "tensor (N, *shape) with NaN in the gaps."
         )
     filled = _filled(model, likelihood, layout.tensor(rows), c, samples, draws, seed)
     return _frame(layout, rows, filled) if draws is None else [_frame(layout, rows, each) for each in filled]

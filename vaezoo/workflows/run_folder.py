@@ -24,7 +24,7 @@ from vaezoo.trainer.metrics_log import METRICS as LINES
 
 RUNS = Path("runs")
 LOCAL = "local.json"  # never published: it has a path of this machine
-OF_FILES = ("folder", "table")  # schemes of data sets that are files of this machine
+OF_FILES = ("folder", "table", "series")  # schemes of data sets that are files of this machine
 
 
 def auto_folder(recipe: Recipe, resume: bool, source: object = None) -> Path:

@@ -18,14 +18,15 @@ from vaezoo.data import (
     Dataset,
     EndlessDataset,
     ImageOptions,
+    SeriesLayout,
     StreamedDataset,
     as_dataset,
     as_table,
     binarize,
     columns_of,
+    in_layout,
     load_dataset,
     pad,
-    with_columns,
 )
 from vaezoo.errors import CheckpointError, ConfigError, ShapeError, UnknownNameError, printable
 from vaezoo.recipe import Recipe, read_recipe
@@ -135,8 +136,9 @@ def facts_of(recipe: Recipe, training: Dataset, data: object | None = None) -> d
     labelled = recipe.data.context and training.context is None
     names = recordable_names(training.class_names, training.classes or 0) if labelled else None
     columns = recordable_names(columns_of(data), table_width(training.shape), columns=True)
-    table = None if training.layout is None else to_builtins(training.layout)
-    facts = {"class_names": names, "columns": columns, "table": table}
+    layout = None if training.layout is None else to_builtins(training.layout)
+    kind = "series" if isinstance(training.layout, SeriesLayout) else "table"
+    facts = {"class_names": names, "columns": columns, kind: layout}
     named = {key: value for key, value in facts.items() if value is not None}
     return {
         "data": {**images, "digest": training.digest, **named},
@@ -201,8 +203,7 @@ def training_data(
     if held is None and recipe.data.validation == OWN_SPLIT:
         held = own_validation(recipe, data)
     if held is not None:
-        held = with_columns(held, columns_of(data)) if whole.layout is None else held
-        held = held if whole.layout is None else as_table(held, "validation", recipe.data.name, whole.layout)
+        held = in_layout(held, "validation", recipe.data.name, whole.layout, columns_of(data))
         found = as_dataset(held, "validation", options=options, workers=workers, name=recipe.data.name)
         held_out = pad(replace(found, split="validation"), recipe.data.pad)
         if held_out.shape != whole.shape:
@@ -220,7 +221,10 @@ def training_data(
 def named_data(recipe: Recipe, options: ImageOptions, workers: int | None) -> Dataset:
     """Returns the data set that a recipe names; see `load_dataset`."""
     try:
-        return load_dataset(recipe.data.name, recipe.data.split, workers=workers, **options.facts())
+        table = recipe.data
+        return load_dataset(
+            table.name, table.split, workers=workers, **options.facts(), window=table.window, stride=table.stride
+        )
     except UnknownNameError as error:
         hint = (
             "After a training on data passed from Python pass them again, vaezoo.train(recipe, data=data), or name a "
@@ -251,6 +255,11 @@ def given_data(recipe: Recipe, data: object, options: ImageOptions, workers: int
         sum(stage.steps * stage.batch_size * stage.accumulation for stage in recipe.stages) * Processes.current().size
     )
     held_out = recipe.data.validation if isinstance(recipe.data.validation, int) else 0
+    if recipe.data.window or recipe.data.stride:
+        raise ConfigError(
+            f"Got window = {recipe.data.window} and stride = {recipe.data.stride} with data passed from Python; "
+            'expected a file, data.name = "series:FILE.npz". Pass vaezoo.data.series(…, window=…) instead.'
+        )
     if likelihood_name(recipe) == "mixed":
         data = as_table(data, recipe.data.split, recipe.data.name)
     beginning = held_out + max(largest, min(BEGINNING * largest, total))

@@ -241,13 +241,6 @@ class TableLayout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return as_frame(values, types, library)
 
 
-def layout_of(model: object) -> TableLayout | None:
-    """Returns the layout of the table on which a model was trained, from its config; None for other models."""
-    data = (getattr(model, "config", None) or {}).get("data")
-    table = data.get("table") if isinstance(data, Mapping) else None
-    return None if table is None else msgspec.convert(table, TableLayout, strict=True)
-
-
 def key_of(value: object) -> tuple[bool, object]:
     """Returns what distinguishes values: True is not 1, but 1.0 is."""
     return isinstance(value, bool), value

@@ -24,5 +24,5 @@ def scale_at_floor(measurement: Measurement) -> float | None:
 
     with torch.no_grad():
         x, c = next(batches(model, measurement.data, measurement.batch_size))
-        scales = model.decoder(center(model.encoder(x, c)), c).log_scale
+        scales = model.decoder(center(model.encoder(x, c)), c).log_scale[~x.isnan()]
     return float((scales <= least + 1e-3).double().mean()) or None
