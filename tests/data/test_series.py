@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vaezoo.data import SeriesLayout, as_dataset, concatenate, load_dataset, series
-from vaezoo.data.series.reading import windows_of
+from vaezoo.data.time_series.reading import windows_of
 from vaezoo.errors import ConfigError, DataError, ShapeError, VaezooError
 
 RNG = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from torch.nn.functional import conv1d
 from vaezoo.backbones.conv1d import conv1d as backbone
 from vaezoo.errors import ShapeError
 from vaezoo.networks import GapNetwork, with_mask
-from vaezoo.networks.series import Halve, SeriesDown, SeriesOptions
+from vaezoo.networks.series import SeriesDown, SeriesOptions, SeriesStage
 
 OPTIONS = SeriesOptions(channels=[4, 6], blocks=2, kernel=5, dense=[8], activation="silu")
 
@@ -71,7 +71,7 @@ def test_gradients_are_those_of_the_shorter_series() -> None:
 
 def test_a_stage_is_a_convolution_of_zeros_in_gaps_at_observed_pairs() -> None:
     """One stage without blocks, against an explicit sum over the kernel at each position."""
-    stage = Halve(3, 4, SeriesOptions(channels=[4], blocks=0, kernel=3, dense=[], activation="tanh")).double()
+    stage = SeriesStage(3, 4, SeriesOptions(channels=[4], blocks=0, kernel=3, dense=[], activation="tanh")).double()
     mask = torch.tensor([1, 1, 0, 0, 1, 0, 0.0]).double().view(1, 1, 7)
     x = torch.randn(2, 3, 7).double() * mask
     found, after = stage((x, mask))

@@ -6,15 +6,15 @@ from vaezoo.data.endless import EndlessDataset
 from vaezoo.data.factors import Factors
 from vaezoo.data.frames import columns_of, with_columns
 from vaezoo.data.from_tensors import from_tensors
-from vaezoo.data.layouts import Layout, layout_of
+from vaezoo.data.layouts import layout_of
 from vaezoo.data.load import as_dataset, datasets, download_dataset, in_layout, is_registered, load_dataset
 from vaezoo.data.procedural.dataset import DrawnDataset
-from vaezoo.data.series.layout import SeriesLayout
-from vaezoo.data.series.series import as_series, series
 from vaezoo.data.streaming.dataset import StreamedDataset
 from vaezoo.data.streaming.limits import MEMORY_LIMIT
 from vaezoo.data.tables.layout import Column, TableLayout
 from vaezoo.data.tables.table import as_table, table
+from vaezoo.data.time_series.layout import SeriesLayout
+from vaezoo.data.time_series.series import as_series, series
 from vaezoo.data.transforms.augment import augment, check_augmentation
 from vaezoo.data.transforms.binarize import (
     BINARIZATIONS,
@@ -42,7 +42,6 @@ __all__ = [
     "EndlessDataset",
     "Factors",
     "ImageOptions",
-    "Layout",
     "SeriesLayout",
     "StreamedDataset",
     "TableLayout",

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from vaezoo.data.series.layout import SeriesLayout
 from vaezoo.data.tables.layout import TableLayout
+from vaezoo.data.time_series.layout import SeriesLayout
 
 Layout = TableLayout | SeriesLayout
 

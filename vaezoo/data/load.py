@@ -17,12 +17,12 @@ from vaezoo.data.from_tensors import from_tensors
 from vaezoo.data.layouts import Layout
 from vaezoo.data.readers.image_folder import load_folder
 from vaezoo.data.readers.torchvision import load_torchvision
-from vaezoo.data.series.reading import FILE as SERIES_FILE
-from vaezoo.data.series.reading import PREFIX as SERIES
-from vaezoo.data.series.series import as_series, series
 from vaezoo.data.tables.layout import TableLayout
 from vaezoo.data.tables.reading import FILES
 from vaezoo.data.tables.table import PREFIX, as_table, table
+from vaezoo.data.time_series.reading import FILE as SERIES_FILE
+from vaezoo.data.time_series.reading import PREFIX as SERIES
+from vaezoo.data.time_series.series import as_series, series
 from vaezoo.data.transforms.image_options import ImageOptions
 from vaezoo.data.transforms.resize import fit_images
 from vaezoo.errors import ConfigError, DataError, UnknownNameError, printable, warn

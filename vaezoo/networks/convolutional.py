@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import Annotated, Final, Literal, cast
 
 import torch
-from einops import rearrange
 from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional
@@ -151,6 +150,33 @@ class GridsDown(Network):
         return self.head.last_layer() if isinstance(self.head, MLP) else self.head
 
 
+class GridsUp(Network):
+    """Base of networks that double grids: a `stem` from a grid (a convolution) or a vector (an MLP), and `stages`.
+
+    A learned `offset` is added to each element of the output, not one bias to each channel: it can start at the mean of
+    data.
+    """
+
+    stem: nn.Module
+    stages: nn.Sequential
+    offset: nn.Parameter
+
+    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """Returns (rows, *out)."""
+        features = self.stem(x, c) if isinstance(self.stem, MLP) else self.stem(append_context_planes(x, c))
+        out: Tensor = self.stages(features).unflatten(1, (self.out[0], self.out[1])) + self.offset
+        return out
+
+    def last_layer(self) -> nn.Module:
+        """Returns the last layer of `stages`."""
+        return self.stages[-1]
+
+    def set_output_bias(self, output: Tensor) -> None:
+        """Sets the offset to `output` (*out)."""
+        with torch.no_grad():
+            self.offset.copy_(output)
+
+
 class ConvDown(GridsDown):
     """Strided convolutions, each halving the grid; then a small MLP to a vector, or a 1 x 1 convolution to a grid.
 
@@ -182,11 +208,10 @@ class ConvDown(GridsDown):
             self.head = options.mlp(grid, out, context, options.dense)
 
 
-class ConvUp(Network):
+class ConvUp(GridsUp):
     """The mirror of `ConvDown`: from a vector (n,) or a grid (D, h, w) to (P, C, H, W), with exactly the same grids.
 
-    The last layer adds a learned offset to each element of its output, not one bias to each channel: it can start at
-    the mean image. Arguments as in `ConvDown`.
+    Arguments as in `ConvDown`.
     """
 
     def __init__(self, shape: Sequence[int], out: Sequence[int], context: int, options: ConvOptions) -> None:
@@ -195,7 +220,6 @@ class ConvUp(Network):
         stages = len(options.channels)
         grids = grid_sizes(out[2:], stages)[::-1]
         grid = (options.channels[-1], *grids[0])
-        self.stem: nn.Conv2d | MLP
         if is_on_grid(shape, grid[1:]):
             check_grid(shape, out[1:], stages, grid_sizes(out[2:], MOST_STAGES)[1:])
             check_weights("convolutional stem", [grid[0] * (shape[0] + context)])
@@ -210,22 +234,6 @@ class ConvUp(Network):
             layers.append(options.upsample(before, after, grids[stage], bias=stage < stages))
         self.stages = nn.Sequential(*layers)
         self.offset = nn.Parameter(torch.zeros(*out))
-
-    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
-        """Returns (rows, *out)."""
-        features = self.stem(append_context_planes(x, c)) if isinstance(self.stem, nn.Conv2d) else self.stem(x, c)
-        pixels = rearrange(self.stages(features), "n (p c) h w -> n p c h w", p=self.out[0])
-        out: Tensor = pixels + self.offset
-        return out
-
-    def last_layer(self) -> nn.Module:
-        """Returns the last convolution."""
-        return self.stages[-1]
-
-    def set_output_bias(self, output: Tensor) -> None:
-        """Sets the offset to `output` (*out)."""
-        with torch.no_grad():
-            self.offset.copy_(output)
 
 
 def append_context_planes(x: Tensor, c: Tensor | None) -> Tensor:

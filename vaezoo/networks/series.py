@@ -5,20 +5,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import max_pool1d
 
 from vaezoo.networks.convolutional import (
-    DENSE_ADVICE,
+    ConvOptions,
     Double,
     GridsDown,
+    GridsUp,
     ResidualBlock,
+    Upsampling,
     append_context_planes,
     check_axes,
     grid_sizes,
 )
-from vaezoo.networks.network import ACTIVATIONS, Activation, Network, check_weights
+from vaezoo.networks.network import ACTIVATIONS, check_weights
 from vaezoo.networks.perceptron import MLP
 
 Masked = tuple[Tensor, Tensor]
@@ -26,27 +27,17 @@ Masked = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeriesOptions:
-    """Options that `SeriesDown` and `SeriesUp` share.
+class SeriesOptions(ConvOptions):
+    """Options that `SeriesDown` and `SeriesUp` share: those of `ConvOptions`, with blocks on each grid.
 
-    `channels`: width of each stage; each stage halves the length, rounded up. `blocks`: residual blocks of each stage,
-    with the dilations 1, 2, 4, …. `kernel`: size of the convolutions, odd. `dense`: hidden widths between the last grid
-    and a vector. `activation`: the non-linearity, with the value 0 at 0.
+    The blocks of a grid have the dilations 1, 2, 4, …. `kernel` is odd, and the activation is 0 at 0.
     """
 
-    channels: Sequence[int]
-    blocks: int
-    kernel: int
-    dense: Sequence[int]
-    activation: Activation
+    upsampling: Upsampling = "nearest"
 
-    def make_blocks(self, width: int) -> list[ResidualBlock]:
-        """Returns the residual blocks of a stage."""
+    def blocks_of(self, width: int) -> list[ResidualBlock]:
+        """Returns the residual blocks of a grid."""
         return [ResidualBlock(width, self.kernel, self.activation, 1, 2**depth) for depth in range(self.blocks)]
-
-    def mlp(self, shape: Sequence[int], out: Sequence[int], context: int, hidden: Sequence[int]) -> MLP:
-        """Returns the dense layers between a grid and a vector."""
-        return MLP(shape, out, context, hidden, self.activation, advice=DENSE_ADVICE)
 
     def check(self, widths: Sequence[int]) -> None:
         """Validates the number of weights of the convolutions between `widths`, and of the residual blocks."""
@@ -55,7 +46,7 @@ class SeriesOptions:
         check_weights("convolutional network", [*blocks, *between])
 
 
-class Halve(nn.Module):
+class SeriesStage(nn.Module):
     """A convolution with stride 2, a non-linearity and residual blocks, each multiplied by the mask.
 
     A position after it is masked if both positions of its pair before it are. The convolutions see zeros in place of
@@ -66,7 +57,7 @@ class Halve(nn.Module):
         super().__init__()
         self.layer = nn.Conv1d(before, after, options.kernel, stride=2, padding=options.kernel // 2)
         self.activation = ACTIVATIONS[options.activation]()
-        self.blocks = nn.ModuleList(options.make_blocks(after))
+        self.blocks = nn.ModuleList(options.blocks_of(after))
 
     def forward(self, masked: Masked) -> Masked:
         """Returns features (rows, after, ⌈T/2⌉) and their mask."""
@@ -94,7 +85,7 @@ class SeriesDown(GridsDown):
         check_series(shape)
         widths = [shape[0] + context, *options.channels]
         options.check(widths)
-        self.stages = nn.Sequential(*(Halve(before, after, options) for before, after in pairwise(widths)))
+        self.stages = nn.Sequential(*(SeriesStage(before, after, options) for before, after in pairwise(widths)))
         grid = (widths[-1], *grid_sizes(shape[1:], len(options.channels))[-1])
         if is_on_grid(out[1:], grid[1]):
             check_weights("convolutional head", [grid[0] * out[0] * out[1]])
@@ -110,11 +101,10 @@ class SeriesDown(GridsDown):
         return found if isinstance(self.head, MLP) else found * mask
 
 
-class SeriesUp(Network):
+class SeriesUp(GridsUp):
     """The mirror of `SeriesDown`: from a vector (n,) or a grid (D, t) to (P, C, T), at all positions.
 
-    The length is doubled by repetition and a convolution. The last layer adds a learned offset to each element of its
-    output, so that it can start at the mean series. Arguments as in `SeriesDown`.
+    The length is doubled by repetition and a convolution. Arguments as in `SeriesDown`.
     """
 
     def __init__(self, shape: Sequence[int], out: Sequence[int], context: int, options: SeriesOptions) -> None:
@@ -124,7 +114,6 @@ class SeriesUp(Network):
         grids = grid_sizes(out[2:], stages)[::-1]
         widths = [*options.channels[::-1], out[0] * out[1]]
         options.check(widths)
-        self.stem: nn.Conv1d | MLP
         if is_on_grid(shape, grids[0][0]):
             check_weights("convolutional stem", [widths[0] * (shape[0] + context)])
             self.stem = nn.Conv1d(shape[0] + context, widths[0], 1)
@@ -134,25 +123,9 @@ class SeriesUp(Network):
         for stage, (before, after) in enumerate(pairwise(widths), 1):
             last = stage == stages
             double = Double(before, after, grids[stage], "nearest", options.kernel, bias=not last)
-            layers += [*options.make_blocks(before), ACTIVATIONS[options.activation](), double]
+            layers += [*options.blocks_of(before), ACTIVATIONS[options.activation](), double]
         self.stages = nn.Sequential(*layers)
         self.offset = nn.Parameter(torch.zeros(*out))
-
-    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
-        """Returns (rows, *out)."""
-        features = self.stem(append_context_planes(x, c)) if isinstance(self.stem, nn.Conv1d) else self.stem(x, c)
-        values = rearrange(self.stages(features), "n (p c) t -> n p c t", p=self.out[0])
-        out: Tensor = values + self.offset
-        return out
-
-    def last_layer(self) -> nn.Module:
-        """Returns the last convolution."""
-        return self.stages[-1]
-
-    def set_output_bias(self, output: Tensor) -> None:
-        """Sets the offset to `output` (*out)."""
-        with torch.no_grad():
-            self.offset.copy_(output)
 
 
 def is_on_grid(event: Sequence[int], length: int) -> bool:

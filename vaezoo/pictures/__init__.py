@@ -1,4 +1,5 @@
-"""Pictures for slides and model cards: grids, reconstructions, samples, traversals, interpolations, curves, code use.
+"""Pictures for slides and model cards: grids, reconstructions, samples, traversals, interpolations, curves, code use;
+series as lines.
 
 Every function writes one PNG and returns its path. Images are enlarged by integer factors without smoothing. The global
 state of matplotlib is not changed, no window is opened, and equal inputs give equal files.
@@ -7,6 +8,17 @@ state of matplotlib is not changed, no window is opened, and equal inputs give e
 from vaezoo.pictures.codes import code_use
 from vaezoo.pictures.images import comparison, grid, reconstructions, samples
 from vaezoo.pictures.latents import interpolation, traversal
+from vaezoo.pictures.series import lines
 from vaezoo.pictures.training import curves
 
-__all__ = ["code_use", "comparison", "curves", "grid", "interpolation", "reconstructions", "samples", "traversal"]
+__all__ = [
+    "code_use",
+    "comparison",
+    "curves",
+    "grid",
+    "interpolation",
+    "lines",
+    "reconstructions",
+    "samples",
+    "traversal",
+]

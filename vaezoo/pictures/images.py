@@ -15,7 +15,7 @@ from vaezoo.core import VAE, Context, SampleOptions, as_context, check_model, cl
 from vaezoo.data import SeriesLayout, layout_of
 from vaezoo.errors import DataError, ShapeError, shorten
 from vaezoo.evaluation.test_sets import examples_of
-from vaezoo.pictures.lines import lines
+from vaezoo.pictures.series import lines
 from vaezoo.pictures.sheet import SLIDE, Panel, as_images, columns_of_slide, enlarged, save_sheet, tiles_of
 
 MAX_PANELS = 12  # models next to each other in a comparison; more are drawn as rows

@@ -15,7 +15,6 @@ from vaezoo.data.bundled import BUNDLED
 from vaezoo.errors import ConfigError, DataError, shorten
 from vaezoo.evaluation.batches import context_of
 from vaezoo.evaluation.test_sets import SUBSET_SEED, limited, test_set
-from vaezoo.pictures.lines import lines
 from vaezoo.workflows.fit_sampler import fit_sampler, load_sampler, saved_samplers
 from vaezoo.workflows.load import load, locate
 from vaezoo.workflows.measure import data_of
@@ -95,7 +94,7 @@ def samples(
             layout_of(fitted.model),
         )
         if isinstance(layout, SeriesLayout):
-            return lines({"sample": layout.series(drawn)}, path)
+            return pictures.lines({"sample": layout.series(drawn)}, path)
         return pictures.grid(drawn, path)
     model = load(name)
     context = torch.arange(n) % model.context if model.context and c is None else class_of(model, c)

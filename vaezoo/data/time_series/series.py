@@ -11,8 +11,8 @@ from torch import Tensor
 from vaezoo.core import whole_number
 from vaezoo.data.dataset import Dataset
 from vaezoo.data.from_tensors import from_tensors
-from vaezoo.data.series.layout import SeriesLayout, fitted_layout
-from vaezoo.data.series.reading import PREFIX, labels_of, read_series, windows_of
+from vaezoo.data.time_series.layout import SeriesLayout, fitted_layout
+from vaezoo.data.time_series.reading import PREFIX, labels_of, read_series, windows_of
 from vaezoo.errors import ConfigError, DataError, ShapeError
 
 
