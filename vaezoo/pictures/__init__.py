@@ -1,7 +1,7 @@
 """Pictures for slides and model cards: grids, reconstructions, samples, traversals, interpolations, curves, code use.
 
 Every function writes one PNG and returns its path; series are drawn as lines. Images are enlarged by integer factors
-without smoothing. The global state of matplotlib is not changed, no window is opened, and equal inputs give equal files.
+without smoothing. The global state of matplotlib is not changed, no window is opened; equal inputs give equal files.
 """
 
 from vaezoo.pictures.codes import code_use
