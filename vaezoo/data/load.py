@@ -109,18 +109,25 @@ def load_dataset(
             load_torchvision, rest, options=options, cache=cache, download=download, limit=memory_limit, workers=workers
         )
         return _all_of(load) if split == "all" else load(split)
-    if not colon and name not in datasets.names() and os.path.isdir(name):
-        raise UnknownNameError("data set", name, datasets.names(), f"For the folder of images: 'folder:{name}'.")
-    if wanted := TORCHVISION.get(name.lower().replace("-", "").replace("_", "")):
-        raise UnknownNameError("data set", name, datasets.names(), f"torchvision has it: 'torchvision:{wanted}'.")
-    if not colon and ("/" in name or "\\" in name or name.startswith("~")):
-        raise UnknownNameError("data set", name, datasets.names(), f"A folder of images is 'folder:{printable(name)}'.")
+    if hint := _hint(name):
+        raise UnknownNameError("data set", name, datasets.names(), hint)
     function = datasets.get(_current(scheme))
     declared, given = inspect.signature(function).parameters, {"cache": cache, "download": download, "choice": rest}
     if colon and "choice" not in declared:
         raise UnknownNameError("data set", name, datasets.names())
     load = partial(_registered, name, function, {key: value for key, value in given.items() if key in declared})
     return fit_images(_all_of(load) if split == "all" else load(split), options)
+
+
+def _hint(name: str) -> str:
+    """Returns what to write in place of a name that is none of a data set but a folder or a set of torchvision."""
+    if ":" not in name and name not in datasets.names() and os.path.isdir(name):
+        return f"For the folder of images: 'folder:{name}'."
+    if wanted := TORCHVISION.get(name.lower().replace("-", "").replace("_", "")):
+        return f"torchvision has it: 'torchvision:{wanted}'."
+    if ":" not in name and ("/" in name or "\\" in name or name.startswith("~")):
+        return f"A folder of images is 'folder:{printable(name)}'."
+    return ""
 
 
 def _all_of(load: Callable[[str], Dataset]) -> Dataset:
