@@ -101,9 +101,7 @@ def load_dataset(
     if colon and scheme == "series":
         return series(name, split=split, window=window, stride=stride)
     if window or stride:
-        raise ConfigError(
-            f"Got window = {window} and stride = {stride} for {printable(name)}; expected series:FILE.npz."
-        )
+        raise ConfigError(f"Got windows ({window}, {stride}) of {printable(name)}; expected series:FILE.npz.")
     if colon and scheme == "torchvision":
         load = partial(
             load_torchvision, rest, options=options, cache=cache, download=download, limit=memory_limit, workers=workers
