@@ -23,7 +23,7 @@ from vaezoo.storage.diffusers.reading import INDEX, WEIGHTS
 from vaezoo.storage.model_folder import CARD
 from vaezoo.workflows.load import pull
 
-SIZES = {"AutoencoderTiny": 16}  # it has no sample_size
+SIZES = {"AutoencoderTiny": 16, "AutoencoderDC": 16}  # they have no sample_size
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_images_of_another_size(plain: Path) -> None:
         vaezoo.load("vae-mnist", size=28)
 
 
-@pytest.mark.parametrize("name", ["AutoencoderKL", "AutoencoderTiny", "VQModel"])
+@pytest.mark.parametrize("name", ["AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "VQModel"])
 def test_loaded_model_is_one_like_any_other(folders: dict[tuple[str, int], Path], name: str, tmp_path: Path) -> None:
     """Evaluated, measured, saved, loaded, tuned by a recipe and exported."""
     model = vaezoo.load(folders[name, 0], size=16)

@@ -28,6 +28,7 @@ SMALL_BACKBONES: dict[str, dict[str, object]] = {
     "resnet": {"channels": [4, 6], "attention": True},
     "conv1d": {"channels": [4, 6], "dense": [8]},
     "diffusers-kl": {"channels": [4, 6], "groups": 2},
+    "diffusers-dc": {"channels": [4, 8], "blocks": [1, 1], "head_width": 4, "attention": [False, True]},
     "diffusers-tiny": {"width": 4, "blocks": [1, 1], "up_blocks": [1, 0]},
 }
 #: backbones in products over the registry; the others have the layers of these, and tests of their own

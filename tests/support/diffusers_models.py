@@ -56,6 +56,30 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
             "num_decoder_blocks": [2], "in_channels": 1, "out_channels": 1, "shift_factor": 0.5, "latent_channels": 2,
         },
     ],
+    "AutoencoderDC": [
+        {
+            "encoder_block_out_channels": [8, 16], "decoder_block_out_channels": [8, 16],
+            "encoder_layers_per_block": [1, 1], "decoder_layers_per_block": [1, 2], "latent_channels": 4,
+            "encoder_qkv_multiscales": [[], []], "decoder_qkv_multiscales": [[], []],
+        },
+        {
+            "encoder_block_out_channels": [8, 16, 32], "decoder_block_out_channels": [16, 16, 32],
+            "encoder_layers_per_block": [0, 2, 2], "decoder_layers_per_block": [0, 1, 2], "latent_channels": 8,
+            "encoder_block_types": ["ResBlock", "ResBlock", "EfficientViTBlock"], "attention_head_dim": 12,
+            "decoder_block_types": ["ResBlock", "EfficientViTBlock", "EfficientViTBlock"],
+            "encoder_qkv_multiscales": [[], [], []], "decoder_qkv_multiscales": [[], [5], [3, 5]],
+            "decoder_norm_types": ["batch_norm", "batch_norm", "rms_norm"], "decoder_act_fns": ["relu", "relu", "silu"],
+            "scaling_factor": 0.41407,
+        },
+        {
+            "encoder_block_out_channels": [8, 8, 16], "decoder_block_out_channels": [16, 8, 8],
+            "encoder_layers_per_block": [1, 1, 1], "decoder_layers_per_block": [2, 1, 1], "latent_channels": 3,
+            "encoder_block_types": "EfficientViTBlock", "decoder_block_types": "ResBlock", "attention_head_dim": 8,
+            "encoder_qkv_multiscales": [[3], [], []], "decoder_qkv_multiscales": [[], [], []], "in_channels": 1,
+            "downsample_block_type": "Conv", "upsample_block_type": "interpolate", "encoder_out_shortcut": False,
+            "decoder_in_shortcut": False, "decoder_act_fns": "gelu", "decoder_conv_act_fn": "silu",
+        },
+    ],
     "VQModel": [
         {"block_out_channels": [32, 64], "sample_size": 16, **blocks(2)},
         {
@@ -77,6 +101,9 @@ def make(name: str, number: int = 0, **settings: Any) -> Any:  # a module of a c
     torch.manual_seed(number)
     model = getattr(diffusers, name)(**SETTINGS[name][number] | settings).eval()
     with torch.no_grad():
+        for key, buffer in model.named_buffers():
+            if "running" in key:  # of batch normalization
+                buffer.add_(torch.rand_like(buffer))
         for key, parameter in model.named_parameters():
             parameter.add_(torch.randn_like(parameter) * (1.0 if key.startswith("quantize") else 0.05))
     return model
@@ -111,6 +138,7 @@ def outputs(model: Any, x: Tensor) -> Outputs:
     """Returns what a model of diffusers gives for images in [0, 1]; it decodes its own latents."""
     encoded = model.encode(2.0 * x - 1.0)
     if not hasattr(encoded, "latent_dist"):
-        return Outputs(encoded.latents, (model.decode(encoded.latents).sample + 1.0) / 2.0)
+        latents = encoded.latent if hasattr(encoded, "latent") else encoded.latents
+        return Outputs(latents, (model.decode(latents).sample + 1.0) / 2.0)
     found = encoded.latent_dist
     return Outputs(found.mean, (model.decode(found.mean).sample + 1.0) / 2.0, found.logvar, found.kl())

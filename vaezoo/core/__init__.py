@@ -37,7 +37,7 @@ from vaezoo.core.posterior import (
     sample_with_log_prob,
 )
 from vaezoo.core.random import Seeded, seeded
-from vaezoo.core.weights import add_to_digest, published_state, weights_digest
+from vaezoo.core.weights import add_to_digest, all_finite, published_state, weights_digest
 
 __all__ = [
     "ACTIVE_VARIANCE",
@@ -57,6 +57,7 @@ __all__ = [
     "Seeded",
     "Temperable",
     "add_to_digest",
+    "all_finite",
     "as_built",
     "as_context",
     "as_number",

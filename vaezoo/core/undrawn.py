@@ -1,4 +1,4 @@
-"""Building modules whose initial weights are replaced at once, without drawing them."""
+"""Building modules whose parameters are replaced at once, without drawing their initial values."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,10 +9,11 @@ DRAWS = frozenset({"uniform_", "normal_", "kaiming_uniform_"})
 
 
 class Undrawn(TorchFunctionMode):
-    """A context in which this thread's draws of initial weights leave memory as it is.
+    """A context in which this thread's draws of the values of parameters leave memory as it is.
 
     Weights of torch's linear and convolutional layers are then arbitrary and take no time; memory that is never written
-    is not taken from the system. Every tensor must be replaced before the module is used.
+    is not taken from the system. Every parameter must be replaced before the module is used. Other tensors, such as
+    buffers that are not saved, are drawn as usual.
     """
 
     def __torch_function__(
@@ -26,6 +27,6 @@ class Undrawn(TorchFunctionMode):
         given = dict(kwargs or {})
         if getattr(func, "__name__", "") in DRAWS:
             tensor = args[0] if args else given["tensor"]
-            assert isinstance(tensor, torch.Tensor)
-            return tensor
+            if isinstance(tensor, torch.nn.Parameter):
+                return tensor
         return func(*args, **given)

@@ -1,6 +1,7 @@
 """The weights that are published with a model, and their digest."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,12 @@ def published_state(model: "VAE") -> dict[str, Tensor]:
     critics = tuple(f"objective.{name}." for name in model.objective.critics)
     state = model.state_dict()
     return {key: tensor.detach().cpu().contiguous() for key, tensor in state.items() if not key.startswith(critics)}
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Returns whether all values are finite."""
+    # A finite sum has finite terms, and needs neither the time nor the memory of a test of each.
+    return math.isfinite(tensor.detach().sum()) or bool(torch.isfinite(tensor).all())
 
 
 def add_to_digest(total: "hashlib._Hash", **tensors: Tensor | None) -> None:

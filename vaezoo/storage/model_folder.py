@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from torch import Tensor
 
-from vaezoo.core import LATENTS, VAE, expanded, public_name, published_state, seeded, weights_digest
+from vaezoo.core import LATENTS, VAE, all_finite, expanded, public_name, published_state, seeded, weights_digest
+from vaezoo.core.undrawn import Undrawn
 from vaezoo.errors import ConfigError, CorruptWeightsError, UnknownNameError, VaezooError, printable, shorten, warn
 from vaezoo.recipe import OF_A_RUN, read_recipe
 from vaezoo.registry import recreate
@@ -144,7 +145,7 @@ def has_relative_data(folder: Path) -> bool:
 
 def check_state(config: Mapping[str, object], state: Mapping[str, Tensor]) -> None:
     """Raises ConfigError unless tensors are finite and have the names and shapes of a config's model."""
-    broken = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    broken = [key for key, value in state.items() if not all_finite(value)]
     if broken:
         raise ConfigError(
             f"NaN or infinite weights in {', '.join(broken[:5])}. Save an earlier checkpoint, or train with a lower "
@@ -355,7 +356,8 @@ def read_model(folder: Path) -> VAE:
 
 def assembled(config: Mapping[str, object], state: Mapping[str, Tensor]) -> VAE:
     """Returns the model of a config with verified tensors, on the CPU, in eval mode."""
-    model = build(config, "cpu")
+    with Undrawn():
+        model = build(config, "cpu")
     drop_critics(model)
     model.load_state_dict(state, strict=True, assign=True)
     kinds = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
@@ -372,7 +374,7 @@ def parse_state(data: bytes, name: str) -> dict[str, Tensor]:
         state = parse_tensors(data)
     except SafetensorError as error:
         raise CorruptWeightsError(f"{name} is not a safetensors file: {error}.") from None
-    broken = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    broken = [key for key, value in state.items() if not all_finite(value)]
     if broken:
         raise CorruptWeightsError(f"{name} holds NaN or infinite values in {', '.join(broken[:5])}.")
     return state

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-import torch
 from torch import Tensor
 
-from vaezoo.core import VAE
+from vaezoo.core import VAE, all_finite
 from vaezoo.errors import CheckpointError, ConfigError, CorruptWeightsError, warn
 from vaezoo.storage import checkpoint
 from vaezoo.storage.model_folder import assembled, build, check_recordable, meta_twin
@@ -92,6 +91,6 @@ def checked(config: Mapping[str, object], state: Mapping[str, Tensor], name: str
             raise CorruptWeightsError(
                 f"{name} has {got} for {key}; its config's model has {tensor.dtype} of shape {tuple(tensor.shape)}."
             )
-        if not bool(torch.isfinite(own).all()):
+        if not all_finite(own):
             raise CorruptWeightsError(f"{name} holds NaN or infinite values in {key}.")
     return {key: state[key] for key in wanted}

@@ -13,8 +13,8 @@ def export_diffusers(model: VAE | str | Path, folder: str | Path) -> Path:
     """Writes the networks of a model as a folder that diffusers loads, with the same values, and returns its path.
 
     `AutoencoderKL.from_pretrained(folder)`, or the class that its `config.json` names, gives the same latents and
-    images. Models with the backbones `diffusers-kl` and `diffusers-tiny` have such classes: those that `vaezoo.load`
-    read from a folder of diffusers, also after a fine-tune, and those trained here with these backbones. Objective and
+    images. Models with the backbones `diffusers-kl`, `diffusers-tiny` and `diffusers-dc` have such classes: those that
+    `vaezoo.load` read from a folder of diffusers, also after a fine-tune, and those trained here. Objective and
     scale of the likelihood are left out; `vaezoo.save` keeps them.
 
     Args:

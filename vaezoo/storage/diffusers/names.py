@@ -3,12 +3,22 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from vaezoo.core import VAE
 from vaezoo.networks.convolutional import Double
+from vaezoo.networks.diffusers_dc import (
+    AttentionBlock,
+    ConvolutionBlock,
+    DeepDown,
+    DeepUp,
+    DoubleGrid,
+    HalveGrid,
+    Shortcut,
+)
 from vaezoo.networks.diffusers_kl import DiffusersDown, DiffusersUp
 from vaezoo.networks.diffusers_tiny import TinyBlock, TinyDown, TinyUp
 from vaezoo.networks.resnet import Attention, Block, Halve, ResnetDown, ResnetUp
@@ -24,6 +34,20 @@ INNER: dict[type[nn.Module], Inner] = {
     Attention: ATTENTION,
     Halve: {"layer": "conv"},
     Double: {"layer": "conv"},
+    ConvolutionBlock: {"layers.0": "conv1", "layers.2": "conv2", "layers.3": "norm"},
+    AttentionBlock: {
+        "attention.inputs": ("attn.to_q", "attn.to_k", "attn.to_v"),
+        "attention.scales": "attn.to_qkv_multiscale",
+        "attention.output": "attn.to_out",
+        "attention.normalize": "attn.norm_out",
+        "convolution.expand": "conv_out.conv_inverted",
+        "convolution.depth": "conv_out.conv_depth",
+        "convolution.reduce": "conv_out.conv_point",
+        "convolution.normalize": "conv_out.norm",
+    },
+    HalveGrid: {"layer": "conv"},
+    DoubleGrid: {"layer": "conv"},
+    Shortcut: {"layer": ""},
     TinyBlock: {"layers.0": "conv.0", "layers.2": "conv.2", "layers.4": "conv.4"},
 }
 KINDS = {Block: "resnets", Attention: "attentions", Halve: "downsamplers", Double: "upsamplers"}
@@ -36,18 +60,20 @@ CODEBOOK = "encoder.codebook"
 class Place:
     """A tensor of a model and its place in files: `ours` is its name, `shape` that of all; `theirs` are the names.
 
-    Several `theirs` are stacked along the first axis, in equal parts. `layer`: whether they are a linear layer's.
+    Several `theirs` are stacked along the first axis, in equal parts. `layer`: whether they are a linear layer's;
+    `whole`: whether they are whole numbers.
     """
 
     ours: str
     theirs: tuple[str, ...]
     shape: tuple[int, ...]
     layer: bool = False
+    whole: bool = False
 
     @property
     def part(self) -> tuple[int, ...]:
         """The shape of each of `theirs`."""
-        return (self.shape[0] // len(self.theirs), *self.shape[1:])
+        return (self.shape[0] // len(self.theirs), *self.shape[1:]) if len(self.theirs) > 1 else self.shape
 
 
 def places(model: VAE) -> list[Place]:
@@ -73,6 +99,7 @@ def tensors_of(ours: str, theirs: str, module: nn.Module) -> Iterator[Place]:
                 theirs=tuple(".".join(filter(None, (theirs, name, key))) for name in several),
                 shape=tuple(tensor.shape),
                 layer=isinstance(layer, nn.Linear),
+                whole=not tensor.is_floating_point(),
             )
 
 
@@ -81,6 +108,9 @@ def layers_of(network: nn.Module, part: str) -> Iterator[tuple[str, str, nn.Modu
     prefix = f"{part}.network"
     if isinstance(network, TinyDown | TinyUp):
         yield from tiny_layers(network, prefix, part)
+        return
+    if isinstance(network, DeepDown | DeepUp):
+        yield from deep_layers(network, prefix, part)
         return
     assert isinstance(network, DiffusersDown | DiffusersUp)
     inner = network.net
@@ -133,6 +163,18 @@ def tiny_layers(network: TinyDown | TinyUp, prefix: str, part: str) -> Iterator[
     yield f"{prefix}.head", f"{part}.layers.{number}", network.head
 
 
+def deep_layers(network: DeepDown | DeepUp, prefix: str, part: str) -> Iterator[tuple[str, str, nn.Module]]:
+    """Yields the same as `layers_of`."""
+    yield f"{prefix}.stem", f"{part}.conv_in", network.stem
+    blocks = "down_blocks" if isinstance(network, DeepDown) else "up_blocks"
+    for grid, layers in enumerate(network.stages):
+        for number, layer in enumerate(cast(nn.Sequential, layers)):
+            yield f"{prefix}.stages.{grid}.{number}", f"{part}.{blocks}.{grid}.{number}", layer
+    if isinstance(network, DeepUp):
+        yield f"{prefix}.normalize", f"{part}.norm_out", network.normalize
+    yield f"{prefix}.head", f"{part}.conv_out", network.head
+
+
 def current_names(names: Iterable[str]) -> dict[str, str]:
     """Returns the present name of each name in a file: those of the layers of attentions were others once."""
     found = {}
@@ -151,4 +193,5 @@ def gathered(place: Place, theirs: Mapping[str, Tensor]) -> Tensor:
 
 def scattered(place: Place, ours: Tensor) -> dict[str, Tensor]:
     """Returns tensors by their names in files for the tensor of a model; the inverse of `gathered`."""
-    return dict(zip(place.theirs, ours.chunk(len(place.theirs)), strict=True))
+    parts = [ours] if len(place.theirs) == 1 else ours.chunk(len(place.theirs))
+    return dict(zip(place.theirs, parts, strict=True))

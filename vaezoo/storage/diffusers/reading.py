@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 import torch
 from torch import Tensor
 
-from vaezoo.core import LATENTS, VAE, seeded
+from vaezoo.core import LATENTS, VAE, all_finite, seeded
 from vaezoo.core.undrawn import Undrawn
 from vaezoo.errors import ConfigError, CorruptWeightsError, shorten
 from vaezoo.registry import create
@@ -65,8 +65,8 @@ def read_diffusers(folder: Path, size: int | Sequence[int] | None = None) -> VAE
     description = described(config, size)
     wanted = tensors_of(description)
     tensors, digests = read_tensors(folder, weight_names(folder), wanted)
-    if description.upcast and next(iter(tensors.values())).dtype == torch.float16:
-        tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    if description.upcast and floating_type(tensors) == torch.float16:
+        tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     return assembled(
         description, wanted, tensors, digests[0] if len(digests) == 1 else sha256("".join(digests).encode())
     )
@@ -91,12 +91,17 @@ def assembled(description: Description, wanted: Mapping[str, Place], tensors: Ma
         codes = state[CODEBOOK]
         state |= {"encoder.counts": codes.new_ones(len(codes)), "encoder.sums": codes.clone()}
     model.load_state_dict(state, strict=True, assign=True)
-    model.to(dtype=next(iter(tensors.values())).dtype)  # unsaved buffers too
+    model.to(dtype=floating_type(tensors))  # unsaved buffers too
     model.requires_grad_(True)
     origin = {"layout": LAYOUT, "class": description.name.lower(), "sha256": digest}
     facts = {"data": None, "recipe": None, ORIGIN: origin, LATENTS: dict(description.factors)}
     model.config = {**(model.config or {}), **facts}
     return model.eval()
+
+
+def floating_type(tensors: Mapping[str, Tensor]) -> torch.dtype:
+    """Returns the type of the tensors that are no whole numbers, which all have the same."""
+    return next(each.dtype for each in tensors.values() if each.is_floating_point())
 
 
 def weight_names(folder: Path) -> list[str]:
@@ -180,8 +185,7 @@ def views(buffer: bytearray, entries: Mapping[str, Entry], offsets: Mapping[str,
     new, found = current_names(entries), {}
     for key, (shape, dtype) in entries.items():
         tensor = torch.frombuffer(buffer, dtype=dtype, count=math.prod(shape), offset=offsets[key])
-        # A finite sum has finite terms, and needs neither the time nor the memory of a test of each.
-        if not math.isfinite(tensor.sum()) and not bool(torch.isfinite(tensor).all()):
+        if not all_finite(tensor):
             raise CorruptWeightsError(f"{name} holds NaN or infinite values in {shorten(key)}.")
         found[new[key]] = tensor.reshape(shape)
     return found
@@ -237,12 +241,14 @@ def check_entries(headers: Sequence[Mapping[str, Entry]], wanted: Mapping[str, P
     """
     pairs = [(new, header[old]) for header in headers for old, new in current_names(header).items()]
     found = dict(pairs)
+    whole = {key for key, place in wanted.items() if place.whole}
     differ = [
         f"{key}: got {found[key][0]}, expected {place.part}"
         for key, place in wanted.items()
         if key in found and found[key][0] not in shapes_of(place, key)
     ]
-    kinds = {kind for _, (_, kind) in pairs}
+    differ += [f"{key}: got {found[key][1]}" for key in whole & found.keys() if found[key][1] != torch.int64]
+    kinds = {kind for key, (_, kind) in pairs if key not in whole}
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if (
         missing

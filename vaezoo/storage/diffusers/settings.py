@@ -1,7 +1,7 @@
 """`config.json` of an image autoencoder of diffusers: strict reading, and the vaezoo model that it describes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
@@ -14,6 +14,10 @@ CLASS = "_class_name"  # the key by which such a config is recognized
 SCALE = 0.5  # of the likelihood for pixels in [0, 1]: 1 for those in [-1, 1] of the files
 DOWN_BLOCKS = {"DownEncoderBlock2D": False, "AttnDownEncoderBlock2D": True}  # whether with attention
 UP_BLOCKS = {"UpDecoderBlock2D": False, "AttnUpDecoderBlock2D": True}
+NORMALIZATIONS = {"rms_norm": "rms", "batch_norm": "batch"}
+DEEP_BLOCKS = {"ResBlock": False, "EfficientViTBlock": True}  # whether with attention
+HALVING = {"pixel_unshuffle": True, "Conv": False, "conv": False}  # whether by arranging squares as channels
+DOUBLING = {"pixel_shuffle": True, "interpolate": False}
 ACTIVATIONS = {"silu": "silu", "swish": "silu", "gelu": "gelu", "relu": "relu"}
 
 Word = Annotated[str, Meta(max_length=64)]
@@ -23,6 +27,9 @@ Widths = Annotated[list[Width], Meta(min_length=1, max_length=8)]
 Channels = Annotated[int, Meta(ge=1, le=512)]
 Blocks = Annotated[int, Meta(ge=1, le=16)]
 Numbers = Annotated[list[Annotated[int, Meta(ge=0, le=16)]], Meta(min_length=1, max_length=8)]
+Layers = Annotated[list[Annotated[int, Meta(ge=0, le=64)]], Meta(min_length=2, max_length=8)]
+Kernels = Annotated[list[Annotated[int, Meta(ge=1, le=15)]], Meta(max_length=4)]
+Scales = Annotated[list[Kernels], Meta(min_length=2, max_length=8)]
 Side = Annotated[int, Meta(ge=1, le=8192)]
 Sides = Annotated[list[Side], Meta(min_length=2, max_length=2)]  # a tuple in this union crashes msgspec 0.23
 Factor = Annotated[float, Meta(ge=1e-12, le=1e12)]
@@ -33,7 +40,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
     """The settings that all classes have. Defaults are those of diffusers."""
 
     in_channels: Channels = 3
-    out_channels: Channels = 3
+    out_channels: Channels | None = 3
     latent_channels: Channels = 4
     act_fn: Word = "silu"
     scaling_factor: Factor = 0.18215
@@ -106,8 +113,36 @@ class AutoencoderTiny(Settings, frozen=True):
     latent_shift: float = 0.5
 
 
+class AutoencoderDC(Settings, frozen=True):
+    """The settings of the class of this name.
+
+    It has no `sample_size`; images are as large as the tiles of diffusers.
+    """
+
+    out_channels: Channels | None = None
+    latent_channels: Channels = 32
+    scaling_factor: Factor = 1.0
+    sample_size: Side | Sides = 512
+    attention_head_dim: Width = 32
+    encoder_block_types: Word | Words = "ResBlock"
+    decoder_block_types: Word | Words = "ResBlock"
+    encoder_block_out_channels: Widths = msgspec.field(default_factory=lambda: [128, 256, 512, 512, 1024, 1024])
+    decoder_block_out_channels: Widths = msgspec.field(default_factory=lambda: [128, 256, 512, 512, 1024, 1024])
+    encoder_layers_per_block: Layers = msgspec.field(default_factory=lambda: [2, 2, 2, 3, 3, 3])
+    decoder_layers_per_block: Layers = msgspec.field(default_factory=lambda: [3] * 6)
+    encoder_qkv_multiscales: Scales = msgspec.field(default_factory=lambda: [[]] * 3 + [[5]] * 3)
+    decoder_qkv_multiscales: Scales = msgspec.field(default_factory=lambda: [[]] * 3 + [[5]] * 3)
+    upsample_block_type: Word = "pixel_shuffle"
+    downsample_block_type: Word = "pixel_unshuffle"
+    decoder_norm_types: Word | Words = "rms_norm"
+    decoder_act_fns: Word | Words = "silu"
+    encoder_out_shortcut: bool = True
+    decoder_in_shortcut: bool = True
+    decoder_conv_act_fn: Word = "relu"
+
+
 CLASSES: dict[str, type[Settings]] = {
-    each.__name__: each for each in (AutoencoderKL, AsymmetricAutoencoderKL, AutoencoderTiny, VQModel)
+    each.__name__: each for each in (AutoencoderKL, AsymmetricAutoencoderKL, AutoencoderTiny, AutoencoderDC, VQModel)
 }
 
 
@@ -147,13 +182,12 @@ def described(config: Mapping[str, object], size: int | Sequence[int] | None = N
         found = msgspec.convert(facts, CLASSES[name], strict=True)
     except (msgspec.ValidationError, OverflowError) as error:
         raise ConfigError(f"The config of this {name} of diffusers is not known: {str(error)[:300]}.") from None
-    if found.in_channels != found.out_channels:
+    if found.out_channels not in (None, found.in_channels):
         raise ConfigError(
             f"Got {found.in_channels} channels in and {found.out_channels} out; expected as many: an autoencoder "
             "returns its own input."
         )
-    forms = {AutoencoderKL: of_kl, AsymmetricAutoencoderKL: of_asymmetric, VQModel: of_vq, AutoencoderTiny: of_tiny}
-    variant, backbone, width, options = forms[type(found)](found)  # type: ignore[operator]  # each takes its own class
+    variant, backbone, width, options = FORMS[name](found)
     factor = reduction(backbone)
     shape = (found.in_channels, *(rounded(found.sample_size, factor) if size is None else sides(size, factor)))
     arguments = {
@@ -226,6 +260,46 @@ def of_tiny(found: AutoencoderTiny) -> Form:
         "activation": known("activation", found.act_fn.lower(), ACTIVATIONS),
     }
     return "ae", backbone, found.latent_channels, {}
+
+
+def of_deep(found: AutoencoderDC) -> Form:
+    """Returns the form of an `AutoencoderDC`."""
+    count = len(found.encoder_block_out_channels)
+
+    def on_grids(given: str | list[str], kind: str, table: Mapping[str, object]) -> list[object]:
+        words = [given] * count if isinstance(given, str) else given
+        return [known(f"{kind} of an AutoencoderDC", each, table) for each in words]
+
+    backbone = {
+        "name": "diffusers-dc",
+        "channels": found.encoder_block_out_channels,
+        "blocks": found.encoder_layers_per_block,
+        "attention": on_grids(found.encoder_block_types, "type of blocks", DEEP_BLOCKS),
+        "scales": found.encoder_qkv_multiscales,
+        "up_channels": found.decoder_block_out_channels,
+        "up_blocks": found.decoder_layers_per_block,
+        "up_attention": on_grids(found.decoder_block_types, "type of blocks", DEEP_BLOCKS),
+        "up_scales": found.decoder_qkv_multiscales,
+        "head_width": found.attention_head_dim,
+        "down_shuffle": known("downsample_block_type", found.downsample_block_type, HALVING),
+        "up_shuffle": known("upsample_block_type", found.upsample_block_type, DOUBLING),
+        "down_shortcut": found.encoder_out_shortcut,
+        "up_shortcut": found.decoder_in_shortcut,
+        "normalizations": on_grids(found.decoder_norm_types, "normalization", NORMALIZATIONS),
+        "activations": on_grids(found.decoder_act_fns, "activation", ACTIVATIONS),
+        "last_activation": known("activation", found.decoder_conv_act_fn, ACTIVATIONS),
+    }
+    return "ae", backbone, found.latent_channels, {}
+
+
+#: class -> the function that returns the form of its settings
+FORMS: dict[str, Callable[[Any], Form]] = {  # Any: each takes its own class
+    "AutoencoderKL": of_kl,
+    "AsymmetricAutoencoderKL": of_asymmetric,
+    "VQModel": of_vq,
+    "AutoencoderTiny": of_tiny,
+    "AutoencoderDC": of_deep,
+}
 
 
 def residual(found: Attentive, channels: list[int], blocks: int) -> dict[str, object]:

@@ -14,12 +14,20 @@ from vaezoo.quantization import CodebookEncoder, UniformCodePrior
 from vaezoo.storage.config import CONFIG
 from vaezoo.storage.diffusers.names import CODEBOOK, places, scattered
 from vaezoo.storage.diffusers.reading import WEIGHTS
-from vaezoo.storage.diffusers.settings import ACTIVATIONS, CLASS, DOWN_BLOCKS, UP_BLOCKS, reduction
+from vaezoo.storage.diffusers.settings import (
+    ACTIVATIONS,
+    CLASS,
+    DEEP_BLOCKS,
+    DOWN_BLOCKS,
+    NORMALIZATIONS,
+    UP_BLOCKS,
+    reduction,
+)
 from vaezoo.storage.json_files import canonical
 
 Table = dict[str, Any]  # Any: values of a backbone's options and of settings
 FOR_TRAINING = ("objective.", "decoder.likelihood.", "encoder.counts", "encoder.sums")  # tensors that are not exported
-BACKBONES = ("diffusers-kl", "diffusers-tiny")
+BACKBONES = ("diffusers-kl", "diffusers-tiny", "diffusers-dc")
 
 
 def diffusers_files(model: VAE) -> dict[str, bytes]:
@@ -57,20 +65,24 @@ def diffusers_settings(model: VAE) -> Table:
             f"(train with {' or '.join(BACKBONES)} to export)"
         )
     check_parts(model)
-    forms = {GaussianEncoder: kl_settings, CodebookEncoder: vq_settings, PointEncoder: tiny_settings}
+    point = deep_settings if backbone["name"] == "diffusers-dc" else tiny_settings
+    forms = {GaussianEncoder: kl_settings, CodebookEncoder: vq_settings, PointEncoder: point}
     found = forms[type(model.encoder)](model, backbone)
     shape = cast("tuple[int, ...]", model.shape)
     if "encoder_block_out_channels" not in found:
         found["sample_size"] = shape[1] if shape[1] == shape[2] else list(shape[1:])
     half = any(tensor.dtype.itemsize == 2 for tensor in model.parameters())
-    found |= {"in_channels": shape[0], "out_channels": shape[0], "force_upcast": not half}
+    found["in_channels"] = shape[0]
+    if found[CLASS] != "AutoencoderDC":  # which has no setting for them
+        found |= {"out_channels": shape[0], "force_upcast": not half}
     return found | written_factors(model.config.get(LATENTS), found)
 
 
 def check_parts(model: VAE) -> None:
     """Raises ConfigError for a part that no model of diffusers has; the backbone is one of `BACKBONES`."""
     backbone = cast("Mapping[str, Any]", cast("Mapping[str, Any]", model.config)["architecture"])["backbone"]
-    tiny = backbone["name"] == "diffusers-tiny"
+    point = backbone["name"] in ("diffusers-tiny", "diffusers-dc")
+    activations = activations_of(backbone)
     shape, latent, factor = model.shape or (), model.latent or (), reduction(backbone)
     likelihood, encoder = model.decoder.likelihood, type(model.encoder)
     prior = UniformCodePrior if encoder is CodebookEncoder else StandardNormalPrior
@@ -80,18 +92,25 @@ def check_parts(model: VAE) -> None:
             len(latent) != 3 or tuple(factor * side for side in latent[1:]) != tuple(shape[1:])
         ),
         f"the encoder {encoder.__name__} with {backbone['name']}": (
-            encoder not in ((PointEncoder,) if tiny else (GaussianEncoder, CodebookEncoder))
+            encoder not in ((PointEncoder,) if point else (GaussianEncoder, CodebookEncoder))
         ),
         f"the prior {type(model.prior).__name__}": type(model.prior) is not prior,
         f"the likelihood {type(likelihood).__name__}: decoders of diffusers return its mean alone, unchanged": (
             not isinstance(likelihood, ScaledLikelihood) or likelihood.learned
         ),
-        f"the activation {backbone['activation']}": backbone["activation"] not in ACTIVATIONS.values(),
+        f"the activation {', '.join(activations)}": not {*activations} <= {*ACTIVATIONS.values()},
         "codes that are compared by the cosine": getattr(model.encoder, "distance", "euclidean") != "euclidean",
     }
     for reason, applies in reasons.items():
         if applies:
             raise no_counterpart(reason)
+
+
+def activations_of(backbone: Mapping[str, Any]) -> list[str]:  # Any: as in `Table`
+    """Returns the names of the non-linearities that are options of a backbone."""
+    if "activation" in backbone:
+        return [backbone["activation"]]
+    return sorted({*backbone["activations"], backbone["last_activation"]})
 
 
 def no_counterpart(what: str) -> ConfigError:
@@ -182,6 +201,39 @@ def tiny_settings(model: VAE, backbone: Mapping[str, Any]) -> Table:  # Any: as 
         "decoder_block_out_channels": [backbone["up_width"] or backbone["width"]] * len(up),
         "num_encoder_blocks": down,
         "num_decoder_blocks": up,
+    }
+
+
+def deep_settings(model: VAE, backbone: Mapping[str, Any]) -> Table:  # Any: as in `Table`
+    """Returns the settings of an `AutoencoderDC`."""
+    count = len(backbone["channels"])
+    up = {key: backbone[f"up_{key}"] for key in ("channels", "blocks", "attention", "scales")}
+    up = {key: backbone[key] if value is None else value for key, value in up.items()}
+    blocks = {attends: name for name, attends in DEEP_BLOCKS.items()}
+    norms = {ours: name for name, ours in NORMALIZATIONS.items()}
+
+    def on_grids(given: Sequence[object], default: object) -> list[Any]:  # Any: values of settings
+        return list(given) or [default] * count
+
+    return {
+        CLASS: "AutoencoderDC",
+        "latent_channels": cast("tuple[int, ...]", model.latent)[0],
+        "attention_head_dim": backbone["head_width"],
+        "encoder_block_out_channels": list(backbone["channels"]),
+        "decoder_block_out_channels": list(up["channels"] or backbone["channels"]),
+        "encoder_layers_per_block": list(backbone["blocks"]),
+        "decoder_layers_per_block": list(up["blocks"]),
+        "encoder_block_types": [blocks[each] for each in on_grids(backbone["attention"], False)],
+        "decoder_block_types": [blocks[each] for each in on_grids(up["attention"], False)],
+        "encoder_qkv_multiscales": [list(each) for each in on_grids(backbone["scales"], ())],
+        "decoder_qkv_multiscales": [list(each) for each in on_grids(up["scales"], ())],
+        "downsample_block_type": "pixel_unshuffle" if backbone["down_shuffle"] else "Conv",
+        "upsample_block_type": "pixel_shuffle" if backbone["up_shuffle"] else "interpolate",
+        "encoder_out_shortcut": backbone["down_shortcut"],
+        "decoder_in_shortcut": backbone["up_shortcut"],
+        "decoder_norm_types": [norms[each] for each in on_grids(backbone["normalizations"], "rms")],
+        "decoder_act_fns": on_grids(backbone["activations"], "silu"),
+        "decoder_conv_act_fn": backbone["last_activation"],
     }
 
 
