@@ -46,7 +46,7 @@ def test_every_recipe_of_vaezoo(name: str) -> None:
     words, command, *_ = text.splitlines()
     assert re.fullmatch(r"# \S.{20,}[.;].*", words) or words.endswith("."), "the first line describes the recipe"
     assert command == f"# vaezoo train {name}"
-    assert SET_IN_NAME.get(recipe.data.name, recipe.data.name) in name
+    assert SET_IN_NAME.get(recipe.data.name, recipe.data.name) in name or recipe.data.name == "folder:images"
     assert not ("# No weights yet." in text and name in read_index()), "remove the comment: there are weights"
     assert published_metrics(name) == recipe.published
 

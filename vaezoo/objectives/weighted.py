@@ -40,7 +40,13 @@ class PenalizedObjective(Objective):
         self.penalties = {name: each for name, each in (penalties or {}).items() if each[0] != 0.0}
         if networks := [each for _, each in self.penalties.values() if isinstance(each, nn.Module)]:
             self.networks = nn.ModuleList(networks)
+        self.added: dict[str, tuple[float, Penalty]] = {}  # after it was built
         self.samples = samples
+
+    def add_penalty(self, name: str, weight: float, penalty: Penalty) -> None:
+        """Adds a penalty for this training, or replaces that of the same name; the config does not record it."""
+        self.penalties[name] = self.added[name] = (weight, penalty)
+        self.networks = nn.ModuleList(each for _, each in self.penalties.values() if isinstance(each, nn.Module))
 
     def trains_prior(self) -> bool:
         """Returns whether the rate is a term of the loss."""

@@ -6,7 +6,7 @@ mistakes are reported at once, each with its path and the closest known name.
 
 from vaezoo.recipe.diff import COURSE, adds_stages, changes, course_changes, differ_in_length_only
 from vaezoo.recipe.reading import OF_A_RUN, find_recipe, list_recipes, published_metrics, read_recipe
-from vaezoo.recipe.schema import ArchitectureTable, DataTable, Published, Recipe, Stage
+from vaezoo.recipe.schema import ArchitectureTable, DataTable, Published, Recipe, Stage, Teacher
 
 __all__ = [
     "COURSE",
@@ -16,6 +16,7 @@ __all__ = [
     "Published",
     "Recipe",
     "Stage",
+    "Teacher",
     "adds_stages",
     "changes",
     "course_changes",

@@ -30,7 +30,7 @@ def split_override(text: object, mistakes: list[str]) -> tuple[str, object] | No
 def apply_override(tables: Tables, key: str, value: object, mistakes: list[str]) -> None:
     """Sets a dotted or bare key in the tables."""
     parts = key.split(".")
-    if len(parts) == 1 and key not in ("options", "architecture", "data"):
+    if len(parts) == 1 and key not in ("options", "architecture", "data", "teacher"):
         homes = sorted(set(slots(tables, key)))
         if len(homes) != 1:
             mistakes.append(f"override {shorten(key)} {why_not(tables, key, homes)}")
@@ -92,7 +92,7 @@ def why_not(tables: Tables, key: str, homes: list[tuple[str, ...]]) -> str:
     """Returns the reason why a bare key cannot be used."""
     if homes:
         return f"is ambiguous: write {' or '.join('.'.join(home) for home in homes)}."
-    if key in ("architecture", "data", "train", "stage", "options"):
+    if key in ("architecture", "data", "train", "stage", "options", "teacher"):
         return f"is a table: name one of its keys, such as {key}.{'0.' if key == 'stage' else ''}KEY=value."
     known = ["variant", "seed", "init", *(option for entry in entries(tables) for option in entry.options)]
     for struct in (ArchitectureTable, DataTable, Stage):

@@ -25,11 +25,15 @@ Name = Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
 class ArchitectureTable(msgspec.Struct, frozen=True, kw_only=True):
-    """`[architecture]`: settings that all variants share; None means the variant's default."""
+    """`[architecture]`: settings that all variants share; None means the variant's default.
+
+    `from_init`: None means the setting of the model that `init` names.
+    """
 
     latent: Positive | list[Positive] | None = None
     backbone: str | dict[str, object] | None = None
     likelihood: str | dict[str, object] | None = None
+    from_init: bool = False
 
 
 class DataTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +105,18 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     free_bits: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
     train: list[Literal["encoder", "decoder", "prior", "objective"]] = msgspec.field(default_factory=list)
     options: dict[str, object] = msgspec.field(default_factory=dict)
+
+
+class Teacher(msgspec.Struct, frozen=True, kw_only=True):
+    """`[teacher]`: a trained model, named as in `init`, whose latents and images are targets for the recipe's model.
+
+    `latents` and `pixels` are the weights of the two distances, see `DistillationPenalty`. The trained model contains
+    nothing of the teacher.
+    """
+
+    name: Name
+    latents: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
+    pixels: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
 
 
 SMALLEST_DIFFERENCE = 0.1  # nats: what a mean changes by when the same test images are binarized again
@@ -183,6 +199,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     init: Name | None = None
     options: dict[str, object] = msgspec.field(default_factory=dict)
     architecture: ArchitectureTable = msgspec.field(default_factory=ArchitectureTable)
+    teacher: Teacher | None = None
     published: Published | None = None
 
     def as_dict(self) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import msgspec
 
 from vaezoo.errors import ConfigError, VaezooError, did_you_mean, shorten
-from vaezoo.recipe.schema import ArchitectureTable, DataName, DataTable, Published, Recipe, Stage, fields_of
+from vaezoo.recipe.schema import ArchitectureTable, DataName, DataTable, Published, Recipe, Stage, Teacher, fields_of
 from vaezoo.registry.options import allowed, converted, expectation
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ DEEPEST = 16  # tables inside tables
 LONGEST = 4096  # characters of a string
 WIDEST = 256  # keys of a table, items of a list
 HEAD = ("variant", "seed", "init", "options")
-KEYS = (*HEAD, "architecture", "data", "train", "stage", "published")
+KEYS = (*HEAD, "architecture", "data", "train", "stage", "teacher", "published")
 
 
 def plain(value: object, path: str, mistakes: list[str], depth: int = 0) -> object:
@@ -83,13 +83,22 @@ def build(name: str, tables: Mapping[str, object], mistakes: list[str]) -> Recip
     architecture = table(ArchitectureTable, tables.get("architecture", {}), "architecture", mistakes)
     mistakes += image_mistakes(data)
     stages = build_stages(tables, mistakes)
+    teacher = table(Teacher, tables["teacher"], "teacher", mistakes) if "teacher" in tables else None
     published = build_published(tables, mistakes)
     check_names(head, architecture, data, stages, mistakes)
     if mistakes or data is None or architecture is None:
         return None
     fields: dict[str, typing.Any] = head  # Any: the fields of Recipe, each of its own type
     every = tuple(stages.values())
-    return Recipe(name=name, data=data, architecture=architecture, stages=every, published=published, **fields)
+    return Recipe(
+        name=name,
+        data=data,
+        architecture=architecture,
+        stages=every,
+        teacher=teacher,
+        published=published,
+        **fields,
+    )
 
 
 def image_mistakes(data: DataTable | None) -> list[str]:

@@ -1,10 +1,13 @@
 """Stages of a recipe: the parts that they train, and their changes to the objective."""
 
+from typing import cast
+
 import torch
 
 from vaezoo.core import PARTS, VAE, as_part
 from vaezoo.data import Dataset
 from vaezoo.errors import RecipeError, did_you_mean, shorten
+from vaezoo.objectives import PenalizedObjective
 from vaezoo.recipe import Recipe, Stage
 from vaezoo.trainer.setup import build_model
 
@@ -66,6 +69,8 @@ class Stages:
         known = dict(self.model.config or {})  # cleared by the new objective
         own = {f"objective.{name}" for name, value in twin.objective.named_parameters() if value.requires_grad}
         self._trainable = own | {name for name in self._trainable if not name.startswith("objective.")}
+        for name, (weight, penalty) in getattr(self.model.objective, "added", {}).items():
+            cast(PenalizedObjective, twin.objective).add_penalty(name, weight, penalty)
         self.model.objective = twin.objective.to(device)
         self.model.config = known | dict(twin.config or {})
 

@@ -215,9 +215,20 @@ def public_recipe(source: Path | None, config: Mapping[str, object]) -> dict[str
             if facts is not None and recipe.digest == facts["digest"]:
                 tables = recipe.as_dict() | {"name": facts["name"]}
                 tables["data"] = {**cast("dict[str, object]", tables["data"]), "name": public_name(recipe.data.name)}
-                local = recipe.init is not None and "/" in recipe.init and not recipe.init.startswith("hf:")
-                return {**tables, "init": f"./{public_name(str(recipe.init))}"} if local else tables
+                if recipe.init is not None:
+                    tables["init"] = public_source(recipe.init)
+                if recipe.teacher is not None:
+                    tables["teacher"] = {
+                        **cast("dict[str, object]", tables["teacher"]),
+                        "name": public_source(recipe.teacher.name),
+                    }
+                return tables
     return None
+
+
+def public_source(name: str) -> str:
+    """Returns the name of a model that a recipe starts from, without the path of a folder of the user."""
+    return f"./{public_name(name)}" if "/" in name and not name.startswith("hf:") else name
 
 
 def check_private(folder: Path) -> None:

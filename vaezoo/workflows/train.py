@@ -13,7 +13,7 @@ from msgspec import to_builtins
 from msgspec.structs import asdict
 from msgspec.structs import replace as with_fields
 
-from vaezoo.core import PARTS, VAE, learning, public_name
+from vaezoo.core import VAE, learning, public_name
 from vaezoo.data import (
     Dataset,
     EndlessDataset,
@@ -35,7 +35,8 @@ from vaezoo.storage.model_folder import check_savable, save
 from vaezoo.trainer import Run, Trainer, build_model
 from vaezoo.trainer.processes import Processes, process_group
 from vaezoo.trainer.tracking import Service, Tracker, chosen_trackers
-from vaezoo.workflows.load import load
+from vaezoo.workflows.distillation import distil
+from vaezoo.workflows.initial_weights import initial_model, kept_factors, start_from, with_architecture
 from vaezoo.workflows.run_folder import LOCAL, auto_folder, record_data, removed_if_empty
 from vaezoo.workflows.training_cost import record_machine
 
@@ -100,8 +101,7 @@ def train(
             stack.enter_context(removed_if_empty(folder if out == "auto" and ranks.first else None))
         receivers = trackers_of(trackers, chosen, folder) if ranks.first else []
         training, held_out = one_by_one(ranks, lambda: training_data(chosen, data, held, workers))
-        model = build_model(chosen, training)
-        fresh = one_by_one(ranks, lambda: start_from(model, chosen.init))
+        chosen, model, fresh = one_by_one(ranks, lambda: started(chosen, training))
         model.config = {**(model.config or {}), **facts_of(chosen, training, data)}
         if folder is not None and ranks.first:
             check_savable(model, folder)
@@ -115,6 +115,21 @@ def train(
         )  # fmt: skip
         stack.enter_context(nullcontext() if around is None else around(trainer))
         return trainer.fit(resume, extend, lambda run: finish(run, data, ranks))
+
+
+def started(recipe: Recipe, training: Dataset) -> tuple[Recipe, VAE, list[str] | None]:
+    """Returns the recipe with the architecture of `init`, its model, and the parts that `init` lacks.
+
+    Raises:
+        ConfigError: `init` or the teacher does not fit the model.
+    """
+    source = initial_model(recipe)
+    recipe = with_architecture(recipe, source, training.shape)
+    model = build_model(recipe, training)
+    fresh = start_from(model, recipe.init, source)
+    model.config = {**(model.config or {}), **kept_factors(model, source)}
+    distil(model, recipe.teacher)
+    return recipe, model, fresh
 
 
 def with_validation(
@@ -279,27 +294,6 @@ def likelihood_name(recipe: Recipe) -> str:
     """Returns the name of the likelihood that a recipe sets; "" if it sets none."""
     choice = recipe.architecture.likelihood
     return str(choice.get("name") if isinstance(choice, dict) else choice or "")
-
-
-def start_from(model: VAE, init: str | None) -> list[str] | None:
-    """Copies the weights of another model into `model` and returns the parts that it lacks, None without a model.
-
-    Raises:
-        ConfigError: no tensor fits, or one of the same name has another shape.
-    """
-    if init is None:
-        return None
-    given = load(init).state_dict()
-    own = model.state_dict()
-    shared = own.keys() & given.keys()
-    wrong = [key for key in sorted(shared) if own[key].shape != given[key].shape]
-    if not shared or wrong:
-        reason = "no tensor has the same name"
-        for key in wrong[:1]:
-            reason = f"{key} is {tuple(given[key].shape)} there, {tuple(own[key].shape)} here"
-        raise ConfigError(f"init = {init!r} does not fit the recipe's model: {reason}. Use the same architecture.")
-    model.load_state_dict({key: given[key] for key in shared}, strict=False)
-    return [part for part in PARTS if not any(key.startswith(f"{part}.") for key in shared)]
 
 
 def prepare_folder(folder: Path, resume: bool) -> None:
