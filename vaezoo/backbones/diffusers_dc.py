@@ -8,9 +8,9 @@ from typing import Annotated
 from msgspec import Meta
 
 from vaezoo.backbones import Backbone
-from vaezoo.errors import ConfigError, ShapeError
-from vaezoo.networks import Activation, Network
-from vaezoo.networks.convolutional import MOST_STAGES, Width, check_image, is_on_grid
+from vaezoo.errors import ConfigError
+from vaezoo.networks import Activation
+from vaezoo.networks.convolutional import MOST_STAGES, Width, check_image
 from vaezoo.networks.diffusers_dc import DeepDown, DeepOptions, DeepUp, Normalization
 
 Blocks = Annotated[tuple[Annotated[int, Meta(ge=0, le=64)], ...], Meta(min_length=1, max_length=MOST_STAGES)]
@@ -85,21 +85,17 @@ def diffusers_dc(
     check_form(down, count)
     check_form(up, count)
 
-    def grid(shape: Sequence[int], channels: int) -> tuple[int, ...]:
-        check_image(shape, "diffusers-dc")
-        return (channels, *down.grids(shape[1:])[-1])
+    return Backbone(
+        down=lambda shape, out, context: DeepDown(shape, out, context, down),
+        up=lambda shape, out, context: DeepUp(shape, out, context, up),
+        grid=lambda shape, channels: grid_of(down, shape, channels),
+    )
 
-    def encode(shape: Sequence[int], out: Sequence[int], context: int) -> Network:
-        if len(shape) == 3 and is_on_grid(out[1:], down.grids(shape[1:])[-1]):
-            check_shortcut(down, out[1])
-        return DeepDown(shape, out, context, down)
 
-    def decode(shape: Sequence[int], out: Sequence[int], context: int) -> Network:
-        if len(out) == 4 and is_on_grid(shape, up.grids(out[2:])[-1]):
-            check_shortcut(up, shape[0])
-        return DeepUp(shape, out, context, up)
-
-    return Backbone(down=encode, up=decode, grid=grid)
+def grid_of(options: DeepOptions, shape: Sequence[int], channels: int) -> tuple[int, ...]:
+    """Returns the shape of a latent on the last grid of images (C, H, W)."""
+    check_image(shape, "diffusers-dc")
+    return (channels, *options.grids(shape[1:])[-1])
 
 
 def check_form(options: DeepOptions, count: int) -> None:
@@ -127,13 +123,4 @@ def check_form(options: DeepOptions, count: int) -> None:
     if narrow and min(narrow) < options.head_width:
         raise ConfigError(
             f"Got head_width = {options.head_width} for attention of {min(narrow)} channels; expected at most as many."
-        )
-
-
-def check_shortcut(options: DeepOptions, channels: int) -> None:
-    """Raises ShapeError unless a shortcut can average or repeat channels beside latents with `channels` channels."""
-    if options.shortcut and options.channels[-1] % channels:
-        raise ShapeError(
-            f"Got latents with {channels} channels beside {options.channels[-1]} of diffusers-dc; expected a divisor, "
-            "or down_shortcut = false and up_shortcut = false."
         )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vaezoo.core import full_precision
+from vaezoo.errors import ShapeError
 from vaezoo.networks.convolutional import (
     DENSE_ADVICE,
     append_context_planes,
@@ -71,6 +72,14 @@ class DeepOptions:
         inner = [blocks * width**2 * wide for blocks, width in zip(self.blocks, self.channels, strict=True)]
         between = [36 * before * after for before, after in pairwise(self.channels)]
         check_weights("convolutional network", [*inner, *between, 36 * ends * max(self.channels)])
+
+    def check_shortcut(self, channels: int) -> None:
+        """Raises ShapeError unless latents have as many channels as a shortcut can average or repeat."""
+        if self.shortcut and self.channels[-1] % channels:
+            raise ShapeError(
+                f"Got latents with {channels} channels beside {self.channels[-1]} of diffusers-dc; expected a divisor, "
+                "or down_shortcut = false and up_shortcut = false."
+            )
 
     def on_grid(self, grid: int) -> Iterator[nn.Module]:
         """Yields the blocks on the grid of this number."""
@@ -285,6 +294,7 @@ class DeepDown(Network):
         self.head: Shortcut | MLP
         if is_on_grid(out[1:], grids[-1]):
             check_grid(out[1:], shape, len(grids), options.grids(shape[1:], 8))
+            options.check_shortcut(out[1])
             self.head = Shortcut(widths[-1], out[0] * out[1], out[1] if options.shortcut else 0)
         else:
             self.head = MLP((widths[-1], *grids[-1]), out, context, (), "silu", advice=DENSE_ADVICE)
@@ -315,6 +325,7 @@ class DeepUp(Network):
         self.stem: Shortcut | MLP
         if is_on_grid(shape, grids[-1]):
             check_grid(shape, out[1:], len(grids), options.grids(out[2:], 8))
+            options.check_shortcut(shape[0])
             self.stem = Shortcut(shape[0] + context, widths[-1], widths[-1] if options.shortcut and not context else 0)
             self.takes_smaller_grids = True
         else:
