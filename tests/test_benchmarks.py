@@ -18,6 +18,8 @@ import vaezoo
 from vaezoo.core import VAE, seeded
 from vaezoo.data import Dataset, TableLayout, binarize_fixed, bundled_images, load_dataset, table
 from vaezoo.quantization import CodeSource
+from vaezoo.trainer import build_model
+from vaezoo.trainer.batches import BatchStream
 
 FOLDER = str(Path(__file__).resolve().parent.parent / "benchmarks")
 sys.path.insert(0, FOLDER)
@@ -25,6 +27,7 @@ try:
     import color_images
     import disentanglement
     import peers
+    import quality
     import quantizers
     import speed
     import straight
@@ -106,6 +109,43 @@ def test_the_model_of_introductions_has_the_same_loss(gray: Dataset):
         for number in (0, 2):
             plain.decoder[number].load_state_dict(introduction.decoder[number].state_dict())
     torch.testing.assert_close(loss_of(plain, x), loss_of(introduction, x), rtol=1e-5, atol=1e-3)
+
+
+def test_the_evidence_of_all_loops_is_the_integral_over_the_latent():
+    x, slope, offset = torch.tensor([[1.0, 0.0, 1.0]]), torch.tensor([2.0, -1.0, 0.5]), torch.tensor([0.3, 0.1, -0.7])
+    estimate = quality.log_evidence(
+        lambda x: (torch.full((len(x), 1), 0.4), torch.full((len(x), 1), -0.1)), lambda z: z * slope + offset, x, 50_000
+    )
+    grid = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[:, None]
+    probabilities = torch.sigmoid(grid * slope + offset)
+    joint = (x * probabilities + (1 - x) * (1 - probabilities)).prod(1) * torch.exp(-0.5 * grid[:, 0] ** 2)
+    exact = torch.trapezoid(joint, grid[:, 0]) / math.sqrt(2 * math.pi)
+    assert estimate.item() == pytest.approx(math.log(exact), abs=0.02)
+
+
+def test_without_noise_all_loops_end_at_the_same_weights(gray: Dataset):
+    data, recipe = binarize_fixed(gray, 0), quality.recipe_of(3, 5, 16)
+    model = build_model(recipe, data)
+    with torch.no_grad():  # posteriors so narrow that their noise changes nothing
+        head = [each for each in model.encoder.modules() if isinstance(each, nn.Linear)][-1]
+        head.weight[20:].zero_()
+        head.bias[20:].fill_(-9.0)
+    stream = BatchStream(data, 16, torch.device("cpu"), seed=3, context=0)
+    order, images = [stream.indices(number) for number in range(5)], data.batch(torch.arange(64))
+    loops = [quality.straight_run, *([quality.pythae_run] if peers.installed("pythae") else [])]
+    others = [quality.plain_copy(model) for _ in loops]
+    start = quality.plain_copy(model)
+    for loop, plain in zip(loops, others, strict=True):
+        loop(plain, images, order)
+    quality.vaezoo_run(model, recipe, data)
+    ours = quality.plain_copy(model)
+    for plain in others:
+        for found, expected, before in zip(plain.parameters(), ours.parameters(), start.parameters(), strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+            assert (found - before).abs().max() > 4e-3  # five steps of Adam at 1e-3
+    with torch.no_grad():
+        estimate, own = quality.evidences(ours, images, 500), model.eval().log_evidence(images, samples=500, seed=1)
+        assert estimate.mean().item() == pytest.approx(own.mean().item(), rel=0.05)
 
 
 def test_tables_show_missing_libraries_and_failures_and_are_written_in_place(tmp_path: Path, monkeypatch):

@@ -23,6 +23,7 @@ from .workflows.fit_sampler import save_sampler as save_sampler
 from .workflows.impute import impute as impute
 from .workflows.load import load as load
 from .workflows.publish import push as push
+from .workflows.reproduce import reproduce as reproduce
 from .workflows.train import train as train
 from .zoo.index import info as info
 from .zoo.index import list_models as list_models

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vaezoo.errors import RecipeError, UnknownNameError, VaezooError
+from vaezoo.evaluation.metric import all_metrics
 from vaezoo.recipe import find_recipe, list_recipes, published_metrics, read_recipe, reading
 from vaezoo.recipe.diff import changes, differ_in_length_only
 from vaezoo.zoo.index import PACKAGE_FOLDER, read_index
@@ -96,10 +97,11 @@ def test_published_figures_compare_with_measurements_of_their_data_and_measure(
     assert published.verdict({**facts, "log_evidence": {"mean": -86.0}, **measured}) == verdict
 
 
-def test_every_published_log_evidence_has_its_number_of_samples_source_and_protocol() -> None:
+def test_every_published_figure_has_source_and_protocol_and_a_log_evidence_its_number_of_samples() -> None:
     for name in list_recipes():
         if (found := published_metrics(name)) is not None:
-            assert found.samples and found.source and found.protocol, name
+            assert found.source and found.protocol and set(found.metrics) <= set(all_metrics()), name
+            assert found.samples or "log_evidence" not in found.metrics, name
 
 
 def test_bundled_models_have_the_digests_of_their_recipes() -> None:

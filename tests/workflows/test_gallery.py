@@ -53,13 +53,15 @@ def test_published_models_of_the_same_images_are_in_the_planes(here: Path, monke
         drawn[path.stem] = points
 
     monkeypatch.setattr(module, "named_points", keep)
+    monkeypatch.setattr(module, "training_seconds", lambda name: 90.0)
     names = ["vae-mnist", "beta-vae-mnist", "cvae-mnist", "vae-fashion-mnist", "vq-vae-mnist", "aae-mnist"]
     lines = module.together({}, names, here)
     assert {*drawn["rate-distortion"]} == {"vae-mnist", "beta-vae-mnist"}  # no contexts, no other images, no densities
     found = vaezoo.info("vae-mnist")["metrics"]
     assert drawn["rate-distortion"]["vae-mnist"] == (found["rate"]["mean"], found["distortion"]["mean"])
     assert drawn["evidence-parameters"]["vae-mnist"] == (425_284, found["log_evidence"]["mean"])
-    assert len([line for line in lines if line]) == 2
+    assert drawn["evidence-training-time"]["vae-mnist"] == (1.5, found["log_evidence"]["mean"])
+    assert len([line for line in lines if line]) == 3
 
 
 def test_unknown_models_are_refused_before_anything_is_written(here: Path) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from vaezoo.workflows.comparison import Comparison, Failure, Row
 
+DISAGREEMENT = 3  # the exit status of `reproduce` if a figure differs
 FASTER = "--samples 500 takes less time; the log-evidence rises with K, so compare it only at equal K."
 
 
@@ -165,6 +166,55 @@ def embed(
             bar=bar,
         )  # fmt: skip
     console().print(f"Wrote {path}")
+
+
+@app.command
+def reproduce(
+    name: Model,
+    *,
+    train: bool = False,
+    samples: int | None = None,
+    limit: int | None = None,
+    tolerance: float | None = None,
+    device: Device = "auto",
+    out: Out = None,
+    resume: bool = False,
+    threads: int | None = None,
+    json: Json = False,
+) -> None:
+    """Measure a model again as its recorded figures were measured, and compare; or train it again first.
+
+    The exit status is 0 if all figures agree, 3 if one differs by more than the tolerance, and 1 after an error.
+
+    Args:
+        train: Train the model again by its recipe, then measure the new one.
+        samples: K of the importance-weighted evidence, if not the recorded one; figures that depend on K are then not
+            compared. 0 leaves the evidence out.
+        limit: Number of test images, a part of the recorded ones; figures without a standard error are then not
+            compared.
+        tolerance: Largest difference that agrees: in standard errors, and in percent of a figure that has none. By
+            default 1, and 3 with --train or --limit.
+        out: Folder of the new training; runs/NAME by default.
+        resume: Continue the new training from its newest checkpoint.
+        threads: Number of threads of the training, as in `train`.
+    """
+    from vaezoo.cli.threads import thread_setter
+    from vaezoo.workflows.reproduce import reproduce as run
+
+    if not train and (out or resume or threads):
+        from vaezoo.errors import ConfigError
+
+        raise ConfigError("Got --out, --resume or --threads without --train; they are those of the new training.")
+    hint = FASTER if samples is None and limit is None else ""
+    with interruptible("nothing was compared"), closing(ShownProgress("draw", hint)) as bar:
+        found = run(
+            name, train=train, samples=samples, limit=limit, tolerance=tolerance, device=device, out=out or "auto",
+            resume=resume, bar=bar, around=thread_setter(threads),
+        )  # fmt: skip
+    if not print_records([found.record()] if json else [], json=json, csv=False):
+        print_tables([found.table()])
+    if not found.agrees:
+        raise SystemExit(DISAGREEMENT)
 
 
 @app.command

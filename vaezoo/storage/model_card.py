@@ -241,7 +241,9 @@ def cost_text(cost: object) -> str:
         took = f" It took {cost['steps']:,} steps, {cost['images']:,} images, {cost['seconds'] / 60:,.0f} minutes"
     except (LookupError, TypeError, ValueError):
         return ""
-    return f"{took} on {machine}." if (machine := cost.get("machine")) else f"{took}."
+    timed = cost.get("estimated_from")
+    estimated = f" (an estimate from the time of {timed} steps of each stage)" if timed else ""
+    return f"{took} on {machine}{estimated}." if (machine := cost.get("machine")) else f"{took}{estimated}."
 
 
 def is_packaged(recipe: Mapping[str, object]) -> bool:

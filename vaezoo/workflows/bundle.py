@@ -5,6 +5,9 @@
 - `python -m vaezoo.workflows.bundle --pin OWNER [NAME...]` replaces bundled models by what `vaezoo push` published;
 - `python -m vaezoo.workflows.bundle --half NAME...|all` stores bundled weights in half precision;
 - `python -m vaezoo.workflows.bundle` writes the index and the cards anew from the bundled folders.
+
+After each of them, `python -m vaezoo.workflows.leaderboard benchmarks/leaderboard.json` and
+`python -m vaezoo.workflows.listing docs/reference/models.md` write what is derived from the index.
 """
 
 import re

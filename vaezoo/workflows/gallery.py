@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from vaezoo.evaluation import representation
 from vaezoo.evaluation.batches import context_of
 from vaezoo.evaluation.test_sets import limited, test_set
 from vaezoo.pictures.plots import latent_map, named_points
+from vaezoo.workflows.leaderboard import training_seconds
 from vaezoo.workflows.load import load
 from vaezoo.workflows.measure import data_of
 from vaezoo.zoo.index import bundled_models, info
@@ -30,9 +31,9 @@ def gallery(
     """Writes pictures of models into a folder, with an `index.md` that shows them.
 
     Of each model: reconstructions, samples, interpolations, a traversal and a map of its latents of test images. Of all
-    together: rate against distortion, log-evidence against parameters, and samples. A picture that a model cannot have,
-    such as a traversal of discrete codes, is a line with the reason. The test data are read from the cache, or
-    downloaded.
+    together: rate against distortion, log-evidence against parameters and against training time, and samples. A picture
+    that a model cannot have, such as a traversal of discrete codes, is a line with the reason. The test data are read
+    from the cache, or downloaded.
 
     Args:
         names: names or folders of models; none means all that come with the package.
@@ -101,36 +102,62 @@ def map_of(model: VAE, data: Dataset, path: Path) -> Path:
     return latent_map(representation(model, data), path, data.labels, class_names(model.config))
 
 
+#: file of a picture -> title and axes; `points_of` has the points of each
+PLANES: Mapping[str, Mapping[str, Any]] = {  # Any: arguments of `named_points`
+    "rate-distortion": {
+        "title": "Binarized MNIST, test images; lines of equal bound",
+        "x": "rate, nats",
+        "y": "distortion, nats",
+        "sums": True,
+    },
+    "evidence-parameters": {
+        "title": "Binarized MNIST, test images",
+        "x": "parameters",
+        "y": "log-evidence, nats",
+        "logarithmic": True,
+    },
+    "evidence-training-time": {
+        "title": "Binarized MNIST, test images",
+        "x": "training time on a processor, minutes of one thread, with that of the weights it starts from",
+        "y": "log-evidence, nats",
+        "logarithmic": True,
+    },
+}
+
+
 def together(drawn: Mapping[str, Tensor], published: Sequence[str], folder: Path) -> list[str]:
     """Writes the pictures of all models, and returns the lines that show them."""
     lines = list[str]()
     if len(drawn) > 1:
         pictures.comparison(drawn, folder / "samples.png")
         lines += ["![Samples of all models](samples.png)", ""]
-    rates, evidences = dict[str, tuple[float, float]](), dict[str, tuple[float, float]]()
-    for name in published:
-        facts = info(name)
-        data, found = (cast(Mapping[str, object], facts[key]) for key in ("data", "metrics"))
-        same = data["name"] == "mnist" and found.get("binarization") == "static"
-        if not same or cast(Mapping[str, int], facts["architecture"])["context"]:
-            continue
-        if mean_of(found, "bound") is not None:
-            rates[name] = (mean_of(found, "rate") or 0.0, mean_of(found, "distortion") or 0.0)
-        if (evidence := mean_of(found, "log_evidence")) is not None:
-            evidences[name] = (float(cast(int, found["parameters"])), evidence)
-    if len(rates) > 1:
-        named_points(
-            rates, folder / "rate-distortion.png", x="rate, nats", y="distortion, nats", sums=True,
-            title="Binarized MNIST, test images; lines of equal bound",
-        )  # fmt: skip
-        lines += ["![Rate and distortion](rate-distortion.png)", ""]
-    if len(evidences) > 1:
-        named_points(
-            evidences, folder / "evidence-parameters.png", x="parameters", y="log-evidence, nats", logarithmic=True,
-            title="Binarized MNIST, test images",
-        )  # fmt: skip
-        lines += ["![Log-evidence and parameters](evidence-parameters.png)", ""]
+    chosen = [name for name in published if is_comparable(name)]
+    for file, labels in PLANES.items():
+        points = {name: found for name in chosen if (found := points_of(name).get(file)) is not None}
+        if len(points) > 1:
+            named_points(points, folder / f"{file}.png", **labels)
+            lines += [f"![{file.replace('-', ' ').capitalize()}]({file}.png)", ""]
     return lines
+
+
+def is_comparable(name: str) -> bool:
+    """Returns whether a pretrained model states the probability of binarized MNIST, without a context."""
+    facts = info(name)
+    data, found = (cast(Mapping[str, object], facts[key]) for key in ("data", "metrics"))
+    same = data["name"] == "mnist" and found.get("binarization") == "static"
+    return same and not cast(Mapping[str, int], facts["architecture"])["context"]
+
+
+def points_of(name: str) -> dict[str, tuple[float, float]]:
+    """Returns the place of a pretrained model in each of `PLANES` for which its figures exist."""
+    found, points = cast(Mapping[str, object], info(name)["metrics"]), dict[str, tuple[float, float]]()
+    if mean_of(found, "bound") is not None:
+        points["rate-distortion"] = (mean_of(found, "rate") or 0.0, mean_of(found, "distortion") or 0.0)
+    if (evidence := mean_of(found, "log_evidence")) is not None:
+        points["evidence-parameters"] = (float(cast(int, found["parameters"])), evidence)
+        if (seconds := training_seconds(name)) is not None:
+            points["evidence-training-time"] = (seconds / 60.0, evidence)
+    return points
 
 
 def mean_of(figures: Mapping[str, object], key: str) -> float | None:

@@ -137,7 +137,11 @@ MISSING = "–: the model gives these images neither a probability nor a density
 def models_table(title: str, names: Sequence[str]) -> Table:
     """Returns a table of pretrained models, with published figures of the same class of model."""
     known = {key: metric for key, metric in all_metrics().items() if metric.listed}
-    literature = {name: found for name in names if (found := published_metrics(name)) is not None}
+    literature = {
+        name: found
+        for name in names
+        if (found := published_metrics(name)) is not None and found.metrics.keys() & {"bound", "log_evidence"}
+    }
     bounds = any("bound" in each.metrics for each in literature.values())
     beside = [*(["published bound"] if bounds else []), "published (K)", "to published", "source"] if literature else []
     rows: Rows = []

@@ -115,7 +115,11 @@ FACTS = {
 
 def in_the_literature(published: Published, metrics: Mapping[str, object]) -> str:
     """Returns a sentence with the published figures, their source, and how the log-evidence compares."""
-    values = [f"{each.label} {published.value(key)}" for key, each in all_metrics().items() if key in published.metrics]
+    values = [
+        f"{each.label} {each.text(published.metrics[key]) if each.percent else published.value(key)}"
+        for key, each in all_metrics().items()
+        if key in published.metrics
+    ]
     verdict = published.verdict(metrics)
     own = f" The log-evidence of this measurement: {verdict}." if verdict else ""
     return f"In the literature: {', '.join(values)} ({published.origin}).{own}"
