@@ -64,7 +64,8 @@ def test_the_card_has_use_command_cost_and_papers(run: Path) -> None:
     assert "`beta-vae`: Use it " in card and "`vamp-vae`: Use it " in card
     assert "It expects images of shape (1, 8, 8) with values in [0, 1]. Its figures hold for digits alone" in card
     assert "```sh\nvaezoo evaluate ./mine\n```" in card
-    assert f"It took 210 steps, 1,380 images, 0 minutes on {machine_of(torch.device('cpu'))}." in card
+    minutes = f"{figures['training']['seconds'] / 60:.0f} minutes"
+    assert f"It took 210 steps, 1,380 images, {minutes} on {machine_of(torch.device('cpu'))}." in card
     assert card.count("@inproceedings") + card.count("@article") >= 2 and "@software{vaezoo," in card
     assert "model-index:" in card and "- name: mine" in card
 
@@ -76,4 +77,5 @@ def test_figures_with_another_cost_have_no_sentence_on_it(run: Path) -> None:
         assert "It took" not in card and "## Training" in card
     guessed = {"steps": 10, "images": 40, "seconds": 300, "machine": "a processor", "estimated_from": 20}
     card = model_card("mine", config, {"training": guessed}, recipe="./mine/recipe.json")
-    assert "5 minutes on a processor (an estimate from the time of 20 steps of each stage)." in card
+    sentence = "It takes 10 steps, 40 images, 5 minutes on a processor, estimated from the time of 20 steps of each stage"
+    assert f"{sentence}." in card and "It took" not in card

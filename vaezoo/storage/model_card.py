@@ -238,12 +238,13 @@ def cost_text(cost: object) -> str:
     if not isinstance(cost, Mapping):
         return ""
     try:
-        took = f" It took {cost['steps']:,} steps, {cost['images']:,} images, {cost['seconds'] / 60:,.0f} minutes"
+        amount = f"{cost['steps']:,} steps, {cost['images']:,} images, {cost['seconds'] / 60:,.0f} minutes"
     except (LookupError, TypeError, ValueError):
         return ""
-    timed = cost.get("estimated_from")
-    estimated = f" (an estimate from the time of {timed} steps of each stage)" if timed else ""
-    return f"{took} on {machine}{estimated}." if (machine := cost.get("machine")) else f"{took}{estimated}."
+    place = f" on {machine}" if (machine := cost.get("machine")) else ""
+    if timed := cost.get("estimated_from"):  # not of the run itself
+        return f" It takes {amount}{place}, estimated from the time of {timed} steps of each stage."
+    return f" It took {amount}{place}."
 
 
 def is_packaged(recipe: Mapping[str, object]) -> bool:

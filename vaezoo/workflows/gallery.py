@@ -118,7 +118,7 @@ PLANES: Mapping[str, Mapping[str, Any]] = {  # Any: arguments of `named_points`
     },
     "evidence-training-time": {
         "title": "Binarized MNIST, test images",
-        "x": "training time on a processor, minutes of one thread, with that of the weights it starts from",
+        "x": "training time, minutes",
         "y": "log-evidence, nats",
         "logarithmic": True,
     },
@@ -136,7 +136,8 @@ def together(drawn: Mapping[str, Tensor], published: Sequence[str], folder: Path
         points = {name: found for name in chosen if (found := points_of(name).get(file)) is not None}
         if len(points) > 1:
             named_points(points, folder / f"{file}.png", **labels)
-            lines += [f"![{file.replace('-', ' ').capitalize()}]({file}.png)", ""]
+            shown = " and ".join(file.split("-", 1)).replace("-", " ").capitalize()
+            lines += [f"![{shown}]({file}.png)", ""]
     return lines
 
 
