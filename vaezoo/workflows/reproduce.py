@@ -9,7 +9,7 @@ from typing import cast
 
 from vaezoo.core import VAE
 from vaezoo.errors import ConfigError
-from vaezoo.evaluation import evaluate
+from vaezoo.evaluation import Report, evaluate
 from vaezoo.evaluation.metric import Metric, all_metrics
 from vaezoo.recipe import OF_A_RUN, Published, Recipe, list_recipes, published_metrics, read_recipe
 from vaezoo.storage.model_folder import read_metrics
@@ -184,36 +184,43 @@ def reproduce(
     recorded = read_metrics(folder)
     if recorded is None:
         raise ConfigError(f"{name} has no recorded figures. Measure them: vaezoo evaluate {name} --write.")
-    settings = changed(MeasurementSettings.of(recorded), samples, limit, cast(int, recorded["examples"]))
+    examples = cast(int, recorded["examples"])
+    settings = changed(MeasurementSettings.of(recorded), samples, limit, examples)
     model, place = load(name, device=device), None
     config = model.config or {}
     if train:
         model, place = trained_again(name, folder, config, device, out, resume, around)
-    given = None if settings.data == named_data(config) else settings.data
-    report = evaluate(
-        model,
-        data_of(model, own_data(name, given)),
-        settings.samples,
-        binarize=settings.binarize,
-        limit=settings.limit,
-        seed=settings.seed,
-        thorough=settings.thorough,
-        report=bar,
-    )
-    metrics = report.as_dict()
-    fewer = report.examples < cast(int, recorded["examples"])
-    units = tolerance if tolerance is not None else OTHER_DRAWS if train or fewer else 1.0
+    metrics = measured_again(model, name, settings, bar).as_dict()
+    present = cast(int, metrics["examples"])
+    units = tolerance if tolerance is not None else OTHER_DRAWS if train or present < examples else 1.0
     recipe = config.get("recipe")
     return Reproduction(
         name=str(name),
         settings=settings,
-        examples=report.examples,
+        examples=present,
         trained=train,
         folder=place,
         tolerance=units,
         differences=differences(recorded, metrics, units, counts=train),
         metrics=metrics,
         literature=published_metrics(str(recipe["name"])) if isinstance(recipe, dict) else None,
+    )
+
+
+def measured_again(
+    model: VAE, name: str | Path, settings: MeasurementSettings, bar: Callable[[int, int], None] | None
+) -> Report:
+    """Returns the figures of a model by given settings; `name` is that of the model with the recorded ones."""
+    trained_on = cast(Mapping[str, object], (model.config or {}).get("data") or {}).get("name")
+    return evaluate(
+        model,
+        data_of(model, own_data(name, None if settings.data == trained_on else settings.data)),
+        settings.samples,
+        binarize=settings.binarize,
+        limit=settings.limit,
+        seed=settings.seed,
+        thorough=settings.thorough,
+        report=bar,
     )
 
 
@@ -224,11 +231,6 @@ def changed(
     if limit is not None and limit < examples:
         settings = replace(settings, limit=limit)
     return settings if samples is None else replace(settings, samples=samples)
-
-
-def named_data(config: Mapping[str, object]) -> object:
-    """Returns the name of the training data in a config, None without one."""
-    return cast(Mapping[str, object], config.get("data") or {}).get("name")
 
 
 def trained_again(
@@ -310,11 +312,10 @@ def compared(
     tolerance = without if error is None else units * error
     if depends_on_samples(metric) and recorded.get("samples") != again.get("samples"):
         tolerance = None
-    whole = isinstance(recorded[key], int)
     return Difference(
         figure=key,
         title=metric.title(recorded),
-        digits=0 if whole else max(metric.digits + 1, 3),
+        digits=0 if isinstance(recorded[key], int) else max(metric.digits + 1, 3),
         recorded=before[place],
         again=after[place] if len(after) == len(before) else None,
         error=error,
