@@ -7,6 +7,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from vaezoo.errors import DataError, ShapeError
+from vaezoo.pictures import lines
 from vaezoo.pictures.plots import draw_sums, latent_map, named_points, panel, plane_of
 
 
@@ -75,3 +76,13 @@ def test_named_points_need_a_point(tmp_path: Path) -> None:
     path = named_points(points, tmp_path / "plane.png", x="rate", y="distortion", sums=True)
     other = named_points(points, tmp_path / "other.png", x="rate", y="distortion", logarithmic=True)
     assert path.read_bytes()[:4] == b"\x89PNG" and path.read_bytes() != other.read_bytes()
+
+
+def test_series_are_drawn_as_lines_over_each_other(tmp_path: Path) -> None:
+    series = [torch.randn(2, 9), torch.full((2, 4), torch.nan), torch.randn(2, 30)]
+    sets, titles = {"one": series, "two": series}, ["a", "b", "$c$"]
+    first, second = (lines(sets, tmp_path / name, titles).read_bytes() for name in ("a.png", "b.png"))
+    assert first == second != lines({"one": series}, tmp_path / "c.png").read_bytes()
+    for bad in ({"one": series, "two": series[:1]}, {"one": []}, {}, {"one": series * 100}):
+        with pytest.raises(DataError, match="expected 1 to 256 each"):
+            lines(bad, tmp_path / "no.png")

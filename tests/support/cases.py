@@ -37,7 +37,10 @@ BACKBONES = [name for name in backbones.names() if not name.startswith("diffuser
 
 @dataclass(frozen=True)
 class Case:
-    """A variant with its example's options; without a backbone or likelihood, those that it is named for."""
+    """A variant with its example's options; without a backbone or likelihood, those that it is named for.
+
+    For the backbone `conv1d` the shape of images is that of series with as many elements.
+    """
 
     variant: str
     shape: tuple[int, ...] = SMALL_SHAPE
@@ -50,6 +53,7 @@ class Case:
             object.__setattr__(self, "backbone", (*permitted(self.variant, "backbone"), "mlp")[0])
         if not self.likelihood:
             object.__setattr__(self, "likelihood", (*permitted(self.variant, "likelihood"), "bernoulli")[0])
+        object.__setattr__(self, "shape", shaped(self.backbone, self.shape))
 
     def __str__(self) -> str:
         size = "x".join(map(str, self.shape))
@@ -120,8 +124,7 @@ def shaped(backbone: str, shape: tuple[int, ...]) -> tuple[int, ...]:
 def axes_of(name: str, *shapes: tuple[int, ...]) -> list[tuple[tuple[int, ...], str, int]]:
     """Returns all combinations of shape, backbone and context that a variant permits."""
     axes = itertools.product(shapes, permitted(name, "backbone") or BACKBONES, contexts_of(name))
-    found = [(shaped(backbone, shape), backbone, context) for shape, backbone, context in axes]
-    return [each for each in found if fits(each[1], each[0])]
+    return [(shape, backbone, context) for shape, backbone, context in axes if fits(backbone, shape)]
 
 
 def likelihood_choices() -> tuple[str, ...]:

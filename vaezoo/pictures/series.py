@@ -28,12 +28,13 @@ def lines(sets: Mapping[str, Sequence[Tensor]], path: str | os.PathLike[str], ti
         DataError: no series, different numbers of them, or more than 256.
         CheckpointError: the file cannot be written.
     """
-    counts = {len(each) for each in sets.values()}
-    if len(counts) != 1 or not 0 < (count := counts.pop()) <= MOST_PLOTS:
-        raise DataError(f"Got series to draw in numbers of {sorted(counts) or count}; expected 1 to {MOST_PLOTS} each.")
+    counts = sorted({len(each) for each in sets.values()})
+    if len(counts) != 1 or not 0 < counts[0] <= MOST_PLOTS:
+        raise DataError(f"Got sets of {counts} series to draw; expected 1 to {MOST_PLOTS} each, as many in all sets.")
     require("matplotlib", "matplotlib", "Drawing a picture")
     from matplotlib.figure import Figure
 
+    count = counts[0]
     columns = columns_of_slide(count, SIZE[0] / SIZE[1])
     rows = -(-count // columns)
     size = (SIZE[0] * columns, SIZE[1] * rows + 0.3)
@@ -49,7 +50,7 @@ def lines(sets: Mapping[str, Sequence[Tensor]], path: str | os.PathLike[str], ti
             line[0].set_label(name)
     for number, axes in enumerate(plots[:count]):
         axes.tick_params(labelsize=6, colors=FAINT)
-        axes.set_title(titles[number] if titles else "", fontsize=7, color=INK)
+        axes.set_title(titles[number] if titles else "", fontsize=7, color=INK, parse_math=False)
     if len(sets) > 1:
         figure.legend(*plots[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(sets), fontsize=8)
     return write(figure, path)
