@@ -153,5 +153,5 @@ def data_list() -> None:
     """List the names of data sets."""
     from vaezoo.data import datasets
 
-    for name in [*datasets.names(), "folder:PATH", "torchvision:NAME"]:
+    for name in [*datasets.names(), "folder:PATH", "table:FILE", "series:FILE", "torchvision:NAME"]:
         console().print(name)

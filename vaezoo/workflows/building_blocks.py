@@ -16,8 +16,9 @@ if TYPE_CHECKING:  # the registry and the data import torch
 WIDTH = 80  # characters of a line of a description
 KINDS = ("backbones", "likelihoods", "samplers", "datasets")
 OF_EVERY_SET = (
-    "Also folder:PATH, images on disk, and torchvision:NAME. Every set of images takes size, crop, channels and "
-    "background, in [data] of a recipe or as arguments of load_dataset. A choice follows the name: emoji:32."
+    "Also folder:PATH, images on disk, table:FILE, series:FILE and torchvision:NAME. Every set of images takes size, "
+    "crop, channels and background, in [data] of a recipe or as arguments of load_dataset. A choice follows the name: "
+    "emoji:32."
 )
 OF_THE_LOADER = frozenset({"cache", "download"})  # arguments of the functions of data sets that are no options
 SECTION = re.compile(r"^(?:Hyperparameters|Args|Raises):\n((?:    .*\n?)+)", re.MULTILINE)
