@@ -56,7 +56,7 @@ def test_model_of_the_recipe_has_the_shape_of_its_data(name: str) -> None:
 
 @pytest.mark.full
 @pytest.mark.usefixtures("files")
-@pytest.mark.filterwarnings("ignore:.*(latents are active|has no density)")
+@pytest.mark.filterwarnings("ignore:.*(latents are active|has no density|Got average)")
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_twenty_steps(name: str) -> None:
     changes = ["train.steps=20", "train.batch_size=2", "train.precision=float32"]

@@ -3,6 +3,7 @@
 import math
 import re
 import warnings
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -13,7 +14,8 @@ from torch import Tensor
 from vaezoo.core import fast_bfloat16
 from vaezoo.data import from_tensors
 from vaezoo.recipe import Recipe, read_recipe
-from vaezoo.trainer.notes import note_on_divergence
+from vaezoo.trainer.batches import BatchStream
+from vaezoo.trainer.notes import note_on_divergence, notes_on_settings
 
 GAUSSIAN = {"name": "gaussian", "scale": 1.0}
 COLORS = torch.rand(40, 3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -74,6 +76,17 @@ def test_columns_of_large_values_are_numbered(likelihood: object, wanted: str) -
     (text,) = notes(with_likelihood(likelihood), table)
     assert re.search(rf"mine: got columns of large values \({wanted}.* Standardize the columns", text)
     assert not notes(with_likelihood(GAUSSIAN), table / sizes)
+
+
+@pytest.mark.parametrize(
+    ("steps", "average", "advice"),
+    [(2, 0.8, "0"), (100, 0.999, "0.9"), (400, 0.999, "0.97"), (600, 0.999, None), (6, 0.9, None), (3, 0.0, None)],
+)
+def test_an_average_over_more_steps_than_the_stage_has_is_noted(steps: int, average: float, advice: str | None) -> None:
+    feed = cast(BatchStream, SimpleNamespace(device=torch.device("cpu"), data=range(40)))
+    texts = [*notes_on_settings(small_recipe("vae", steps=steps, average=average, batch_size=8), feed)]
+    assert len(texts) == (advice is not None)
+    assert all(f"in a stage of {steps} steps" in text and f"train.average={advice}, or" in text for text in texts)
 
 
 def test_pixels_of_0_to_255_are_noted_with_the_divisor() -> None:

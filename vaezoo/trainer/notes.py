@@ -12,13 +12,14 @@ from vaezoo.data.dataset import stable_permutation
 from vaezoo.likelihoods import ScaledLikelihood, UnitLikelihood
 from vaezoo.recipe import Recipe
 from vaezoo.registry import resolve
-from vaezoo.trainer.batches import BatchStream
+from vaezoo.trainer.batches import BatchStream, stage_steps
 
 NOTED = 1_000  # examples on which a note is based
 LARGE = 100.0  # root mean square of a column; of standardized data it is 1
 SMALL = 0.01  # largest deviation of data in units of the likelihood's scale
 GROWTH = 100.0  # of distortion + rate, in units of its first value
 SHOWN = 5  # columns that a note names
+SHORT = 0.5  # a stage of fewer steps, in units of the steps over which weights are averaged
 
 
 def has_bound(recipe: Recipe) -> bool:
@@ -41,7 +42,7 @@ def notes_before(recipe: Recipe, model: VAE, feed: BatchStream, without: Sequenc
 
 
 def notes_on_settings(recipe: Recipe, feed: BatchStream) -> Iterator[str]:
-    """Yields notes on precision and batch size."""
+    """Yields notes on precision, batch size and averages."""
     if any(stage.precision == "bf16" for stage in recipe.stages) and not fast_bfloat16(feed.device):
         yield (
             f'Got precision = "bf16" on a {feed.device.type} device without instructions for bfloat16, where a step '
@@ -53,6 +54,14 @@ def notes_on_settings(recipe: Recipe, feed: BatchStream) -> Iterator[str]:
             f"Got batch_size = {largest} with {count} training examples; each batch has all {count}. Set "
             f"train.batch_size to {max(1, count // 2)} or less for several batches in an epoch."
         )
+    for stage in recipe.stages:
+        steps = stage_steps(stage, count)
+        if stage.average and steps * (1.0 - stage.average) < SHORT:
+            yield (
+                f"Got average = {stage.average:g} in a stage of {steps:,} steps: the weights that are kept are a mean "
+                "over all its steps, the first ones included, and far from those of its end. Set "
+                f"train.average={f'{1.0 - 10.0 / steps:.2g}' if steps >= 20 else 0}, or train for more steps."
+            )
 
 
 @torch.no_grad()
