@@ -141,8 +141,9 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_links_have_targets_and_every_picture_is_shown():
+def test_links_have_targets_and_every_picture_is_shown_with_a_text_for_those_who_do_not_see_it():
     for page in PAGES:
+        assert not re.search(r"!\[\s*\]|<img (?![^>]*alt=\"\w)", without_blocks(page)), label(page)
         for target in re.findall(r"\]\(([^)\s]+)\)", without_blocks(page)):
             if not re.match(r"[a-z]+:", target):
                 path, _, anchor = unquote(target).partition("#")
