@@ -116,6 +116,10 @@ def test_several_numbers_are_compared_where_they_differ_most() -> None:
     [
         ({"tolerance": -1.0}, ConfigError, "tolerance = -1.0"),
         ({"tolerance": math.nan}, ConfigError, "at least 0"),
+        ({"tolerance": "1"}, ConfigError, "tolerance = '1'"),
+        ({"limit": 0}, ConfigError, "limit = 0"),
+        ({"limit": "9"}, ConfigError, "limit = '9'"),
+        ({"resume": True}, ConfigError, "without train"),
         ({"samples": -1}, ConfigError, "samples"),
         ({"name": "vae-mnst"}, UnknownNameError, "vae-mnist"),
     ],

@@ -201,11 +201,7 @@ def reproduce(
     from vaezoo.cli.threads import thread_setter
     from vaezoo.workflows.reproduce import reproduce as run
 
-    if not train and (out or resume or threads):
-        from vaezoo.errors import ConfigError
-
-        raise ConfigError("Got --out, --resume or --threads without --train; they are those of the new training.")
-    hint = FASTER if samples is None and limit is None else ""
+    hint = "--limit 1000 compares fewer images, in less time." if limit is None else ""
     with interruptible("nothing was compared"), closing(ShownProgress("draw", hint)) as bar:
         found = run(
             name, train=train, samples=samples, limit=limit, tolerance=tolerance, device=device, out=out or "auto",

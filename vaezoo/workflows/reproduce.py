@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from vaezoo.core import VAE
-from vaezoo.errors import ConfigError
+from vaezoo.core import VAE, whole_number
+from vaezoo.errors import ConfigError, shorten
 from vaezoo.evaluation import Report, evaluate
 from vaezoo.evaluation.metric import Metric, all_metrics
 from vaezoo.recipe import OF_A_RUN, Published, Recipe, list_recipes, published_metrics, read_recipe
@@ -178,8 +178,7 @@ def reproduce(
         DataError, DownloadError: the data are not available.
         RecipeError, NonFiniteLossError, InterruptedTrainingError, CheckpointError: see `vaezoo.train`.
     """
-    if tolerance is not None and not (tolerance >= 0 and math.isfinite(tolerance)):
-        raise ConfigError(f"Got tolerance = {tolerance}; expected a number of standard errors, at least 0.")
+    check_arguments(train, tolerance, out, resume)
     folder = finished(name)
     recorded = read_metrics(folder)
     if recorded is None:
@@ -207,6 +206,15 @@ def reproduce(
     )
 
 
+def check_arguments(train: bool, tolerance: object, out: str | Path | None, resume: bool) -> None:
+    """Raises ConfigError for a tolerance out of range, and for arguments of a training without one."""
+    number = isinstance(tolerance, int | float) and not isinstance(tolerance, bool)
+    if tolerance is not None and not (number and 0 <= cast(float, tolerance) < math.inf):
+        raise ConfigError(f"Got tolerance = {shorten(tolerance)}; expected a number of standard errors, at least 0.")
+    if not train and (resume or out not in ("auto", None)):
+        raise ConfigError("Got out or resume without train; they are those of the new training. Set train (--train).")
+
+
 def measured_again(
     model: VAE, name: str | Path, settings: MeasurementSettings, bar: Callable[[int, int], None] | None
 ) -> Report:
@@ -228,7 +236,7 @@ def changed(
     settings: MeasurementSettings, samples: int | None, limit: int | None, examples: int
 ) -> MeasurementSettings:
     """Returns the settings with K and a number of examples of the caller, of which no more than the recorded count."""
-    if limit is not None and limit < examples:
+    if limit is not None and whole_number(limit, "limit", 1) < examples:
         settings = replace(settings, limit=limit)
     return settings if samples is None else replace(settings, samples=samples)
 
