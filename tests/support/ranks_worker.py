@@ -8,14 +8,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from support.runs import RANKS_RECIPES, equal, fit, small_data, trainer
+from support.runs import RANKS_RECIPES, SHARDED_RECIPES, equal, fit, small_data, trainer
 from vaezoo.errors import InterruptedTrainingError, NonFiniteLossError
-from vaezoo.trainer import Run, Trainer, loop
+from vaezoo.recipe import Recipe
+from vaezoo.trainer import Run, Trainer, loop, parallel
 from vaezoo.trainer import stage_run as stage
 from vaezoo.trainer.batches import BatchStream
 from vaezoo.trainer.processes import Processes, process_group
 
 ADVANCE = stage.StageRun.advance
+RECIPES = RANKS_RECIPES | SHARDED_RECIPES
+parallel.SMALLEST_LAYER = 8
 
 
 def main(out: Path, *names: str) -> None:
@@ -32,14 +35,15 @@ def check(out: Path, names: Sequence[str]) -> None:
     """Trains each recipe and compares the processes; with vq-vae also stops and spoils one of them."""
     ranks = Processes.current()
     for name in names:
-        recipe = RANKS_RECIPES[name]
+        recipe = RECIPES[name]
         run = fit(trainer(recipe, held_out=small_data(recipe, 12, "validation")))
         check_equal_everywhere(run, ranks)
         if ranks.first:
             save_file(run.model.state_dict(), out / f"{name}.safetensors", {"history": repr(run.history)})
-    if "vq-vae" in names:
-        stopped_by_one(out / "stopped", ranks)
-        failed_in_one(out / "failed", ranks)
+    for name in names:
+        if name.startswith("vq-vae"):
+            stopped_by_one(out / "stopped", RECIPES[name], ranks)
+            failed_in_one(out / "failed", RECIPES[name.replace("vq-vae", "vae")], ranks)
 
 
 def check_equal_everywhere(run: Run, ranks: Processes) -> None:
@@ -50,9 +54,8 @@ def check_equal_everywhere(run: Run, ranks: Processes) -> None:
         assert torch.equal(other, tensor)
 
 
-def stopped_by_one(folder: Path, ranks: Processes) -> None:
+def stopped_by_one(folder: Path, recipe: Recipe, ranks: Processes) -> None:
     """Interrupts the second process alone: both stop after the same step, and both resume."""
-    recipe = RANKS_RECIPES["vq-vae"]
     straight = fit(trainer(recipe))
     chosen = trainer(recipe, folder)
 
@@ -75,9 +78,9 @@ def stopped_by_one(folder: Path, ranks: Processes) -> None:
     assert not ranks.first or again.history == straight.history, (again.history, straight.history)
 
 
-def failed_in_one(folder: Path, ranks: Processes) -> None:
+def failed_in_one(folder: Path, recipe: Recipe, ranks: Processes) -> None:
     """Spoils a batch of one process alone: both raise an error, and the last checkpoint is kept."""
-    chosen = trainer(RANKS_RECIPES["vae"], folder)
+    chosen = trainer(recipe, folder)
     batch = BatchStream.batch
 
     def spoilt(feed: BatchStream, number: int) -> tuple[Tensor, Tensor | None]:

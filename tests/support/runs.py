@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from msgspec.structs import replace
 
 from support.cases import example_of
 from vaezoo.data import Dataset, binarize, from_tensors
@@ -55,6 +56,12 @@ def small_recipe(
     )
 
 
+def with_critic(recipe: Recipe) -> Recipe:
+    """Returns a recipe of kl-autoencoder with a critic that is used after ten steps."""
+    return replace(recipe, options={"beta": 1.0, "critic": 0.5, "critic_channels": 4, "critic_start": 10})
+
+
+RESNET = {"resnet": {"name": "resnet", "channels": [8, 16], "checkpointing": True}}
 #: nine labels of 40 examples, three in each batch of eight
 FEW_LABELS = {"labels": 9, "labelled_share": 0.4}
 #: recipes that two processes train like one process with twice the accumulation
@@ -66,6 +73,13 @@ RANKS_RECIPES = {
     "geco-vae": small_recipe("geco-vae", steps=40),
     "aae": small_recipe("aae", steps=40),
     "m2-vae": small_recipe("m2-vae", steps=40, data=FEW_LABELS),
+    "kl-autoencoder": with_critic(small_recipe("kl-autoencoder", steps=50, average=0.9, networks=RESNET)),
+}
+#: the same with sharded parameters
+SHARDED_RECIPES = {
+    f"{name}-fsdp": replace(recipe, stages=(replace(recipe.stages[0], steps=50, parallel="fsdp"),))
+    for name, recipe in RANKS_RECIPES.items()
+    if name in ("vae", "vq-vae", "factor-vae", "kl-autoencoder")
 }
 
 

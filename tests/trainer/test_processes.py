@@ -1,4 +1,4 @@
-"""Two processes (gloo) equal one with twice the accumulation.
+"""Two processes (gloo) equal one with twice the accumulation, with whole and with sharded parameters.
 
 The variants include coupled examples (beta-tc-vae), two players (factor-vae, aae), statistics that are learned without
 gradients (vq-vae, geco-vae), and batches with and without labels (m2-vae).
@@ -7,6 +7,7 @@ gradients (vq-vae, geco-vae), and batches with and without labels (m2-vae).
 import ast
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,14 +22,19 @@ import pytest
 import torch
 from msgspec.structs import replace
 from safetensors import safe_open
-from support.runs import RANKS_RECIPES, fit, small_data, trainer
+from support.runs import RANKS_RECIPES, SHARDED_RECIPES, fit, small_data, small_recipe, trainer
 
-from vaezoo.errors import CheckpointError
+from vaezoo.errors import CheckpointError, ConfigError, RecipeError
+from vaezoo.storage.checkpoint import read_folder
+from vaezoo.trainer import build_model, parallel
+from vaezoo.trainer.parallel import check_shardable
 from vaezoo.trainer.processes import Processes
 
 TESTS = Path(__file__).parents[1]
 DAILY = ("vae", "vq-vae")
 OTHERS = tuple(name for name in RANKS_RECIPES if name not in DAILY)
+SHARDED = tuple(SHARDED_RECIPES)
+RECIPES = RANKS_RECIPES | SHARDED_RECIPES
 PATHS = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
 
 
@@ -42,7 +48,7 @@ def run_two(folder: Path, names: Iterable[str]) -> Path:
     start = partial(subprocess.Popen, command, cwd=folder, stdout=PIPE, stderr=STDOUT, text=True)
     ranks = [start(env=environment | {"RANK": str(rank)}) for rank in range(2)]
     for rank in ranks:
-        said, _ = rank.communicate(timeout=240)
+        said, _ = rank.communicate(timeout=500)
         assert rank.returncode == 0 and "all checks passed" in said, said[-3000:]
     return folder
 
@@ -53,10 +59,10 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...]],
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in DAILY else pytest.mark.full) for name in RANKS_RECIPES]
+    "name", [pytest.param(name, marks=() if name in DAILY else pytest.mark.full) for name in RECIPES]
 )
 def test_two_processes_equal_twice_the_accumulation(name: str, two: Callable[[tuple[str, ...]], Path]) -> None:
-    recipe, folder = RANKS_RECIPES[name], two(DAILY if name in DAILY else OTHERS)
+    recipe, folder = RECIPES[name], two(next(names for names in (DAILY, OTHERS, SHARDED) if name in names))
     stage = replace(recipe.stages[0], accumulation=2 * recipe.stages[0].accumulation)
     alone = replace(recipe, stages=(stage,))
     run = fit(trainer(alone, held_out=small_data(alone, 12, "validation")))
@@ -76,6 +82,54 @@ def test_another_number_of_processes_needs_any_size(two: Callable[[tuple[str, ..
         fit(trainer(recipe, folder), resume=True)
     chosen = trainer(recipe, folder, any_size=True)
     assert math.isfinite(fit(chosen, resume=True).history[-1]["distortion"] or math.nan)
+
+
+@pytest.mark.full
+def test_a_sharded_checkpoint_holds_whole_tensors_that_one_process_resumes(
+    two: Callable[[tuple[str, ...]], Path], tmp_path: Path
+) -> None:
+    recipe = SHARDED_RECIPES["vq-vae-fsdp"]
+    stage = recipe.stages[0]
+    fit(trainer(replace(recipe, stages=(replace(stage, steps=41, accumulation=2),)), tmp_path / "alone"))
+    theirs, ours = (
+        read_folder(folder / "checkpoints" / "step-000000041")
+        for folder in (two(SHARDED) / "stopped", tmp_path / "alone")
+    )
+    for group in ("model", "optimizers"):
+        assert theirs.tensors[group].keys() == ours.tensors[group].keys()
+        for key, own in ours.tensors[group].items():
+            torch.testing.assert_close(theirs.tensors[group][key], own, rtol=1e-5, atol=1e-5 * float(own.abs().max()))
+    shutil.copytree(two(SHARDED) / "stopped", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000000050")
+    run = fit(trainer(recipe, tmp_path / "run", any_size=True), resume=True)
+    assert run.history[-1]["step"] == 50 and math.isfinite(run.history[-1]["distortion"] or math.nan)
+
+
+def test_what_cannot_be_sharded_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"train.parallel: 'fsdp' does not support compile and channels_last"):
+        small_recipe(parallel="fsdp", compile=True, channels_last=True)
+    with pytest.raises(RecipeError, match=r"train.parallel: .*'ddp'"):
+        small_recipe(parallel="dpp")
+    model = build_model(recipe := small_recipe("sq-vae"), small_data(recipe))
+    check_shardable(build_model(recipe := small_recipe(), small_data(recipe)))
+    with pytest.raises(
+        ConfigError, match=r"parameters without dimensions \(.*log_variance.*Use train.parallel = 'ddp'"
+    ):
+        check_shardable(model)
+
+
+def test_layers_that_are_gathered_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "SMALLEST_LAYER", 8)
+    recipe = SHARDED_RECIPES["kl-autoencoder-fsdp"]
+    model = build_model(recipe, small_data(recipe))
+    layers = list(parallel.layers_of(model))
+    inner = [each for layer in layers for each in layer.modules()]
+    assert len(inner) == len(set(inner))  # no layer inside another
+    assert not {*inner} & {*model.objective.modules(), model.decoder.last_layer()}
+    assert {type(layer).__name__ for layer in layers} >= {"Block", "Halve", "Double"}
+    for variant in ("rae-l2", "rae-gp", "hamiltonian-vae"):
+        recipe = small_recipe(variant)
+        assert not list(parallel.layers_of(build_model(recipe, small_data(recipe))))
 
 
 def test_alone_nothing_is_exchanged() -> None:

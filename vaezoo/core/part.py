@@ -64,6 +64,9 @@ class Part(nn.Module):
     index_shape: tuple[int, ...] | None = None
     #: of an encoder: whether its posterior depends on p(x|z), so that x must have values that the likelihood accepts
     uses_likelihood = False
+    #: whether a pass reads parameters of other parts, or differentiates other parts and then that derivative; training
+    #: with sharded parameters then gathers all of them for the whole pass, and not layer by layer
+    needs_whole_parameters = False
 
     @property
     def likelihood(self) -> "Likelihood | None":

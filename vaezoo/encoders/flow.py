@@ -80,6 +80,7 @@ class HamiltonianEncoder(Part):
     posterior_type = HamiltonianPosterior
     knows_density = False
     uses_likelihood = True
+    needs_whole_parameters = True
 
     def __init__(self, base: nn.Module, latent: Sequence[int], leapfrogs: int, step: float, beta: float) -> None:
         super().__init__()

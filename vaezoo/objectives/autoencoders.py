@@ -40,8 +40,16 @@ def decoder_jacobian(model: Model, inference: Inference) -> Tensor:
     return product[0].flatten(1).square().sum(1)
 
 
+class ParameterPenaltyObjective(PenalizedObjective):
+    """A `PenalizedObjective` whose penalties read parameters, such as `decoder_weights`."""
+
+    needs_whole_parameters = True
+
+
 class GradientPenaltyObjective(PenalizedObjective):
     """A `PenalizedObjective` whose decoder is differentiable with respect to z, even under `no_grad` or if frozen."""
+
+    needs_whole_parameters = True
 
     def infer(self, model: Model, x: Tensor, c: Tensor | None) -> Inference:
         """Returns the inference, with a z that requires a gradient."""

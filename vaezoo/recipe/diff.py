@@ -9,7 +9,16 @@ from vaezoo.errors import shorten
 from vaezoo.recipe.schema import Recipe, Stage
 
 #: settings of a stage that a run may change on its way: they affect only the steps that remain
-COURSE = ("learning_rate", "final_learning_rate", "learning_rates", "schedule", "warmup", "clip", "patience")
+COURSE = (
+    "learning_rate",
+    "final_learning_rate",
+    "learning_rates",
+    "schedule",
+    "warmup",
+    "clip",
+    "patience",
+    "parallel",
+)
 
 
 def changes(then: Recipe, now: Recipe) -> list[str]:

@@ -77,8 +77,10 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     `schedule = "cosine"`; `learning_rates` overrides it by parameter group. `average` is the decay of averaged weights
     (0: none), `clip` the largest gradient norm (0: none). `rate_warmup`, `rate_cycles`, `free_bits` schedule the rate's
     weight. `precision = "bf16"` runs the networks in bfloat16 and keeps weights and densities in float32,
-    `channels_last` stores convolutions with the channels innermost, `compile` compiles the loss. `train` names the
-    trained parts (all by default), `options` changes the objective's options for this stage.
+    `channels_last` stores convolutions with the channels innermost, `compile` compiles the loss. `parallel` is
+    how several processes share a step: "ddp" copies the model to each, "fsdp" shards parameters, gradients, averages
+    and optimizer state. `train` names the trained parts (all by default), `options` changes the objective's options
+    for this stage.
     """
 
     steps: Count = 0
@@ -100,6 +102,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool = False
     compile: bool | Literal["reduce-overhead"] = False
+    parallel: Literal["ddp", "fsdp"] = "ddp"
     rate_warmup: Count = 0
     rate_cycles: Count = 0
     free_bits: Annotated[float, Meta(ge=0, le=1e6)] = 0.0

@@ -199,6 +199,9 @@ def stage_mistakes(path: str, stage: Stage) -> list[str]:
         found.append(f"{path}.rate_cycles: needs rate_warmup, the steps of one cycle.")
     if stage.final_learning_rate and stage.schedule == "constant":
         found.append(f"{path}.final_learning_rate: has no effect with a constant schedule. Set schedule = 'cosine'.")
+    unsupported = [key for key in ("compile", "channels_last") if getattr(stage, key)]
+    if stage.parallel == "fsdp" and unsupported:
+        found.append(f"{path}.parallel: 'fsdp' does not support {' and '.join(unsupported)}. Leave one of them out.")
     return found
 
 

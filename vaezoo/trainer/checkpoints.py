@@ -108,7 +108,7 @@ class Checkpoints:
             CheckpointError: disk full or no permission; the earlier checkpoints are intact.
         """
         content = checkpoint.Checkpoint(
-            tensors={name: group for name, group in {**groups, "best": best.weights}.items() if group},
+            tensors={name: group for name, group in groups.items() if group},
             state={
                 **state,
                 "best": best.score,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.core import ELBO
+from vaezoo.trainer.parallel import local
 
 
 class NonFiniteFlag:
@@ -48,8 +49,8 @@ class NonFiniteFlag:
 
 
 def sum_figures(losses: Iterable[Tensor], parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Returns the sum of losses and gradients, 0-dim: non-finite if any of them is, and cheaper than a norm."""
-    sums = [each.grad.sum() for each in parameters if each.grad is not None]
+    """Returns the sum of losses and this process's gradients, 0-dim: non-finite if any is, and cheaper than a norm."""
+    sums = [local(each.grad).sum() for each in parameters if each.grad is not None]
     return torch.stack([*(loss.sum() for loss in losses), *sums]).sum()
 
 
@@ -66,6 +67,6 @@ def bad_term(elbo: ELBO, player: str) -> tuple[str, list[int]]:
 def bad_gradient(model: nn.Module) -> str:
     """Returns which gradient of a model is not finite."""
     for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
+        if parameter.grad is not None and not bool(local(parameter.grad).isfinite().all()):
             return f"gradient of {name}"
     return "sum of all gradients"

@@ -24,6 +24,7 @@ from vaezoo.trainer.history import kept_line, summary_of
 from vaezoo.trainer.lock import locked
 from vaezoo.trainer.metrics_log import MetricsLog
 from vaezoo.trainer.notes import has_bound, note_on_divergence, notes_before
+from vaezoo.trainer.parallel import whole_tensors
 from vaezoo.trainer.processes import Processes
 from vaezoo.trainer.setup import every_example_has_a_density, make_feed
 from vaezoo.trainer.signals import StopRequest
@@ -158,7 +159,7 @@ class Trainer:
         with nullcontext() if self.folder is None or not self.ranks.first else locked(self.folder):
             self._run_stages(resume, extend)
             if self.best.weights is not None:
-                self.model.load_state_dict(dict(self.best.weights))
+                self.model.load_state_dict(dict(whole_tensors(self.best.weights)))
             self.model.eval()
             extensions = [] if self._checkpoints is None else self._checkpoints.extensions
             run = Run(
@@ -194,10 +195,15 @@ class Trainer:
         self._stages.begin(number, self.device)
         with memory_format(self.model, stage):
             run = self._set_up(number, saved)
-            self.model.train()
-            self._take_steps(run, number)
-            if run.averaged is not None:
-                run.averaged.swap()
+            run.model.train()
+            try:
+                self._take_steps(run, number)
+                if run.averaged is not None:
+                    run.averaged.swap()
+            except (NonFiniteLossError, InterruptedTrainingError):  # in all processes
+                run.engine.finish()
+                raise
+            run.engine.finish()
 
     def _take_steps(self, run: StageRun, number: int) -> None:
         self._journal.trackers.stage(number + 1, len(self.recipe.stages))
@@ -252,6 +258,7 @@ class Trainer:
         if saved is not None:
             try:
                 run.load(saved)
+                self.best.weights = self.best.weights and run.engine.placed(self.best.weights)
             except (LookupError, RuntimeError, TypeError, ValueError) as error:
                 raise CheckpointError(
                     f"The tensors of the newest checkpoint in {self.folder} are not those of this run "
@@ -331,8 +338,8 @@ class Trainer:
         metrics: dict[str, float] = {"step": run.number, "stage": number, **run.take_means()}
         if not self._density:
             metrics["bound"] = -math.inf
-        if self.model.objective.has_rate_weight:
-            metrics["rate_weight"] = self.model.objective.rate_weight(run.step)
+        if run.model.objective.has_rate_weight:
+            metrics["rate_weight"] = run.model.objective.rate_weight(run.step)
         metrics["learning_rate"] = next(iter(run.optimizers.values())).param_groups[0]["lr"]
         self._journal.record(metrics)
         self._note_divergence(run)
@@ -348,12 +355,12 @@ class Trainer:
             return
         if run.averaged is not None:
             run.averaged.swap()
-        self.model.eval()
+        run.model.eval()
         try:
-            bound, distortion, rate = feed_figures(self.model, self._held_out, self._held_out_density, self.ranks)
-            self.best.offer(bound, distortion, self.model)
+            bound, distortion, rate = feed_figures(run.engine, self._held_out, self._held_out_density, self.ranks)
+            self.best.offer(bound, distortion, run.model)
         finally:
-            self.model.train()
+            run.model.train()
             if run.averaged is not None:
                 run.averaged.swap()
         figures = {"validation_bound": bound, "validation_distortion": distortion, "validation_rate": rate}
@@ -385,7 +392,7 @@ class Trainer:
         if self._checkpoints is None or self._saved_at == run.number:
             return
         self._journal.flush()
-        groups = run.tensors()  # by all processes
+        groups = {**run.tensors(), "best": run.engine.gathered(self.best.weights or {})}  # by all processes
         if self.ranks.first:
             state = {"stage": number, "lines": len(self.history), **run.state()}
             self._checkpoints.save(run.number, groups, state, self.best)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.recipe import Stage
+from vaezoo.trainer.parallel import as_sharded, local
 
 # Below these, Adam's moments are zeroed: the updates they would still cause are under 1e-17 of the learning rate.
 TINY = {"exp_avg": 1e-25, "exp_avg_sq": 1e-35}
@@ -49,7 +50,8 @@ def zero_denormals(optimizers: Iterable[torch.optim.Optimizer]) -> None:
     for optimizer in optimizers:
         for state in optimizer.state.values():
             for key, limit in TINY.items():
-                state[key].copy_(nn.functional.hardshrink(state[key], limit))
+                own = local(state[key])
+                own.copy_(nn.functional.hardshrink(own, limit))
 
 
 def pack(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
@@ -75,7 +77,7 @@ def unpack(optimizers: Mapping[str, torch.optim.Optimizer], flat: Mapping[str, T
             for name, value in own.items():
                 if value.shape == parameter.shape:
                     # Fused kernels require the parameter's memory layout.
-                    own[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
+                    own[name] = torch.empty_like(parameter, requires_grad=False).copy_(as_sharded(value, parameter))
 
 
 class Averages:

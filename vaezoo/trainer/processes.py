@@ -1,10 +1,11 @@
 """Data-parallel training: N processes learn the same as one process with N times the accumulation.
 
 Process m mod N takes micro-batch m of a step, with the images and the noise that it has in a single process. Gradients
-are averaged once per step, for all players together, after the local backward passes; statistics that are learned
-without gradients are gathered in the order of the micro-batches.
+are averaged by torch's engines (`vaezoo.trainer.parallel`); statistics that are learned without gradients are gathered
+in the order of the micro-batches.
 """
 
+import gc
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Self
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaezoo.core import choose_device
 from vaezoo.errors import ConfigError
@@ -54,15 +55,14 @@ class Processes:
             for tensor, part in zip(tensors, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def exchange(self, parameters: Sequence[nn.Parameter], failed: bool) -> bool:
-        """Averages gradients over the processes, shares `stop` and `save`, and returns whether any process failed."""
+    def share(self, failures: Sequence[bool], device: torch.device) -> list[bool]:
+        """Returns for each kind of failure whether any process has it, and shares `stop` and `save`."""
         if self.size == 1:
-            return failed
-        gradients = [p.grad if p.grad is not None and not failed else torch.zeros_like(p) for p in parameters]
-        flags = gradients[0].new_tensor([failed, self.stop, self.save])
-        self.average([*gradients, flags])
-        any_failed, self.stop, self.save = (flags > 0).tolist()
-        return bool(any_failed)
+            return list(failures)
+        flags = torch.tensor([*failures, self.stop, self.save], dtype=torch.float32, device=device)
+        dist.all_reduce(flags)
+        *found, self.stop, self.save = (flags > 0).tolist()
+        return found
 
     def gather(self, seen: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, Tensor]]:
         """Returns the statistics of all processes in a step, in the order of the micro-batches."""
@@ -137,3 +137,4 @@ def process_group(device: str) -> Iterator[torch.device]:
         yield chosen
     finally:
         dist.destroy_process_group()
+        gc.collect()  # sharded modules form cycles that keep the group

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import cast
 
@@ -17,6 +18,7 @@ from vaezoo.trainer.batches import BatchStream, noise_seed, stage_steps
 from vaezoo.trainer.compilation import loss_function
 from vaezoo.trainer.finite import NonFiniteFlag, bad_gradient, bad_term, sum_figures
 from vaezoo.trainer.optimizers import EVERY, Averages, learning_rate, make_optimizer, pack, unpack, zero_denormals
+from vaezoo.trainer.parallel import as_sharded, engine_of
 from vaezoo.trainer.processes import Processes
 
 SWEEP_EVERY = 100  # steps between two calls of `zero_denormals`
@@ -32,24 +34,32 @@ class StageRun:
         offset: number of steps of the earlier stages, on which the noise depends.
         done: number of steps of this stage that were taken before.
         ranks: the processes of the run.
+
+    Attributes:
+        engine: computes the gradients, see `vaezoo.trainer.parallel`.
+        model: the model that is trained; with sharded parameters a copy, whose weights `engine.finish` returns.
+
+    Raises:
+        ConfigError: the model cannot be sharded.
     """
 
     def __init__(
         self, model: VAE, stage: Stage, feed: BatchStream, *, offset: int, done: int = 0, ranks: Processes | None = None
     ) -> None:
-        self.model, self.stage, self.feed = model, stage, feed
+        self.stage, self.feed = stage, feed
         self.offset, self.done = offset, done
         self.ranks = ranks or Processes()
         self.steps = stage_steps(stage, len(feed.data), self.ranks.size)
         feed.stride = self.ranks.size
-        self.players = {name: own for name, own in model.players().items() if own}
-        self.parameters = [parameter for own in self.players.values() for parameter in own]
         for parameter in model.parameters():
             parameter.grad = None  # set by the caller, or by a step that was interrupted
+        self.engine = engine_of(model, stage, feed.device, self.ranks)
+        self.model, self.players = self.engine.model, self.engine.players
+        self.parameters = [parameter for own in self.players.values() for parameter in own]
         self.optimizers = {name: make_optimizer(stage, own, feed.device) for name, own in self.players.items()}
-        self.averages = Averages(model, stage.average) if stage.average else None
+        self.averages = Averages(self.model, stage.average) if stage.average else None
         self.noise = Seeded(0)  # seeded anew for each micro-batch
-        self.loss = loss_function(model, stage, feed.device, self.noise)
+        self.loss = loss_function(self.model, stage, feed.device, self.noise)
         self.flag: NonFiniteFlag | None = None
         if feed.device.type == "cuda" and self.ranks.size == 1:
             self.defer_checks()
@@ -122,15 +132,19 @@ class StageRun:
         raise NonFiniteLossError(f"A loss became non-finite at {self._place(0)}, but not when the step was repeated.")
 
     def _passes(self) -> list[ELBO]:
-        """Runs this process's micro-batches forward and backward, and averages the gradients of all processes."""
+        """Runs this process's micro-batches forward and backward; gradients are then means over all processes."""
         passes = [self._pass(local) for local in range(self.stage.accumulation)]
-        losses = (elbo.losses[name] for elbo in passes for name in self.players if name in elbo.losses)
-        figure, failure = sum_figures(losses, self.parameters), None
+        losses = [elbo.losses[name] for elbo in passes for name in self.players if name in elbo.losses]
+        figure = sum_figures(losses, self.parameters)
         if self.flag is not None:
             self.flag.update(figure)
-        elif not math.isfinite(figure.item()):
-            failure = self._failure(passes)
-        if self.ranks.exchange(self.parameters, failure is not None):
+            return passes
+        bad = not math.isfinite(figure.item())
+        own_loss = bad and not all(bool(loss.mean().isfinite()) for loss in losses)
+        # A bad loss of one process makes the gradients of all bad; the process whose loss it is names the images.
+        bad_loss, bad_gradient = self.ranks.share([own_loss, bad], self.feed.device)
+        if bad_loss or bad_gradient:
+            failure = self._failure(passes) if own_loss or (bad and not bad_loss) else None
             for parameter in self.parameters:
                 parameter.grad = None
             raise failure or NonFiniteLossError(f"Another process failed at step {self.number + 1}; see its message.")
@@ -143,14 +157,12 @@ class StageRun:
             x, c = self.feed.batch(self._batch(local))
         bf16 = self.stage.precision == "bf16"
         with torch.autocast(self.feed.device.type, torch.bfloat16) if bf16 else nullcontext():
-            elbo = self.loss(x, c, self.step)
+            elbo = self.engine.run(lambda: self.loss(x, c, self.step))
         playing = [name for name in self.players if name in elbo.losses]
         for name in playing:
             loss = elbo.losses[name].mean()
             loss = loss / self.stage.accumulation if self.stage.accumulation > 1 else loss
-            # A single player owns all trainable parameters; without a list of them the pass is faster.
-            inputs = self.players[name] if len(self.players) > 1 else None
-            loss.backward(inputs=inputs, retain_graph=name != playing[-1])
+            self.engine.backward(name, loss, keep=name != playing[-1], last=local == self.stage.accumulation - 1)
         if self.stage.compile == "reduce-overhead" and self.stage.accumulation > 1:
             # The CUDA graph of the next micro-batch writes to the same memory.
             for parameter in self.parameters:
@@ -204,14 +216,17 @@ class StageRun:
 
     # The part of a checkpoint that belongs to a stage
 
-    def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Returns model, averages, optimizers and running totals as named groups of tensors; all processes call it."""
-        return {
+    def tensors(self) -> dict[str, Mapping[str, Tensor]]:
+        """Returns model, averages, optimizers and running totals as named groups of whole tensors.
+
+        All processes call it; with sharded parameters only the first one has the result.
+        """
+        groups = {
             "model": self.model.state_dict(),
-            "averages": dict(self.averages.values) if self.averages is not None else {},
+            "averages": {} if self.averages is None else self.averages.values,
             "optimizers": pack(self.optimizers),
-            "totals": self._totals_of_all(),
         }
+        return {name: self.engine.gathered(group) for name, group in groups.items()} | {"totals": self._totals_of_all()}
 
     def _totals_of_all(self) -> dict[str, Tensor]:
         """Returns the running totals; with several processes one row for each, in order of rank."""
@@ -227,10 +242,11 @@ class StageRun:
 
     def load(self, saved: Checkpoint) -> None:
         """Restores the tensors of a checkpoint."""
-        self.model.load_state_dict(dict(saved.tensors["model"]))
+        self.model.load_state_dict(self.engine.placed(saved.tensors["model"]))
         if self.averages is not None:
             for name, value in saved.tensors["averages"].items():
-                self.averages.values[name].copy_(value)
+                own = self.averages.values[name]
+                own.copy_(as_sharded(value, own))
         unpack(self.optimizers, saved.tensors.get("optimizers", {}))
         # In the order in which they are reported; a file of tensors has an order of its own.
         totals, order = saved.tensors.get("totals", {}), cast("list[str]", saved.state["totals"])

@@ -1,19 +1,20 @@
 """Validation: figures of a model on a whole data set during training."""
 
 import logging
+import math
 from itertools import count
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from vaezoo.core import ACTIVE_VARIANCE, ELBO, VAE, code_indices, mean_or_center, rows_at_once, seeded
+from vaezoo.core import ACTIVE_VARIANCE, VAE, code_indices, mean_or_center, rows_at_once, seeded
 from vaezoo.data import Dataset
 from vaezoo.data.dataset import stable_permutation
 from vaezoo.evaluation.health import note_on_activity
 from vaezoo.recipe import Recipe
 from vaezoo.trainer.batches import HELD_OUT, BatchStream, noise_seed
 from vaezoo.trainer.notes import NOTED
+from vaezoo.trainer.parallel import Engine
 from vaezoo.trainer.processes import Processes
 from vaezoo.trainer.setup import every_example_has_a_density, make_feed
 
@@ -24,22 +25,25 @@ def held_out_figures(model: VAE, data: Dataset, recipe: Recipe, device: torch.de
     The bound is -inf where the likelihood gives the data no density.
     """
     feed = make_feed(recipe, model, data, largest_batch(recipe), device)
-    return feed_figures(model, feed, every_example_has_a_density(model, feed), Processes())
+    return feed_figures(Engine(model), feed, every_example_has_a_density(model, feed), Processes())
 
 
 @torch.no_grad()
-def feed_figures(model: VAE, feed: BatchStream, density: bool, ranks: Processes) -> tuple[float, float, float]:
+def feed_figures(engine: Engine, feed: BatchStream, density: bool, ranks: Processes) -> tuple[float, float, float]:
     """Returns mean bound, distortion and rate (nats) over a whole set; without `density` the bound is -inf.
 
     The processes of `ranks` share the set; each batch has noise of its own, so the result does not depend on their
     number.
     """
     sums = torch.zeros(3, dtype=torch.float64, device=feed.device if feed.device.type != "mps" else "cpu")
-    shared = feed.whole(rows_at_once(feed.data.shape, 500, feed.size), ranks.rank, ranks.size)
-    for number, (x, c) in zip(count(ranks.rank, ranks.size), shared, strict=False):
+    rows = rows_at_once(feed.data.shape, 500, feed.size)
+    for number, (x, c) in zip(count(ranks.rank, ranks.size), feed.whole(rows, ranks.rank, ranks.size), strict=False):
         with seeded(noise_seed(feed.seed, HELD_OUT, number)):
-            elbo = cast(ELBO, model.objective(model, x, c, None))
+            elbo = engine.measure(x, c)
         sums += torch.stack([elbo.bound.sum(), elbo.distortion.sum(), elbo.rate.sum()]).to(sums)
+    if engine.collective and 0 < math.ceil(len(feed.data) / rows) % ranks.size <= ranks.rank:
+        with seeded(0):  # a pass that counts for nothing, as other processes have one batch more
+            engine.measure(*feed.take(torch.zeros(1, dtype=torch.int64, device=feed.device)))
     ranks.average([sums])
     bound, distortion, rate = (sums * ranks.size / len(feed.data)).tolist()
     return bound if density else -torch.inf, distortion, rate

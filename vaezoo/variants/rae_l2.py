@@ -2,8 +2,7 @@
 
 from vaezoo.core import VAE
 from vaezoo.encoders import PointEncoder
-from vaezoo.objectives import PenalizedObjective
-from vaezoo.objectives.autoencoders import decoder_weights, half_squared_norm
+from vaezoo.objectives.autoencoders import ParameterPenaltyObjective, decoder_weights, half_squared_norm
 from vaezoo.registry import Architecture, Weight, register
 
 
@@ -29,4 +28,4 @@ def rae_l2(base: VAE, architecture: Architecture, *, beta: Weight = 1e-2, weight
     References: Ghosh et al. (2020), https://arxiv.org/abs/1903.12436
     """
     penalties = {"half_square": (beta, half_squared_norm), "decoder_weights": (weight, decoder_weights)}
-    return base.replace(encoder=PointEncoder(architecture.down(1)), objective=PenalizedObjective(penalties))
+    return base.replace(encoder=PointEncoder(architecture.down(1)), objective=ParameterPenaltyObjective(penalties))
