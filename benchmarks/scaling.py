@@ -95,6 +95,16 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def create_state(run: StageRun) -> None:
+    """Creates the state of the optimizers, which steps after the first one start with."""
+    for parameter in run.parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    for optimizer in run.optimizers.values():
+        optimizer.step()
+    for parameter in run.parameters:
+        parameter.grad = None
+
+
 def memory(ranks: Processes, parallel: str, size: int) -> None:
     """Prints the memory of this process in one step."""
     before = peak()
@@ -108,6 +118,7 @@ def memory(ranks: Processes, parallel: str, size: int) -> None:
     )
     data = from_tensors(torch.rand(2, 3, size, size), "noise")
     run = stage_run(recipe, data, ranks)
+    create_state(run)
     count, ready, start = sum(each.numel() for each in run.model.parameters()), peak(), time.perf_counter()
     run.advance()
     parameters = size_of(run.model.parameters())

@@ -21,6 +21,7 @@ from vaezoo.recipe import Recipe, read_recipe
 from vaezoo.trainer import Run, Trainer, build_model, choose_device, held_out_figures, loop
 from vaezoo.trainer.batches import BatchStream
 from vaezoo.trainer.checkpoints import Best
+from vaezoo.trainer.parallel import Engine
 from vaezoo.trainer.stage_run import StageRun
 from vaezoo.trainer.tracking import Tracker
 
@@ -78,9 +79,9 @@ def test_the_best_weights_are_those_with_the_highest_bound(monkeypatch: pytest.M
     def bounds(run: Run) -> list[float]:
         return [value for line in run.history if (value := line.get("validation_bound")) is not None]
 
-    def figures(model: VAE, feed: BatchStream, density: bool, ranks: object) -> tuple[float, float, float]:
-        assert density and not model.training
-        weights.append({key: value.clone() for key, value in model.state_dict().items()})
+    def figures(engine: Engine, feed: BatchStream, density: bool, ranks: object) -> tuple[float, float, float]:
+        assert density and not engine.model.training
+        weights.append({key: value.clone() for key, value in engine.model.state_dict().items()})
         return -10.0 - abs(len(weights) - 5), 9.0, 1.0
 
     plain = fit(trainer(recipe, held_out=held_out))

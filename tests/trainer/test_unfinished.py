@@ -10,7 +10,6 @@ from support.runs import equal, fit, small_data, small_recipe, trainer
 from torch import Tensor
 
 import vaezoo
-from vaezoo.core import VAE
 from vaezoo.errors import (
     CheckpointError,
     CorruptWeightsError,
@@ -22,6 +21,7 @@ from vaezoo.recipe import read_recipe
 from vaezoo.storage import checkpoint
 from vaezoo.trainer import loop
 from vaezoo.trainer.batches import BatchStream
+from vaezoo.trainer.parallel import Engine
 from vaezoo.trainer.stage_run import StageRun
 
 
@@ -138,7 +138,7 @@ def test_after_a_nan_a_run_goes_on_with_a_lower_rate_as_a_recorded_change(
 def figures_of(bounds: list[float], seen: list[int]) -> object:
     """Returns a function in place of `feed_figures`, which gives these bounds in turn."""
 
-    def figures(model: VAE, feed: BatchStream, density: bool, ranks: object) -> tuple[float, float, float]:
+    def figures(engine: Engine, feed: BatchStream, density: bool, ranks: object) -> tuple[float, float, float]:
         seen.append(len(seen))
         return bounds[len(seen) - 1], 9.0, 1.0
 

@@ -201,7 +201,9 @@ def stage_mistakes(path: str, stage: Stage) -> list[str]:
         found.append(f"{path}.final_learning_rate: has no effect with a constant schedule. Set schedule = 'cosine'.")
     unsupported = [key for key in ("compile", "channels_last") if getattr(stage, key)]
     if stage.parallel == "fsdp" and unsupported:
-        found.append(f"{path}.parallel: 'fsdp' does not support {' and '.join(unsupported)}. Leave one of them out.")
+        found.append(
+            f"{path}.parallel: 'fsdp' does not support {' and '.join(unsupported)}. Leave that out, or set 'ddp'."
+        )
     return found
 
 

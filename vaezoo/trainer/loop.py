@@ -24,7 +24,7 @@ from vaezoo.trainer.history import kept_line, summary_of
 from vaezoo.trainer.lock import locked
 from vaezoo.trainer.metrics_log import MetricsLog
 from vaezoo.trainer.notes import has_bound, note_on_divergence, notes_before
-from vaezoo.trainer.parallel import whole_tensors
+from vaezoo.trainer.parallel import check_shardable, whole_tensors
 from vaezoo.trainer.processes import Processes
 from vaezoo.trainer.setup import every_example_has_a_density, make_feed
 from vaezoo.trainer.signals import StopRequest
@@ -93,6 +93,7 @@ class Trainer:
     Raises:
         RecipeError: the recipe sets an option that the variant or the data does not support.
         ContextError: the context of the data does not fit the model.
+        ConfigError: the recipe shards a model that cannot be sharded.
     """
 
     def __init__(
@@ -113,6 +114,8 @@ class Trainer:
         self.recipe, self.model, self.data, self.fresh = recipe, model.to(self.device), data, fresh
         self.folder = None if folder is None else Path(folder)
         self.best = Best()
+        if self.ranks.size > 1 and any(stage.parallel == "fsdp" for stage in recipe.stages):
+            check_shardable(model)
         self._stages = Stages(recipe, model, data)
         if held_out is None and any(stage.patience for stage in recipe.stages):
             raise RecipeError(
@@ -259,6 +262,7 @@ class Trainer:
             try:
                 run.load(saved)
                 self.best.weights = self.best.weights and run.engine.placed(self.best.weights)
+                cast("dict[str, object]", saved.tensors).clear()  # they would take memory until the stage ends
             except (LookupError, RuntimeError, TypeError, ValueError) as error:
                 raise CheckpointError(
                     f"The tensors of the newest checkpoint in {self.folder} are not those of this run "

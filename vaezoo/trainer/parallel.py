@@ -142,15 +142,11 @@ class Sharded(Engine):
         model: the model to train.
         device: its device.
         ranks: the processes.
-
-    Raises:
-        ConfigError: FSDP2 cannot shard a parameter, or torch lacks it.
     """
 
     collective = True
 
     def __init__(self, model: VAE, device: torch.device, ranks: Processes) -> None:
-        check_shardable(model)
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
@@ -215,11 +211,7 @@ class Sharded(Engine):
 
 
 def engine_of(model: VAE, stage: Stage, device: torch.device, ranks: Processes) -> Engine:
-    """Returns the engine of a stage, of one process or as `stage.parallel` states.
-
-    Raises:
-        ConfigError: see `Sharded`.
-    """
+    """Returns the engine of a stage, of one process or as `stage.parallel` states."""
     if ranks.size == 1:
         return Engine(model)
     return Sharded(model, device, ranks) if stage.parallel == "fsdp" else Replicated(model)

@@ -38,9 +38,6 @@ class StageRun:
     Attributes:
         engine: computes the gradients, see `vaezoo.trainer.parallel`.
         model: the model that is trained; with sharded parameters a copy, whose weights `engine.finish` returns.
-
-    Raises:
-        ConfigError: the model cannot be sharded.
     """
 
     def __init__(
