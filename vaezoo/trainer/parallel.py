@@ -158,8 +158,10 @@ class Sharded(Engine):
             layer.register_forward_hook(lambda _, __, output: without_base(output))  # before the hook of FSDP
             fully_shard(layer, mesh=mesh)
         self._root = fully_shard(Whole(twin), mesh=mesh, reshard_after_forward=True)
-        for parameter in model.parameters():
-            parameter.data = parameter.data.new_empty(0)
+        for name, parameter in model.named_parameters():
+            # The copy uses frozen networks of penalties, which an objective refers to, as they are.
+            if parameter.requires_grad or not name.startswith("objective."):
+                parameter.data = parameter.data.new_empty(0)
         self._leaves = self._graph_leaves()
         super().__init__(twin)
 
@@ -232,7 +234,14 @@ def layers_of(model: VAE) -> Iterator[nn.Module]:
 
 
 def check_shardable(model: VAE) -> None:
-    """Raises ConfigError for a parameter without dimensions, which FSDP2 does not shard, and for an old torch."""
+    """Raises ConfigError for a parameter without dimensions, a penalty that learns, or a torch without FSDP2."""
+    penalties: Mapping[str, tuple[float, object]] = getattr(model.objective, "penalties", {})
+    for name, (_, penalty) in penalties.items():
+        if isinstance(penalty, nn.Module) and any(each.requires_grad for each in penalty.parameters()):
+            raise ConfigError(
+                f"Got train.parallel = 'fsdp' and the penalty {name!r}, which has trainable parameters; expected "
+                "frozen ones. Use train.parallel = 'ddp'."
+            )
     scalars = [name for name, parameter in model.named_parameters() if not parameter.dim()]
     if scalars:
         raise ConfigError(
