@@ -168,6 +168,8 @@ def test_what_an_imputer_takes_and_refuses(gappy: np.ndarray, tmp_path: Path):
         VAEImputer(**SMALL).fit(np.where(np.isnan(gappy), np.inf, gappy))
     with pytest.raises(ConfigError, match=r"likelihood = 'gaussian'.*expected one that takes gaps"):
         VAEImputer(**SMALL, likelihood="gaussian").fit(gappy)
+    optimal = VAEImputer(**SMALL, likelihood={"name": "gaussian", "scale_kind": "optimal", "gaps": True}).fit(gappy)
+    assert not np.isnan(optimal.transform(gappy)).any()
     wide = np.where(np.eye(4, 1_000, dtype=bool), np.nan, np.arange(4_000.0).reshape(4, 1_000))
     VAEImputer.load(VAEImputer(**SMALL).fit(wide).save(tmp_path / "wide")).transform(wide)
     with pytest.raises(NoDensityError, match="point mass"):

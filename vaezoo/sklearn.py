@@ -296,8 +296,9 @@ class VAEImputer(OneToOneFeatureMixin, TabularTransformer):  # type: ignore[misc
             ConfigError: the likelihood takes no gaps.
         """
         likelihood = self._recipe(0)["architecture"].get("likelihood")
-        name = likelihood.get("name") if isinstance(likelihood, Mapping) else likelihood
-        if name is None or not getattr(likelihoods.get(name), "gaps", False):
+        given = dict(likelihood) if isinstance(likelihood, Mapping) else {"name": likelihood}
+        name = given.get("name")
+        if name is None or not (given.get("gaps") or getattr(likelihoods.get(name), "gaps", False)):
             raise ConfigError(
                 f"Got likelihood = {shorten(self.likelihood)} and variant = {shorten(self.variant)}; expected one that "
                 "takes gaps, such as 'mixed', and a variant with a likelihood of your choice, such as 'vae'."
