@@ -104,6 +104,13 @@ def test_counts_of_a_new_training_may_differ_by_one() -> None:
     assert missing.agrees is False and missing.difference is None
 
 
+def test_rounding_is_no_difference_where_the_standard_error_is_zero() -> None:
+    before = {"examples": 100, "samples": 0, "rate": {"mean": 305.678, "error": 1e-7}}
+    for mean, agrees in ((305.680, True), (305.69, False)):
+        (found,) = differences(before, {**before, "rate": {"mean": mean, "error": 1e-7}}, 1.0)
+        assert found.agrees is agrees
+
+
 def test_several_numbers_are_compared_where_they_differ_most() -> None:
     before = {"examples": 100, "samples": 0, "level_rates": [10.0, 2.0]}
     (found,) = differences(before, {**before, "level_rates": [10.01, 2.05]}, 1.0)

@@ -22,6 +22,7 @@ from vaezoo.workflows.tables import Record, Table
 from vaezoo.workflows.train import Around, train
 
 SHARE = 0.01  # of a figure without a standard error, for a tolerance of one
+ROUNDING = 1e-5  # of a figure whose standard error is about zero, such as the rate of uniform codes
 OTHER_DRAWS = 3.0  # standard errors, where images or weights are others
 
 
@@ -103,7 +104,7 @@ class Reproduction:
     def table(self) -> Table:
         """Returns the differences as a table, with the verdict below it."""
         weights = f"trained again in {self.folder}" if self.trained else "the recorded weights"
-        headings = ("figure", "recorded", "again", "difference", "± error", "agrees")
+        headings = ("figure", "recorded", "again", "difference", "error", "agrees")
         return Table(
             headings=headings,
             rows=[each.cells() for each in self.differences],
@@ -123,7 +124,7 @@ class Reproduction:
         rule = f"Tolerance: {self.tolerance:g} standard error{'s' * (self.tolerance != 1)}"
         share = "" if self.settings.limit else f", or {100 * SHARE * self.tolerance:g} % of a figure without one"
         found = [] if self.literature is None else [in_the_literature(self.literature, self.metrics)]
-        return [verdict, f"{rule} (±){share}.", *found]
+        return [verdict, f"{rule} over the images (error){share}.", *found]
 
     def record(self) -> Record:
         """Returns the differences as plain values."""
@@ -317,7 +318,7 @@ def compared(
         error = None if (part := error_of(again.get(key))) is None else part * math.sqrt(share)
     slack = 1.0 if counts and isinstance(recorded[key], int) else 0.0
     without = None if share > 0.0 else units * max(SHARE * abs(before[place]), slack / OTHER_DRAWS)
-    tolerance = without if error is None else units * error
+    tolerance = without if error is None else max(units * error, ROUNDING * abs(before[place]))
     if depends_on_samples(metric) and recorded.get("samples") != again.get("samples"):
         tolerance = None
     return Difference(
