@@ -1,11 +1,12 @@
 """All quantizers on the same network, data, steps and size of the codes, over seeds.
 
-    python benchmarks/quantizers.py [--rows vq-vae sq-vae …] [--seeds 3] [--steps 2000] [--prior-steps 300]
+    python benchmarks/quantizers.py [--rows vq-vae sq-vae …] [--seeds 3] [--steps 1000] [--prior-steps 150]
         [--data mnist] [--results quantizers.jsonl]
 
 Images of 32 x 32 pixels are encoded as 8 x 8 positions of 9 bits each: one code out of 512, or their product. The
-encoder and decoder are trained first, then a transformer as prior over the codes. Figures are those of the test set. A
-finished run is a line of the results file and is not trained again, so that an interrupted series can be continued.
+encoder and decoder are trained first, then a transformer as prior over the codes. Figures are those of 2,000 test
+images. A finished run is a line of the results file and is not trained again, so that an interrupted series can be
+continued.
 """
 
 import argparse
@@ -45,6 +46,7 @@ FIGURES = {
 }
 TRAIN = {"batch_size": 32, "schedule": "cosine", "final_learning_rate": 1e-5}
 PRIOR = {"prior_width": 64, "prior_depth": 2, "prior_heads": 4}
+MEASURED = 2_000  # test images
 TIMED = 512  # images that are encoded to measure the time
 
 
@@ -74,7 +76,7 @@ def run(row: str, seed: int, steps: int, prior_steps: int, data: str) -> dict[st
         model = vaezoo.train(recipe_of(row, seed, steps, prior_steps, data), out=None, trackers=()).model
     seconds = time.perf_counter() - start
     test = load_dataset(data, "test", size=32)
-    report = vaezoo.evaluate(model, test, samples=0)
+    report = vaezoo.evaluate(model, test, samples=0, limit=MEASURED)
     assert report.codes and report.used_codes and report.quantization_error is not None
     return {
         "psnr": report.psnr,
@@ -104,8 +106,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2_000)
-    parser.add_argument("--prior-steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=1_000)
+    parser.add_argument("--prior-steps", type=int, default=150)
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--results", type=Path, default=Path("quantizers.jsonl"))
     given = parser.parse_args()
