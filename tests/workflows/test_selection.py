@@ -90,7 +90,7 @@ def test_strips_of_samples_fit_the_terminal(name: str) -> None:
     [
         ("vae-mnist", "models", "log_evidence"),
         ("beta-vae", "variants", "options"),
-        ("vq-gan-emoji", "recipes", "name"),
+        ("own-autoencoder", "recipes", "name"),
         ("laplace", "likelihoods", "options"),
         ("digits", "datasets", "options"),
     ],
