@@ -312,7 +312,7 @@ class VAEImputer(OneToOneFeatureMixin, TabularTransformer):  # type: ignore[misc
     def _layout(self) -> TableLayout:
         columns = (
             Column(name=str(place), kind="number", dtype="float64", family="gaussian")
-            for place in range(len(self.mean_))
+            for place in range(self.n_features_in_)
         )
         return TableLayout(columns=tuple(columns))
 
@@ -340,7 +340,8 @@ class VAEImputer(OneToOneFeatureMixin, TabularTransformer):  # type: ignore[misc
     def _filled(self, x: Rows, filled: Tensor) -> Rows:
         """Returns x (N, D) with standardized values, (..., N, D), in the place of NaN."""
         values = (filled.numpy() * self.scale_ + self.mean_).astype(x.dtype)
-        return cast(Rows, np.where(np.isnan(x), values, x))
+        result: Rows = np.where(np.isnan(x), values, x)
+        return result
 
     def __sklearn_tags__(self) -> Tags:
         """Returns the tags of scikit-learn: NaN is taken."""

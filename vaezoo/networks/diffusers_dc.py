@@ -62,7 +62,7 @@ class DeepOptions:
         """The grid of the outermost layers with channels, 0 or 1."""
         return 0 if self.blocks[0] else 1
 
-    def grids(self, size: Sequence[int], count: int = 0) -> list[tuple[int, int]]:
+    def grids(self, size: Sequence[int], count: int = 0) -> list[tuple[int, ...]]:
         """Returns `count` grids from `size` (H, W) down; 0: one for each width."""
         return grid_sizes(size, (count or len(self.channels)) - 1)
 

@@ -62,7 +62,7 @@ def frame_columns(frame: Any) -> tuple[dict[str, Values], dict[str, str], dict[s
     categories = {
         name: [each for each in found.to_list() if not is_gap(each)]
         for name, found in declared
-        if hasattr(found, "to_list")
+        if found is not None and hasattr(found, "to_list")
     }
     return dict(zip(names, values, strict=True)), dict(zip(names, types, strict=True)), categories
 
