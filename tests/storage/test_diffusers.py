@@ -210,7 +210,8 @@ def test_scale_of_the_likelihood_is_fitted(plain: Path, likelihood: str, power: 
     expected = float((model.reconstruct(x) - x).abs().pow(power).mean()) ** (1 / power)
     architecture = cast("dict[str, Any]", fitted.config)["architecture"]
     assert architecture["likelihood"] == {
-        "name": likelihood, "scale": pytest.approx(expected, rel=1e-6), "scale_kind": "fixed"
+        "name": likelihood, "scale": pytest.approx(expected, rel=1e-6), "scale_kind": "fixed",
+        "gaps": False,
     }  # fmt: skip
     assert torch.equal(fitted.reconstruct(x), model.reconstruct(x))
 
