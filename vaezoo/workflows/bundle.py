@@ -47,7 +47,7 @@ from vaezoo.zoo.index import PACKAGE_FOLDER, bundled_models, read_index
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
 LARGE = 1024  # elements; smaller tensors (biases, scales, statistics) are rounded for no gain
-TOLERANCE = 0.02  # nats of the mean bound, dB of the reconstruction's PSNR
+TOLERANCE = 0.02  # nats of the mean bound if it is below 100 nats, else in proportion; dB of the reconstruction's PSNR
 
 
 def bundle(folder: Path, name: str) -> Path:
@@ -172,7 +172,7 @@ def halve(name: str) -> str:
         *after, found = outputs(model, data)
         bound, psnr = (abs(new - old) for new, old in zip(after, before, strict=True))
         same = torch.equal(codes, found)
-        good = same and max(bound, psnr) < TOLERANCE
+        good = same and max(bound / max(1.0, abs(before[0]) / 100.0), psnr) < TOLERANCE
         if good:
             # The figures are those of the weights before rounding, which change by less than TOLERANCE.
             figures = {key: value for key, value in (read_metrics(folder) or {}).items() if key != MEASURED_ON}
