@@ -34,7 +34,7 @@ def test_models_are_sorted_by_a_figure_and_those_without_it_come_last() -> None:
 def test_models_are_chosen_by_data_and_variant() -> None:
     fashion = Selection(data="fashion-mnist").names()
     assert "vae-fashion-mnist" in fashion and all(name.endswith("fashion-mnist") for name in fashion)
-    assert Selection(variant="code-prior").names() == ["code-prior-mnist", "vq-vae-emoji"]
+    assert Selection(variant="code-prior").names() == ["code-prior-mnist", "vq-gan-emoji", "vq-vae-emoji"]
     assert Selection(pattern="vq*", data="mnist", variant="vq-vae").names() == ["vq-vae-mnist", "vq-vae-mnist32"]
     assert Selection().names() == list_models()
 

@@ -126,7 +126,7 @@ class Double(nn.Module):
         else:
             x = cast(Tensor, self.layer(functional.interpolate(x, scale_factor=2.0, mode="nearest")))
         for axis, side in enumerate(self.size, 2):
-            x = x.narrow(axis, 0, side)
+            x = x.narrow(axis, 0, min(side, x.shape[axis]))  # smaller grids stay as they are
         return x
 
 
