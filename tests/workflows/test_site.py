@@ -199,15 +199,17 @@ def test_a_page_with_another_figure_than_its_metrics_is_found(pages):
 
 def test_every_pretrained_model_has_pictures_on_its_page_and_they_are_written(pages, tmp_path, monkeypatch):
     monkeypatch.setattr("vaezoo.workflows.load.load", lambda name: SimpleNamespace(context=0))
-    monkeypatch.setattr("vaezoo.workflows.draw.some_images", lambda *given: (None, None))
+    monkeypatch.setattr("vaezoo.workflows.draw.some_images", lambda *given: ([None], None))
     monkeypatch.setattr("vaezoo.pictures.samples", lambda model, count, path, c: path.touch())
     monkeypatch.setattr("vaezoo.pictures.reconstructions", lambda model, x, path, c: path.touch())
+    monkeypatch.setattr("vaezoo.pictures.traversal", lambda model, x, path: path.touch())
     for name in list_models():
         (tmp_path / name).mkdir()
         site.write_pictures(name, tmp_path / name)
         written = {path.name for path in (tmp_path / name).iterdir()}
         shown = re.findall(r"!\[[^\]]+\]\(pictures/([\w.-]+)\)", pages[f"models/{name}.md"])
         assert f"{name}-samples.png" in shown and set(shown) == written, name
+        assert not name.endswith("dsprites") or f"{name}-traversal.png" in shown
 
 
 def test_tables_of_variant_pages_and_of_the_home_page_have_the_measured_figures(pages):

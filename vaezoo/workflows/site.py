@@ -4,7 +4,7 @@
 """
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # the registry imports torch
 IMAGES = 16  # samples in a picture
 HIGHLIGHTS, LISTED = "Probabilities: binarized images, 1 × 28 × 28", 8
 PAIRS = 8  # images with their reconstructions
+FEW_LATENTS = 10  # so many at most are changed one by one in a picture
 
 
 def write_pages(folder: Path) -> list[Path]:
@@ -209,38 +210,45 @@ def card_on_the_hub(name: str) -> str:
 
 def model_pictures(name: str) -> list[str]:
     """Returns the section with the pictures that `write_pictures` makes."""
-    parts = ["## Pictures"]
-    if shows_reconstructions(name):
-        image = f"![Test images and their reconstructions](pictures/{name}-reconstructions.png)"
-        parts.append(f"{image}\n*Test images above their reconstructions.*")
-    return [*parts, f"![Samples of {name}](pictures/{name}-samples.png)\n*Samples, seed 0.*"]
+    captions = {
+        "reconstructions": ("Test images and their reconstructions", "Test images above their reconstructions."),
+        "traversal": (f"Traversals of {name}", "A test image, each of its active latents changed alone."),
+        "samples": (f"Samples of {name}", "Samples, seed 0."),
+    }
+    return ["## Pictures"] + [
+        f"![{captions[kind][0]}](pictures/{name}-{kind}.png)\n*{captions[kind][1]}*" for kind in kinds_of_pictures(name)
+    ]
 
 
-def shows_reconstructions(name: str) -> bool:
-    """Returns whether test images of a model's data are in the package, or are drawn."""
+def kinds_of_pictures(name: str) -> list[str]:
+    """Returns which pictures the page of a model has: of test images in the package or drawn, if any, and samples."""
     from vaezoo.data.bundled import needs_no_download  # imports torch
 
-    return needs_no_download(metrics_of(name).get("data"))
+    if not needs_no_download(metrics_of(name).get("data")):
+        return ["samples"]
+    architecture = cast(Mapping[str, object], read_index()[name]["architecture"])
+    latent = cast(Sequence[int], architecture["latent"])
+    few = len(latent) == 1 and latent[0] <= FEW_LATENTS
+    return ["reconstructions", *(["traversal"] if few else []), "samples"]
 
 
 def write_pictures(name: str, folder: Path) -> None:
-    """Writes samples of a bundled model and, where test images are bundled, reconstructions.
-
-    Pictures that are newer than the weights are kept.
-    """
-    targets = [folder / f"{name}-samples.png"]
-    targets += [folder / f"{name}-reconstructions.png"] if shows_reconstructions(name) else []
-    if all(each.exists() for each in targets) and newest(PACKAGE_FOLDER.glob(f"{name}/*")) < oldest(targets):
+    """Writes the pictures of the page of a bundled model; those that are newer than the weights are kept."""
+    targets = {kind: folder / f"{name}-{kind}.png" for kind in kinds_of_pictures(name)}
+    written = all(each.exists() for each in targets.values())
+    if written and newest(PACKAGE_FOLDER.glob(f"{name}/*")) < oldest(targets.values()):
         return
     from vaezoo import pictures
     from vaezoo.workflows.draw import some_images
     from vaezoo.workflows.load import load
 
     model = load(name)
-    pictures.samples(model, IMAGES, targets[0], c=classes_of(model))
-    if len(targets) > 1:
+    pictures.samples(model, IMAGES, targets["samples"], c=classes_of(model))
+    if "reconstructions" in targets:
         x, c = some_images(model, None, PAIRS)
-        pictures.reconstructions(model, x, targets[1], c)
+        pictures.reconstructions(model, x, targets["reconstructions"], c)
+    if "traversal" in targets:
+        pictures.traversal(model, x[:1], targets["traversal"])
 
 
 def classes_of(model: "VAE") -> list[int] | None:
