@@ -34,9 +34,13 @@ class NearestCodeEncoder(CodeTable):
         self, network: nn.Module, latent: Sequence[int], *, codes: int, gradient: Gradient, from_data: bool
     ) -> None:
         super().__init__()
-        check_weights("codebook", [codes * latent[0]])
         self.describe(network, latent, codes)
         self.gradient, self.from_data = gradient, from_data
+        self.create(codes, latent[0])
+
+    def create(self, codes: int, width: int) -> None:
+        """Creates the vectors `codebook` (V, D) and all that turns them into codes."""
+        raise NotImplementedError
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Returns the point mass on the nearest codes, with the gradient of `straight_through`."""
@@ -60,11 +64,8 @@ class LinearCodebookEncoder(NearestCodeEncoder):
     For the arguments see `NearestCodeEncoder`.
     """
 
-    def __init__(
-        self, network: nn.Module, latent: Sequence[int], *, codes: int, gradient: Gradient, from_data: bool
-    ) -> None:
-        super().__init__(network, latent, codes=codes, gradient=gradient, from_data=from_data)
-        width = latent[0]
+    def create(self, codes: int, width: int) -> None:
+        """Creates constant vectors, and their map as the identity."""
         check_weights("codebook", [codes * width, width * width])
         self.register_buffer("codebook", normal_init(codes, width, scale=width**-0.5))
         self.map = nn.Parameter(
@@ -79,11 +80,10 @@ class LinearCodebookEncoder(NearestCodeEncoder):
 class LearnedCodebookEncoder(NearestCodeEncoder):
     """An encoder to the nearest of V codes that are parameters. For the arguments see `NearestCodeEncoder`."""
 
-    def __init__(
-        self, network: nn.Module, latent: Sequence[int], *, codes: int, gradient: Gradient, from_data: bool
-    ) -> None:
-        super().__init__(network, latent, codes=codes, gradient=gradient, from_data=from_data)
-        self.codebook = nn.Parameter(normal_init(codes, latent[0], scale=latent[0] ** -0.5))
+    def create(self, codes: int, width: int) -> None:
+        """Creates the codes."""
+        check_weights("codebook", [codes * width])
+        self.codebook = nn.Parameter(normal_init(codes, width, scale=width**-0.5))
 
     def table(self) -> Tensor:
         """Returns the codes (V, D)."""
