@@ -17,7 +17,7 @@ before the first step is a column of its own: construction of model, loader and 
 one tensor, vaezoo's check of the data; imports and reading the data set are not included. A few steps warm the process
 up first.
 
-pythae and Lightning are no requirements of vaezoo; the row of a missing one says so. In an environment of its own:
+pythae and Lightning are no requirements of vaezoo; the row of a missing one is marked. In an environment of its own:
 
     pip install -e . -r benchmarks/requirements.txt
 

@@ -42,7 +42,7 @@ class Task:
     windows: tuple[tuple[int, int], ...] = ((0, 100),)
 
     def data(self) -> Dataset:
-        """Returns MNIST, binarized as the recipe says."""
+        """Returns MNIST, binarized as in the recipe."""
         return binarize(load_dataset("mnist", "train"), self.read({}, 1).data.binarize)
 
     def read(self, keys: dict[str, object], steps: int) -> Recipe:

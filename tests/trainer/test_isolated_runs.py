@@ -31,7 +31,7 @@ if len(sys.argv) > 2:
     seen = len(unpickled)
     import pickle
     pickle.loads(b"cbuiltins\\nlen\\n.")
-    assert len(unpickled) == seen + 1, "the hook sees pickle"
+    assert len(unpickled) == seen + 1, "the hook is called for pickle"
     unpickled.pop()
 print(json.dumps(unpickled))
 """

@@ -166,7 +166,7 @@ def test_a_share_needs_examples_of_both_kinds_and_applies_to_training_alone() ->
     with pytest.raises(DataError, match="40 with a label and 0 without"):
         trainer(recipe)
     few = small_recipe("m2-vae", steps=2, data={"labels": 30, "labelled_share": 0.25})
-    # As one batch the whole set has more labels than a quarter; nothing that is measured asks for a share.
+    # As one batch the whole set has more labels than a quarter; no figure that is measured needs a share.
     figures = held_out_figures(build_model(few, small_data(few)).eval(), small_data(few), few, CPU)
     assert math.isfinite(figures[0])
     assert fit(trainer(few, held_out=small_data(few, 12, "validation"))).history

@@ -208,7 +208,7 @@ def recipe_section(
         metrics: its figures, with the cost of the training if it is known.
         file: path of the recipe, if there is one.
         before: commands that bring it there.
-        moved: whether the data, if they are a folder, may not be where the recipe says.
+        moved: whether the data, if they are a folder, may not be at the path in the recipe.
     """
     recipe = cast(Mapping[str, object] | None, config.get("recipe"))
     if recipe is None:

@@ -18,7 +18,7 @@ def initial_model(recipe: Recipe) -> VAE | None:
 
 
 def with_architecture(recipe: Recipe, source: VAE | None, shape: Sequence[int]) -> Recipe:
-    """Returns the recipe with the architecture of `source` for what `[architecture]` leaves out, if it asks for it.
+    """Returns the recipe with the architecture of `source` for what `[architecture]` leaves out, if it has `from_init`.
 
     A grid of latents has the size that the backbone reaches from examples of this shape, which may be larger or smaller
     than those of `source`.

@@ -73,7 +73,7 @@ def measure_of(metrics: Mapping[str, object]) -> str | None:
 
 
 def depends_on_samples(metric: Metric) -> bool:
-    """Returns whether a figure depends on K, as its label says."""
+    """Returns whether a figure depends on K, by its label."""
     return "{samples}" in metric.detail or metric.label.startswith("log-evidence")
 
 
