@@ -212,7 +212,7 @@ def model_pictures(name: str) -> list[str]:
     """Returns the section with the pictures that `write_pictures` makes."""
     captions = {
         "reconstructions": ("Test images and their reconstructions", "Test images above their reconstructions."),
-        "traversal": (f"Traversals of {name}", "A test image, each of its active latents changed alone."),
+        "traversal": (f"Traversals of {name}", "A test image, with each of its six most active latents changed alone."),
         "samples": (f"Samples of {name}", "Samples, seed 0."),
     }
     return ["## Pictures"] + [
