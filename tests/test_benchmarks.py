@@ -16,7 +16,7 @@ from torch import nn
 
 import vaezoo
 from vaezoo.core import VAE, seeded
-from vaezoo.data import Dataset, TableLayout, binarize_fixed, bundled_images, load_dataset, table
+from vaezoo.data import Dataset, TableLayout, binarize, binarize_fixed, bundled_images, load_dataset, table
 from vaezoo.quantization import CodeSource
 from vaezoo.trainer import build_model
 from vaezoo.trainer.batches import BatchStream
@@ -26,6 +26,7 @@ sys.path.insert(0, FOLDER)
 try:
     import color_images
     import disentanglement
+    import one_class
     import peers
     import quality
     import quantizers
@@ -198,6 +199,23 @@ def test_all_quantizers_have_codes_of_nine_bits_and_one_is_measured(monkeypatch)
     found = quantizers.run("bsq-vae", 0, 1, 1, "mnist")
     assert found.keys() == quantizers.FIGURES.keys()
     assert found["prior_rate"] == pytest.approx(576.0) and float(str(found["codes_per_second"])) > 0.0
+
+
+def test_a_model_of_one_class_is_scored_on_the_images_of_all(monkeypatch) -> None:
+    digits = {split: binarize(load_dataset("digits", split), "dynamic") for split in ("train", "test")}
+    trained = []
+
+    def train(recipe, *, data, **_: object) -> SimpleNamespace:
+        trained.append(data)
+        return SimpleNamespace(model=vaezoo.create(recipe["variant"], shape=data.shape, latent=2).eval())
+
+    monkeypatch.setattr(one_class, "load_dataset", lambda _, split="train": digits[split])
+    monkeypatch.setattr(one_class.vaezoo, "train", train)
+    found = one_class.run("digits vae-binary", 3, 1)
+    assert (trained[0].labels == 3).all() and len(trained[0]) == (digits["train"].labels == 3).sum()
+    others = one_class.of_class(digits["test"], 3, among=False)
+    assert len(others) == (digits["test"].labels != 3).sum() and 3 not in others.labels
+    assert list(found) == list(one_class.FIGURES) and all(0.0 < float(str(each)) < 100.0 for each in found.values())
 
 
 def test_a_row_of_color_images_has_all_figures(monkeypatch) -> None:

@@ -48,6 +48,19 @@ def test_any_leading_dimensions_broadcast_the_context(name: str, context: int) -
         assert not torch.allclose(whole, up(z, c + 1.0)) and up(z[:, :, :0], c[:0]).shape == (2, 3, 0, 1, *shape)
 
 
+def test_gated_layers_are_products_of_a_linear_map_and_a_sigmoid_of_another() -> None:
+    gated = make("mlp", hidden=(6, 3), gated=True)
+    down, up = gated.down((1, 2, 2), (2, 4), 5), gated.up((4,), (1, 2, 2), 0)
+    x, c = torch.randn(7, 1, 2, 2), torch.randn(7, 5)
+    first, second = (layer for layer in down.layers if isinstance(layer, torch.nn.Linear))
+    h = torch.cat([x.flatten(1), c], 1)
+    for layer in (first, second):
+        linear, gate = (layer.weight @ h.T).T.add(layer.bias).tensor_split(2, 1)
+        h = linear / (1.0 + (-gate).exp())
+    torch.testing.assert_close(down(x, c).flatten(1), down.head(h))
+    assert [tuple(p.shape) for p in up.parameters()] == [(6, 4), (6,), (12, 3), (12,), (4, 6), (4,)]
+
+
 @pytest.mark.parametrize("name", backbones.names())
 def test_any_activation_precision_and_last_bias(name: str) -> None:
     shape = shaped(name, (1, 8, 8))
@@ -211,6 +224,7 @@ NETWORKS = {
     "linear without bias": lambda: (torch.nn.Linear(6, 5, bias=False), (6,)),
     "convolution": lambda: (torch.nn.Conv2d(1, 5, 3), IMAGE),
     "mlp": lambda: (make("mlp").down(IMAGE, (5,), 0), IMAGE),
+    "gated mlp": lambda: (make("mlp", gated=True).down(IMAGE, (5,), 0), IMAGE),
     "conv to a vector": lambda: (make("conv").down(IMAGE, (5,), 0), IMAGE),
     "conv to a grid": lambda: (make("conv").down(IMAGE, (1, *make("conv").grid(IMAGE, 5)), 0), IMAGE),
 }

@@ -10,10 +10,10 @@ import pytest
 import vaezoo
 from vaezoo.cli.app import app
 from vaezoo.errors import ConfigError
+from vaezoo.evaluation.measurement_settings import MeasurementSettings
 from vaezoo.storage.json_files import seal
 from vaezoo.workflows import leaderboard as module
 from vaezoo.workflows.leaderboard import leaderboard, text, training_seconds
-from vaezoo.workflows.measurement_settings import MeasurementSettings
 from vaezoo.zoo.index import PACKAGE_FOLDER, bundled_models, parse_index, read_index
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -63,7 +63,7 @@ def test_the_card_has_use_command_cost_and_papers(run: Path) -> None:
     ]
     assert "`beta-vae`: Use it " in card and "`vamp-vae`: Use it " in card
     assert "It expects images of shape (1, 8, 8) with values in [0, 1]. Its figures hold for digits alone" in card
-    assert "```sh\nvaezoo evaluate ./mine\n```" in card
+    assert "```sh\nvaezoo evaluate ./mine --samples 2\n```" in card
     minutes = f"{figures['training']['seconds'] / 60:.0f} minutes"
     assert f"It took 210 steps, 1,380 images, {minutes} on {machine_of(torch.device('cpu'))}." in card
     assert card.count("@inproceedings") + card.count("@article") >= 2 and "@software{vaezoo," in card

@@ -22,6 +22,7 @@ class MLP(Network):
         context: width of the context, 0 for none.
         hidden: widths of the hidden layers; may be empty.
         activation: the non-linearity after each hidden layer.
+        gated: whether each hidden layer is a * sigmoid(b) of two linear maps a and b, without `activation`.
         advice: the end of the error if there are too many weights.
     """
 
@@ -32,14 +33,17 @@ class MLP(Network):
         context: int,
         hidden: Sequence[int],
         activation: Activation,
+        gated: bool = False,
         advice: str = "Choose a smaller shape, latent, context or width, or the backbone 'conv' for images.",
     ) -> None:
         super().__init__(shape, out, context)
         widths = [math.prod(shape) + context, *hidden]
-        check_weights("perceptron", (before * after for before, after in pairwise([*widths, math.prod(out)])), advice)
+        pairs, factor = list(pairwise(widths)), 2 if gated else 1
+        sizes = [factor * before * after for before, after in pairs]
+        check_weights("perceptron", [*sizes, widths[-1] * math.prod(out)], advice)
         layers: list[nn.Module] = []
-        for before, after in pairwise(widths):
-            layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]
+        for before, after in pairs:
+            layers += [nn.Linear(before, factor * after), nn.GLU() if gated else ACTIVATIONS[activation]()]
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(widths[-1], math.prod(out))
 

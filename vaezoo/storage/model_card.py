@@ -9,8 +9,9 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import cast
 
-from vaezoo.errors import VaezooError
+from vaezoo.errors import ConfigError, VaezooError
 from vaezoo.evaluation.health import remarks
+from vaezoo.evaluation.measurement_settings import MeasurementSettings
 from vaezoo.evaluation.metric import all_metrics, titled
 from vaezoo.recipe import list_recipes, read_recipe
 from vaezoo.storage.terms import Terms
@@ -138,13 +139,13 @@ def docstring_of(variant: str) -> str:
 
 
 def evaluate_command(address: str, config: Mapping[str, object], metrics: Mapping[str, object]) -> list[str]:
-    """Returns the command that measures the figures again, none if their data have no name."""
-    data = str(metrics.get("data"))
-    if not has_name(data):
-        return []
+    """Returns the command that measures the figures again, none if it is unknown or if their data have no name."""
     trained_on = str((cast("Mapping[str, object] | None", config.get("data")) or {}).get("name"))
-    option = "" if data == trained_on else f" --data {shlex.quote(data)}"
-    return [f"```sh\nvaezoo evaluate {shlex.quote(address)}{option}\n```"]
+    with suppress(ConfigError):
+        settings = MeasurementSettings.of(metrics)
+        if has_name(settings.data):
+            return [f"```sh\n{settings.command(address, trained_on)}\n```"]
+    return []
 
 
 def tags(config: Mapping[str, object]) -> list[str]:

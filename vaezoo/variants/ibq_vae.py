@@ -36,8 +36,8 @@ def ibq_vae(
     codes: Codes = 512,
     commitment: Weight = 1.0,
     codebook: Weight = 0.25,
-    entropy: Weight = 0.05,
-    temperature: Annotated[float, Meta(ge=1e-4, le=1e4)] = 1.0,
+    entropy: Weight = 1.0,
+    temperature: Annotated[float, Meta(ge=1e-4, le=1e4)] = 0.01,
     orthogonal: Weight = 0.0,
 ) -> VAE:
     r"""Takes the code with the largest scalar product, and differentiates its index as a softmax over all codes.
@@ -51,7 +51,8 @@ def ibq_vae(
         commitment: $\beta \ge 0$, weight of the two distances that move encoder outputs, the first with all codes.
         codebook: $\alpha \ge 0$, weight of the distance that moves the chosen code.
         entropy: $\gamma \ge 0$, weight of the term that makes indices certain and their mean over the batch uniform.
-        temperature: $\tau > 0$ of $q(v|y) \propto \exp(e_v^\top y / \tau)$ in the entropy term; 0.01 in the paper.
+        temperature: $\tau > 0$ of $q(v|y) \propto \exp(e_v^\top y / \tau)$ in the entropy term, 0.01 as in the
+            paper; at 1 most codes stay unused.
         orthogonal: weight of the mean squared cosine of two codes (Shin et al., 2021).
 
     Here $h$ is the one-hot vector of the largest element of $p$ and $z = e$ its code; the gradient of $p$ reaches all

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
+from vaezoo.evaluation.measurement_settings import MeasurementSettings
 from vaezoo.evaluation.metric import Metric, all_metrics
 from vaezoo.recipe import Published, Recipe, read_recipe
 from vaezoo.storage.files import write_file
 from vaezoo.workflows.listing import is_mass
-from vaezoo.workflows.measurement_settings import MeasurementSettings
 from vaezoo.workflows.tables import Record
 from vaezoo.zoo.index import list_models, read_index
 

@@ -10,13 +10,13 @@ from typing import cast
 from vaezoo.core import VAE, whole_number
 from vaezoo.errors import ConfigError, shorten
 from vaezoo.evaluation import Report, evaluate
+from vaezoo.evaluation.measurement_settings import MeasurementSettings
 from vaezoo.evaluation.metric import Metric, all_metrics
 from vaezoo.recipe import OF_A_RUN, Published, Recipe, list_recipes, published_metrics, read_recipe
 from vaezoo.storage.model_folder import read_metrics
 from vaezoo.workflows.leaderboard import depends_on_samples
 from vaezoo.workflows.load import finished, load
 from vaezoo.workflows.measure import data_of, in_the_literature
-from vaezoo.workflows.measurement_settings import MeasurementSettings
 from vaezoo.workflows.run_folder import own_data
 from vaezoo.workflows.tables import Record, Table
 from vaezoo.workflows.train import Around, train

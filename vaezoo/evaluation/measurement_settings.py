@@ -3,13 +3,13 @@
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 from vaezoo.errors import ConfigError
 from vaezoo.evaluation.metric import all_metrics
-from vaezoo.evaluation.test_sets import SUBSET_SEED
 
-SEED = 0  # of all noise of `vaezoo evaluate`
+SEED: Final = 0  # of all noise of `vaezoo evaluate`
+SUBSET_SEED: Final = 0  # of the permutation whose beginning is a part of a test set
 
 
 @dataclass(frozen=True, kw_only=True)
