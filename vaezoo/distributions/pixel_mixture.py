@@ -76,13 +76,15 @@ class LogisticMixturePixels(Distribution):
 
     def locations(self, channel: int, before: Tensor) -> Tensor:
         """Returns the locations (..., K, N) of a channel, given those before it, (..., K or 1, channel, N)."""
-        shift: Tensor = (self.coefficients[channel] * (before - 0.5)).sum(-2)
-        return self.loc[..., channel, :] + shift
+        loc: Tensor = self.loc[..., channel, :]
+        # The first one without operations on empty tensors, which runtimes of ONNX refuse.
+        return loc + (self.coefficients[channel] * (before - 0.5)).sum(-2) if channel else loc
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns log P(value), (*batch), nats; values between two levels count as the density of the nearest mass."""
         x = self.flat(value)
-        loc = torch.stack([self.locations(i, x[..., :i, :]) for i in range(x.shape[-2])], -2)
+        channels = [self.locations(i, x[..., :i, :]) for i in range(x.shape[-2])]
+        loc = torch.stack(torch.broadcast_tensors(*channels), -2)
         masses = log_mass_of_level(x, loc, self.log_scale, self.levels).sum(-2)
         mixed: Tensor = (masses + self.logits.log_softmax(-2)).logsumexp(-2).sum(-1)
         return mixed
@@ -100,7 +102,8 @@ class LogisticMixturePixels(Distribution):
             scale = self.log_scale[..., channel, :].exp()
             ratio = self.locations(channel, means) / scale
             mean = scale * (softplus(ratio) - softplus(ratio - 1.0 / scale))  # that of a logistic clipped to [0, 1]
-            means = torch.cat([means, mean.clamp(0.0, 1.0).unsqueeze(-2)], -2)
+            mean = mean.clamp(0.0, 1.0).unsqueeze(-2)
+            means = torch.cat([means, mean], -2) if channel else mean
         mixed = (means * self.logits.softmax(-2).unsqueeze(-2)).sum(-3)
         return mixed.reshape(*self.batch_shape, *self.event_shape)
 
