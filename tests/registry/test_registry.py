@@ -161,7 +161,7 @@ def test_a_config_is_plain_and_canonical() -> None:
             "shape": [1, 8, 8],
             "latent": [4],
             "context": 0,
-            "backbone": {"name": "mlp", "hidden": [3], "activation": "relu"},
+            "backbone": {"name": "mlp", "hidden": [3], "activation": "relu", "gated": False},
             "likelihood": {"name": "bernoulli"},
             "examples": 0,
         },

@@ -24,6 +24,7 @@ KEYS = {  # of metrics.json, for the titles and headings of the pages
     "bound": "bound",
     "distortion": "distortion",
     "rate": "rate",
+    "rate of each level": "level_rates",
     "log-evidence": "log_evidence",
     "PSNR": "psnr",
     "mean PSNR of the images": "mean_psnr",
@@ -43,7 +44,7 @@ KEYS = {  # of metrics.json, for the titles and headings of the pages
     "clustering accuracy": "clustering_accuracy",
 }
 OTHER_KEYS = {"bits/dim": "bits_per_dimension", "active latents": "active_units", "active": "active_units"}
-NUMBER = re.compile(r"-?[\d,]+(?:\.\d+)?")
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 FIGURES_OF_README = [  # (model, key, text before the figure, unit)
     ("top-down-vae-mnist", "log_evidence", "(log p(x) ≥ ", 1.0),
     ("flow-prior-vae-mnist", "log_evidence", "(", 1.0),
@@ -80,7 +81,8 @@ def check_figure(title: str, text: str, metrics: Mapping[str, object]) -> None:
     value = metrics[KEYS[name.partition(",")[0].partition(" (of K")[0]]]
     if samples:
         assert int(samples.partition(")")[0].replace(",", "")) == metrics["samples"], (title, text)
-    expected = [value["mean"], value["error"]] if isinstance(value, Mapping) else [value]
+    several = isinstance(value, list)
+    expected = value if several else [value["mean"], value["error"]] if isinstance(value, Mapping) else [value]
     if expected[0] is None:
         assert text == "–", (title, text)
         return

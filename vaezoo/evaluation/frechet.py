@@ -17,7 +17,7 @@ from vaezoo.data import Dataset, as_dataset
 from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import ConfigError, ShapeError, SupportError, UnknownNameError
 from vaezoo.evaluation.batches import batches, context_of
-from vaezoo.evaluation.measurement_settings import SUBSET_SEED
+from vaezoo.evaluation.seeds import SUBSET_SEED
 from vaezoo.evaluation.test_sets import binarized, limited, test_set
 from vaezoo.networks.features import TrainedFeatures as TrainedFeatures  # also a public name of `evaluation`
 

@@ -3,13 +3,11 @@
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import cast
 
 from vaezoo.errors import ConfigError
 from vaezoo.evaluation.metric import all_metrics
-
-SEED: Final = 0  # of all noise of `vaezoo evaluate`
-SUBSET_SEED: Final = 0  # of the permutation whose beginning is a part of a test set
+from vaezoo.evaluation.seeds import SEED, SUBSET_SEED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from vaezoo.data import (
 from vaezoo.data.dataset import stable_permutation
 from vaezoo.errors import DataError, warn
 from vaezoo.evaluation.batches import context_of
-from vaezoo.evaluation.measurement_settings import SUBSET_SEED
+from vaezoo.evaluation.seeds import SUBSET_SEED
 
 DRAWN: Final = 16
 """Examples of a data set in a picture."""

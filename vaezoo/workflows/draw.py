@@ -14,7 +14,7 @@ from vaezoo.data import SeriesLayout, bundled_images, layout_of
 from vaezoo.data.bundled import BUNDLED
 from vaezoo.errors import ConfigError, DataError, shorten
 from vaezoo.evaluation.batches import context_of
-from vaezoo.evaluation.measurement_settings import SUBSET_SEED
+from vaezoo.evaluation.seeds import SUBSET_SEED
 from vaezoo.evaluation.test_sets import limited, test_set
 from vaezoo.workflows.fit_sampler import fit_sampler, load_sampler, saved_samplers
 from vaezoo.workflows.load import load, locate
