@@ -17,7 +17,7 @@ from vaezoo.errors import ConfigError, ExportError, MissingExtraError, UnknownNa
 from vaezoo.storage.export.export import formats
 from vaezoo.storage.export.programs import programs_of
 
-DAILY = ("beta-vae-mnist", "cvae-mnist", "vq-vae-mnist")
+DAILY = ("cvae-mnist", "vq-vae-mnist")
 MODELS = [pytest.param(name, marks=() if name in DAILY else pytest.mark.full) for name in vaezoo.list_models()]
 #: variants whose encoder differentiates within its pass
 REFUSED = {"hamiltonian-vae"}
@@ -99,6 +99,7 @@ def test_refusals_are_those_on_the_page():
     assert {line.split("`")[1] for line in section.splitlines() if line.startswith("| `")} == REFUSED
 
 
+@pytest.mark.full
 @torch.no_grad()
 def test_a_graph_of_a_model_of_tables_takes_gaps(tmp_path: Path):
     import onnxruntime

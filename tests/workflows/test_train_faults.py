@@ -84,7 +84,9 @@ def limited(place, size, steps):
     return [*found, filecmp.cmpfiles(once, folder, FILES, shallow=False)[0] == FILES]
 
 
-@pytest.mark.parametrize(("size", "file"), [(20_000, "metrics.jsonl"), (4_500, "step-0")])
+@pytest.mark.parametrize(
+    ("size", "file"), [pytest.param(20_000, "metrics.jsonl", marks=pytest.mark.full), (4_500, "step-0")]
+)
 def test_limited_file_size(size, file, forks, quick_path):
     status, output, traceback, saved, rest, same = forks.call(limited, place=str(quick_path), size=size, steps=200)
     assert status == 1 and len(output) == 1 and not traceback
