@@ -116,7 +116,7 @@ def test_a_row_has_seed_command_digests_and_the_figure_of_the_literature() -> No
     assert (evidence["published"], evidence["published_samples"]) == (-84.78, 5000)
     assert "arXiv:1509.00519" in evidence["published_in"] and "published" not in rows["bound"]
     assert evidence["recipe_digest"] == vaezoo.read_recipe("iwae-mnist").digest
-    assert evidence["weights_digest"] == metrics["weights"] and evidence["initialized_from"] == "vae-mnist"
+    assert evidence["weights_digest"] == metrics["weights"] and evidence["initialized_from"] == "vae-gated-mnist"
     assert evidence["command"] == "vaezoo evaluate iwae-mnist --samples 5000" and "samples" not in rows["psnr"]
     (error,) = [row for row in leaderboard("m2-vae-mnist") if row["figure"] == "label_error"]
     assert error["published"] == 0.1197 and error["value"] < 0.06
@@ -150,12 +150,12 @@ def test_settings_of_other_figures_are_refused_or_stated() -> None:
 
 
 def test_the_time_of_a_training_includes_that_of_the_weights_it_starts_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = {"vade-mnist": 5, "vamp-vae-mnist": 70, "vae-mnist": 900}
+    seconds = {"vade-mnist": 5, "vamp-vae-mnist": 70, "vae-gated-mnist": 900}
     index = {name: {"metrics": {"training": {"seconds": each}}} for name, each in seconds.items()}
     monkeypatch.setattr(module, "read_index", lambda: index)
-    assert training_seconds("vade-mnist") == 975.0 and training_seconds("vae-mnist") == 900.0
-    index["vae-mnist"]["metrics"] = {}
-    assert training_seconds("vade-mnist") is None and training_seconds("vae-mnist") is None
+    assert training_seconds("vade-mnist") == 975.0 and training_seconds("vae-gated-mnist") == 900.0
+    index["vae-gated-mnist"]["metrics"] = {}
+    assert training_seconds("vade-mnist") is None and training_seconds("vae-gated-mnist") is None
 
 
 def test_each_row_is_one_line() -> None:
