@@ -332,7 +332,7 @@ class TestDistributions:
         assert {"vaezoo/py.typed", "vaezoo/data/mnist64.safetensors", "vaezoo/recipes/vae-mnist.toml"} <= names
         assert any(name.endswith("LICENSE") for name in licences)
         sizes = {path.suffix: path.stat().st_size for path in built.iterdir()}
-        assert len(sizes) == 2 and sizes[".whl"] <= 85_000_000 and sizes[".gz"] < 100_000_000, sizes
+        assert len(sizes) == 2 and sizes[".whl"] <= 95_000_000 and sizes[".gz"] < 100_000_000, sizes
 
     def test_the_sdist_holds_what_the_tests_need(self, built: Path):
         with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
