@@ -46,7 +46,7 @@ KEYS = {  # of metrics.json, for the titles and headings of the pages
 OTHER_KEYS = {"bits/dim": "bits_per_dimension", "active latents": "active_units", "active": "active_units"}
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 FIGURES_OF_README = [  # (model, key, text before the figure, unit)
-    ("top-down-vae-mnist", "log_evidence", "(log p(x) ≥ ", 1.0),
+    ("conv-iaf-flow-mnist", "log_evidence", "(log p(x) ≥ ", 1.0),
     ("flow-prior-vae-mnist", "log_evidence", "(", 1.0),
     ("vade-mnist", "clustering_accuracy", ": ", 0.01),
     ("m2-vae-mnist", "label_error", ": ", 0.01),
