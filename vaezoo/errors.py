@@ -177,6 +177,7 @@ def printable(text: str, limit: int = 1000) -> str:
 
 SYNONYMS = {  # words of other libraries and papers -> those of vaezoo; a hint names those that are known in its place
     "bernoulli": "bce binary-cross-entropy",
+    "autoregressive-bernoulli": "autoregressive pixelvae pixel-vae pixelcnn pixelrnn",
     "gaussian": "mse l2 normal squared-error",
     "laplace": "l1 mae",
     "discretized-logistic": "logistic",

@@ -77,10 +77,13 @@ def inputs(likelihood: str) -> tuple[Distribution, Tensor, Tensor]:
     with torch.no_grad():
         found = model.decoder(torch.randn(1, *model.latent, dtype=torch.float64))
         x = found.sample()
-    return found, x, (x[0] * (1 if likelihood == "bernoulli" else 255)).round().long()
+    return found, x, (x[0] * (1 if likelihood.endswith("bernoulli") else 255)).round().long()
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "discretized-logistic", "logistic-mixture", "categorical"])
+MASSES = ("bernoulli", "autoregressive-bernoulli", "discretized-logistic", "logistic-mixture", "categorical")
+
+
+@pytest.mark.parametrize("likelihood", MASSES)
 def test_pixels_cost_minus_their_log_likelihood(likelihood: str) -> None:
     distribution, x, levels = inputs(likelihood)
     stack = filled(10)

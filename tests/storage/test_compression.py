@@ -35,6 +35,7 @@ CASES = (
     Case("vae", likelihood="discretized-logistic"),
     Case("vae", backbone="conv", likelihood="logistic-mixture"),
     Case("vae", likelihood="categorical"),
+    Case("vae", backbone="conv", likelihood="autoregressive-bernoulli"),
     Case("cvae", context=3),
     Case("vamp-vae"),
     Case("vade"),

@@ -23,7 +23,7 @@ from vaezoo.errors import (
 from vaezoo.evaluation import Estimate, evidence
 from vaezoo.evaluation.test_sets import limited
 from vaezoo.registry import variants
-from vaezoo.workflows.compare import check_variant, compare, expand
+from vaezoo.workflows.compare import check_variant, compare, expand, is_binary
 from vaezoo.workflows.comparison import Comparison, Failure, reference_of, table_of
 from vaezoo.workflows.run_folder import auto_folder
 
@@ -127,6 +127,12 @@ def test_comparison_continues_where_it_was_stopped(tmp_path, monkeypatch):
     assert [run.recipe.variant for run in begun] == ["ae"]
     assert [row.report for row in again] == [row.report for row in first]
     assert list(compare(["vae"], **{**options, "steps": 11})) and len(begun) == 2  # another recipe, another run
+
+
+def test_images_are_binarized_for_each_bernoulli_likelihood():
+    assert is_binary("vae", None) and is_binary("vae", "bernoulli") and is_binary("vae", "autoregressive-bernoulli")
+    assert not is_binary("sigma-vae", None) and not is_binary("vae", "continuous-bernoulli")
+    assert is_binary("sigma-vae", "bernoulli") and not is_binary("vae", "mixed")
 
 
 def test_color_images_are_binarized_with_a_warning_unless_a_likelihood_is_given(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Distributions that torch lacks, or whose torch version is too slow for training, and their KL divergences."""
 
+from vaezoo.distributions.autoregressive import AutoregressiveBernoulliPixels, preceding
 from vaezoo.distributions.categorical import OneHotCategoricals, gumbel_like, one_hot_like
 from vaezoo.distributions.flow import FlowDistribution, FlowPosterior
 from vaezoo.distributions.full_covariance import CholeskyNormal
@@ -20,6 +21,7 @@ from vaezoo.distributions.von_mises_fisher import UniformSphere, VonMisesFisher
 __all__ = [
     "LOG_SCALE_LIMIT",
     "LOG_TWO_PI",
+    "AutoregressiveBernoulliPixels",
     "BernoulliPixels",
     "CategoricalPixels",
     "CholeskyNormal",
@@ -49,5 +51,6 @@ __all__ = [
     "log_prob_of_each",
     "normal_from",
     "one_hot_like",
+    "preceding",
     "sum_event",
 ]

@@ -22,6 +22,7 @@ from vaezoo.evaluation import Estimate
 from vaezoo.evaluation.metric import Value
 from vaezoo.evaluation.report import measured
 from vaezoo.evaluation.test_sets import limited, test_set
+from vaezoo.likelihoods.bernoulli import Bernoulli
 from vaezoo.recipe import Recipe, list_recipes, read_recipe
 from vaezoo.registry import check_named, is_variant, likelihoods, resolve, variants, with_requirements
 from vaezoo.storage.config import CONFIG, read_config
@@ -30,7 +31,6 @@ from vaezoo.workflows.load import load, locate
 from vaezoo.workflows.train import Around, train
 from vaezoo.zoo.index import read_index
 
-BINARY = "bernoulli"
 COLORS = 3  # channels
 SHOWN = 5  # names in a warning
 TENTH = 10  # one of so many examples of a set without splits is for the test
@@ -76,7 +76,10 @@ def recipe_for(
 def is_binary(variant: str, likelihood: str | None) -> bool:
     """Returns whether a comparison trains a variant on binarized images: those whose likelihood is Bernoulli."""
     defaults = [entry.defaults.get("likelihood") for entry in resolve(variant)]
-    return likelihood == BINARY if likelihood is not None else not any(defaults)
+    if likelihood is None:
+        return not any(defaults)
+    head = likelihoods.get(likelihood)
+    return isinstance(head, type) and issubclass(head, Bernoulli)
 
 
 def compare(
@@ -112,7 +115,7 @@ def compare(
         size: number of pixels of square images, or height and width, to which the images of trained variants are
             scaled and cropped; None keeps the size.
         likelihood: that of the trained variants; None for the default of each. With "bernoulli", the default of most,
-            images are binarized, which gives a warning if they have colors.
+            and "autoregressive-bernoulli" images are binarized, which gives a warning if they have colors.
         device: "auto" takes a GPU if there is one.
         out: folder of the runs; None writes no files.
         report: called with the name of each model before its training.

@@ -1,20 +1,24 @@
 """The masses of x under p(x|z), as symbols: the index of the level of each element."""
 
-from typing import cast
-
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from vaezoo.core import VAE, as_part
-from vaezoo.distributions import BernoulliPixels, CategoricalPixels, DiscretizedLogisticPixels, LogisticMixturePixels
+from vaezoo.distributions import (
+    AutoregressiveBernoulliPixels,
+    BernoulliPixels,
+    CategoricalPixels,
+    DiscretizedLogisticPixels,
+    LogisticMixturePixels,
+)
 from vaezoo.distributions.pixels import log_mass_of_level
 from vaezoo.errors import CompositionError, NoDensityError
 from vaezoo.likelihoods import LevelsLikelihood
 from vaezoo.likelihoods.bernoulli import Bernoulli
 from vaezoo.storage.compression.stack import BitStack, Masses, bernoulli, table
 
-SUPPORTED = "bernoulli, discretized-logistic, logistic-mixture or categorical"
+SUPPORTED = "bernoulli, autoregressive-bernoulli, discretized-logistic, logistic-mixture or categorical"
 
 
 def levels_of(model: VAE) -> int:
@@ -40,23 +44,23 @@ def levels_of(model: VAE) -> int:
 
 def push_pixels(stack: BitStack, likelihood: Distribution, levels: Tensor) -> None:
     """Pushes the levels (*shape) of one example; the distribution has a batch of one."""
-    if isinstance(likelihood, LogisticMixturePixels):
-        rows = levels.reshape(likelihood.loc.shape[-2:])
-        steps = MixtureSteps(likelihood)
-        masses = [steps.next(row) for row in rows]  # in the order of `pop_pixels`
-        for row, each in zip(reversed(rows), reversed(masses), strict=True):
-            stack.push(row, each)
+    steps = steps_of(likelihood)
+    if steps is None:
+        stack.push(levels.flatten(), masses_of(likelihood))
         return
-    stack.push(levels.flatten(), masses_of(likelihood))
+    rows = levels.reshape(steps.shape).unbind(steps.axis)
+    masses = [steps.next(row) for row in rows]  # in the order of `pop_pixels`
+    for row, each in zip(reversed(rows), reversed(masses), strict=True):
+        stack.push(row, each)
 
 
 def pop_pixels(stack: BitStack, likelihood: Distribution) -> Tensor:
     """Returns the levels (*shape) of one example, int64."""
-    if isinstance(likelihood, LogisticMixturePixels):
-        steps = MixtureSteps(likelihood)
-        found = torch.stack([steps.popped(stack) for _ in range(likelihood.loc.shape[-2])])
-    else:
+    steps = steps_of(likelihood)
+    if steps is None:
         found = stack.pop(masses_of(likelihood))
+    else:
+        found = torch.stack([steps.popped(stack) for _ in range(steps.shape[steps.axis])], steps.axis)
     return found.reshape(likelihood.event_shape)
 
 
@@ -79,45 +83,92 @@ def values(levels: int, like: Tensor) -> Tensor:
     return torch.arange(levels, dtype=like.dtype, device=like.device) / (levels - 1)
 
 
-class MixtureSteps:
-    """The masses of the channels of a mixture of logistics, one after the other, given those before.
+class Steps:
+    """The masses of some elements of x after the other, given those before.
 
-    Args:
-        mixture: a batch of one.
+    `shape` is (channels, positions); a step is an index of `axis`.
     """
+
+    shape: tuple[int, int]
+    axis: int
+
+    def following(self) -> Masses:
+        """Returns the masses of the next step, given those that were appended."""
+        raise NotImplementedError
+
+    def append(self, row: Tensor) -> None:
+        """Continues with the levels (N,) of the step."""
+        raise NotImplementedError
+
+    def next(self, row: Tensor) -> Masses:
+        """Returns the masses of the next step, whose levels (N,) are known."""
+        masses = self.following()
+        self.append(row)
+        return masses
+
+    def popped(self, stack: BitStack) -> Tensor:
+        """Returns the levels (N,) of the next step."""
+        row = stack.pop(self.following())
+        self.append(row)
+        return row
+
+
+def steps_of(likelihood: Distribution) -> Steps | None:
+    """Returns the steps of a distribution, a batch of one, whose elements depend on each other; None for another."""
+    if isinstance(likelihood, LogisticMixturePixels):
+        return MixtureSteps(likelihood)
+    return NeighborSteps(likelihood) if isinstance(likelihood, AutoregressiveBernoulliPixels) else None
+
+
+class NeighborSteps(Steps):
+    """The masses of the positions of Bernoulli pixels that depend on their neighbors."""
+
+    axis = 1
+
+    def __init__(self, pixels: AutoregressiveBernoulliPixels) -> None:
+        self.shape = (pixels.logits.shape[-3], pixels.logits.shape[-2:].numel())
+        self.steps = pixels.steps()
+        self.logits: Tensor | None = next(self.steps)
+
+    def following(self) -> Masses:
+        """Returns the masses of the channels of the next position, (C,)."""
+        assert self.logits is not None  # the last position is behind
+        return bernoulli(self.logits.flatten().sigmoid())
+
+    def append(self, row: Tensor) -> None:
+        """Continues with the levels (C,) of the position."""
+        assert self.logits is not None
+        try:
+            self.logits = self.steps.send(row.to(self.logits).expand_as(self.logits))
+        except StopIteration:
+            self.logits = None
+
+
+class MixtureSteps(Steps):
+    """The masses of the channels of a mixture of logistics."""
+
+    axis = 0
 
     def __init__(self, mixture: LogisticMixturePixels) -> None:
         self.mixture = mixture
+        self.shape = (mixture.loc.shape[-2], mixture.loc.shape[-1])
         self.log_weights = mixture.logits.flatten(0, -3).squeeze(0).log_softmax(-2)  # (K, N), given what is before
         self.before = mixture.loc[..., :1, :0, :]
-        self.waiting: Tensor | None = None
+        self.joint = self.log_weights
 
-    def _each(self) -> Masses:
+    def following(self) -> Masses:
         """Returns the masses of the next channel, (N, levels)."""
         channel, levels = self.before.shape[-2], self.mixture.levels
         loc = self.mixture.locations(channel, self.before).flatten(0, -3).squeeze(0)  # (K, N)
         log_scale = self.mixture.log_scale[..., channel, :].flatten(0, -3).squeeze(0)
         each = log_mass_of_level(values(levels, loc), loc.unsqueeze(-1), log_scale.unsqueeze(-1), levels)
-        self.waiting = each + self.log_weights.unsqueeze(-1)  # (K, N, levels)
-        return table(self.waiting.logsumexp(0).exp())
+        self.joint = each + self.log_weights.unsqueeze(-1)  # (K, N, levels)
+        return table(self.joint.logsumexp(0).exp())
 
-    def _known(self, row: Tensor) -> None:
+    def append(self, row: Tensor) -> None:
         """Updates the weights of the components by the levels (N,) of the channel."""
-        joint = cast(Tensor, self.waiting)
-        chosen = joint.gather(-1, row.view(1, -1, 1).expand(len(joint), -1, 1)).squeeze(-1)
+        chosen = self.joint.gather(-1, row.view(1, -1, 1).expand(len(self.joint), -1, 1)).squeeze(-1)
         self.log_weights = chosen.log_softmax(0)
         value = row.to(self.before.dtype) / (self.mixture.levels - 1)
         new = value.expand(*self.before.shape[:-2], 1, len(row))
         self.before = torch.cat([self.before, new], -2)
-
-    def next(self, row: Tensor) -> Masses:
-        """Returns the masses of the next channel, whose levels (N,) are known."""
-        masses = self._each()
-        self._known(row)
-        return masses
-
-    def popped(self, stack: BitStack) -> Tensor:
-        """Returns the levels (N,) of the next channel."""
-        row = stack.pop(self._each())
-        self._known(row)
-        return row

@@ -1,0 +1,91 @@
+"""Bernoulli pixels that depend on their neighbors, against sums over all images."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from vaezoo.distributions import AutoregressiveBernoulliPixels, BernoulliPixels, preceding
+from vaezoo.likelihoods.autoregressive_bernoulli import AutoregressiveBernoulli
+
+
+def every_image(*shape: int) -> Tensor:
+    size = torch.Size(shape).numel()
+    return torch.tensor([*itertools.product([0.0, 1.0], repeat=size)]).view(-1, *shape)
+
+
+def pixels(*shape: int, window: int = 2) -> AutoregressiveBernoulliPixels:
+    head = AutoregressiveBernoulli(shape, window=window)
+    found = head(2.0 * torch.randn(head.outputs, *shape))
+    assert isinstance(found, AutoregressiveBernoulliPixels)
+    return found
+
+
+def test_neighbors_precede_a_pixel_in_the_order_of_reading() -> None:
+    assert preceding(1, 3, 3) == [(-1, -1), (-1, 0), (-1, 1), (0, -1)]
+    assert len(preceding(2, 28, 28)) == 12 and len(preceding(8, 28, 28)) == 8 * 17 + 8
+    assert preceding(3, 1, 3) == [(0, -2), (0, -1)] and preceding(2, 3, 1) == [(-2, 0), (-1, 0)]
+    assert preceding(1, 1, 1) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4), (2, 2, 2), (1, 4, 1), (7,), (2, 5)])
+def test_masses_of_all_images_add_up_to_one_and_draws_follow_them(shape: tuple[int, ...]) -> None:
+    found, images = pixels(*shape), every_image(*shape)
+    masses = found.log_prob(images).exp()
+    assert float(masses.sum()) == pytest.approx(1.0, abs=1e-5)
+    drawn = found.sample((20_000,)).flatten(1)
+    index = (drawn * 2.0 ** torch.arange(drawn.shape[1] - 1, -1, -1)).sum(1).long()
+    shares = torch.bincount(index, minlength=len(images)) / 20_000
+    assert float((shares - masses).abs().max()) < 0.015
+    assert float((shares - masses).abs().sum()) < 6.0 * (len(images) / 20_000) ** 0.5  # of a multinomial
+
+
+def test_a_pixel_depends_on_the_neighbors_of_the_window_alone() -> None:
+    found, x = pixels(1, 6, 6, window=1), torch.rand(1, 6, 6).round()
+    steps, changed = found.log_prob(x), x.clone()
+    changed[0, 2, 2] = 1 - changed[0, 2, 2]
+    logits = [each.detach() for each in logits_of(found, x)], [each.detach() for each in logits_of(found, changed)]
+    differing = [divmod(place, 6) for place in range(36) if not torch.equal(logits[0][place], logits[1][place])]
+    assert differing == [(2, 3), (3, 1), (3, 2), (3, 3)]
+    by_pixel = torch.stack(logits[0], -1).view(1, 6, 6)
+    torch.testing.assert_close(BernoulliPixels(by_pixel, 3).log_prob(x), steps)
+
+
+def logits_of(found: AutoregressiveBernoulliPixels, x: Tensor) -> list[Tensor]:
+    steps, logits = found.steps(), list[Tensor]()
+    logits.append(next(steps))
+    for value in x.flatten()[:-1]:
+        logits.append(steps.send(value.view(1)))
+    return logits
+
+
+def test_without_weights_they_are_independent_bernoullis() -> None:
+    logits, x = torch.randn(5, 1, 4, 4), torch.rand(5, 1, 4, 4)
+    offsets = preceding(2, 4, 4)
+    found = AutoregressiveBernoulliPixels(logits, torch.zeros(5, len(offsets), 1, 4, 4), offsets, (1, 4, 4))
+    plain = BernoulliPixels(logits, 3)
+    torch.testing.assert_close(found.log_prob(x), plain.log_prob(x))
+    torch.testing.assert_close(found.mean, plain.mean)
+    assert torch.equal(found.mode, plain.mode)
+
+
+def test_the_mode_has_the_likelier_value_of_each_pixel_given_those_before() -> None:
+    found = pixels(1, 2, 2)
+    x = found.mode
+    for place in range(4):
+        changed = x.flatten().clone()
+        changed[place] = 1 - changed[place]
+        before = every_image(3 - place) if place < 3 else torch.zeros(1, 0)
+        kept, other = (
+            torch.cat([each.flatten()[: place + 1].expand(len(before), -1), before], 1).view(-1, 1, 2, 2)
+            for each in (x, changed)
+        )
+        assert float(found.log_prob(kept).logsumexp(0)) >= float(found.log_prob(other).logsumexp(0))
+
+
+def test_means_have_gradients() -> None:
+    head = AutoregressiveBernoulli((1, 4, 4))
+    raw = torch.randn(3, head.outputs, 1, 4, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda each: head(each).mean, raw)
+    assert torch.autograd.gradcheck(lambda each: head(each).log_prob(torch.ones(1, 4, 4).double()), raw)
