@@ -45,19 +45,26 @@ def test_a_pixel_depends_on_the_neighbors_of_the_window_alone() -> None:
     found, x = pixels(1, 6, 6, window=1), torch.rand(1, 6, 6).round()
     steps, changed = found.log_prob(x), x.clone()
     changed[0, 2, 2] = 1 - changed[0, 2, 2]
-    logits = [each.detach() for each in logits_of(found, x)], [each.detach() for each in logits_of(found, changed)]
-    differing = [divmod(place, 6) for place in range(36) if not torch.equal(logits[0][place], logits[1][place])]
-    assert differing == [(2, 3), (3, 1), (3, 2), (3, 3)]
-    by_pixel = torch.stack(logits[0], -1).view(1, 6, 6)
-    torch.testing.assert_close(BernoulliPixels(by_pixel, 3).log_prob(x), steps)
+    logits, others = logits_of(found, x), logits_of(found, changed)
+    assert (logits != others).nonzero().tolist() == [[0, 2, 3], [0, 3, 1], [0, 3, 2], [0, 3, 3]]
+    torch.testing.assert_close(BernoulliPixels(logits, 3).log_prob(x), steps)
 
 
-def logits_of(found: AutoregressiveBernoulliPixels, x: Tensor) -> list[Tensor]:
-    steps, logits = found.steps(), list[Tensor]()
-    logits.append(next(steps))
-    for value in x.flatten()[:-1]:
-        logits.append(steps.send(value.view(1)))
-    return logits
+def logits_of(found: AutoregressiveBernoulliPixels, x: Tensor) -> Tensor:
+    steps, waves = found.steps(), found.split(x)
+    return found.join([next(steps), *(steps.send(wave) for wave in waves[:-1])])
+
+
+@pytest.mark.parametrize("width", [2, 4, 9])
+def test_the_logits_of_other_sizes_are_those_of_their_own_neighbors(width: int) -> None:
+    """Offsets of a wide image on a narrow one, as when a grid of latents is smaller than in training."""
+    offsets = preceding(3, 12, 12)
+    found = AutoregressiveBernoulliPixels(
+        torch.randn(2, 1, 5, width), torch.randn(2, len(offsets), 1, 5, width), offsets, (1, 5, width)
+    )
+    x = found.sample()
+    assert torch.equal(found.join(found.split(x)), x)
+    torch.testing.assert_close(BernoulliPixels(logits_of(found, x), 3).log_prob(x), found.log_prob(x))
 
 
 def test_without_weights_they_are_independent_bernoullis() -> None:

@@ -1,6 +1,7 @@
 """Bernoulli pixels that depend on the pixels before them."""
 
 from collections.abc import Callable, Generator, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -18,6 +19,28 @@ def preceding(window: int, height: int, width: int) -> list[tuple[int, int]]:
     rows, columns = min(window, height - 1), min(window, width - 1)
     offsets = [(row, column) for row in range(-rows, 1) for column in range(-columns, columns + 1)]
     return [offset for offset in offsets if offset < (0, 0)]
+
+
+@lru_cache(maxsize=16)
+def waves_of(
+    height: int, width: int, offsets: tuple[tuple[int, int], ...]
+) -> tuple[list[list[int]], list[list[list[int]]]]:
+    """Returns the waves of an H x W image: pixels that do not depend on each other, given the waves before.
+
+    Returns:
+        The places (row · W + column) of the n pixels of each wave; and for each wave the T x n neighbors of its pixels,
+        as numbers from 1 in the order of all waves, 0 outside of the image. Row i has its column j in wave i · s + j,
+        where s is one more than the largest column to the right: 28 x 28 pixels with a window of 2 have 109 waves.
+    """
+    slope = 1 + max([0, *(column for _, column in offsets)])
+    waves: dict[int, list[tuple[int, int]]] = {}
+    for row in range(height):
+        for column in range(width):
+            waves.setdefault(row * slope + column, []).append((row, column))
+    ordered = [waves[number] for number in sorted(waves)]
+    numbers = {pixel: number for number, pixel in enumerate((each for wave in ordered for each in wave), 1)}
+    near = [[[numbers.get((i + down, j + right), 0) for i, j in wave] for down, right in offsets] for wave in ordered]
+    return [[i * width + j for i, j in wave] for wave in ordered], near
 
 
 class AutoregressiveBernoulliPixels(Distribution):
@@ -61,26 +84,42 @@ class AutoregressiveBernoulliPixels(Distribution):
         logits, x = torch.broadcast_tensors(logits, x)
         return -sum_event(binary_cross_entropy_with_logits(logits, x, reduction="none"), 3)
 
-    def steps(self) -> Generator[Tensor, Tensor, None]:
-        """Yields the logits (*batch, C) of each pixel in order; `send` the values (*batch, C) of the one before."""
+    @property
+    def waves(self) -> list[list[int]]:
+        """The places of the pixels of each wave, see `waves_of`."""
+        return self._plan()[0]
+
+    def _plan(self) -> tuple[list[list[int]], list[list[list[int]]]]:
         height, width = self.logits.shape[-2:]
-        weights, outside = self.weights.movedim(-4, -1), torch.zeros_like(self.logits[..., 0, 0])
-        known: dict[tuple[int, int], Tensor] = {}
-        for row in range(height):
-            for column in range(width):
-                logits = self.logits[..., row, column]
-                if self.offsets:
-                    near = [known.get((row + down, column + right), outside) for down, right in self.offsets]
-                    logits = logits + (weights[..., row, column, :] * torch.stack(near, -1)).sum(-1)
-                known[row, column] = (yield logits) - 0.5
+        return waves_of(height, width, tuple(self.offsets))
+
+    def split(self, x: Tensor) -> list[Tensor]:
+        """Returns (..., H, W) as waves (..., n)."""
+        places = [place for wave in self.waves for place in wave]
+        return list(torch.split(x.flatten(-2)[..., places], [len(wave) for wave in self.waves], -1))
+
+    def join(self, waves: Sequence[Tensor]) -> Tensor:
+        """Returns waves (..., n) as (..., H, W), the inverse of `split`."""
+        places = [place for wave in self.waves for place in wave]
+        order = sorted(range(len(places)), key=places.__getitem__)
+        joined: Tensor = torch.cat([*waves], -1)[..., order]
+        return joined.unflatten(-1, self.logits.shape[-2:])
+
+    def steps(self) -> Generator[Tensor, Tensor, None]:
+        """Yields the logits (*batch, C, n) of each wave in order; `send` its values, (*batch, C, n)."""
+        known = torch.zeros_like(self.logits[..., :1, 0])  # outside of the image, and then the values of all waves
+        split = zip(self.split(self.logits), self.split(self.weights.movedim(-4, -3)), self._plan()[1], strict=True)
+        for logits, weights, near in split:
+            found = logits + (weights * known[..., near]).sum(-2) if self.offsets else logits
+            known = torch.cat([known, (yield found) - 0.5], -1)
 
     def each(self, choose: Callable[[Tensor], Tensor]) -> Tensor:
-        """Returns x (*batch, *event), whose pixels are what `choose` returns for their logits, one after the other."""
+        """Returns x (*batch, *event), whose pixels are what `choose` returns for their logits, wave after wave."""
         steps = self.steps()
         values = [choose(next(steps))]
-        for _ in range(1, self.logits.shape[-2:].numel()):
+        for _ in self.waves[1:]:
             values.append(choose(steps.send(values[-1])))
-        return torch.stack(values, -1).reshape(*self.batch_shape, *self.event_shape)
+        return self.join(values).reshape(*self.batch_shape, *self.event_shape)
 
     @property
     def mean(self) -> Tensor:

@@ -1,5 +1,7 @@
 """The masses of x under p(x|z), as symbols: the index of the level of each element."""
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -48,7 +50,7 @@ def push_pixels(stack: BitStack, likelihood: Distribution, levels: Tensor) -> No
     if steps is None:
         stack.push(levels.flatten(), masses_of(likelihood))
         return
-    rows = levels.reshape(steps.shape).unbind(steps.axis)
+    rows = steps.split(levels)
     masses = [steps.next(row) for row in rows]  # in the order of `pop_pixels`
     for row, each in zip(reversed(rows), reversed(masses), strict=True):
         stack.push(row, each)
@@ -60,7 +62,7 @@ def pop_pixels(stack: BitStack, likelihood: Distribution) -> Tensor:
     if steps is None:
         found = stack.pop(masses_of(likelihood))
     else:
-        found = torch.stack([steps.popped(stack) for _ in range(steps.shape[steps.axis])], steps.axis)
+        found = steps.join([steps.popped(stack) for _ in range(steps.count)])
     return found.reshape(likelihood.event_shape)
 
 
@@ -84,13 +86,17 @@ def values(levels: int, like: Tensor) -> Tensor:
 
 
 class Steps:
-    """The masses of some elements of x after the other, given those before.
+    """The masses of some elements of x after the other, given those before; `count` is the number of steps."""
 
-    `shape` is (channels, positions); a step is an index of `axis`.
-    """
+    count: int
 
-    shape: tuple[int, int]
-    axis: int
+    def split(self, levels: Tensor) -> list[Tensor]:
+        """Returns the levels (*shape) of the elements of each step, (N,)."""
+        raise NotImplementedError
+
+    def join(self, rows: list[Tensor]) -> Tensor:
+        """Returns the levels of all elements, the inverse of `split` but for the shape."""
+        raise NotImplementedError
 
     def following(self) -> Masses:
         """Returns the masses of the next step, given those that were appended."""
@@ -121,40 +127,48 @@ def steps_of(likelihood: Distribution) -> Steps | None:
 
 
 class NeighborSteps(Steps):
-    """The masses of the positions of Bernoulli pixels that depend on their neighbors."""
-
-    axis = 1
+    """The masses of the waves of Bernoulli pixels that depend on their neighbors."""
 
     def __init__(self, pixels: AutoregressiveBernoulliPixels) -> None:
-        self.shape = (pixels.logits.shape[-3], pixels.logits.shape[-2:].numel())
+        self.pixels, self.count = pixels, len(pixels.waves)
         self.steps = pixels.steps()
-        self.logits: Tensor | None = next(self.steps)
+        self.logits = next(self.steps)
+
+    def split(self, levels: Tensor) -> list[Tensor]:
+        """Returns the levels of the channels of each wave, (C · n,)."""
+        return [wave.flatten() for wave in self.pixels.split(levels.view(self.pixels.logits.shape[-3:]))]
+
+    def join(self, rows: list[Tensor]) -> Tensor:
+        """Returns the levels (C, H, W)."""
+        return self.pixels.join([row.view(self.pixels.logits.shape[-3], -1) for row in rows])
 
     def following(self) -> Masses:
-        """Returns the masses of the channels of the next position, (C,)."""
-        assert self.logits is not None  # the last position is behind
+        """Returns the masses of the next wave, (C · n,)."""
         return bernoulli(self.logits.flatten().sigmoid())
 
     def append(self, row: Tensor) -> None:
-        """Continues with the levels (C,) of the position."""
-        assert self.logits is not None
-        try:
-            self.logits = self.steps.send(row.to(self.logits).expand_as(self.logits))
-        except StopIteration:
-            self.logits = None
+        """Continues with the levels (C · n,) of the wave."""
+        with suppress(StopIteration):  # after the last one
+            self.logits = self.steps.send(row.to(self.logits).view_as(self.logits))
 
 
 class MixtureSteps(Steps):
     """The masses of the channels of a mixture of logistics."""
 
-    axis = 0
-
     def __init__(self, mixture: LogisticMixturePixels) -> None:
         self.mixture = mixture
-        self.shape = (mixture.loc.shape[-2], mixture.loc.shape[-1])
+        self.count = mixture.loc.shape[-2]
         self.log_weights = mixture.logits.flatten(0, -3).squeeze(0).log_softmax(-2)  # (K, N), given what is before
         self.before = mixture.loc[..., :1, :0, :]
         self.joint = self.log_weights
+
+    def split(self, levels: Tensor) -> list[Tensor]:
+        """Returns the levels of each channel, (N,)."""
+        return [*levels.reshape(self.mixture.loc.shape[-2:])]
+
+    def join(self, rows: list[Tensor]) -> Tensor:
+        """Returns the levels (C, N)."""
+        return torch.stack(rows)
 
     def following(self) -> Masses:
         """Returns the masses of the next channel, (N, levels)."""
