@@ -102,8 +102,8 @@ class AutoregressiveBernoulliPixels(Distribution):
         """Returns waves (..., n) as (..., H, W), the inverse of `split`."""
         places = [place for wave in self.waves for place in wave]
         order = sorted(range(len(places)), key=places.__getitem__)
-        joined: Tensor = torch.cat([*waves], -1)[..., order]
-        return joined.unflatten(-1, self.logits.shape[-2:])
+        joined = torch.cat([*waves], -1)[..., order]
+        return joined.reshape(*joined.shape[:-1], *self.logits.shape[-2:])
 
     def steps(self) -> Generator[Tensor, Tensor, None]:
         """Yields the logits (*batch, C, n) of each wave in order; `send` its values, (*batch, C, n)."""
