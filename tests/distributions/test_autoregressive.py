@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vaezoo.distributions import AutoregressiveBernoulliPixels, BernoulliPixels, preceding
+from vaezoo.errors import ShapeError
 from vaezoo.likelihoods.autoregressive_bernoulli import AutoregressiveBernoulli
 
 
@@ -75,6 +76,24 @@ def test_without_weights_they_are_independent_bernoullis() -> None:
     torch.testing.assert_close(found.log_prob(x), plain.log_prob(x))
     torch.testing.assert_close(found.mean, plain.mean)
     assert torch.equal(found.mode, plain.mode)
+
+
+def test_the_mean_of_a_pixel_is_that_given_the_means_of_its_neighbors() -> None:
+    weights = torch.full((1, 1, 1, 4), 6.0)
+    found = AutoregressiveBernoulliPixels(torch.full((1, 1, 4), 0.5), weights, [(0, -1)], (1, 1, 4))
+    expected = [torch.tensor(0.5).sigmoid()]
+    for _ in range(3):
+        expected.append((0.5 + 6.0 * (expected[-1] - 0.5)).sigmoid())
+    torch.testing.assert_close(found.mean.flatten(), torch.stack(expected))
+    images = every_image(1, 1, 4)
+    exact = (found.log_prob(images).exp().view(-1, 1, 1, 1) * images).sum(0)
+    assert float(found.mean[0, 0, 0]) == pytest.approx(float(exact[0, 0, 0]))  # the other ones are approximate
+    torch.testing.assert_close(found.sample((20_000,)).mean(0), exact, rtol=0.0, atol=0.015)
+
+
+def test_values_of_another_shape_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"\(4, 1, 2, 8\); expected \(…, 1, 4, 4\)"):
+        pixels(1, 4, 4).log_prob(torch.zeros(4, 1, 2, 8))
 
 
 def test_the_mode_has_the_likelier_value_of_each_pixel_given_those_before() -> None:

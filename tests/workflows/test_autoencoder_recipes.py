@@ -160,6 +160,7 @@ def test_stages_with_options_keep_the_teacher(folder: Path) -> None:
         (["variant=iwae", "options={}"], "ImportanceObjective has no penalties"),
         (["variant=vq-vae", "options={}"], "codes have no distance; set teacher.latents = 0"),
         (["likelihood=discretized-logistic"], "no density under DiscretizedLogistic"),
+        (["likelihood=autoregressive-bernoulli"], "no density under AutoregressiveBernoulli"),
         (["teacher.name=./nowhere"], "nowhere"),
     ],
 )

@@ -133,6 +133,7 @@ def test_images_are_binarized_for_each_bernoulli_likelihood():
     assert is_binary("vae", None) and is_binary("vae", "bernoulli") and is_binary("vae", "autoregressive-bernoulli")
     assert not is_binary("sigma-vae", None) and not is_binary("vae", "continuous-bernoulli")
     assert is_binary("sigma-vae", "bernoulli") and not is_binary("vae", "mixed")
+    assert is_binary("vae", {"name": "autoregressive-bernoulli", "window": 1})
 
 
 def test_color_images_are_binarized_with_a_warning_unless_a_likelihood_is_given(tmp_path, monkeypatch):
@@ -205,6 +206,14 @@ def test_rows_and_differences_of_evidences_on_the_same_images(tmp_path):
     assert reference_of(renamed) is renamed[1] and "above vae" in table_of(renamed).headings
     page = Comparison(rows)._repr_html_()
     assert page.count("<table>") == 2 and f"{found.mean:.2f}" in page and len(repr(Comparison(rows)).splitlines()) == 3
+
+
+def test_a_table_of_options_of_a_likelihood(tmp_path):
+    options = {"data": "digits", "steps": 3, "samples": 2, "limit": 20, "out": tmp_path}
+    (row,) = compare("vae", **options, likelihood={"name": "autoregressive-bernoulli", "window": 1})
+    assert row.report.measure == "mass" and row.report.log_evidence.mean < 0
+    with pytest.raises(UnknownNameError, match="gausian"):
+        compare("vae", **options, likelihood={"name": "gausian"})
 
 
 def test_masses_and_densities_of_the_same_images_have_no_difference(tmp_path):

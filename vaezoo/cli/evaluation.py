@@ -243,7 +243,7 @@ def compare(
         limit: Number of test images, chosen with a fixed seed.
         size: Pixels of square images, to which those of the trained variants are scaled and cropped.
         likelihood: Of the trained variants, such as discretized-logistic for colors; the default of each otherwise,
-            which is bernoulli, on binarized images, for most.
+            which is bernoulli, on binarized images, for most; so are those of autoregressive-bernoulli.
         out: Folder for the table in Markdown, JSON and CSV, for two pictures (reconstructions of the same images,
             and samples) and for the runs; comparisons/NAMES by default. The same command continues a comparison
             that was stopped.

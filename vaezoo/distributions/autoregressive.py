@@ -3,12 +3,15 @@
 from collections.abc import Callable, Generator, Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import binary_cross_entropy_with_logits, pad
 
 from vaezoo.distributions.joint_sampling import sum_event
+from vaezoo.errors import ShapeError
 
 
 def preceding(window: int, height: int, width: int) -> list[tuple[int, int]]:
@@ -21,26 +24,31 @@ def preceding(window: int, height: int, width: int) -> list[tuple[int, int]]:
     return [offset for offset in offsets if offset < (0, 0)]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def waves_of(
     height: int, width: int, offsets: tuple[tuple[int, int], ...]
-) -> tuple[list[list[int]], list[list[list[int]]]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int], NDArray[np.int64]]:
     """Returns the waves of an H x W image: pixels that do not depend on each other, given the waves before.
 
+    Row i has its column j in wave i · s + j, where s is one more than the largest column of `offsets`: 28 x 28 pixels
+    with a window of 2 have 109 waves.
+
     Returns:
-        The places (row · W + column) of the n pixels of each wave; and for each wave the T x n neighbors of its pixels,
-        as numbers from 1 in the order of all waves, 0 outside of the image. Row i has its column j in wave i · s + j,
-        where s is one more than the largest column to the right: 28 x 28 pixels with a window of 2 have 109 waves.
+        The places (row · W + column) of all pixels, wave by wave, (H · W,); the inverse of this permutation; the sizes
+        of the waves; and the neighbors of the pixels, (T, H · W), as numbers from 1 in the same order, 0 outside of the
+        image.
     """
-    slope = 1 + max([0, *(column for _, column in offsets)])
-    waves: dict[int, list[tuple[int, int]]] = {}
-    for row in range(height):
-        for column in range(width):
-            waves.setdefault(row * slope + column, []).append((row, column))
-    ordered = [waves[number] for number in sorted(waves)]
-    numbers = {pixel: number for number, pixel in enumerate((each for wave in ordered for each in wave), 1)}
-    near = [[[numbers.get((i + down, j + right), 0) for i, j in wave] for down, right in offsets] for wave in ordered]
-    return [[i * width + j for i, j in wave] for wave in ordered], near
+    rows, columns = np.divmod(np.arange(height * width), width)
+    waves = rows * (1 + max([0, *(column for _, column in offsets)])) + columns
+    places = np.argsort(waves, kind="stable")
+    numbers = np.empty(len(places), dtype=np.int64)
+    numbers[places] = np.arange(1, len(places) + 1)
+    near = np.zeros((len(offsets), len(places)), dtype=np.int64)
+    for each, (down, right) in zip(near, offsets, strict=True):
+        row, column = (rows + down)[places], (columns + right)[places]
+        inside = (row >= 0) & (column >= 0) & (column < width)
+        each[inside] = numbers[(row * width + column)[inside]]
+    return places, numbers - 1, np.unique(waves, return_counts=True)[1].tolist(), near
 
 
 class AutoregressiveBernoulliPixels(Distribution):
@@ -72,8 +80,10 @@ class AutoregressiveBernoulliPixels(Distribution):
         return constraints.independent(constraints.boolean, len(self.event_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Returns log P(value), (*batch), nats; all pixels at once."""
+        """Returns log P(value), (*batch), nats; all pixels at once. Raises ShapeError for another event shape."""
         x = value.to(self.logits.dtype)
+        if x.shape[x.dim() - len(self.event_shape) :] != self.event_shape:
+            raise ShapeError(f"Got x of shape {(*x.shape,)}; expected (…, {', '.join(map(str, self.event_shape))}).")
         x = x.reshape(*x.shape[: x.dim() - len(self.event_shape)], *self.logits.shape[-3:])
         height, width = x.shape[-2:]
         up, side = (max([abs(offset[axis]) for offset in self.offsets], default=0) for axis in (0, 1))
@@ -84,42 +94,43 @@ class AutoregressiveBernoulliPixels(Distribution):
         logits, x = torch.broadcast_tensors(logits, x)
         return -sum_event(binary_cross_entropy_with_logits(logits, x, reduction="none"), 3)
 
-    @property
-    def waves(self) -> list[list[int]]:
-        """The places of the pixels of each wave, see `waves_of`."""
-        return self._plan()[0]
-
-    def _plan(self) -> tuple[list[list[int]], list[list[list[int]]]]:
+    def plan(self) -> tuple[Tensor, Tensor, list[int], Tensor]:
+        """Returns `waves_of` the image, as tensors."""
         height, width = self.logits.shape[-2:]
-        return waves_of(height, width, tuple(self.offsets))
+        places, inverse, sizes, near = waves_of(height, width, tuple(self.offsets))
+        on_device = [torch.from_numpy(each).to(self.logits.device) for each in (places, inverse, near)]
+        return on_device[0], on_device[1], sizes, on_device[2]
 
     def split(self, x: Tensor) -> list[Tensor]:
         """Returns (..., H, W) as waves (..., n)."""
-        places = [place for wave in self.waves for place in wave]
-        return list(torch.split(x.flatten(-2)[..., places], [len(wave) for wave in self.waves], -1))
+        places, _, sizes, _ = self.plan()
+        return list(torch.split(x.flatten(-2)[..., places], sizes, -1))
 
     def join(self, waves: Sequence[Tensor]) -> Tensor:
         """Returns waves (..., n) as (..., H, W), the inverse of `split`."""
-        places = [place for wave in self.waves for place in wave]
-        order = sorted(range(len(places)), key=places.__getitem__)
-        joined = torch.cat([*waves], -1)[..., order]
+        joined = torch.cat([*waves], -1)[..., self.plan()[1]]
         return joined.reshape(*joined.shape[:-1], *self.logits.shape[-2:])
 
     def steps(self) -> Generator[Tensor, Tensor, None]:
-        """Yields the logits (*batch, C, n) of each wave in order; `send` its values, (*batch, C, n)."""
+        """Yields the logits (*batch, C, n) of each wave in order; `send` its values, (*sample, *batch, C, n)."""
+        _, _, sizes, near = self.plan()
         known = torch.zeros_like(self.logits[..., :1, 0])  # outside of the image, and then the values of all waves
-        split = zip(self.split(self.logits), self.split(self.weights.movedim(-4, -3)), self._plan()[1], strict=True)
-        for logits, weights, near in split:
-            found = logits + (weights * known[..., near]).sum(-2) if self.offsets else logits
-            known = torch.cat([known, (yield found) - 0.5], -1)
+        split = zip(
+            self.split(self.logits), self.split(self.weights.movedim(-4, -3)), near.split(sizes, 1), strict=True
+        )
+        for logits, weights, neighbors in split:
+            found = logits + (weights * known[..., neighbors]).sum(-2) if self.offsets else logits
+            values = (yield found) - 0.5
+            known = torch.cat([known.expand(*values.shape[:-1], -1), values], -1)
 
     def each(self, choose: Callable[[Tensor], Tensor]) -> Tensor:
         """Returns x (*batch, *event), whose pixels are what `choose` returns for their logits, wave after wave."""
         steps = self.steps()
         values = [choose(next(steps))]
-        for _ in self.waves[1:]:
+        for _ in self.plan()[2][1:]:
             values.append(choose(steps.send(values[-1])))
-        return self.join(values).reshape(*self.batch_shape, *self.event_shape)
+        found = self.join(values)
+        return found.reshape(*found.shape[:-3], *self.event_shape)
 
     @property
     def mean(self) -> Tensor:
@@ -136,7 +147,7 @@ class AutoregressiveBernoulliPixels(Distribution):
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Returns binary pixels, (*sample, *batch, *event)."""
-        logits, weights = (each.expand(*sample_shape, *each.shape) for each in (self.logits, self.weights))
+        leading = (*sample_shape, *self.batch_shape)
         with torch.no_grad():
-            every = AutoregressiveBernoulliPixels(logits, weights, self.offsets, self.event_shape)
-            return every.each(lambda each: torch.bernoulli(each.sigmoid()))
+            # The first wave has all leading dimensions, and hence all others.
+            return self.each(lambda logits: torch.bernoulli(logits.sigmoid().expand(*leading, *logits.shape[-2:])))

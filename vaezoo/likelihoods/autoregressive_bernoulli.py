@@ -14,17 +14,18 @@ from vaezoo.likelihoods.bernoulli import Bernoulli
 
 
 class AutoregressiveBernoulli(Bernoulli):
-    r"""Bernoulli pixels whose logits are linear in the neighbors before them, with weights from the decoder.
+    r"""Bernoulli pixels whose logits are linear in the neighbors that precede them, with weights from the decoder.
 
     $\sigma^{-1}(p_i) = a_i(z) + \sum_t w_{it}(z)\,(x_{i+t} - 1/2)$ over the pixels up to `window` rows above and
-    `window` columns to each side that precede pixel i, row by row. A small window leaves the global structure to z, as
+    `window` columns to each side that precede pixel i, row by row. z still encodes what the window does not cover, as
     in the lossy autoencoder of Chen et al. (2017, https://arxiv.org/abs/1611.02731). PixelVAE (Gulrajani et al., 2017,
-    https://arxiv.org/abs/1611.05013) has masked convolutions instead. Samples and means take a step for each pixel; a
-    mean is approximate, see `AutoregressiveBernoulliPixels.mean`.
+    https://arxiv.org/abs/1611.05013) has masked convolutions instead. `mean` is approximate, see
+    `AutoregressiveBernoulliPixels.mean`; `model.decode(z).sample()` draws images.
 
     Args:
-        shape: the event shape of x.
-        window: largest distance of a neighbor; 2 for 12 neighbors.
+        shape: the event shape of x. Other shapes than images (C, H, W) have neighbors along the last axis.
+        window: largest distance of a neighbor, limited by `shape`. A decoder of images has 1 + 2 window (window + 1)
+            outputs for each pixel: 13 for 2, 145 for 8.
     """
 
     def __init__(self, shape: Sequence[int], *, window: Annotated[int, Meta(ge=1, le=8)] = 2) -> None:
@@ -47,4 +48,4 @@ class AutoregressiveBernoulli(Bernoulli):
     def initial_raw(self, mean: Tensor) -> Tensor | None:
         """Returns the logits of the data's mean, kept within ±5, and weights of 0, (P, *shape)."""
         logits = torch.logit(mean.clamp(0.0, 1.0), eps=1e-6).clamp(-5.0, 5.0)
-        return torch.cat([logits.unsqueeze(0), logits.new_zeros(self.outputs - 1, *self.shape)])
+        return torch.cat([logits.unsqueeze(0), logits.new_zeros(self.outputs - 1, *mean.shape)])

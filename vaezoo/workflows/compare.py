@@ -6,7 +6,7 @@ import re
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -56,7 +56,7 @@ def recipe_for(
     steps: int,
     seed: int,
     size: int | Sequence[int] | None = None,
-    likelihood: str | None = None,
+    likelihood: str | Mapping[str, object] | None = None,
 ) -> Recipe:
     """Returns the recipe that a comparison trains a variant by; the name of own data is their digest."""
     name = data if isinstance(data, str) else f"own-{as_dataset(data).digest[:8]}"
@@ -73,13 +73,18 @@ def recipe_for(
     )
 
 
-def is_binary(variant: str, likelihood: str | None) -> bool:
+def is_binary(variant: str, likelihood: str | Mapping[str, object] | None) -> bool:
     """Returns whether a comparison trains a variant on binarized images: those whose likelihood is Bernoulli."""
     defaults = [entry.defaults.get("likelihood") for entry in resolve(variant)]
     if likelihood is None:
         return not any(defaults)
-    head = likelihoods.get(likelihood)
+    head = likelihoods.get(name_of(likelihood))
     return isinstance(head, type) and issubclass(head, Bernoulli)
+
+
+def name_of(likelihood: str | Mapping[str, object]) -> str:
+    """Returns the name of a likelihood or of a table of its name and options."""
+    return likelihood if isinstance(likelihood, str) else str(likelihood.get("name"))
 
 
 def compare(
@@ -91,7 +96,7 @@ def compare(
     samples: int = 500,
     limit: int | None = 1_000,
     size: int | Sequence[int] | None = None,
-    likelihood: str | None = None,
+    likelihood: str | Mapping[str, object] | None = None,
     device: str = "auto",
     out: str | Path | None = None,
     report: Callable[[str], None] | None = None,
@@ -114,8 +119,9 @@ def compare(
         limit: number of test images, chosen with a fixed seed; None for all.
         size: number of pixels of square images, or height and width, to which the images of trained variants are
             scaled and cropped; None keeps the size.
-        likelihood: that of the trained variants; None for the default of each. With "bernoulli", the default of most,
-            and "autoregressive-bernoulli" images are binarized, which gives a warning if they have colors.
+        likelihood: that of the trained variants, a name or a table of name and options; None for the default of each.
+            With "bernoulli", the default of most, and "autoregressive-bernoulli" images are binarized, which gives a
+            warning if they have colors.
         device: "auto" takes a GPU if there is one.
         out: folder of the runs; None writes no files.
         report: called with the name of each model before its training.
@@ -148,7 +154,7 @@ def common_data(names: Sequence[str]) -> str:
 def compared(
     names: Sequence[str], *, data: object, steps: int, seeds: int, samples: int, limit: int | None, device: str,
     out: Path | None, report: Callable[[str], None] | None, around: Around | None,
-    size: int | Sequence[int] | None = None, likelihood: str | None = None,
+    size: int | Sequence[int] | None = None, likelihood: str | Mapping[str, object] | None = None,
 ) -> Iterator[Row | Failure]:  # fmt: skip
     """Yields the lines of `compare`, each when its model is evaluated."""
     seeds, samples = whole_number(seeds, "seeds", 1), whole_number(samples, "samples", 0)
@@ -160,7 +166,7 @@ def compared(
     for name in trained:  # before the first of them is trained
         check_variant(name)
     if likelihood is not None:
-        check_named(likelihoods, likelihood)
+        check_named(likelihoods, name_of(likelihood))
     training, test, shape = both_splits(data, ImageOptions.of(size=size))
     warn_of_colors(shape, [name for name in trained if is_binary(name, likelihood)])
     recipe = partial(recipe_for, data=training, steps=steps, size=size, likelihood=likelihood)

@@ -130,7 +130,7 @@ class NeighborSteps(Steps):
     """The masses of the waves of Bernoulli pixels that depend on their neighbors."""
 
     def __init__(self, pixels: AutoregressiveBernoulliPixels) -> None:
-        self.pixels, self.count = pixels, len(pixels.waves)
+        self.pixels, self.count = pixels, len(pixels.plan()[2])
         self.steps = pixels.steps()
         self.logits = next(self.steps)
 
