@@ -3,7 +3,6 @@
 from vaezoo.core import VAE, as_part
 from vaezoo.errors import ConfigError, shorten
 from vaezoo.likelihoods import ScaledLikelihood, UnitLikelihood
-from vaezoo.likelihoods.autoregressive_bernoulli import AutoregressiveBernoulli
 from vaezoo.likelihoods.bernoulli import Bernoulli
 from vaezoo.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from vaezoo.objectives import PenalizedObjective
@@ -46,8 +45,7 @@ def mismatch(model: VAE, teacher: VAE, table: Teacher) -> str:
         return "codes have no distance; set teacher.latents = 0"
     own, given = (as_part(each.decoder).likelihood for each in (model, teacher))
     # Of independent pixels, log p of the teacher's means is the mean of log p over its images.
-    probabilities = isinstance(own, Bernoulli | ContinuousBernoulli) and isinstance(given, UnitLikelihood)
-    probabilities = probabilities and not isinstance(own, AutoregressiveBernoulli)
+    probabilities = type(own) in (Bernoulli, ContinuousBernoulli) and isinstance(given, UnitLikelihood)
     if table.pixels and not (isinstance(own, ScaledLikelihood) or probabilities):
         return (
             f"its images have no density under {type(own).__name__}; use a gaussian or laplace likelihood, "
