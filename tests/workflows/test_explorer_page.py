@@ -1,7 +1,11 @@
 """The page of the explorer, without a browser: its components, handlers, messages, and the files of the Space."""
 
+import logging
 import runpy
+import socket
+import time
 import tomllib
+import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -141,8 +145,6 @@ class TestWithGradio:
     def test_names_are_checked_before_anything_is_served_and_a_used_port_is_refused(self) -> None:
         with pytest.raises(UnknownNameError, match="vae-mnst"):
             explorer_page.page(["vae-mnst"])
-        import socket
-
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
@@ -157,3 +159,28 @@ class TestWithGradio:
         runpy.run_path(str(SPACE / "app.py"))
         (settings,) = launched
         assert settings["server_name"] == "0.0.0.0" and settings["share"] is False
+
+    @pytest.mark.full
+    def test_a_page_that_is_closed_during_an_upload_logs_no_error(self) -> None:
+        logged: list[logging.LogRecord] = []
+        handler = logging.Handler()
+        handler.emit = logged.append  # type: ignore[method-assign]  # the shortest handler
+        blocks = explorer_page.page(["beta-vae-mnist"])
+        _, address, _ = blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, **explorer_page.settings())
+        logger = logging.getLogger("uvicorn.error")
+        logger.addHandler(handler)
+        try:
+            url = urllib.parse.urlsplit(address)
+            head = (
+                f"POST /gradio_api/upload HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 100000\r\n"
+                "Content-Type: multipart/form-data; boundary=limit\r\n\r\n"
+                '--limit\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+            )
+            with socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=30) as connection:
+                connection.sendall(head.encode() + b"x" * 5_000)
+                time.sleep(0.5)  # the server starts to read
+            time.sleep(1.0)
+        finally:
+            logger.removeHandler(handler)
+            blocks.close()
+        assert not [each.getMessage() for each in logged if each.levelno >= logging.ERROR]

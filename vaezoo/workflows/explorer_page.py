@@ -122,6 +122,12 @@ def serve(
 def settings() -> dict[str, Any]:  # Any: arguments of `launch`
     """Returns the arguments of `launch` that do not depend on the machine: theme, limits, nothing from elsewhere."""
     themes = require("gradio.themes", "'vaezoo[explore]'", "vaezoo explore")
+    requests = require("starlette.requests", "'vaezoo[explore]'", "vaezoo explore")
+    responses = require("starlette.responses", "'vaezoo[explore]'", "vaezoo explore")
+
+    def disconnected(*_: object) -> Any:  # Any: a response, which nobody receives
+        return responses.Response(status_code=400)
+
     return {
         "theme": themes.Default(primary_hue="blue", font=FONTS, font_mono=("ui-monospace", "monospace")),
         "css": explorer_html.CSS,
@@ -133,6 +139,8 @@ def settings() -> dict[str, Any]:  # Any: arguments of `launch`
         "pwa": False,
         "mcp_server": False,
         "enable_monitoring": False,
+        # A page that is closed during an upload is no error of the server: without a handler, a traceback is logged.
+        "app_kwargs": {"exception_handlers": {requests.ClientDisconnect: disconnected}},
     }
 
 
