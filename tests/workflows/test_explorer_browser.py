@@ -85,7 +85,10 @@ def port() -> Iterator[int]:
         number = int(free.getsockname()[1])
     names = ["beta-vae-mnist", "cvae-mnist", "vq-vae-mnist"]
     command = [sys.executable, "-m", "vaezoo", "explore", *names, "--port", str(number), "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # as of a user
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as server:
         try:
             line = server.stdout.readline()  # type: ignore[union-attr]  # a pipe
             assert f"http://127.0.0.1:{number}" in line, line

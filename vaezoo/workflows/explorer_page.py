@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import Any, Final
 
 import torch
@@ -92,7 +92,7 @@ def serve(
     *,
     port: int | None = None,
     browser: bool = False,
-    report: Callable[[str], object] = print,
+    report: Callable[[str], object] = partial(print, flush=True),
 ) -> None:
     """Serves the page on 127.0.0.1 until Ctrl-C.
 
