@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial, wraps
+from functools import cache, wraps
 from typing import Any, Final
 
 import torch
@@ -87,12 +87,17 @@ def page(names: Sequence[str] = ()) -> Gradio:
     return blocks
 
 
+def announce(line: str) -> None:
+    """Prints a line at once, also into a file or a pipe."""
+    print(line, flush=True)
+
+
 def serve(
     names: Sequence[str] = (),
     *,
     port: int | None = None,
     browser: bool = False,
-    report: Callable[[str], object] = partial(print, flush=True),
+    report: Callable[[str], object] = announce,
 ) -> None:
     """Serves the page on 127.0.0.1 until Ctrl-C.
 
