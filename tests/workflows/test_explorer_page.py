@@ -166,7 +166,12 @@ class TestWithGradio:
         handler = logging.Handler()
         handler.emit = logged.append  # type: ignore[method-assign]  # the shortest handler
         blocks = explorer_page.page(["beta-vae-mnist"])
-        _, address, _ = blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, **explorer_page.settings())
+        settings = explorer_page.settings()
+        handlers = settings["app_kwargs"]["exception_handlers"]
+        ((kind, respond),) = handlers.items()
+        handled: list[object] = []
+        handlers[kind] = lambda *given: (handled.append(given), respond(*given))[1]
+        _, address, _ = blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, **settings)
         logger = logging.getLogger("uvicorn.error")
         logger.addHandler(handler)
         try:
@@ -183,4 +188,5 @@ class TestWithGradio:
         finally:
             logger.removeHandler(handler)
             blocks.close()
+        assert len(handled) == 1  # the server had begun to read the upload
         assert not [each.getMessage() for each in logged if each.levelno >= logging.ERROR]
